@@ -1,0 +1,3 @@
+from compass.data.example import Example, Message
+
+__all__ = ["Example", "Message"]

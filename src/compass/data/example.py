@@ -1,0 +1,63 @@
+"""The one record that every room passes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation. role: system, user, assistant or tool."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A prompt in one language, with its response where there is one (a usage row may have none)."""
+
+    id: str
+    """Unique within its set, stable between runs."""
+    prompt: str
+    """What the user says: the text that is embedded, clustered and shown."""
+    response: str = ""
+    """What the model should answer; empty for prompt-only usage."""
+    language: str = "und"
+    """BCP-47 tag; `und` when nobody has said or found it."""
+    label: str = ""
+    """Topic or intent where the data names one. For diagnostics and reports alone: selection never reads it."""
+    source: str = ""
+    """Where the row comes from (file, data set, or package)."""
+    context: tuple[Message, ...] = ()
+    """Turns before the prompt (a system message, an earlier exchange), oldest first."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dict without the empty optional fields."""
+        row: dict[str, Any] = {"id": self.id, "language": self.language, "prompt": self.prompt, "response": self.response}
+        if self.label:
+            row["label"] = self.label
+        if self.source:
+            row["source"] = self.source
+        if self.context:
+            row["context"] = [{"role": m.role, "content": m.content} for m in self.context]
+        return row
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Example:
+        """Read back what `to_dict` wrote. Raises KeyError if `id` or `prompt` is missing."""
+        return cls(
+            id=str(row["id"]),
+            prompt=str(row["prompt"]),
+            response=str(row.get("response", "")),
+            language=str(row.get("language", "und")),
+            label=str(row.get("label", "")),
+            source=str(row.get("source", "")),
+            context=tuple(Message(str(m["role"]), str(m["content"])) for m in row.get("context", ())),
+        )
+
+    def with_language(self, language: str) -> Example:
+        """Return a copy that carries another language tag."""
+        return replace(self, language=language)

@@ -1,0 +1,61 @@
+"""The exceptions that compass raises on purpose.
+
+Each message says what went wrong, which rule it broke, the value that was found and what to do next.
+
+CompassError
+├── ConfigError        one or more options are wrong (all of them are listed at once)
+├── DataError          a file or a record cannot be used (names the file and the line)
+│   └── LanguageError  a language tag is unknown or does not fit the data
+├── EncoderError       texts could not be turned into vectors
+├── SelectionError     no selection can be made from this pool
+├── ModelError         a base model or adapter cannot be loaded or does not fit
+├── RunError           a run folder is missing, incomplete or belongs to other inputs
+└── MissingExtraError  an optional dependency is not installed (says the pip line)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class CompassError(Exception):
+    """Base of every error that compass raises on purpose."""
+
+
+class ConfigError(CompassError):
+    """One or more options are wrong; `problems` lists every one of them."""
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class DataError(CompassError):
+    """A file or a record cannot be used; the message names the file and the line or record."""
+
+
+class LanguageError(DataError):
+    """A language tag is unknown or does not fit the data."""
+
+
+class EncoderError(CompassError):
+    """Texts could not be turned into vectors."""
+
+
+class SelectionError(CompassError):
+    """No selection can be made from this pool for this usage."""
+
+
+class ModelError(CompassError):
+    """A base model or an adapter cannot be loaded, or the two do not fit."""
+
+
+class RunError(CompassError):
+    """A run folder is missing, incomplete, or belongs to other inputs."""
+
+
+class MissingExtraError(CompassError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the package {package!r}. Install it with: pip install 'compass-peft[{extra}]'")
