@@ -1,0 +1,127 @@
+"""Evaluations on disk: `<name>.json` with the summary, `<name>.predictions.jsonl` with the rows."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compass.data.example import Example
+from compass.errors import DataError
+from compass.evaluation.evaluate import ClusterScore, Difference, Evaluation
+from compass.evaluation.metrics import score_rows
+from compass.evaluation.statistics import Interval
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
+    """Write summary and rows into `folder`; return the path of the summary.
+
+    The rows go first, so that a summary is only ever found beside its rows. Raises DataError if the evaluation's name
+    cannot be a file name.
+    """
+    name = evaluation.name
+    if not name or name != Path(name).name or name in (".", ".."):
+        raise DataError(f"the test set's name {name!r} must serve as a file name; give it one without slashes")
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_lines(folder / f"{name}.predictions.jsonl", _rows(evaluation))
+    path = folder / f"{name}.json"
+    _write_text(path, json.dumps(evaluation.to_dict(), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    return path
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Read back what `write_evaluation` wrote, given the summary's path.
+
+    Row scores are taken anew from the answers; values and intervals come from the file. Raises DataError if a file is
+    missing or is not one that `write_evaluation` wrote.
+    """
+    rows_path = path.with_name(path.name.removesuffix(".json") + ".predictions.jsonl")
+    summary = _read_json(path)
+    rows = _read_lines(rows_path)
+    try:
+        examples = tuple(Example.from_dict(row) for row in rows)
+        predictions = tuple(str(row["prediction"]) for row in rows)
+        clusters = [row.get("cluster") for row in rows]
+        seen_labels = tuple(str(label) for label in summary["seen_labels"])
+        return Evaluation(
+            name=str(summary["name"]),
+            language=str(summary["language"]),
+            examples=examples,
+            predictions=predictions,
+            scores=score_rows([example.response for example in examples], predictions, seen_labels),
+            nats=np.array([row["nats"] for row in rows], np.float64),
+            n_bytes=np.array([row["bytes"] for row in rows], np.float64),
+            clusters=None if None in clusters else np.array(clusters, np.int64),
+            metrics={k: Interval(v["value"], v["low"], v["high"]) for k, v in summary["metrics"].items()},
+            by_cluster=tuple(ClusterScore(**score) for score in summary["by_cluster"]),
+            rows_left_out=int(summary["rows_left_out"]),
+            seen_labels=seen_labels,
+            bootstrap_draws=int(summary["bootstrap_draws"]),
+            confidence=float(summary["confidence"]),
+            seed=int(summary["seed"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{path} and {rows_path.name} are not an evaluation that compass wrote ({type(error).__name__}: {error}); "
+            "evaluate again"
+        ) from error
+
+
+def write_differences(differences: Sequence[Difference], path: Path) -> None:
+    """Write paired differences as a JSON list; a difference that cannot be told (nan) is left out."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [difference.to_dict() for difference in differences if np.isfinite(difference.low)]
+    _write_text(path, json.dumps(rows, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def read_differences(path: Path) -> list[Difference]:
+    """Read back what `write_differences` wrote. Raises DataError if it is missing or not such a file."""
+    rows = _read_json(path)
+    try:
+        return [Difference(**row) for row in rows]
+    except TypeError as error:
+        raise DataError(f"{path} is not a list of differences that compass wrote ({error}); evaluate again") from error
+
+
+def _rows(evaluation: Evaluation) -> Iterable[dict[str, Any]]:
+    for i, (example, prediction) in enumerate(zip(evaluation.examples, evaluation.predictions, strict=True)):
+        row = example.to_dict() | {
+            "prediction": prediction,
+            "exact": bool(evaluation.scores.exact[i]),
+            "nats": float(evaluation.nats[i]),
+            "bytes": float(evaluation.n_bytes[i]),
+        }
+        if evaluation.clusters is not None:
+            row["cluster"] = int(evaluation.clusters[i])
+        yield row
+
+
+def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    _write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+def _write_text(path: Path, text: str) -> None:
+    # A half-written file must never look finished: write beside it, then rename. A model may emit lone surrogates,
+    # which UTF-8 cannot hold.
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(text.encode("utf-8", "replace"))
+    os.replace(partial, path)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSON ({error}); evaluate again to write it") from error
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        # Not splitlines: it also splits at U+2028 and others, which JSON strings may hold as they are.
+        return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSONL ({error}); evaluate again to write it") from error

@@ -1,0 +1,88 @@
+"""Evaluations written and read back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compass.config import EvaluationConfig
+from compass.data.example import Example
+from compass.errors import DataError
+from compass.evaluation.evaluate import Evaluation, assemble, compare
+from compass.evaluation.files import read_differences, read_evaluation, write_differences, write_evaluation
+
+
+def evaluation(name: str = "cy") -> Evaluation:
+    """Three scored rows with the characters that break line-based readers."""
+    rows = [
+        Example(id="a", prompt="tanio\u2028golau", response='{"intent":"A","x":1}', language="cy", label="A"),
+        Example(id="b", prompt="किचन", response='{"intent":"B"}', language="ne"),
+        Example(id="c", prompt="c", response="plain\ntext", language="en"),
+    ]
+    return assemble(
+        rows,
+        ['{"intent":"A","x":1}', "न\u2028\x85\r\nx\ud800", "plain\ntext"],
+        np.array([1.5, 2.5, 0.25]),
+        np.array([20.0, 14.0, 10.0]),
+        name=name,
+        language="cy",
+        config=EvaluationConfig(bootstrap_draws=100),
+        seed=3,
+        clusters=np.array([2, 0, 2]),
+        seen_labels=["B", "A"],
+        rows_left_out=4,
+    )
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    """A resumed run would compare other figures than the run that was killed."""
+    before = evaluation()
+    path = write_evaluation(before, tmp_path / "eval" / "base")
+    after = read_evaluation(path)
+    assert after.to_dict() == before.to_dict()
+    assert after.examples == before.examples
+    assert after.scores.exact.tolist() == before.scores.exact.tolist() == [True, False, True]
+    assert compare(after, after) == compare(before, before)
+    assert not list(path.parent.glob("*.part"))
+
+
+def test_predictions_have_the_promised_fields(tmp_path: Path) -> None:
+    """The report would not find answers beside prompts."""
+    write_evaluation(evaluation(), tmp_path)
+    lines = (tmp_path / "cy.predictions.jsonl").read_bytes().split(b"\n")
+    rows = [json.loads(line) for line in lines if line]
+    assert all({"id", "prompt", "response", "prediction", "exact"} <= set(row) for row in rows)
+    assert rows[1]["prompt"] == "किचन"
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "/etc/x"])
+def test_names_stay_in_the_folder(tmp_path: Path, name: str) -> None:
+    """A test set's name would write outside the run folder."""
+    with pytest.raises(DataError, match="without slashes"):
+        write_evaluation(evaluation(name), tmp_path)
+
+
+def test_broken_files_are_named(tmp_path: Path) -> None:
+    """A missing or foreign file would end in a traceback."""
+    path = write_evaluation(evaluation(), tmp_path)
+    with pytest.raises(DataError, match=r"none\.json cannot be read"):
+        read_evaluation(tmp_path / "none.json")
+    path.write_text("{}")
+    with pytest.raises(DataError, match="not an evaluation that compass wrote"):
+        read_evaluation(path)
+
+
+def test_differences(tmp_path: Path) -> None:
+    """Differences would not survive the disk, or a nan would make the file unreadable to other JSON readers."""
+    differences = compare(evaluation(), evaluation())
+    unknown = replace(differences[0], difference=float("nan"), low=float("nan"), high=float("nan"))
+    path = tmp_path / "eval" / "differences.json"
+    write_differences([*differences, unknown], path)
+    assert read_differences(path) == differences
+    path.write_text('[{"metric": 1}]')
+    with pytest.raises(DataError, match="not a list of differences"):
+        read_differences(path)
