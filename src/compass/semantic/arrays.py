@@ -1,0 +1,93 @@
+"""Array types and the few row-wise operations that the rooms share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from compass.errors import DataError
+
+FloatArray = npt.NDArray[np.float32]
+"""Vectors, one a row."""
+IntArray = npt.NDArray[np.int64]
+"""Cluster labels and counts."""
+RealArray = npt.NDArray[np.float64]
+"""Shares, scores and other computed quantities."""
+
+CHUNK_ROWS = 65_536
+"""Rows that are held in memory at once where a whole pool is walked through."""
+
+
+def row_chunks(n: int, size: int = CHUNK_ROWS) -> Iterator[slice]:
+    """Yield slices that cover `n` rows in order, `size` at a time."""
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def unit_rows(vectors: npt.ArrayLike) -> FloatArray:
+    """Scale each row to length 1. vectors: (n, d). Returns (n, d) float32; a row of zeros stays zeros."""
+    x = np.asarray(vectors, dtype=np.float32)
+    norms = np.linalg.norm(x, axis=1, keepdims=True)
+    return np.divide(x, norms, out=np.zeros_like(x), where=norms > 0)
+
+
+def check_vectors(name: str, vectors: npt.ArrayLike, dimensions: int | None = None) -> FloatArray:
+    """Return the vectors as (n, d) float32. Raises DataError if they are not 2-D, not finite, or not d-dimensional."""
+    x = np.asarray(vectors, dtype=np.float32)
+    if x.ndim != 2:
+        raise DataError(f"{name} must be a 2-D array of vectors, one a row, got shape {x.shape}.")
+    if dimensions is not None and x.shape[1] != dimensions:
+        raise DataError(
+            f"{name} have {x.shape[1]} dimensions, the space has {dimensions}. "
+            "Encode them with the encoder that the space was fitted with."
+        )
+    for chunk in row_chunks(len(x)):
+        finite = np.isfinite(x[chunk]).all(axis=1)
+        if not finite.all():
+            row = chunk.start + int(np.argmin(finite))
+            raise DataError(
+                f"{name}: row {row} holds NaN or infinity. Look at the text of that row and encode it again."
+            )
+    return x
+
+
+def nearest_mean_similarity(queries: FloatArray, keys: FloatArray, k: int, *, exclude_self: bool = False) -> RealArray:
+    """Return the mean cosine of each query to its k nearest keys. queries: (n, d), keys: (m, d) unit rows.
+
+    Fewer than k keys: the mean over those there are; no key at all: zeros. With `exclude_self`, queries and keys are
+    the same rows and a row does not count as its own neighbour. Walks the queries in chunks. Returns (n,).
+    """
+    out = np.zeros(len(queries), dtype=np.float64)
+    available = len(keys) - int(exclude_self)
+    if available <= 0:
+        return out
+    k = min(k, available)
+    for chunk in row_chunks(len(queries)):
+        similarity = queries[chunk] @ keys.T
+        if exclude_self:
+            rows = np.arange(chunk.stop - chunk.start)
+            similarity[rows, rows + chunk.start] = -np.inf
+        out[chunk] = np.partition(similarity, -k, axis=1)[:, -k:].mean(axis=1, dtype=np.float64)
+    return out
+
+
+def nearest_rows(queries: FloatArray, keys: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
+    """Return the k nearest keys of each query by cosine, nearest first. queries: (n, d), keys: (m, d) unit rows.
+
+    Ties go to the lower index. Walks the keys in chunks, so that a pool of a million rows needs little memory.
+    Returns indices (n, min(k, m)) and cosines of the same shape.
+    """
+    k = min(k, len(keys))
+    best = np.empty((len(queries), 0), dtype=np.float32)
+    index = np.empty((len(queries), 0), dtype=np.int64)
+    for chunk in row_chunks(len(keys)):
+        similarity = np.concatenate([best, queries @ keys[chunk].T], axis=1)
+        found = np.concatenate(
+            [index, np.broadcast_to(np.arange(chunk.start, chunk.stop), (len(queries), chunk.stop - chunk.start))],
+            axis=1,
+        )
+        order = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+        best, index = np.take_along_axis(similarity, order, axis=1), np.take_along_axis(found, order, axis=1)
+    return index, best

@@ -1,0 +1,22 @@
+"""How far apart two distributions over clusters are."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+
+def jensen_shannon_divergence(p: npt.ArrayLike, q: npt.ArrayLike) -> float:
+    """Return the Jensen-Shannon divergence (not its root, the distance) in bits, in [0, 1].
+
+    p, q: (k,) non-negative weights; each is normalised. Raises ValueError if the shapes differ or a side is empty.
+    """
+    from scipy.spatial.distance import jensenshannon
+
+    a, b = np.asarray(p, dtype=np.float64), np.asarray(q, dtype=np.float64)
+    if a.shape != b.shape or a.ndim != 1:
+        raise ValueError(f"p and q must be 1-D and of one length, got shapes {a.shape} and {b.shape}")
+    if not (a.sum() > 0 and b.sum() > 0):
+        raise ValueError("p and q must each hold some weight, got a distribution that sums to 0")
+    # Rounding can bring the square of the distance of near-equal distributions below 0, whose root is NaN.
+    return float(np.nan_to_num(jensenshannon(a, b, base=2), nan=0.0) ** 2)
