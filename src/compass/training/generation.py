@@ -1,0 +1,111 @@
+"""A base model with or without an adapter, as something that answers prompts and scores responses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from compass.data.example import Example
+from compass.progress import progress
+from compass.training.formatting import encode_example
+from compass.training.models import BaseModel, load_tokenizer, load_with_adapter
+from compass.training.trainer import IGNORED
+
+
+class LanguageModel:
+    """Greedy answers and losses of one model; load it once and use it for many examples."""
+
+    def __init__(self, base: BaseModel, adapter: Path | None = None, *, dtype: str = "auto") -> None:
+        """Load the weights. Raises ModelError if base and adapter do not fit."""
+        from trl.trainer.utils import add_fused_lm_head
+
+        self.tokenizer = load_tokenizer(base)
+        self._model = load_with_adapter(base, adapter, dtype=dtype)
+        self._model.eval()
+        # trl's head projects only the positions that have a label: with a vocabulary of 262,144 the full logits of
+        # a batch would dwarf the rest of the model.
+        add_fused_lm_head(self._model.get_base_model() if adapter else self._model)
+        self._newlines = _tokens_with_newline(self.tokenizer)
+
+    def generate(self, examples: Sequence[Example], *, max_new_tokens: int, batch_size: int) -> list[str]:
+        """Return the greedy answer to each example's prompt, in the order given.
+
+        Decoding stops at the end-of-sequence token; where no reference response holds a line break, at a line break
+        too, which keeps an untrained base model from rambling to the limit.
+        """
+        import torch
+
+        encoded = [encode_example(self.tokenizer, example).prompt for example in examples]
+        one_line = not any("\n" in example.response for example in examples)
+        stops = [self.tokenizer.eos_token_id, *(self._newlines if one_line else ())]
+        generation_eos = self._model.generation_config.eos_token_id
+        stops += generation_eos if isinstance(generation_eos, list) else [generation_eos] if generation_eos else []
+        order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i]), i))
+        answers = [""] * len(encoded)
+        with progress("Generating", len(encoded)) as advance, torch.inference_mode():
+            for start in range(0, len(order), batch_size):
+                batch = order[start : start + batch_size]
+                width = max(len(encoded[i]) for i in batch)
+                ids = [[self._pad()] * (width - len(encoded[i])) + list(encoded[i]) for i in batch]
+                mask = [[0] * (width - len(encoded[i])) + [1] * len(encoded[i]) for i in batch]
+                output = self._model.generate(
+                    input_ids=torch.tensor(ids, device=self._model.device),
+                    attention_mask=torch.tensor(mask, device=self._model.device),
+                    max_new_tokens=max_new_tokens,
+                    do_sample=False,
+                    num_beams=1,
+                    top_k=None,
+                    top_p=None,
+                    temperature=None,
+                    eos_token_id=sorted(set(stops)),
+                    pad_token_id=self._pad(),
+                )
+                for i, row in zip(batch, output[:, width:], strict=True):
+                    answers[i] = str(self.tokenizer.decode(row, skip_special_tokens=True)).strip()
+                advance(len(batch))
+        return answers
+
+    def loss(
+        self, examples: Sequence[Example], *, batch_size: int
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return for each example the negative log-likelihood of its response in nats and the response's UTF-8 bytes.
+
+        The end-of-sequence token counts as part of the response. Both arrays are (n,), in the order given.
+        """
+        import torch
+
+        encoded = [encode_example(self.tokenizer, example) for example in examples]
+        order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i]), i))
+        nats = np.zeros(len(encoded))
+        with progress("Scoring", len(encoded)) as advance, torch.inference_mode():
+            for start in range(0, len(order), batch_size):
+                batch = order[start : start + batch_size]
+                width = max(len(encoded[i]) for i in batch)
+                ids, labels, mask = [], [], []
+                for i in batch:
+                    row, fill = encoded[i], width - len(encoded[i])
+                    ids.append([*row.prompt, *row.response] + [self._pad()] * fill)
+                    labels.append([IGNORED] * len(row.prompt) + list(row.response) + [IGNORED] * fill)
+                    mask.append([1] * len(row) + [0] * fill)
+                device = self._model.device
+                output = self._model(
+                    input_ids=torch.tensor(ids, device=device),
+                    attention_mask=torch.tensor(mask, device=device),
+                    labels=torch.tensor(labels, device=device),
+                    fused_lm_head=True,
+                )
+                nats[batch] = -output.log_probs.double().sum(dim=1).cpu().numpy()
+                advance(len(batch))
+        return nats, np.array([len(example.response.encode()) for example in examples], dtype=np.float64)
+
+    def _pad(self) -> int:
+        return int(self.tokenizer.pad_token_id)
+
+
+def _tokens_with_newline(tokenizer: Any) -> tuple[int, ...]:
+    # Byte-level vocabularies write a line break as "Ċ", byte-fallback ones as "<0x0A>".
+    return tuple(i for token, i in tokenizer.get_vocab().items() if "\n" in token or "Ċ" in token or token == "<0x0A>")

