@@ -1,0 +1,349 @@
+"""What goes in comes out, and what cannot is refused with its place."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compass.data.example import Example, Message
+from compass.data.readers import iter_examples, read_examples, read_jsonl, write_jsonl
+from compass.errors import DataError, LanguageError
+
+TURNS = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": "Hello"},
+    {"role": "user", "content": "Faint o'r gloch yw hi?"},
+    {"role": "assistant", "content": "Un."},
+]
+CONTEXT = tuple(Message(t["role"], t["content"]) for t in TURNS[:3])
+
+SHAPES: dict[str, tuple[dict[str, Any], tuple[str, str, tuple[Message, ...], str]]] = {
+    "completion": ({"prompt": "p", "completion": "r"}, ("p", "r", (), "und")),
+    "response": ({"prompt": "p", "response": "r", "lang": "zh_CN"}, ("p", "r", (), "zh-CN")),
+    "prompt only": ({"prompt": "p"}, ("p", "", (), "und")),
+    "messages": ({"messages": TURNS}, (TURNS[3]["content"], "Un.", CONTEXT, "und")),
+    "no answer yet": ({"messages": TURNS[:4]}, (TURNS[3]["content"], "", CONTEXT, "und")),
+    "sharegpt": (
+        {"conversations": [{"from": "human", "value": "p"}, {"from": "gpt", "value": "r"}]},
+        ("p", "r", (), "und"),
+    ),
+    "conversational prompt": (
+        {"prompt": TURNS[:4], "completion": TURNS[4:]},
+        (TURNS[3]["content"], "Un.", CONTEXT, "und"),
+    ),
+    "instruction": (
+        {"instruction": "Translate", "input": "cath", "output": "cat"},
+        ("Translate\n\ncath", "cat", (), "und"),
+    ),
+    "instruction alone": ({"instruction": "Sing", "input": "", "output": "la"}, ("Sing", "la", (), "und")),
+    "aya": (
+        {"inputs": "p", "targets": "r", "language": "Welsh", "language_code": "cym"},
+        ("p", "r", (), "cy"),
+    ),
+    "question": ({"question": "p", "answer": "r"}, ("p", "r", (), "und")),
+    "language by name": ({"prompt": "p", "language": "Welsh"}, ("p", "", (), "cy")),
+}
+
+
+def lines(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapes(name: str, tmp_path: Path) -> None:
+    """A shape that trl or Aya users have would be read into the wrong fields."""
+    row, (prompt, response, context, language) = SHAPES[name]
+    (example,) = read_examples(lines(tmp_path / "a.jsonl", row))
+    assert (example.prompt, example.response, example.context, example.language) == (
+        prompt,
+        response,
+        context,
+        language,
+    )
+    assert example.source == "a.jsonl"
+
+
+ROWS = [
+    {"id": "a", "prompt": "Trowch y golau\nymlaen", "response": '{"intent":"TurnOn"}', "language": "cy", "label": "x"},
+    {"id": "b", "prompt": "开灯", "response": "", "language": "zh-CN", "label": "y, z"},
+]
+
+
+def write_as(kind: str, folder: Path) -> str:
+    path = folder / f"rows.{kind}"
+    text = "".join(json.dumps(row) + "\n" for row in ROWS)
+    if kind in ("jsonl", "ndjson", "json"):
+        path.write_text(text)
+    elif kind == "array.json":
+        path.write_text(json.dumps(ROWS, indent=1))
+    elif kind == "jsonl.gz":
+        path.write_bytes(gzip.compress(text.encode()))
+    elif kind in ("csv", "tsv"):
+        import csv
+
+        with path.open("w", encoding="utf-8-sig", newline="") as out:
+            writer = csv.DictWriter(out, list(ROWS[0]), delimiter="\t" if kind == "tsv" else ",")
+            writer.writeheader()
+            writer.writerows(ROWS)
+    elif kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(ROWS).append_column("vector", pa.array([[1.0], [2.0]])), path)
+    elif kind == "folder":
+        datasets.Dataset.from_list(ROWS).save_to_disk(path)
+    else:
+        splits = datasets.DatasetDict(
+            {"train": datasets.Dataset.from_list(ROWS[:1]), "dev": datasets.Dataset.from_list(ROWS)}
+        )
+        splits.save_to_disk(path)
+        return f"{path}:dev"
+    return str(path)
+
+
+KINDS = ["jsonl", "ndjson", "json", "array.json", "jsonl.gz", "csv", "tsv", "parquet", "folder", "splits"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_formats_agree(kind: str, tmp_path: Path) -> None:
+    """The same rows would differ by file format: line breaks, empty fields, the byte-order mark, unused columns."""
+    examples = read_examples(write_as(kind, tmp_path))
+    assert [e.to_dict() | {"source": ""} for e in examples] == [row | {"source": ""} for row in ROWS]
+
+
+def test_limit_and_required_response(tmp_path: Path) -> None:
+    """A limit would read on, or a test row without its answer would count as a wrong answer."""
+    path = write_as("jsonl", tmp_path)
+    assert [e.id for e in read_examples(path, limit=1, require_response=True)] == ["a"]
+    with pytest.raises(DataError, match=r"line 2: no response"):
+        read_examples(path, require_response=True)
+    with pytest.raises(DataError, match=r"response is needed.*nearest: 'respons'.*Found: prompt, respons"):
+        read_examples(lines(tmp_path / "r.jsonl", {"prompt": "p", "respons": "r"}), require_response=True)
+    with pytest.raises(DataError, match="limit"):
+        read_examples(path, limit=0)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_columns_are_mapped(kind: str, tmp_path: Path) -> None:
+    """A mapped column would be lost (Parquet reads only known ones), or lose against a column of our name."""
+    rows = [{"vraag": "p", "antwoord": "r", "taal": "nld", "prompt": "wrong", "id": "x"}]
+    path = tmp_path / f"a.{kind}"
+    if kind == "jsonl":
+        lines(path, *rows)
+    elif kind == "csv":
+        path.write_text("vraag,antwoord,taal,prompt,id\np,r,nld,wrong,x\n")
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    (example,) = read_examples(path, columns={"prompt": "vraag", "response": "antwoord", "language": "taal", "id": ""})
+    assert (example.prompt, example.response, example.language) == ("p", "r", "nl")
+    assert example.id != "x"
+
+
+def test_mapping_errors(tmp_path: Path) -> None:
+    """A typo in a mapping would be ignored in silence."""
+    path = lines(tmp_path / "a.jsonl", {"question": "q", "answer": "a"})
+    with pytest.raises(DataError, match=r"'promt' is no field of ours; nearest: 'prompt'"):
+        read_examples(path, columns={"promt": "question"})
+    with pytest.raises(DataError, match=r"no column 'questions'.*nearest: 'question'.*Found: question, answer"):
+        read_examples(path, columns={"prompt": "questions"})
+
+
+BAD: dict[str, tuple[str, bytes, str]] = {
+    "broken line": (
+        "a.jsonl",
+        b'{"prompt":"p"}\n\n{"prompt": "x\n',
+        r"a\.jsonl, line 3: broken JSON \(.*column \d+\): \{",
+    ),
+    "no object": ("a.jsonl", b'{"prompt":"p"}\n[1]\n', r"line 2: a record has to be a JSON object, got list"),
+    "wrong type": ("a.jsonl", b'{"prompt":"p"}\n{"prompt":5}\n', r"line 2: 'prompt' has to be text, got int: 5"),
+    "missing field": ("a.jsonl", b'{"prompt":"p"}\n{"promp":"p"}\n', r"line 2: no 'prompt'; nearest: 'promp'"),
+    "missing column": (
+        "a.csv",
+        b"promt,reply\na,b\n",
+        r"no column for the prompt.*nearest: 'promt'.*Found: promt, reply",
+    ),
+    "not UTF-8": ("a.jsonl", b'{"prompt":"p"}\n{"prompt":"caf\xe9"}\n', r"line 2: not UTF-8 \(byte 0xe9"),
+    "not UTF-8 in CSV": ("a.csv", b"prompt\ncaf\xe9\n", r"line 2: not UTF-8"),
+    "empty": ("a.jsonl", b"", r"a\.jsonl is empty"),
+    "blank": ("a.jsonl", b"\n \n", r"holds no records"),
+    "header alone": ("a.csv", b"prompt,response\n", r"holds no records"),
+    "ragged CSV": ("a.csv", b'prompt,response\n"a\nb",c\na,b,c\n', r"line 4: 3 fields, but 2 in the header"),
+    "open quote": ("a.csv", b'prompt\na\n"b\n', r"line 3: broken CSV"),
+    "double column": ("a.csv", b"prompt,prompt\na,b\n", r"'prompt' is there twice"),
+    "broken array": ("a.json", b'[{"prompt":"p"},\n{"prompt"]\n', r"a\.json, line 2: broken JSON"),
+    "record of array": ("a.json", b'[{"prompt":"p"},3]', r"record 2: a record has to be"),
+    "not Parquet": ("a.parquet", b"PAR0nothing", r"cannot be read as Parquet"),
+    "cut gzip": ("a.jsonl.gz", gzip.compress(b'{"prompt":"p"}\n' * 99)[:-9], r"gzip file is broken or cut off"),
+    "no gzip": ("a.jsonl.gz", b'{"prompt":"p"}\n', r"gzip file is broken"),
+    "format": ("a.xlsx", b"x", r"unknown format '\.xlsx'\. Known: \.jsonl"),
+    "no user": (
+        "a.jsonl",
+        b'{"messages":[{"role":"system","content":"x"}]}\n',
+        r"line 1: no message of the role 'user'; found system",
+    ),
+    "no role": ("a.jsonl", b'{"messages":[{"content":"x"}]}\n', r"line 1: each of 'messages' has to be"),
+    "context of text": ("a.jsonl", b'{"prompt":"p","context":"x"}\n', r"'context' has to be a list of messages"),
+    "same id": ("a.csv", b"id,prompt\n1,a\n2,b\n1,c\n", r"line 4: the id '1' was there before, in line 2"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_refused_with_its_place(name: str, tmp_path: Path) -> None:
+    """A user would get a traceback, or a run on half the data, instead of the file and line to mend."""
+    file, content, message = BAD[name]
+    path = tmp_path / file
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_examples(path)
+
+
+def test_unknown_language_is_refused_with_its_place(tmp_path: Path) -> None:
+    """A wrong tag would travel on as a language of its own."""
+    path = lines(tmp_path / "a.jsonl", {"prompt": "p", "lang": "cy"}, {"prompt": "p", "lang": "wlsh"})
+    with pytest.raises(LanguageError, match=r"a\.jsonl, line 2: 'wlsh' is no language tag.*'cy' \(Welsh\)"):
+        read_examples(path)
+
+
+def test_missing_file_names_the_nearest(tmp_path: Path) -> None:
+    """A typo in a path would leave the user to search."""
+    (tmp_path / "usage.jsonl").touch()
+    with pytest.raises(DataError, match=r"no such file\. Did you mean .*usage\.jsonl\?"):
+        read_examples(tmp_path / "usge.jsonl")
+    with pytest.raises(DataError, match=r"the folder .* is not there"):
+        read_examples(tmp_path / "no" / "usage.jsonl")
+    with pytest.raises(DataError, match=r"write hub:CohereLabs/aya_dataset"):
+        read_examples("CohereLabs/aya_dataset")
+    with pytest.raises(DataError, match=r"neither state\.json nor"):
+        read_examples(tmp_path)
+
+
+def test_splits(tmp_path: Path) -> None:
+    """The wrong split would be trained on without a word."""
+    path = write_as("splits", tmp_path).removesuffix(":dev")
+    with pytest.raises(DataError, match=r"has the splits train, dev\. Say which"):
+        read_examples(path)
+    with pytest.raises(DataError, match=r"no split 'tran'; nearest: 'train'"):
+        read_examples(f"{path}:tran")
+
+
+def test_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The revision, the split, the configuration or streaming would not reach the hub."""
+    calls = []
+
+    def load_dataset(name: str, config: str | None, **options: Any) -> Any:
+        calls.append((name, config, options))
+        data = datasets.Dataset.from_list(ROWS)
+        return data.to_iterable_dataset() if options["streaming"] else data
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    rows = read_examples("hub:a/b/cym@main:train[:2]", streaming=True)
+    assert read_examples("hub:squad") == [replace(row, source="hub:squad") for row in rows]
+    assert [row.id for row in rows] == ["a", "b"]
+    assert calls == [
+        ("a/b", "cym", {"revision": "main", "split": "train[:2]", "streaming": True}),
+        ("squad", None, {"revision": None, "split": None, "streaming": False}),
+    ]
+    with pytest.raises(DataError, match="is no hub source"):
+        read_examples("hub:")
+
+
+def test_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network error would come as a traceback of the library."""
+
+    def load_dataset(*args: Any, **options: Any) -> Any:
+        raise ConnectionError("offline")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(DataError, match=r"hub:a/b: cannot be loaded \(ConnectionError: offline\)"):
+        read_examples("hub:a/b")
+
+
+def test_made_ids_are_stable_and_unique(tmp_path: Path) -> None:
+    """A second run would give rows other ids, or two rows one id."""
+    one = read_examples(lines(tmp_path / "a.jsonl", {"prompt": "p"}, {"prompt": "q"}, {"prompt": "p"}))
+    other = read_examples(lines(tmp_path / "b.jsonl", {"prompt": "q", "lang": "cy"}, {"prompt": "p"}))
+    assert [e.id for e in other] == [one[1].id, one[0].id]
+    assert one[2].id == f"{one[0].id}-2"
+    both = read_examples([str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")])
+    assert len({e.id for e in both}) == 5
+
+
+def test_rows_are_streamed(tmp_path: Path) -> None:
+    """A big file would be read whole: the broken last line must not be met before the first rows are used."""
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt":"p"}\n' * 200 + "broken\n")
+    rows = iter_examples(path)
+    assert [next(rows).prompt for _ in range(150)] == ["p"] * 150
+
+
+def test_default_language_and_surrogates(tmp_path: Path) -> None:
+    """A given tag would be overruled by the default, or half a surrogate pair would stop an encoder later."""
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt":"a\\ud83d","lang":null}\n{"prompt":"\\ud83d\\ude00","lang":"en"}\n')
+    assert [(e.prompt, e.language) for e in read_examples(path, default_language="cym")] == [
+        ("a\ufffd", "cy"),
+        ("😀", "en"),
+    ]
+
+
+TEXT = st.text(max_size=30)
+EXAMPLES = st.lists(
+    st.builds(
+        Example,
+        id=st.text(min_size=1, max_size=8),
+        prompt=TEXT,
+        response=TEXT,
+        label=TEXT,
+        source=TEXT,
+        language=st.sampled_from(["cy", "zh-Hans", "und"]),
+        context=st.lists(st.builds(Message, st.sampled_from(["user", "system"]), TEXT), max_size=2).map(tuple),
+    ),
+    max_size=5,
+    unique_by=lambda e: e.id,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(examples=EXAMPLES, packed=st.booleans())
+def test_round_trip(examples: list[Example], packed: bool, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Any text (line separators, control characters, NUL, emoji) would come back changed."""
+    path = tmp_path_factory.mktemp("rows") / ("a.jsonl.gz" if packed else "a.jsonl")
+    assert write_jsonl(path, examples) == len(examples)
+    assert read_jsonl(path) == examples
+    if examples:
+        assert read_examples(path) == [replace(e, source=e.source or path.name) for e in examples]
+
+
+def test_write_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk would leave half a file behind that the next stage takes for whole, or a bare OSError."""
+    path = tmp_path / "a.jsonl"
+    write_jsonl(path, [Example(id="1", prompt="lone \ud83d")])
+    before = path.read_bytes()
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(DataError, match=r"Cannot write .*a\.jsonl: No space left on device after 1 rows"):
+        write_jsonl(path, [Example(id="2", prompt="q")])
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_own_format_says_what_is_missing(tmp_path: Path) -> None:
+    """A hand-edited run folder would fail with a KeyError."""
+    with pytest.raises(DataError, match=r"line 1: no 'id'; found prompt"):
+        read_jsonl(lines(tmp_path / "a.jsonl", {"prompt": "p"}))
+    with pytest.raises(DataError, match=r"line 1: `context`"):
+        read_jsonl(lines(tmp_path / "b.jsonl", {"id": "1", "prompt": "p", "context": ["x"]}))
