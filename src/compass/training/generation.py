@@ -12,8 +12,8 @@ import numpy.typing as npt
 from compass.data.example import Example
 from compass.progress import progress
 from compass.training.formatting import encode_example
+from compass.training.head import IGNORED, MOST_LOGITS, has_plain_head, response_states
 from compass.training.models import BaseModel, load_tokenizer, load_with_adapter
-from compass.training.trainer import IGNORED
 
 
 class LanguageModel:
@@ -26,9 +26,10 @@ class LanguageModel:
         self.tokenizer = load_tokenizer(base)
         self._model = load_with_adapter(base, adapter, dtype=dtype)
         self._model.eval()
-        # trl's head projects only the positions that have a label: with a vocabulary of 262,144 the full logits of
-        # a batch would dwarf the rest of the model.
-        add_fused_lm_head(self._model.get_base_model() if adapter else self._model)
+        self._plain_head = has_plain_head(self._model)
+        if not self._plain_head:
+            # trl's fused head knows the scales that some families put on their logits.
+            add_fused_lm_head(self._model.get_base_model() if adapter else self._model)
         self._newlines = _tokens_with_newline(self.tokenizer)
 
     def generate(self, examples: Sequence[Example], *, max_new_tokens: int, batch_size: int) -> list[str]:
@@ -70,7 +71,7 @@ class LanguageModel:
         return answers
 
     def loss(
-        self, examples: Sequence[Example], *, batch_size: int
+        self, examples: Sequence[Example], *, batch_size: int = 16
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return for each example the negative log-likelihood of its response in nats and the response's UTF-8 bytes.
 
@@ -91,16 +92,32 @@ class LanguageModel:
                     ids.append([*row.prompt, *row.response] + [self._pad()] * fill)
                     labels.append([IGNORED] * len(row.prompt) + list(row.response) + [IGNORED] * fill)
                     mask.append([1] * len(row) + [0] * fill)
-                device = self._model.device
-                output = self._model(
-                    input_ids=torch.tensor(ids, device=device),
-                    attention_mask=torch.tensor(mask, device=device),
-                    labels=torch.tensor(labels, device=device),
-                    fused_lm_head=True,
-                )
-                nats[batch] = -output.log_probs.double().sum(dim=1).cpu().numpy()
+                nats[batch] = self._row_nats(ids, mask, labels)
                 advance(len(batch))
         return nats, np.array([len(example.response.encode()) for example in examples], dtype=np.float64)
+
+    def _row_nats(
+        self, ids: list[list[int]], mask: list[list[int]], labels: list[list[int]]
+    ) -> npt.NDArray[np.float64]:
+        import torch
+
+        device = self._model.device
+        inputs = {
+            "input_ids": torch.tensor(ids, device=device),
+            "attention_mask": torch.tensor(mask, device=device),
+        }
+        targets = torch.tensor(labels, device=device)
+        if not self._plain_head:
+            log_probs = self._model(**inputs, labels=targets, fused_lm_head=True).log_probs
+            return np.asarray(-log_probs.double().sum(dim=1).cpu())
+        hidden, flat = response_states(self._model, inputs, targets)
+        head = self._model.get_output_embeddings()
+        losses = [
+            torch.nn.functional.cross_entropy(head(states).float(), wanted, reduction="none")
+            for states, wanted in zip(hidden.split(MOST_LOGITS // 4), flat.split(MOST_LOGITS // 4), strict=True)
+        ]
+        counts = (targets[:, 1:] != IGNORED).sum(dim=1).tolist()
+        return np.array([row.double().sum().item() for row in torch.cat(losses).split(counts)])
 
     def _pad(self) -> int:
         return int(self.tokenizer.pad_token_id)

@@ -21,14 +21,13 @@ from compass.data.example import Example
 from compass.errors import DataError, ModelError
 from compass.progress import Advance, progress
 from compass.training.formatting import Encoded, encode_example
+from compass.training.head import IGNORED, MOST_LOGITS, has_plain_head, response_states
 from compass.training.models import BaseModel, check_adapter, load_base, load_tokenizer
 
 logger = logging.getLogger(__name__)
 
 COMPLETE = "complete"
 """Marker file inside a checkpoint: it is written last, so a checkpoint without it was cut short by a kill."""
-IGNORED = -100
-"""Label of tokens without a loss."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def train(
     model = _model_to_train(base, config, attention="flash_attention_2" if use_flash else None)
     resume_from = _last_complete(checkpoints)
     progress_callback = _Progress()
-    trainer_class = _cpu_trainer() if not torch.cuda.is_available() and _has_plain_head(model) else SFTTrainer
+    trainer_class = _cpu_trainer() if not torch.cuda.is_available() and has_plain_head(model) else SFTTrainer
     trainer = trainer_class(
         model=model,
         processing_class=tokenizer,
@@ -185,7 +184,8 @@ def _save_adapter(model: Any, base: BaseModel, folder: Path) -> None:
         peft_config.revision = base.revision
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial, safe_serialization=True)
+    # No layer of the vocabulary is trained, so there is none to save (peft would look for the base model to tell).
+    model.save_pretrained(partial, save_embedding_layers=False)
     # peft writes a template card that says nothing of this run; the recipe writes the real one.
     (partial / "README.md").unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
@@ -215,11 +215,11 @@ def _last_complete(checkpoints: Path) -> Path | None:
 
 
 def _cpu_trainer() -> type[Any]:
-    """Return an SFTTrainer whose loss keeps the logits of the response tokens in memory.
+    """Return an SFTTrainer whose loss holds the logits of the response tokens in memory.
 
     trl's fused head computes them in tiles of the vocabulary, twice, to save memory. On a CPU, with short responses,
-    memory is not short and time is: the plain head makes a step 1.6 times (batches of 8) to 1.9 times (16) as fast
-    with Gemma 3's vocabulary of 262,144 (LOG.md).
+    memory is not short and time is: with Gemma 3's vocabulary of 262,144 the plain head makes a step about 1.6 times
+    as fast (LOG.md). Batches of long responses go to the fused head.
     """
     import torch
     from trl import SFTTrainer
@@ -228,25 +228,19 @@ def _cpu_trainer() -> type[Any]:
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            labels = inputs.pop("labels")[:, 1:]
-            outputs = model(**inputs, use_cache=False, output_hidden_states=True, logits_to_keep=1)
-            has_loss = labels != IGNORED
-            hidden = outputs.hidden_states[-1][:, :-1][has_loss]
-            logits = self.accelerator.unwrap_model(model).get_output_embeddings()(hidden)
-            count = has_loss.sum() if num_items_in_batch is None else num_items_in_batch
-            loss = torch.nn.functional.cross_entropy(logits.float(), labels[has_loss], reduction="sum") / count
+            labels = inputs["labels"]
+            if return_outputs or (labels != IGNORED).sum() > MOST_LOGITS:
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            rest = {name: value for name, value in inputs.items() if name != "labels"}
+            hidden, targets = response_states(model, rest, labels)
+            logits = self.accelerator.unwrap_model(model).get_output_embeddings()(hidden).float()
+            count = len(targets) if num_items_in_batch is None else num_items_in_batch
+            loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum") / count
             if self.args.average_tokens_across_devices and num_items_in_batch is not None:
                 loss = loss * self.accelerator.num_processes
-            return (loss, outputs) if return_outputs else loss
+            return loss
 
     return ResponseLogitsTrainer
-
-
-def _has_plain_head(model: Any) -> bool:
-    """Say whether the logits are the output embedding's product with the last hidden state and nothing more."""
-    config = model.config.get_text_config()
-    scales = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
-    return config.model_type != "minicpm3" and not any(getattr(config, name, None) for name in scales)
 
 
 class _MarkComplete(TrainerCallback):  # type: ignore[misc]

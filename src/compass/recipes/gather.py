@@ -1,0 +1,217 @@
+"""The first stage: read the usage sample, the data at hand, the pool and the tests; clean them; write them down."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from compass.config import DataConfig
+from compass.data.cleaning import Cleaned, clean
+from compass.data.example import Example
+from compass.data.identify import identify_languages
+from compass.data.languages import UNDETERMINED, normalize_tag, same_language
+from compass.data.licences import announce
+from compass.data.readers import read_examples, read_jsonl, write_jsonl
+from compass.errors import DataError
+from compass.recipes.stages import Run, file_hash, versions, write_json
+
+logger = logging.getLogger(__name__)
+
+ASSIST = "assist"
+NONE = "none"
+FEWEST_USAGE_ROWS = 10
+"""Below this a usage sample says too little of what usage needs to select by [ours]."""
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The cleaned data of a run."""
+
+    usage: tuple[Example, ...]
+    current: tuple[Example, ...]
+    pool: tuple[Example, ...]
+    tests: Mapping[str, tuple[Example, ...]]
+    """Held-out rows by test name; the first is the target language's usage. Empty without any response to test on."""
+
+
+def gather(run: Run, config: DataConfig, *, seed: int) -> Gathered:
+    """Read and clean everything, or take it from the run folder if that was done with the same inputs.
+
+    Raises DataError or LanguageError, with file and line, for input that can't be used.
+    """
+    config = _with_normal_tag(config)
+    inputs = {"data": asdict(config), "seed": seed, "sources": _source_identities(config)}
+    if run.finished("data", inputs):
+        run.skip("data")
+        return _read_back(run.folder / "data")
+    with run.stage("data", inputs, [run.folder / "data"]):
+        data, cleaned = read_and_clean(config, seed)
+        _write(run, data, cleaned)
+    return data
+
+
+def read_and_clean(config: DataConfig, seed: int) -> tuple[Gathered, dict[str, Cleaned]]:
+    """Read every source and clean it; return the data and what was dropped of each part and why."""
+    usage, current, pool, tests = _sources(config, seed)
+    usage = _in_language("usage sample", usage, config.language)
+    if len(usage) < FEWEST_USAGE_ROWS:
+        raise DataError(
+            f"The usage sample has {len(usage)} rows in {config.language}, and at least {FEWEST_USAGE_ROWS} are needed "
+            "to tell what usage needs; 50 to 300 are better. Give more prompts with --usage."
+        )
+    if not tests:
+        usage, held_out = _hold_out_half(usage, seed)
+        tests = {config.language: held_out} if held_out else {}
+    if not pool:
+        raise DataError("The pool is empty. Give one or more sources with --pool.")
+    if config.identify_languages:
+        pool = _identified(pool)
+
+    cleaned: dict[str, Cleaned] = {}
+    options: dict[str, Any] = {"max_chars": config.max_chars, "ngram": config.decontamination_ngram}
+    # Repeats in usage are frequencies, which is what selection is after; only unusable rows go.
+    cleaned["usage"] = clean(usage, max_chars=config.max_chars, near_duplicates=1.0, check_language=False)
+    held_out_rows = [row for rows in tests.values() for row in rows]
+    against = held_out_rows if config.decontaminate else ()
+    cleaned["current"] = clean(
+        current, near_duplicates=1.0, check_language=False, require_response=True, against=against, **options
+    )
+    cleaned["pool"] = clean(
+        pool,
+        near_duplicates=config.near_duplicates,
+        check_language=config.identify_languages,
+        require_response=True,
+        against=against,
+        **options,
+    )
+    for name, rows in tests.items():
+        cleaned[f"test {name}"] = clean(
+            rows, max_chars=config.max_chars, near_duplicates=1.0, check_language=False, require_response=True
+        )
+    if not cleaned["pool"].examples:
+        raise DataError(
+            f"Cleaning left nothing of the pool's {len(pool)} rows: {dict(cleaned['pool'].counts)}. "
+            "Look at the reasons; --near_duplicates 1 and --no-decontaminate switch two of them off."
+        )
+    data = Gathered(
+        usage=cleaned["usage"].examples,
+        current=cleaned["current"].examples,
+        pool=cleaned["pool"].examples,
+        tests={name: cleaned[f"test {name}"].examples for name in tests if cleaned[f"test {name}"].examples},
+    )
+    return data, cleaned
+
+
+def _sources(
+    config: DataConfig, seed: int
+) -> tuple[list[Example], list[Example], list[Example], dict[str, Sequence[Example]]]:
+    assist = None
+    if ASSIST in (config.usage, config.current, config.test, *config.pool):
+        from compass.data.assist import load_assist
+
+        announce("home-assistant-intents")
+        assist = load_assist(config.language, setting=config.assist_setting, seed=seed)
+    columns = config.columns or None
+    usage = (
+        list(assist.usage)
+        if assist and config.usage == ASSIST
+        else read_examples(config.usage, columns=columns, default_language=config.language)
+    )
+    if assist and config.current == ASSIST:
+        current = list(assist.current)
+    elif config.current in (NONE, ""):
+        current = []
+    else:
+        current = read_examples(
+            config.current, columns=columns, default_language=config.language, require_response=True
+        )
+    pool: list[Example] = []
+    files = [source for source in config.pool if source != ASSIST]
+    if assist and ASSIST in config.pool:
+        pool += assist.pool
+    if files:
+        pool += read_examples(files, columns=columns, streaming=config.streaming, require_response=True)
+    tests: dict[str, Sequence[Example]] = {}
+    if assist and config.usage == ASSIST and not config.test:
+        tests.update(assist.tests)
+    elif config.test:
+        tests[config.language] = read_examples(
+            config.test, columns=columns, default_language=config.language, require_response=True
+        )
+    for source in config.retention_tests:
+        name = Path(source).name.split(".")[0]
+        if name in tests:
+            raise DataError(f"Two test sets are named {name!r}. Rename the file {source}.")
+        tests[name] = read_examples(source, columns=columns, require_response=True)
+    return usage, current, pool, tests
+
+
+def _in_language(what: str, rows: Sequence[Example], language: str) -> list[Example]:
+    kept = [row for row in rows if row.language == UNDETERMINED or same_language(row.language, language)]
+    if rows and not kept:
+        found = ", ".join(sorted({row.language for row in rows})[:8])
+        raise DataError(f"The {what} has no row in {language}: its rows are tagged {found}. Check --language.")
+    if len(kept) < len(rows):
+        logger.warning("The %s: %d rows in other languages than %s are left out", what, len(rows) - len(kept), language)
+    return [row.with_language(language) for row in kept]
+
+
+def _hold_out_half(usage: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:
+    """Split the usage rows that have a response; rows without one can only show what usage needs."""
+    with_response = [row for row in usage if row.response]
+    held_out = random.Random(f"held-out/{seed}").sample(with_response, len(with_response) // 2)
+    prompts = {row.prompt for row in held_out}
+    return [row for row in usage if row.prompt not in prompts], held_out
+
+
+def _identified(rows: Sequence[Example]) -> list[Example]:
+    unknown = [i for i, row in enumerate(rows) if row.language == UNDETERMINED]
+    found = dict(zip(unknown, identify_languages([rows[i].prompt for i in unknown]), strict=True)) if unknown else {}
+    return [row.with_language(found[i]) if i in found else row for i, row in enumerate(rows)]
+
+
+def _with_normal_tag(config: DataConfig) -> DataConfig:
+    from dataclasses import replace
+
+    return replace(config, language=normalize_tag(config.language))
+
+
+def _source_identities(config: DataConfig) -> dict[str, str]:
+    """What tells a source from another one of the same name: a file's hash, the packages behind `assist`."""
+    found = {}
+    for source in (config.usage, config.current, config.test, *config.pool, *config.retention_tests):
+        path = Path(source)
+        if source == ASSIST:
+            stamped = versions()
+            found[source] = f"{stamped.get('home-assistant-intents')} {stamped.get('hassil')}"
+        elif source and path.is_file():
+            found[source] = file_hash(path)
+        elif source and path.is_dir():
+            found[source] = " ".join(f"{p.name}:{p.stat().st_size}" for p in sorted(path.rglob("*")) if p.is_file())
+    return found
+
+
+def _write(run: Run, data: Gathered, cleaned: Mapping[str, Cleaned]) -> None:
+    write_jsonl(run.path("data", "usage.jsonl"), data.usage)
+    write_jsonl(run.path("data", "current.jsonl"), data.current)
+    write_jsonl(run.path("data", "pool.jsonl"), data.pool)
+    for name, rows in data.tests.items():
+        write_jsonl(run.path("data", "tests", f"{name}.jsonl"), rows)
+    write_json(run.path("data", "tests.json"), list(data.tests))
+    summary = {name: result.to_dict() for name, result in cleaned.items()}
+    write_json(run.path("data", "cleaning.json"), summary)
+
+
+def _read_back(folder: Path) -> Gathered:
+    names = json.loads((folder / "tests.json").read_text(encoding="utf-8"))
+    return Gathered(
+        usage=tuple(read_jsonl(folder / "usage.jsonl")),
+        current=tuple(read_jsonl(folder / "current.jsonl")),
+        pool=tuple(read_jsonl(folder / "pool.jsonl")),
+        tests={name: tuple(read_jsonl(folder / "tests" / f"{name}.jsonl")) for name in names},
+    )

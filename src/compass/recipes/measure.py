@@ -1,0 +1,112 @@
+"""Base model and adapter on the same held-out rows: what was won on usage, what was lost elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compass.config import AdaptConfig
+from compass.data.example import Example
+from compass.data.fertility import fertility
+from compass.evaluation import Evaluation, compare, evaluate, write_differences, write_evaluation
+from compass.evaluation.files import read_differences, read_evaluation
+from compass.recipes.stages import Run, file_hash, fingerprint, write_json
+
+if TYPE_CHECKING:
+    from compass.recipes.adapt import Selected
+
+FERTILITY_ROWS = 200
+"""Rows of each language behind its fertility figures."""
+
+
+def measure(
+    run: Run, config: AdaptConfig, base: Any, adapter: Path, selected: Selected
+) -> tuple[dict[str, dict[str, Any]], tuple[dict[str, Any], ...]]:
+    """Evaluate base and adapter on every test set and compare them row by row.
+
+    Returns the metrics by test and model, and the paired differences. Without a test set both are empty.
+    """
+    _write_fertility(run, base, selected)
+    weights = {"base": None, "adapter": adapter}
+    done: dict[str, dict[str, Evaluation]] = {}
+    for model_name, folder in weights.items():
+        inputs = {
+            "evaluation": dataclasses.asdict(config.evaluation),
+            "seed": config.run.seed,
+            "model": [base.name, base.revision],
+            "adapter": file_hash(folder / "adapter_model.safetensors") if folder else "",
+            "space": file_hash(run.folder / "space" / "space.safetensors"),
+            "tests": fingerprint({name: [row.to_dict() for row in rows] for name, rows in selected.data.tests.items()}),
+        }
+        stage = f"evaluation-{model_name}"
+        output = run.folder / "eval" / model_name
+        if run.finished(stage, inputs):
+            run.skip(stage)
+            done[model_name] = {name: read_evaluation(output / f"{name}.json") for name in selected.data.tests}
+            continue
+        with run.stage(stage, inputs, [output]):
+            output.mkdir(parents=True, exist_ok=True)
+            done[model_name] = _evaluate_all(config, base, folder, selected, output)
+    evaluations = {
+        name: {model: done[model][name].to_dict()["metrics"] for model in done} for name in selected.data.tests
+    }
+    differences = [
+        difference for name in selected.data.tests for difference in compare(done["base"][name], done["adapter"][name])
+    ]
+    write_differences(differences, run.path("eval", "differences.json"))
+    stored = read_differences(run.path("eval", "differences.json"))
+    return evaluations, tuple(difference.to_dict() for difference in stored)
+
+
+def _evaluate_all(
+    config: AdaptConfig, base: Any, adapter: Path | None, selected: Selected, output: Path
+) -> dict[str, Evaluation]:
+    from compass.training import LanguageModel
+
+    model = LanguageModel(base, adapter, dtype=config.training.dtype)
+    done = {}
+    for i, (name, rows) in enumerate(selected.data.tests.items()):
+        clusters = selected.space.assign(
+            selected.encoder.encode([row.prompt for row in rows]), [row.language for row in rows]
+        )
+        limits = config.evaluation
+        if i:
+            limits = dataclasses.replace(limits, max_test_rows=limits.max_retention_rows)
+        done[name] = evaluate(
+            model,
+            rows,
+            name=name,
+            language=rows[0].language,
+            config=limits,
+            seed=config.run.seed,
+            clusters=clusters,
+            seen_labels=_labels_beside_the_point(selected, rows),
+        )
+        write_evaluation(done[name], output)
+    return done
+
+
+def _labels_beside_the_point(selected: Selected, rows: tuple[Example, ...]) -> tuple[str, ...]:
+    """Labels of the data at hand that no test row asks for: a model that answers with them repeats what it has seen."""
+    asked = {row.label for row in rows}
+    return tuple(sorted({row.label for row in selected.data.current if row.label} - asked))
+
+
+def _write_fertility(run: Run, base: Any, selected: Selected) -> None:
+    from compass.training import load_tokenizer
+
+    texts: dict[str, list[str]] = {}
+    for row in (*selected.data.usage, *selected.data.current, *selected.data.pool):
+        of_language = texts.setdefault(row.language, [])
+        if len(of_language) < FERTILITY_ROWS:
+            of_language.append(row.prompt)
+    tokenizer = load_tokenizer(base)
+    rows = fertility(texts, lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
+    write_json(run.path("data", "fertility.json"), [row.to_dict() for row in rows])
+
+
+def metrics_of(evaluations: Mapping[str, dict[str, Any]], name: str, metric: str) -> tuple[float, float]:
+    """Return a metric's value of base and adapter on one test."""
+    return evaluations[name]["base"][metric]["value"], evaluations[name]["adapter"][metric]["value"]

@@ -1,0 +1,70 @@
+"""What a run would do, how much of it, and about how long: `--dry-run`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from compass.config import AdaptConfig
+from compass.encoders import load_encoder
+from compass.recipes.gather import read_and_clean
+from compass.recipes.storage import cache_folder
+from compass.selection import get_strategy
+
+ROWS_PER_SECOND_AND_CORE = 50
+"""Short prompts through the embedded encoder; measured, see LOG.md."""
+TOKENS_PER_SECOND_AND_CORE = 70
+"""Training tokens with Gemma 3 270M in float32; measured, see LOG.md."""
+CORES_THAT_HELP = 8
+"""Beyond these neither of the two gets much faster on rows this short."""
+TOKENS_PER_ROW = 20
+"""Of an assistant command with its function call."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a plan."""
+
+    name: str
+    what: str
+    estimate: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Return a JSON-ready dict."""
+        return {"step": self.name, "what": self.what, "estimate": self.estimate}
+
+
+def plan(config: AdaptConfig) -> list[Step]:
+    """Read and clean the data, then say what each step would do; nothing is written to the run folder.
+
+    Raises the errors that the run would raise for its data.
+    """
+    data, cleaned = read_and_clean(config.data, config.run.seed)
+    strategy = get_strategy(config.selection.strategy)
+    dropped = sum(sum(result.counts.values()) for result in cleaned.values())
+    cores = min(os.cpu_count() or 1, CORES_THAT_HELP)
+    embedded_encoder = config.encoder.encoder == "embedded"
+    texts = [row.prompt for rows in (data.usage, data.current, data.pool, *data.tests.values()) for row in rows]
+    missing = len(load_encoder(config.encoder, cache_folder(config)).missing(texts)) if embedded_encoder else len(texts)
+    on_cpu = config.training.model_name_or_path.startswith("embedded:")
+    n_rows = config.selection.budget + len(data.current) * config.training.current_repeats
+    tokens = n_rows * TOKENS_PER_ROW * config.training.num_train_epochs
+    tests = ", ".join(f"{name} {len(rows)}" for name, rows in data.tests.items()) or "none"
+    budget = f"{config.selection.budget} {config.selection.budget_unit}"
+    unknown = "not estimated for this model" if not on_cpu else ""
+    return [
+        Step("data", f"usage {len(data.usage)}, at hand {len(data.current)}, pool {len(data.pool)}; tests: {tests}; dropped {dropped}", "done"),
+        Step("embedding", f"{missing} of {len(texts)} texts, the others are in the cache",
+             _minutes(missing / (ROWS_PER_SECOND_AND_CORE * cores)) if embedded_encoder else "not estimated for this encoder"),
+        Step("space", f"{config.space.clustering}, language removal {strategy.language_removal or config.space.language_removal}", "under a minute"),
+        Step("selection", f"{strategy.name}, {budget}", "seconds"),
+        Step("training", f"{config.training.model_name_or_path}, about {n_rows} rows, {config.training.num_train_epochs:g} epochs",
+             unknown or _minutes(tokens / (TOKENS_PER_SECOND_AND_CORE * cores))),
+        Step("evaluation", f"base and adapter on {len(data.tests)} tests", unknown or "two to four minutes"),
+        Step("report", str(Path(config.run.output_dir) / "report.html"), "seconds"),
+    ]  # fmt: skip
+
+
+def _minutes(seconds: float) -> str:
+    return f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} min"

