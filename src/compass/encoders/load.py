@@ -1,0 +1,44 @@
+"""From the options to an encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compass.config import EncoderConfig
+from compass.encoders.cache import CachedEncoder
+from compass.encoders.protocol import Encoder
+
+
+def load_encoder(config: EncoderConfig, cache_dir: Path) -> CachedEncoder:
+    """Return the encoder that `config.encoder` names, with its cache under `cache_dir`.
+
+    `embedded` is the packaged model, an `http://` or `https://` URL is an endpoint, everything else is a
+    sentence-transformers name or folder. Raises MissingExtraError or EncoderError if it cannot be loaded.
+    """
+    return CachedEncoder(_open(config), cache_dir)
+
+
+def _open(config: EncoderConfig) -> Encoder:
+    if config.encoder == "embedded":
+        from compass.encoders.embedded import EmbeddedEncoder
+
+        return EmbeddedEncoder(batch_size=config.encoder_batch_size)
+    if config.encoder.startswith(("http://", "https://")):
+        from compass.encoders.endpoint import EndpointEncoder
+
+        return EndpointEncoder(
+            config.encoder,
+            model=config.encoder_model,
+            revision=config.encoder_revision,
+            api_key_env=config.encoder_api_key_env,
+            batch_size=config.encoder_batch_size,
+        )
+    from compass.encoders.sentence_transformers import SentenceTransformersEncoder
+
+    return SentenceTransformersEncoder(
+        config.encoder,
+        revision=config.encoder_revision,
+        prompt_name=config.prompt_name,
+        batch_size=config.encoder_batch_size,
+        device=config.encoder_device,
+    )
