@@ -1,1 +1,16 @@
+"""Selection: what the usage needs and the data at hand lacks, picked from the pool by a named strategy."""
 
+from compass.selection.protocol import Candidates, Selection, Strategy, build_candidates
+from compass.selection.quotas import proportional, water_filling
+from compass.selection.registry import get_strategy, strategy_names
+
+__all__ = [
+    "Candidates",
+    "Selection",
+    "Strategy",
+    "build_candidates",
+    "get_strategy",
+    "proportional",
+    "strategy_names",
+    "water_filling",
+]

@@ -30,7 +30,8 @@ def unit_rows(vectors: npt.ArrayLike) -> FloatArray:
     """Scale each row to length 1. vectors: (n, d). Returns (n, d) float32; a row of zeros stays zeros."""
     x = np.asarray(vectors, dtype=np.float32)
     norms = np.linalg.norm(x, axis=1, keepdims=True)
-    return np.divide(x, norms, out=np.zeros_like(x), where=norms > 0)
+    scaled: FloatArray = np.divide(x, norms, out=np.zeros_like(x), where=norms > 0)
+    return scaled
 
 
 def check_vectors(name: str, vectors: npt.ArrayLike, dimensions: int | None = None) -> FloatArray:
@@ -91,3 +92,20 @@ def nearest_rows(queries: FloatArray, keys: FloatArray, k: int) -> tuple[IntArra
         order = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
         best, index = np.take_along_axis(similarity, order, axis=1), np.take_along_axis(found, order, axis=1)
     return index, best
+
+
+def row_keys(vectors: FloatArray, seed: int) -> npt.NDArray[np.uint64]:
+    """Return a pseudo-random number for each row that depends on its content and the seed, not on its place.
+
+    Multiply-shift hashing of the bits, mixed by the finaliser of splitmix64. Draws and ties that go by these numbers
+    do not change when the pool comes in another order; equal rows get equal numbers. vectors: (n, d). Returns (n,).
+    """
+    rng = np.random.default_rng(seed)
+    factors = rng.integers(0, 2**63, size=vectors.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    keys = np.empty(len(vectors), dtype=np.uint64)
+    for chunk in row_chunks(len(vectors), 8192):
+        bits = np.ascontiguousarray(vectors[chunk], dtype=np.float32).view(np.uint32).astype(np.uint64)
+        keys[chunk] = (bits * factors).sum(axis=1, dtype=np.uint64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        keys = (keys ^ (keys >> np.uint64(shift))) * np.uint64(factor)
+    return keys ^ (keys >> np.uint64(31))

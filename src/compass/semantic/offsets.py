@@ -72,7 +72,8 @@ def within_cluster_offsets(
 
 def mean_offset(offsets: Mapping[str, FloatArray]) -> FloatArray:
     """Return the mean of the languages' offsets, each language counting once. Returns (d,)."""
-    return np.mean([offsets[tag] for tag in sorted(offsets)], axis=0, dtype=np.float64).astype(np.float32)
+    table = np.stack([offsets[tag] for tag in sorted(offsets)])
+    return np.asarray(table.mean(axis=0, dtype=np.float64), dtype=np.float32)
 
 
 def offset_of(language: str, offsets: Mapping[str, FloatArray], fallback: FloatArray) -> FloatArray:
@@ -126,7 +127,8 @@ def _sums(vectors: FloatArray, index: IntArray, n: int) -> RealArray:
 def _shrunk(estimates: RealArray, counts: RealArray) -> RealArray:
     common = estimates.mean(axis=0)
     weight = (counts / (counts + SHRINKAGE))[:, None]
-    return weight * estimates + (1.0 - weight) * common
+    shrunk: RealArray = weight * estimates + (1.0 - weight) * common
+    return shrunk
 
 
 def _by_tag(tags: Sequence[str], offsets: RealArray) -> dict[str, FloatArray]:

@@ -1,0 +1,202 @@
+"""Taking rows cluster by cluster, best first, under caps; what a cap held back is counted."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from compass.config import SelectionConfig
+from compass.selection.protocol import Candidates
+from compass.semantic.arrays import IntArray, RealArray, row_keys
+
+SCORE_DECIMALS = 6
+"""Decimals in which scores are compared: the last bits of a matrix product depend on the row's place in the pool."""
+
+HELD_LANGUAGE = "passed over: its language had its share"
+HELD_DUPLICATE = "passed over: near duplicate of an earlier pick"
+HELD_COST = "passed over: longer than the budget left"
+RELAXED_LANGUAGE = "taken above the language cap: no other supply in its cluster"
+RELAXED_DUPLICATE = "taken although a near duplicate: no other supply"
+
+
+@dataclass(frozen=True, eq=False)
+class Picks:
+    """Rows in the order they were taken."""
+
+    indices: IntArray
+    places: IntArray
+    """(m,) rank of each pick within its cluster, from 1."""
+    relaxed: tuple[str, ...]
+    """(m,) the cap that was set aside for a pick, else empty."""
+    notes: Mapping[str, int]
+    """What happened -> rows."""
+
+
+def rank(candidates: Candidates, scores: RealArray, seed: int) -> IntArray:
+    """Order the pool by score, highest first; ties by a number that only the row's content and the seed decide."""
+    order = np.lexsort((row_keys(candidates.pool, seed), -np.round(scores, SCORE_DECIMALS)))
+    return order.astype(np.int64)
+
+
+def supply_of(candidates: Candidates) -> IntArray:
+    """Return what the pool holds of each cluster, in units of the budget. Returns (K,) ints."""
+    return np.bincount(candidates.pool_clusters, weights=candidates.pool_costs, minlength=candidates.n_clusters).astype(
+        np.int64
+    )
+
+
+def pick(
+    candidates: Candidates,
+    order: IntArray,
+    quotas: Callable[[IntArray], IntArray],
+    budget: int,
+    options: SelectionConfig,
+    *,
+    caps: bool = True,
+) -> Picks:
+    """Take rows until the quotas are full, spreading over clusters so that every prefix is close to the quotas.
+
+    order: pool rows, best first (a subset of the pool if the rest is out of the question). quotas(available) -> (K,):
+    the split of the whole budget when cluster k can give available[k]; asked again when a cluster turns out to give
+    less than it was counted on for, so that its share goes to the others. A row is passed over when its language has
+    its share of the picks (`language_cap`) or when it repeats an earlier pick of the same language
+    (`duplicate_similarity`). If a cluster has nothing else, the language cap is set aside there; near duplicates are
+    taken last of all, when the budget finds nothing else anywhere.
+    """
+    state = _State(candidates, options, budget, caps)
+    queues: list[list[int]] = [[] for _ in range(candidates.n_clusters)]
+    for row in order.tolist():
+        queues[candidates.pool_clusters[row]].append(row)
+    costs = candidates.pool_costs
+    available = np.array([int(costs[queue].sum()) for queue in queues], dtype=np.int64)
+    full_supply = available.copy()
+    held = [_Held(queue) for queue in queues]
+    for duplicates in (False, True):
+        if duplicates:
+            if not any(h.duplicates for h in held) or state.left <= 0:
+                break
+            available = full_supply
+        while state.left > 0:
+            quota = quotas(available)
+            short = _fill(state, held, quota, duplicates)
+            if not short:
+                break
+            available = available.copy()
+            available[short] = state.taken[short]
+    return Picks(
+        np.array(state.indices, dtype=np.int64),
+        np.array(state.places, dtype=np.int64),
+        tuple(state.relaxed),
+        dict(sorted(state.notes.items())),
+    )
+
+
+def _fill(state: _State, held: list[_Held], quota: IntArray, duplicates: bool) -> list[int]:
+    """Fill the quotas as far as the queues go. Returns the clusters that ended short."""
+    short = []
+    heap = [((state.taken[k] + 0.5) / quota[k], k) for k in np.flatnonzero(quota > state.taken)]
+    heapq.heapify(heap)
+    while heap and state.left > 0:
+        _, k = heapq.heappop(heap)
+        cost = state.take_from(held[k], int(k), int(quota[k]), duplicates)
+        if cost == 0:
+            short.append(int(k))
+        elif state.taken[k] < quota[k]:
+            heapq.heappush(heap, ((state.taken[k] + 0.5) / quota[k], k))
+    return short
+
+
+@dataclass
+class _Held:
+    """A cluster's rows: those not looked at yet, and those that a cap holds back, best first."""
+
+    fresh: list[int]
+    position: int = 0
+    capped: list[int] = field(default_factory=list)
+    duplicates: list[int] = field(default_factory=list)
+
+
+class _State:
+    """What has been taken so far."""
+
+    def __init__(self, candidates: Candidates, options: SelectionConfig, budget: int, caps: bool) -> None:
+        self.candidates = candidates
+        self.left = budget
+        self.taken = np.zeros(candidates.n_clusters, dtype=np.int64)
+        self.indices: list[int] = []
+        self.places: list[int] = []
+        self.relaxed: list[str] = []
+        self.notes: Counter[str] = Counter()
+        self._in_cluster: Counter[int] = Counter()
+        self._by_language: Counter[str] = Counter()
+        self._vectors: dict[str, list[int]] = {}
+        self._caps = caps
+        self._language_limit = math.ceil(options.language_cap * budget) if caps and options.language_cap < 1 else budget
+        self._similarity = options.duplicate_similarity if caps else 1.0
+
+    def take_from(self, held: _Held, cluster: int, quota: int, duplicates: bool) -> int:
+        """Take the cluster's best admissible row. Returns its cost, 0 if there is none."""
+        room = quota - self.taken[cluster]
+        while held.position < len(held.fresh):
+            row = held.fresh[held.position]
+            held.position += 1
+            if not self._fits(row, room):
+                self.notes[HELD_COST] += 1
+            elif self._is_duplicate(row):
+                held.duplicates.append(row)
+                self.notes[HELD_DUPLICATE] += 1
+            elif not self._language_has_room(row):
+                held.capped.append(row)
+                self.notes[HELD_LANGUAGE] += 1
+            else:
+                return self._take(row, cluster, "")
+        for queue, why, allowed in (
+            (held.capped, RELAXED_LANGUAGE, True),
+            (held.duplicates, RELAXED_DUPLICATE, duplicates),
+        ):
+            while queue and allowed:
+                row = queue.pop(0)
+                if not self._fits(row, room):
+                    self.notes[HELD_COST] += 1
+                elif why == RELAXED_LANGUAGE and self._is_duplicate(row):
+                    held.duplicates.append(row)
+                    self.notes[HELD_DUPLICATE] += 1
+                else:
+                    return self._take(row, cluster, why)
+        return 0
+
+    def _fits(self, row: int, room: int) -> bool:
+        # A row belongs to a quota in tokens if more than half of it lies within: the quota is met to the nearest row.
+        cost = int(self.candidates.pool_costs[row])
+        return cost <= self.left and cost <= 2 * room
+
+    def _language_has_room(self, row: int) -> bool:
+        cost = int(self.candidates.pool_costs[row])
+        return self._by_language[self.candidates.pool_languages[row]] + cost <= self._language_limit
+
+    def _is_duplicate(self, row: int) -> bool:
+        earlier = self._vectors.get(self.candidates.pool_languages[row])
+        if self._similarity >= 1.0 or not earlier:
+            return False
+        pool = self.candidates.pool
+        return bool(np.max(pool[earlier] @ pool[row]) >= self._similarity)
+
+    def _take(self, row: int, cluster: int, why: str) -> int:
+        cost = int(self.candidates.pool_costs[row])
+        language = self.candidates.pool_languages[row]
+        self.left -= cost
+        self.taken[cluster] += cost
+        self.indices.append(row)
+        self._in_cluster[cluster] += 1
+        self.places.append(self._in_cluster[cluster])
+        self.relaxed.append(why)
+        self._by_language[language] += cost
+        self._vectors.setdefault(language, []).append(row)
+        if why:
+            self.notes[why] += 1
+        return cost

@@ -1,0 +1,144 @@
+"""What a strategy may look at, and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from compass.config import SelectionConfig
+from compass.errors import DataError, SelectionError
+from compass.semantic.arrays import FloatArray, IntArray, RealArray
+from compass.semantic.space import SemanticSpace
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The whole view of a strategy: vectors, clusters, languages and costs; never a text, a label or a model."""
+
+    usage: FloatArray
+    """(n_E, d) unit rows in the space's language-free form: what users ask for."""
+    current: FloatArray
+    """(n_D, d) unit rows: the data at hand; may be empty."""
+    pool: FloatArray
+    """(n_A, d) unit rows: what can be picked."""
+    usage_clusters: IntArray
+    current_clusters: IntArray
+    pool_clusters: IntArray
+    n_clusters: int
+    pool_languages: Sequence[str]
+    """n_A BCP-47 tags."""
+    pool_costs: IntArray
+    """(n_A,) what a row takes of the budget: 1 in examples, its length in tokens."""
+    target_language: str
+
+    def __post_init__(self) -> None:
+        """Raise DataError if the arrays do not fit together."""
+        dimensions = self.pool.shape[1] if self.pool.ndim == 2 else None
+        for name in ("usage", "current", "pool"):
+            vectors, clusters = getattr(self, name), getattr(self, f"{name}_clusters")
+            if vectors.ndim != 2 or vectors.shape[1] != dimensions:
+                raise DataError(f"candidates: {name} has shape {vectors.shape}, expected (n, {dimensions}).")
+            if len(vectors) != len(clusters):
+                raise DataError(f"candidates: {name} has {len(vectors)} vectors and {len(clusters)} clusters.")
+            if len(clusters) and (clusters.min() < 0 or clusters.max() >= self.n_clusters):
+                raise DataError(f"candidates: a cluster of {name} lies outside 0 to {self.n_clusters - 1}.")
+        for name, length in (("languages", len(self.pool_languages)), ("costs", len(self.pool_costs))):
+            if length != len(self.pool):
+                raise DataError(f"candidates: the pool has {len(self.pool)} rows and {length} {name}.")
+        if len(self.pool_costs) and self.pool_costs.min() < 1:
+            raise DataError(f"candidates: a pool row costs {self.pool_costs.min()}; each row costs at least 1.")
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """What was picked, in order of rank, why, and what could not be had."""
+
+    strategy: str
+    budget: int
+    budget_unit: str
+    """`examples` or `tokens`: the unit of budget, spent, shortfall, demand, supply, picked and unmet."""
+    indices: IntArray
+    """(m,) rows of the pool, best first."""
+    scores: RealArray
+    """(m,) what the strategy ranked them by."""
+    clusters: IntArray
+    """(m,) cluster of each pick."""
+    reasons: tuple[str, ...]
+    """(m,) why each row was picked, in plain words."""
+    demand: RealArray
+    """(K,) what each cluster asks for: its quota if the pool had no end."""
+    supply: IntArray
+    """(K,) what the pool holds of each cluster."""
+    picked: IntArray
+    """(K,) what was picked of it."""
+    unmet: RealArray
+    """(K,) demand that was not met."""
+    spent: int
+    shortfall: int
+    """Budget that could not be spent on anything the strategy wants."""
+    notes: Mapping[str, int] = field(default_factory=dict)
+    """Rows that a cap held back or that were taken in spite of it: what happened -> rows."""
+
+
+class Strategy(Protocol):
+    """A rule that picks pool rows. Add one in a file of its own and name it in the registry."""
+
+    @property
+    def name(self) -> str:
+        """Name on the command line."""
+        ...
+
+    @property
+    def language_removal(self) -> str | None:
+        """Removal that the strategy needs of its space; None takes the configured one."""
+        ...
+
+    def select(self, candidates: Candidates, budget: int, *, seed: int, options: SelectionConfig) -> Selection:
+        """Pick rows of the pool that cost no more than `budget` together. The same seed gives the same rows."""
+        ...
+
+
+def build_candidates(
+    space: SemanticSpace,
+    *,
+    usage: FloatArray,
+    current: FloatArray,
+    pool: FloatArray,
+    current_languages: Sequence[str],
+    usage_languages: Sequence[str],
+    pool_languages: Sequence[str],
+    target_language: str,
+    pool_costs: IntArray | None = None,
+) -> Candidates:
+    """Place encoder vectors in a space and gather what strategies may see. vectors: (n, d) as the encoder gave them.
+
+    pool_costs None: each row costs 1. Raises DataError if lengths or dimensions differ, SelectionError if usage or
+    pool is empty.
+    """
+    for name, rows in (("usage sample", usage), ("pool", pool)):
+        if not len(rows):
+            raise SelectionError(
+                f"The {name} is empty: nothing can be selected. Check its source and what cleaning dropped."
+            )
+    d = space.dimensions
+    parts = {
+        name: space.transform(np.reshape(vectors, (-1, d)) if not len(vectors) else vectors, languages)
+        for name, vectors, languages in (
+            ("usage", usage, usage_languages),
+            ("current", current, current_languages),
+            ("pool", pool, pool_languages),
+        )
+    }
+    return Candidates(
+        **parts,
+        usage_clusters=space.assign_transformed(parts["usage"]),
+        current_clusters=space.assign_transformed(parts["current"]),
+        pool_clusters=space.assign_transformed(parts["pool"]),
+        n_clusters=space.n_clusters,
+        pool_languages=tuple(pool_languages),
+        pool_costs=np.ones(len(pool), dtype=np.int64) if pool_costs is None else np.asarray(pool_costs, dtype=np.int64),
+        target_language=target_language,
+    )
