@@ -150,6 +150,7 @@ def test_wrong_language() -> None:
     examples = [
         Example("right", WELSH, language="cy"),
         Example("wrong", ENGLISH, language="cy"),
+        Example("close", "Sva ljudska bića rađaju se slobodna i jednaka u dostojanstvu i pravima.", language="bs"),
         Example("short", "Turn on the light", language="cy"),
         Example("untagged", ENGLISH + "!"),
         Example("unknown to it", ENGLISH + "?", language="kw"),

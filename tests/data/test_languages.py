@@ -24,7 +24,7 @@ from compass.errors import LanguageError
         ("cmn_Hant", "zh-Hant"), ("arb_Arab", "ar"), ("arz_Arab", "arz"), ("npi-Deva", "ne"), ("swh_Latn", "sw"),
         ("zsm_Latn", "ms"), ("pt_br", "pt-BR"), ("iw", "he"), ("nob", "nb"), ("nor", "no"), ("srp_Cyrl", "sr"),
         ("sr_latn", "sr-Latn"), ("amh-Ethi", "am"), ("yue_Hant", "yue"), ("tgl", "fil"), ("und", "und"), (" cy ", "cy"),
-        ("de-CH", "de-CH"), ("mni_Mtei", "mni-Mtei"),
+        ("de-CH", "de-CH"), ("mni_Mtei", "mni-Mtei"), ("kor-Hang", "ko"),
     ],
 )  # fmt: skip
 def test_normalize_tag(given: str, tag: str) -> None:
@@ -62,6 +62,7 @@ FLORES = (
     "cym_Latn", "npi_Deva", "arb_Arab", "zho_Hans", "zho_Hant", "yue_Hant", "pes_Arab", "prs_Arab", "swh_Latn",
     "zsm_Latn", "tgl_Latn", "nob_Latn", "srp_Cyrl", "plt_Latn", "khk_Cyrl", "als_Latn", "uzn_Latn", "ydd_Hebr",
     "lvs_Latn", "est_Latn", "azj_Latn", "kmr_Latn", "ory_Orya", "quy_Latn", "mni_Beng", "kas_Deva", "eng_Latn",
+    "kor_Hang", "jpn_Jpan",
 )  # fmt: skip
 
 

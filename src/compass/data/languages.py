@@ -56,7 +56,8 @@ def normalize_tag(tag: str) -> str:
         language = dominant
     if language.script and language.language not in _KEEP_SCRIPT:
         bare = langcodes.Language.make(language=language.language, territory=language.territory)
-        if bare.maximize().script == language.script:
+        usual = bare.maximize().script
+        if language.script == usual or (language.script, usual) == ("Hang", "Kore"):
             parts = {name: value for name, value in language.to_dict().items() if name != "script"}
             language = langcodes.Language.make(**parts)
     return str(language.to_tag())
@@ -102,7 +103,8 @@ def to_flores(tag: str) -> str:
         return "prs_Arab"
     language = langcodes.Language.get(normal)
     code = _TO_FLORES.get(language.language or "") or to_iso639_3(normal)
-    return f"{code}_{script_of(normal)}"
+    script = script_of(normal)
+    return f"{code}_{'Hang' if script == 'Kore' else script}"
 
 
 def language_name(tag: str) -> str:
