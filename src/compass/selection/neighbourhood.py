@@ -19,7 +19,8 @@ def soft_counts(vectors: FloatArray, candidates: Candidates, neighbours: int = S
     """
     index, _ = nearest_rows(vectors, candidates.pool, neighbours)
     counts = np.bincount(candidates.pool_clusters[index].ravel(), minlength=candidates.n_clusters)
-    return counts / max(index.shape[1], 1)
+    spread: RealArray = counts / max(index.shape[1], 1)
+    return spread
 
 
 def closeness(candidates: Candidates, neighbours: int) -> RealArray:
