@@ -129,7 +129,9 @@ def _value(option: Option, value: Any) -> Any:
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file of options; flags override it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan with counts and an estimate of time; do nothing.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the plan with counts and an estimate of time; do nothing.")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, and show the libraries' warnings.")]
 SECTIONS = ("run", "data", "encoder", "space", "selection", "training", "evaluation")
 
@@ -137,7 +139,12 @@ SECTIONS = ("run", "data", "encoder", "space", "selection", "training", "evaluat
 @app.command()
 @_with_options(*SECTIONS)
 def adapt(
-    config: Config = None, json_: Json = False, dry_run: DryRun = False, verbose: Verbose = False, *, options: Any = None
+    config: Config = None,
+    json_: Json = False,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    *,
+    options: Any = None,
 ) -> None:
     """Select, train, evaluate and report, from one configuration. The same command resumes a run."""
     _set_up_logging(verbose)
@@ -150,8 +157,12 @@ def adapt(
     done = run_adapt(resolved)
     if json_:
         _print_json(
-            {"run": str(done.run_dir), "adapter": str(done.adapter), "report": str(done.report),
-             "differences": list(done.differences)}  # fmt: skip
+            {
+                "run": str(done.run_dir),
+                "adapter": str(done.adapter),
+                "report": str(done.report),
+                "differences": list(done.differences),
+            }
         )
         return
     _print_differences(done.differences)
@@ -161,7 +172,12 @@ def adapt(
 @app.command()
 @_with_options("run", "data", "encoder", "space", "selection", "training")
 def select(
-    config: Config = None, json_: Json = False, dry_run: DryRun = False, verbose: Verbose = False, *, options: Any = None
+    config: Config = None,
+    json_: Json = False,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    *,
+    options: Any = None,
 ) -> None:
     """Pick the pool's rows and write the audit, without training."""
     _set_up_logging(verbose)
@@ -336,7 +352,9 @@ def _print_metrics(evaluations: Mapping[str, Mapping[str, Any]]) -> None:
     table = Table("test", "metric", "value", "interval", title="Evaluation")
     for name, models in evaluations.items():
         for metric, value in models["base"].items():
-            table.add_row(name, metric.replace("_", " "), f"{value['value']:.3f}", f"{value['low']:.3f} to {value['high']:.3f}")
+            table.add_row(
+                name, metric.replace("_", " "), f"{value['value']:.3f}", f"{value['low']:.3f} to {value['high']:.3f}"
+            )
     Console().print(table)
 
 

@@ -6,8 +6,19 @@ section names (`data:`, `encoder:`, ...) or list them flat; every name is unique
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import difflib
+import logging
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from compass.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 
 def knob(default: Any, help: str, **metadata: Any) -> Any:
@@ -43,16 +54,24 @@ class DataConfig:
     identify_languages: bool = knob(True, "Identify the language of rows that carry no tag.")
     decontaminate: bool = knob(True, "Drop pool rows that overlap with the tests or the held-out usage.")
     decontamination_ngram: int = knob(8, "Words a shared n-gram has to have to count as overlap.", low=3)
-    near_duplicates: float = knob(0.9, "Jaccard similarity from which two pool rows are near duplicates; 1 is off.", low=0.5, high=1.0)
+    near_duplicates: float = knob(
+        0.9, "Jaccard similarity from which two pool rows are near duplicates; 1 is off.", low=0.5, high=1.0
+    )
     max_chars: int = knob(8000, "Longest row, prompt and response together, in characters.", low=1)
-    assist_setting: str = knob("skewed", "Embedded data: `skewed` (a few rows of each needed intent at hand) or `disjoint` (none).", choices=("skewed", "disjoint"))
+    assist_setting: str = knob(
+        "skewed",
+        "Embedded data: `skewed` (a few rows of each needed intent at hand) or `disjoint` (none).",
+        choices=("skewed", "disjoint"),
+    )
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
     """How texts become vectors."""
 
-    encoder: str = knob("embedded", "`embedded`, a sentence-transformers name or folder, or the URL of a /v1/embeddings endpoint.")
+    encoder: str = knob(
+        "embedded", "`embedded`, a sentence-transformers name or folder, or the URL of a /v1/embeddings endpoint."
+    )
     encoder_revision: str = knob("", "Revision of the hub model, or the version to note for an endpoint.")
     encoder_model: str = knob("", "Model name to send to the endpoint.")
     prompt_name: str = knob("", "sentence-transformers prompt to put before each text.")
@@ -65,7 +84,11 @@ class EncoderConfig:
 class SpaceConfig:
     """The semantic space: language removal and clusters."""
 
-    language_removal: str = knob("within-cluster", "What is removed of each language before clustering.", choices=("within-cluster", "mean", "none"))
+    language_removal: str = knob(
+        "within-cluster",
+        "What is removed of each language before clustering.",
+        choices=("within-cluster", "mean", "none"),
+    )
     clustering: str = knob("kmeans", "Spherical k-means, or HDBSCAN.", choices=("kmeans", "hdbscan"))
     n_clusters: int = knob(0, "Clusters; 0 chooses by silhouette and stability.", low=0)
     fit_sample: int = knob(20000, "Pool rows that the space is fitted on, at most.", low=100)
@@ -79,7 +102,9 @@ class SelectionConfig:
     budget: int = knob(240, "How much to pick.", low=1)
     budget_unit: str = knob("examples", "Unit of the budget.", choices=("examples", "tokens"))
     language_cap: float = knob(0.25, "Largest share of the picks from one language; 1 is no cap.", low=0.0, high=1.0)
-    duplicate_similarity: float = knob(0.98, "Cosine from which a pick repeats an earlier pick and is passed over; 1 is off.", low=0.5, high=1.0)
+    duplicate_similarity: float = knob(
+        0.98, "Cosine from which a pick repeats an earlier pick and is passed over; 1 is off.", low=0.5, high=1.0
+    )
     smoothing: float = knob(0.0, "Pseudo-count added to every cluster before shares are taken.", low=0.0)
     neighbours: int = knob(3, "Nearest usage rows that score a pool row.", low=1)
 
@@ -88,7 +113,9 @@ class SelectionConfig:
 class TrainingConfig:
     """The adapter and how it is trained; names as in trl and peft."""
 
-    model_name_or_path: str = knob("embedded:gemma3-270m", "Base model: hub name, folder, `embedded:gemma3-270m` or `embedded:smollm2-135m`.")
+    model_name_or_path: str = knob(
+        "embedded:gemma3-270m", "Base model: hub name, folder, `embedded:gemma3-270m` or `embedded:smollm2-135m`."
+    )
     model_revision: str = knob("", "Revision of the hub model; the resolved commit is written down.")
     trust_remote_code: bool = knob(False, "Run code that comes with the model. Off unless you trust its authors.")
     adapter: str = knob("", "Adapter folder to start from.")
@@ -109,9 +136,17 @@ class TrainingConfig:
     weight_decay: float = knob(0.0, "Weight decay of the adapter.", low=0.0)
     max_grad_norm: float = knob(1.0, "Gradient norm to clip at.", low=0.0)
     max_length: int = knob(512, "Tokens of the longest row; longer rows are cut.", low=8)
-    packing: str = knob("auto", "Several rows in one sequence: `auto` only where the attention kernel keeps them apart.", choices=("auto", "on", "off"))
+    packing: str = knob(
+        "auto",
+        "Several rows in one sequence: `auto` only where the attention kernel keeps them apart.",
+        choices=("auto", "on", "off"),
+    )
     gradient_checkpointing: bool = knob(False, "Recompute activations to save memory.")
-    dtype: str = knob("auto", "`auto` (bfloat16 on GPUs, else float32), `float32` or `bfloat16`.", choices=("auto", "float32", "bfloat16"))
+    dtype: str = knob(
+        "auto",
+        "`auto` (bfloat16 on GPUs, else float32), `float32` or `bfloat16`.",
+        choices=("auto", "float32", "bfloat16"),
+    )
     current_repeats: int = knob(1, "How often each row of the data at hand is seen in an epoch.", low=1)
     save_steps: int = knob(50, "Steps between two checkpoints.", low=1)
     logging_steps: int = knob(5, "Steps between two log lines.", low=1)
@@ -126,6 +161,7 @@ class EvaluationConfig:
     max_new_tokens: int = knob(64, "Longest answer in tokens.", low=1)
     per_device_eval_batch_size: int = knob(32, "Rows in one decoding batch.", low=1)
     max_test_rows: int = knob(200, "Rows of each test set, at most; chosen by the seed.", low=1)
+    max_retention_rows: int = knob(60, "Rows of each further test set, at most.", low=1)
     bootstrap_draws: int = knob(2000, "Bootstrap draws behind each interval.", low=100)
     confidence: float = knob(0.95, "Level of the intervals.", low=0.5, high=0.999)
 
@@ -141,3 +177,373 @@ class AdaptConfig:
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One knob as the command line and the reader of files see it."""
+
+    name: str
+    section: str
+    type: Any
+    """`str`, `int`, `float`, `bool`, `tuple[str, ...]` or `dict[str, str]`."""
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def flag(self) -> str:
+        """The command-line flag, `--lora-r`."""
+        return "--" + self.name.replace("_", "-")
+
+
+@cache
+def fields_of(config: type = AdaptConfig) -> tuple[Option, ...]:
+    """Return every option of a configuration of sections, in the order of the sections and their fields."""
+    options = []
+    for section in fields(config):
+        section_type = get_type_hints(config)[section.name]
+        hints = get_type_hints(section_type)
+        defaults = section_type()
+        for knob_field in fields(section_type):
+            meta = knob_field.metadata
+            options.append(
+                Option(
+                    name=knob_field.name,
+                    section=section.name,
+                    type=hints[knob_field.name],
+                    default=getattr(defaults, knob_field.name),
+                    help=meta["help"],
+                    choices=tuple(meta.get("choices", ())),
+                    low=meta.get("low"),
+                    high=meta.get("high"),
+                )
+            )
+    return tuple(options)
+
+
+def load_config(path: Path | None = None, overrides: Mapping[str, object] | None = None) -> AdaptConfig:
+    """Read options from a YAML file and lay `overrides` (flags, arguments) over them; None in an override is "not given".
+
+    Unknown names, wrong types, values out of range and options that do not go together are gathered and raised as one
+    ConfigError, each with the file and line or the flag it came from. Advice (see `advice`) is logged as warnings.
+    """
+    problems: list[str] = []
+    options = {option.name: option for option in fields_of(AdaptConfig)}
+    given: dict[str, tuple[Any, str]] = {}
+    if path is not None:
+        for name, value, origin in _read_yaml(path, options, problems):
+            given[name] = (value, origin)
+    for name, value in (overrides or {}).items():
+        if value is None:
+            continue
+        if name not in options:
+            problems.append(_unknown(name, "an override", options))
+            continue
+        given[name] = (value, options[name].flag)
+
+    values: dict[str, Any] = {}
+    wrong: set[str] = set()
+    for name, (value, origin) in given.items():
+        try:
+            values[name] = _checked(options[name], value)
+        except ValueError as error:
+            problems.append(f"{origin}: {error}")
+            wrong.add(name)
+    config = _build(values, options)
+    problems += [problem for names, problem in _conflicts(config) if not wrong.intersection(names)]
+    if problems:
+        raise ConfigError(problems)
+    for line in advice(config):
+        logger.warning("%s", line)
+    return config
+
+
+def validate(config: AdaptConfig) -> None:
+    """Check a configuration that was built in Python. Raises ConfigError with every problem at once."""
+    problems = []
+    wrong = set()
+    for option in fields_of(AdaptConfig):
+        try:
+            _checked(option, getattr(getattr(config, option.section), option.name))
+        except ValueError as error:
+            problems.append(str(error))
+            wrong.add(option.name)
+    if not wrong:
+        problems += [problem for _names, problem in _conflicts(config)]
+    if problems:
+        raise ConfigError(problems)
+
+
+def advice(config: AdaptConfig) -> tuple[str, ...]:
+    """Return a line for each choice that is allowed but may surprise."""
+    lines = []
+    training, selection, space, encoder = config.training, config.selection, config.space, config.encoder
+    if training.use_dora:
+        lines.append(
+            "use_dora: vLLM does not serve DoRA adapters; merge the adapter into the base model, or leave use_dora off"
+        )
+    if training.load_in_4bit:
+        lines.append("load_in_4bit: needs a CUDA GPU and the package bitsandbytes (pip install 'compass-peft[4bit]')")
+    if training.packing == "on":
+        lines.append(
+            "packing: 'on' packs rows even where the attention kernel lets them see each other; 'auto' packs only where "
+            "it keeps them apart"
+        )
+    if selection.budget_unit == "tokens" and selection.budget < training.max_length:
+        lines.append(
+            f"budget: {selection.budget} tokens are fewer than one row of max_length {training.max_length}; raise "
+            "budget, or set budget_unit to examples"
+        )
+    if space.clustering == "hdbscan" and space.n_clusters:
+        lines.append(f"n_clusters: {space.n_clusters} is not used, since HDBSCAN finds the number of clusters itself")
+    if encoder.encoder_model and not _is_url(encoder.encoder):
+        lines.append(f"encoder_model: {encoder.encoder_model!r} is not used, since encoder is no endpoint's URL")
+    return tuple(lines)
+
+
+def dump_config(config: AdaptConfig) -> str:
+    """Return the options as YAML in sections, each under its help; `load_config` reads it back to an equal config."""
+    lines = ["# Options of compass. Flags of the same names override them: lora_r is --lora-r."]
+    section = ""
+    for option in fields_of(AdaptConfig):
+        if option.section != section:
+            section = option.section
+            lines += ["", f"{section}:"]
+        limits = f" One of: {', '.join(option.choices)}." if option.choices else ""
+        lines.append(f"  # {option.help}{limits}")
+        lines.append(f"  {option.name}: {_yaml_value(getattr(getattr(config, section), option.name))}")
+    return "\n".join(lines) + "\n"
+
+
+def _build(values: Mapping[str, Any], options: Mapping[str, Option]) -> AdaptConfig:
+    hints = get_type_hints(AdaptConfig)
+    sections = {
+        section.name: hints[section.name](
+            **{name: value for name, value in values.items() if options[name].section == section.name}
+        )
+        for section in fields(AdaptConfig)
+    }
+    return AdaptConfig(**sections)
+
+
+def _yaml_value(value: Any) -> str:
+    import yaml
+
+    plain = list(value) if isinstance(value, tuple) else value
+    text = yaml.safe_dump(plain, default_flow_style=True, allow_unicode=True, width=math.inf)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _read_yaml(path: Path, options: Mapping[str, Option], problems: list[str]) -> Iterator[tuple[str, Any, str]]:
+    """Yield (name, value, "file:line") of each known option; report what is unknown, misplaced or given twice.
+
+    The node tree is walked instead of `safe_load`'s dict, which has lost the lines and all but the last of two
+    equal keys.
+    """
+    import yaml
+
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"the options file {path} cannot be read: {error.strerror}; give the path of a YAML file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"the options file {path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from error
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            return
+        if not isinstance(root, yaml.MappingNode):
+            raise ConfigError(f"{path}: options are written as `name: value` lines; got a {root.id}")
+        sections = {section.name for section in fields(AdaptConfig)}
+        seen: dict[str, str] = {}
+        for section, key_node, value_node in _pairs(root, sections):
+            origin = f"{path}:{key_node.start_mark.line + 1}"
+            name = key_node.value if isinstance(key_node, yaml.ScalarNode) else "(a list or mapping)"
+            if name not in options:
+                problems.append(_unknown(name, origin, options))
+            elif section and options[name].section != section:
+                problems.append(
+                    f"{origin}: {name} belongs to the section {options[name].section}, not {section}; move it there"
+                )
+            elif name in seen:
+                problems.append(f"{origin}: {name} is given twice, first in {seen[name]}; keep one of the two")
+            else:
+                seen[name] = origin
+                yield name, loader.construct_object(value_node, deep=True), origin
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    finally:
+        loader.dispose()
+
+
+def _pairs(root: Any, sections: set[str]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (section or "", key node, value node) for flat keys and for those under a section's name."""
+    import yaml
+
+    for key_node, value_node in root.value:
+        # `encoder` names a section and an option: a mapping makes it the section.
+        if key_node.value in sections and isinstance(value_node, yaml.MappingNode):
+            for inner_key, inner_value in value_node.value:
+                yield key_node.value, inner_key, inner_value
+        elif key_node.value in sections and value_node.tag == "tag:yaml.org,2002:null":
+            continue
+        else:
+            yield "", key_node, value_node
+
+
+def _unknown(name: str, origin: str, options: Mapping[str, Option]) -> str:
+    near = difflib.get_close_matches(name.lower().lstrip("-").replace("-", "_"), options, n=1)
+    hint = f"did you mean {near[0]}?" if near else "compass adapt --help lists all options"
+    return f"{origin}: there is no option {name!r}; {hint}"
+
+
+def _checked(option: Option, value: Any) -> Any:
+    """Return `value` in the option's type. Raises ValueError with the rule it breaks."""
+    if value is None:
+        raise ValueError(f"{option.name} has no value; give one, or remove the line to keep {option.default!r}")
+    if option.type is bool:
+        return _bool(option.name, value)
+    if option.type is int or option.type is float:
+        return _number(option, value)
+    if option.type == tuple[str, ...]:
+        items = [value] if isinstance(value, (str, bool, int, float)) else value
+        if not isinstance(items, (list, tuple)):
+            raise ValueError(f"{option.name} must be a list of texts; got {value!r}")
+        return tuple(_text(option.name, item) for item in items)
+    if option.type == dict[str, str]:
+        return _mapping(option.name, value)
+    if isinstance(value, bool) and {"on", "off"} <= set(option.choices):
+        # YAML 1.1 reads an unquoted on and off as truth values.
+        value = "on" if value else "off"
+    text = _text(option.name, value)
+    if option.choices and text not in option.choices:
+        raise ValueError(f"{option.name} must be one of {', '.join(option.choices)}; got {text!r}")
+    return text
+
+
+def _bool(name: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    raise ValueError(f"{name} must be true or false; got {value!r}")
+
+
+def _number(option: Option, value: Any) -> int | float:
+    kind = "a whole number" if option.type is int else "a number"
+    number: Any = value
+    if isinstance(value, str):
+        # PyYAML reads 5e-4 as text: YAML 1.1 wants 5.0e-4.
+        try:
+            number = int(value) if option.type is int else float(value)
+        except ValueError:
+            raise ValueError(f"{option.name} must be {kind}; got {value!r}") from None
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise ValueError(f"{option.name} must be {kind}; got {value!r}")
+    if not math.isfinite(number) or (option.type is int and number != int(number)):
+        raise ValueError(f"{option.name} must be {kind}; got {value!r}")
+    if option.low is not None and number < option.low:
+        raise ValueError(f"{option.name} must be at least {option.low:g}; got {value!r}")
+    if option.high is not None and number > option.high:
+        raise ValueError(f"{option.name} must be at most {option.high:g}; got {value!r}")
+    return int(number) if option.type is int else float(number)
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        norwegian = (
+            ' For Norwegian write language: "no", in quotes, or better nb or nn.'
+            if name == "language" and not value
+            else ""
+        )
+        raise ValueError(
+            f"{name} must be a text; got the truth value {str(value).lower()}. YAML reads an unquoted no, off, yes or on "
+            f"as a truth value; put the text in quotes.{norwegian}"
+        )
+    raise ValueError(f"{name} must be a text; got {value!r}. Put it in quotes")
+
+
+def _mapping(name: str, value: Any) -> dict[str, str]:
+    if isinstance(value, str):
+        value = [part for part in value.split(",") if part.strip()]
+    if isinstance(value, (list, tuple)):
+        pairs = [str(item).partition("=") for item in value]
+        if not all(key.strip() and equals and theirs.strip() for key, equals, theirs in pairs):
+            raise ValueError(f"{name} must be written as ours=theirs; got {value!r}")
+        return {key.strip(): theirs.strip() for key, _equals, theirs in pairs}
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} must map names to names; got {value!r}")
+    return {_text(name, key): _text(name, theirs) for key, theirs in value.items()}
+
+
+def _is_url(text: str) -> bool:
+    return text.startswith(("http://", "https://"))
+
+
+def _conflicts(config: AdaptConfig) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield (names of the options involved, problem) for options that are wrong together or cannot be empty."""
+    run, data, encoder, space = config.run, config.data, config.encoder, config.space
+    selection, training = config.selection, config.training
+    required = {
+        "output_dir": run.output_dir,
+        "usage": data.usage,
+        "current": data.current,
+        "pool": data.pool,
+        "encoder": encoder.encoder,
+        "strategy": selection.strategy,
+        "model_name_or_path": training.model_name_or_path,
+        "lora_target_modules": training.lora_target_modules,
+    }
+    for name, value in required.items():
+        if not value:
+            yield (name,), f"{name} must not be empty; its default is {_default(name)!r}"
+    if data.usage == "none":
+        yield ("usage",), "usage must be a source: without a sample of usage there is no gap to fill; got 'none'"
+    if not re.fullmatch(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", data.language):
+        yield ("language",), f"language must be a BCP-47 tag such as cy, zh-Hans or pt-BR; got {data.language!r}"
+    if _is_url(encoder.encoder) and not encoder.encoder_model:
+        yield (
+            ("encoder", "encoder_model"),
+            f"encoder_model must name the model to ask the endpoint {encoder.encoder} for; it is empty",
+        )
+    if space.n_clusters == 1:
+        yield ("n_clusters",), "n_clusters must be 0 (chosen by the data) or at least 2; got 1"
+    if space.n_clusters > space.fit_sample:
+        yield (
+            ("n_clusters", "fit_sample"),
+            f"n_clusters must not exceed fit_sample; got {space.n_clusters} clusters from {space.fit_sample} rows",
+        )
+    if selection.language_cap == 0.0:
+        yield ("language_cap",), "language_cap must be above 0, or no row can be picked; got 0.0 (1 is no cap)"
+    elif selection.budget_unit == "examples" and selection.language_cap * selection.budget < 1:
+        yield (
+            ("language_cap", "budget"),
+            f"language_cap times budget must be at least 1, or no row can be picked; got {selection.language_cap:g} x "
+            f"{selection.budget}. Raise either (language_cap 1 is no cap)",
+        )
+    if training.lora_r > training.max_serving_rank:
+        yield (
+            ("lora_r", "max_serving_rank"),
+            f"lora_r must not exceed max_serving_rank, or the server refuses the adapter; got {training.lora_r} and "
+            f"{training.max_serving_rank}. Lower lora_r, or raise max_serving_rank if your server takes more "
+            "(vLLM: --max-lora-rank)",
+        )
+    if training.num_train_epochs == 0.0 and training.max_steps <= 0:
+        yield (
+            ("num_train_epochs", "max_steps"),
+            f"num_train_epochs or max_steps must be above 0; got 0 epochs and {training.max_steps} steps",
+        )
+
+
+def _default(name: str) -> Any:
+    return next(option.default for option in fields_of(AdaptConfig) if option.name == name)

@@ -180,7 +180,7 @@ def _choose_intents(
 def _pool_rows(
     rows_by_intent: Mapping[str, Sequence[Example]], needed: Sequence[str], sizes: AssistSetting, rng: random.Random
 ) -> list[Example]:
-    """Draw one language's pool rows with the setting's share of needed intents, as even over intents as supply allows."""
+    """Draw one language's pool rows with the setting's share of needed intents, even over intents as far as supply goes."""
     relevant = _even_draw({i: rows for i, rows in rows_by_intent.items() if i in needed}, rng)
     other = _even_draw({i: rows for i, rows in rows_by_intent.items() if i not in needed}, rng)
     share = sizes.pool_needed_share
@@ -254,7 +254,7 @@ def _sentences(language: str, per_intent: int, seed: int) -> tuple[Example, ...]
                 break
         for text, call in found.items():
             calls.setdefault(text, {}).setdefault(name, set()).add(call)
-    examples = []
+    examples: list[Example] = []
     for text, by_name in calls.items():
         if len(by_name) == 1:
             name, answers = next(iter(by_name.items()))
@@ -333,9 +333,9 @@ class _Walker:
             value = self._rng.choice(values.values)
             return self._fill(reference, value.value_out, self.walk(value.text_in, depth + 1))
         if isinstance(values, RangeSlotList) and values.digits:
-            number = self._rng.choice(list(values.get_numbers()))
-            meant = number if values.multiplier is None else number * values.multiplier
-            return self._fill(reference, int(meant) if meant == int(meant) else meant, str(number))
+            said: float = self._rng.choice(list(values.get_numbers()))
+            meant = said if values.multiplier is None else said * values.multiplier
+            return self._fill(reference, int(meant) if meant == int(meant) else meant, str(said))
         raise _DeadEnd
 
     def _fill(self, reference: Any, value: Any, text: str) -> str:

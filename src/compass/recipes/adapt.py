@@ -139,9 +139,7 @@ def _fit_space(
     encoder: CachedEncoder,
     language_removal: str | None,
 ) -> SemanticSpace:
-    options = dataclasses.replace(
-        config.space, language_removal=language_removal or config.space.language_removal
-    )
+    options = dataclasses.replace(config.space, language_removal=language_removal or config.space.language_removal)
     inputs = {
         "space": asdict(options),
         "seed": config.run.seed,
@@ -210,9 +208,7 @@ def _costs(config: AdaptConfig, pool: Sequence[Example]) -> Any:
     from compass.training import load_tokenizer, resolve_model, token_counts
 
     training = config.training
-    base = resolve_model(
-        training.model_name_or_path, revision=training.model_revision, cache_dir=cache_folder(config)
-    )
+    base = resolve_model(training.model_name_or_path, revision=training.model_revision, cache_dir=cache_folder(config))
     return np.array(token_counts(load_tokenizer(base), pool), dtype=np.int64)
 
 

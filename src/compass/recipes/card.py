@@ -48,8 +48,8 @@ def model_card(
         f"# {language_name(target)} adapter for {base.name}",
         "",
         f"{kind} adapter, rank {training.lora_r}, trained by [COMPASS](https://arxiv.org/abs/2604.20720) on "
-        f"{len(data.current)} rows of {language_name(target)} at hand and {len(selection.indices)} rows that the strategy "
-        f"`{selection.strategy}` picked from a multilingual pool of {len(data.pool)} rows.",
+        f"{len(data.current)} rows of {language_name(target)} at hand and {len(selection.indices)} rows that the "
+        f"strategy `{selection.strategy}` picked from a multilingual pool of {len(data.pool)} rows.",
         "",
         "## Evaluation",
         "",
@@ -92,7 +92,9 @@ def _gap_table(run_dir: Path) -> list[str]:
     import pyarrow.parquet as pq
 
     rows = pq.read_table(run_dir / "selection" / "clusters.parquet").to_pylist()
-    rows = sorted((row for row in rows if row["gap"] > 0), key=lambda row: (-row["gap"], row["cluster"]))[:MOST_CLUSTERS]
+    rows = sorted((row for row in rows if row["gap"] > 0), key=lambda row: (-row["gap"], row["cluster"]))[
+        :MOST_CLUSTERS
+    ]
     table = ["| cluster | usage | data at hand | gap | picked | unmet |", "| --- | --- | --- | --- | --- | --- |"]
     return table + [
         f"| {row['name']} | {row['usage_share']:.1%} | {row['current_share']:.1%} | {row['gap']:.1%} | "

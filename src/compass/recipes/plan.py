@@ -41,29 +41,32 @@ def plan(config: AdaptConfig) -> list[Step]:
     Raises the errors that the run would raise for its data.
     """
     data, cleaned = read_and_clean(config.data, config.run.seed)
-    strategy = get_strategy(config.selection.strategy)
+    strategy, training, encoder = get_strategy(config.selection.strategy), config.training, config.encoder
     dropped = sum(sum(result.counts.values()) for result in cleaned.values())
     cores = min(os.cpu_count() or 1, CORES_THAT_HELP)
-    embedded_encoder = config.encoder.encoder == "embedded"
     texts = [row.prompt for rows in (data.usage, data.current, data.pool, *data.tests.values()) for row in rows]
-    missing = len(load_encoder(config.encoder, cache_folder(config)).missing(texts)) if embedded_encoder else len(texts)
-    on_cpu = config.training.model_name_or_path.startswith("embedded:")
-    n_rows = config.selection.budget + len(data.current) * config.training.current_repeats
-    tokens = n_rows * TOKENS_PER_ROW * config.training.num_train_epochs
+    missing, encoding = len(texts), "not estimated for this encoder"
+    if encoder.encoder == "embedded":
+        missing = len(load_encoder(encoder, cache_folder(config)).missing(texts))
+        encoding = _minutes(missing / (ROWS_PER_SECOND_AND_CORE * cores))
+    n_rows = config.selection.budget + len(data.current) * training.current_repeats
+    tokens = n_rows * TOKENS_PER_ROW * training.num_train_epochs
+    fitting = evaluating = "not estimated for this model"
+    if training.model_name_or_path.startswith("embedded:"):
+        fitting, evaluating = _minutes(tokens / (TOKENS_PER_SECOND_AND_CORE * cores)), "two to four minutes"
     tests = ", ".join(f"{name} {len(rows)}" for name, rows in data.tests.items()) or "none"
-    budget = f"{config.selection.budget} {config.selection.budget_unit}"
-    unknown = "not estimated for this model" if not on_cpu else ""
+    sizes = f"usage {len(data.usage)}, at hand {len(data.current)}, pool {len(data.pool)}; tests: {tests}"
+    removal = strategy.language_removal or config.space.language_removal
+    rows = f"about {n_rows} rows, {training.num_train_epochs:g} epochs"
     return [
-        Step("data", f"usage {len(data.usage)}, at hand {len(data.current)}, pool {len(data.pool)}; tests: {tests}; dropped {dropped}", "done"),
-        Step("embedding", f"{missing} of {len(texts)} texts, the others are in the cache",
-             _minutes(missing / (ROWS_PER_SECOND_AND_CORE * cores)) if embedded_encoder else "not estimated for this encoder"),
-        Step("space", f"{config.space.clustering}, language removal {strategy.language_removal or config.space.language_removal}", "under a minute"),
-        Step("selection", f"{strategy.name}, {budget}", "seconds"),
-        Step("training", f"{config.training.model_name_or_path}, about {n_rows} rows, {config.training.num_train_epochs:g} epochs",
-             unknown or _minutes(tokens / (TOKENS_PER_SECOND_AND_CORE * cores))),
-        Step("evaluation", f"base and adapter on {len(data.tests)} tests", unknown or "two to four minutes"),
+        Step("data", f"{sizes}; dropped {dropped}", "done"),
+        Step("embedding", f"{missing} of {len(texts)} texts, the others are in the cache", encoding),
+        Step("space", f"{config.space.clustering}, language removal {removal}", "under a minute"),
+        Step("selection", f"{strategy.name}, {config.selection.budget} {config.selection.budget_unit}", "seconds"),
+        Step("training", f"{training.model_name_or_path}, {rows}", fitting),
+        Step("evaluation", f"base and adapter on {len(data.tests)} tests", evaluating),
         Step("report", str(Path(config.run.output_dir) / "report.html"), "seconds"),
-    ]  # fmt: skip
+    ]
 
 
 def _minutes(seconds: float) -> str:

@@ -37,9 +37,7 @@ def train_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[Path, dict[st
     return result.adapter, summary
 
 
-def evaluate_on(
-    config: AdaptConfig, sources: Sequence[str]
-) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+def evaluate_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
     """Evaluate the base model, and with `adapter` the adapter against it, on the rows of each source.
 
     Returns metrics by test and model, and paired differences (empty without an adapter). Also written to

@@ -82,16 +82,22 @@ class Run:
         start = time.monotonic()
         yield
         seconds = time.monotonic() - start
-        files = [file for path in outputs for file in ([path] if path.is_file() else sorted(path.rglob("*"))) if file.is_file()]
+        files = [
+            file
+            for path in outputs
+            for file in ([path] if path.is_file() else sorted(path.rglob("*")))
+            if file.is_file()
+        ]
+        peak = peak_memory()
         content = {
             "stage": name,
             "inputs": fingerprint(inputs),
             "outputs": {str(file.relative_to(self.folder)): file.stat().st_size for file in files},
             "seconds": round(seconds, 2),
-            "peak_memory_bytes": peak_memory(),
+            "peak_memory_bytes": peak,
         }
         write_json(record, content)
-        self._log(name, seconds, content["peak_memory_bytes"], skipped=False)
+        self._log(name, seconds, peak, skipped=False)
         logger.info("%s: finished in %.1f s", name, seconds)
 
     def skip(self, name: str) -> None:

@@ -45,9 +45,7 @@ def write_space_notes(
     write_json(run.path("space", "clusters.json"), [name.to_dict() for name in names])
 
 
-def write_selection(
-    run: Run, selection: Selection, candidates: Candidates, data: Gathered, *, seed: int
-) -> None:
+def write_selection(run: Run, selection: Selection, candidates: Candidates, data: Gathered, *, seed: int) -> None:
     """Write the picked rows, the audit of each pick, the account of each cluster and the map."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -68,7 +66,9 @@ def write_selection(
         )
     ]
     lines = (
-        json.dumps(row.to_dict() | {key: entry[key] for key in ("cluster", "score", "rank", "reason")}, ensure_ascii=False)
+        json.dumps(
+            row.to_dict() | {key: entry[key] for key in ("cluster", "score", "rank", "reason")}, ensure_ascii=False
+        )
         for row, entry in zip(picked, audit, strict=True)
     )
     write_text(run.path("selection", "selected.jsonl"), "".join(line + "\n" for line in lines))

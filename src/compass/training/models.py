@@ -54,7 +54,9 @@ def resolve_model(name: str, *, revision: str = "", cache_dir: Path, trust_remot
         return _embedded(name, cache_dir)
     if Path(name).is_dir():
         if not (Path(name) / "config.json").is_file():
-            raise ModelError(f"{name} is no model folder: it has no config.json. Give the folder that save_pretrained wrote.")
+            raise ModelError(
+                f"{name} is no model folder: it has no config.json. Give the folder that save_pretrained wrote."
+            )
         return BaseModel(name, str(Path(name).resolve()), "local", "", trust_remote_code)
     return _hub(name, revision, trust_remote_code)
 
@@ -69,9 +71,7 @@ def load_tokenizer(base: BaseModel) -> Any:
     return tokenizer
 
 
-def load_base(
-    base: BaseModel, *, dtype: str = "auto", load_in_4bit: bool = False, attention: str | None = None
-) -> Any:
+def load_base(base: BaseModel, *, dtype: str = "auto", load_in_4bit: bool = False, attention: str | None = None) -> Any:
     """Load the weights on the best device. dtype: `auto` is bfloat16 on GPUs and float32 elsewhere.
 
     attention: kernel by transformers' name; None leaves the choice to transformers.
@@ -115,7 +115,9 @@ def check_adapter(adapter: Path, base: BaseModel) -> None:
     """Refuse an adapter that was trained on another base model. Raises ModelError."""
     file = adapter / "adapter_config.json"
     if not file.is_file():
-        raise ModelError(f"{adapter} is no adapter folder: it has no adapter_config.json. Give the `adapter` folder of a run.")
+        raise ModelError(
+            f"{adapter} is no adapter folder: it has no adapter_config.json. Give the `adapter` folder of a run."
+        )
     config = json.loads(file.read_text(encoding="utf-8"))
     trained_on = config.get("base_model_name_or_path", "")
     if trained_on not in (base.name, base.path):
@@ -171,7 +173,9 @@ def _cached_commit(name: str, revision: str) -> str | None:
 def _embedded(name: str, cache_dir: Path) -> BaseModel:
     short = name.removeprefix(EMBEDDED_PREFIX)
     if short not in PACKAGES:
-        raise ModelError(f"There is no embedded model {short!r}. Use one of: {', '.join(EMBEDDED_PREFIX + p for p in PACKAGES)}.")
+        raise ModelError(
+            f"There is no embedded model {short!r}. Use one of: {', '.join(EMBEDDED_PREFIX + p for p in PACKAGES)}."
+        )
     package = PACKAGES[short]
     folder = cache_dir / "models" / f"{short}-{package.sha256[:12]}"
     if not (folder / "config.json").is_file():
@@ -237,7 +241,11 @@ def _locate_smollm(work: Path) -> Path:
 
 
 PACKAGES: Mapping[str, _Package] = {
-    "gemma3-270m": _Package(_locate_gemma, "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818", "Gemma Terms of Use"),
-    "smollm2-135m": _Package(_locate_smollm, "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53", "Apache-2.0"),
+    "gemma3-270m": _Package(
+        _locate_gemma, "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818", "Gemma Terms of Use"
+    ),
+    "smollm2-135m": _Package(
+        _locate_smollm, "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53", "Apache-2.0"
+    ),
 }
 """The models that install by pip alone, with the SHA-256 of their files."""

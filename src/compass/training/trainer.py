@@ -60,7 +60,9 @@ def train(
 
     rows = [example for example in examples if example.response]
     if not rows:
-        raise DataError("Training needs rows with a response, and there are none. Map the response column with --columns.")
+        raise DataError(
+            "Training needs rows with a response, and there are none. Map the response column with --columns."
+        )
     tokenizer = load_tokenizer(base)
     encoded = [encode_example(tokenizer, row, max_length=config.max_length) for row in rows]
     checkpoints = _checkpoint_folder(output_dir, encoded, base, config, seed)
@@ -95,7 +97,7 @@ def train(
             max_grad_norm=config.max_grad_norm,
             max_length=None,
             packing=use_flash,
-            gradient_checkpointing=config.gradient_checkpointing,
+            activation_checkpointing=config.gradient_checkpointing,
             bf16=torch.cuda.is_available() and config.dtype != "float32",
             use_cpu=not torch.cuda.is_available(),
             # Short rows in one batch with long ones are mostly padding, which a CPU computes like any token.

@@ -1,0 +1,151 @@
+"""Tests of training on a tiny model: what is saved, resumed and repeated."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compass.config import TrainingConfig
+from compass.data.example import Example
+from compass.errors import DataError, ModelError
+from compass.training.generation import LanguageModel
+from compass.training.head import IGNORED
+from compass.training.models import BaseModel
+from compass.training.trainer import train
+
+CONFIG = TrainingConfig(
+    num_train_epochs=2, per_device_train_batch_size=4, learning_rate=5e-3, lora_r=4, lora_alpha=8, save_steps=2,
+    logging_steps=1,
+)  # fmt: skip
+
+
+def test_training_lowers_the_loss_and_saves_an_adapter_that_says_what_it_is_for(
+    tiny: BaseModel, examples: list[Example], tmp_path: Path
+) -> None:
+    """Serving needs the base model's name and revision in the adapter, weights as safetensors, and no other module."""
+    base = dataclasses.replace(tiny, name="org/tiny", revision="abc")
+    result = train(examples, base=base, config=CONFIG, output_dir=tmp_path, seed=0)
+    losses = [entry["loss"] for entry in result.log if "loss" in entry]
+    # Twelve steps take it down by 4 to 5 %; without a gradient it moves by less than 1 % between batches.
+    assert np.mean(losses[-3:]) < np.mean(losses[:3]) * 0.98
+    assert sorted(path.name for path in result.adapter.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    config = json.loads((result.adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (config["base_model_name_or_path"], config["revision"]) == ("org/tiny", "abc")
+    assert config["modules_to_save"] is None
+    assert "lm_head" not in config["target_modules"]
+    assert result.steps == 12
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_the_loss_of_a_step_is_the_mean_over_response_tokens(
+    tiny: BaseModel, examples: list[Example], tmp_path: Path
+) -> None:
+    """The first logged loss, before any update, must be the base model's own loss per response token."""
+    config = dataclasses.replace(CONFIG, per_device_train_batch_size=len(examples), max_steps=1)
+    result = train(examples, base=tiny, config=config, output_dir=tmp_path, seed=0)
+    model = LanguageModel(tiny)
+    nats, n_bytes = model.loss(examples)
+    # Every byte is a token in this model, and each response has one end token more.
+    expected = nats.sum() / (n_bytes.sum() + len(examples))
+    assert result.log[0]["loss"] == pytest.approx(expected, rel=1e-4)
+    assert IGNORED == -100
+
+
+def test_a_start_adapter_goes_on_where_it_stopped(tiny: BaseModel, examples: list[Example], tmp_path: Path) -> None:
+    """A start adapter that loads as fresh weights, or frozen, would silently train something else."""
+    config = dataclasses.replace(CONFIG, per_device_train_batch_size=len(examples))
+    first = train(examples, base=tiny, config=config, output_dir=tmp_path / "a", seed=0)
+    nats, n_bytes = LanguageModel(tiny, first.adapter).loss(examples)
+    again = dataclasses.replace(config, adapter=str(first.adapter), max_steps=1)
+    second = train(examples, base=tiny, config=again, output_dir=tmp_path / "b", seed=0)
+    assert second.log[0]["loss"] == pytest.approx(nats.sum() / (n_bytes.sum() + len(examples)), rel=1e-4)
+    assert second.trainable_parameters == first.trainable_parameters
+
+
+def test_the_same_seed_gives_the_same_bytes(tiny: BaseModel, examples: list[Example], tmp_path: Path) -> None:
+    weights = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        result = train(examples, base=tiny, config=CONFIG, output_dir=tmp_path / name, seed=seed)
+        weights.append((result.adapter / "adapter_model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+    assert weights[0] != weights[2]
+
+
+@pytest.mark.parametrize("flag", ["use_dora", "use_rslora"])
+def test_the_other_kinds_of_adapter_train_and_load(
+    tiny: BaseModel, examples: list[Example], tmp_path: Path, flag: str
+) -> None:
+    config = dataclasses.replace(CONFIG, max_steps=2, **{flag: True})
+    result = train(examples, base=tiny, config=config, output_dir=tmp_path, seed=0)
+    saved = json.loads((result.adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    assert saved[flag] is True
+    assert np.isfinite(LanguageModel(tiny, result.adapter).loss(examples[:2])[0]).all()
+
+
+def test_nothing_to_train_on_and_impossible_packing_are_refused(tiny: BaseModel, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="Training needs rows with a response"):
+        train([Example(id="1", prompt="a")], base=tiny, config=CONFIG, output_dir=tmp_path, seed=0)
+    config = dataclasses.replace(CONFIG, packing="on")
+    with pytest.raises(ModelError, match="packing=on needs flash-attention"):
+        train([Example(id="1", prompt="a", response="b")], base=tiny, config=config, output_dir=tmp_path, seed=0)
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from compass.config import TrainingConfig
+from compass.data.example import Example
+from compass.training.models import BaseModel
+from compass.training.trainer import train
+folder, model, settings, rows = sys.argv[1:]
+result = train([Example.from_dict(row) for row in json.loads(rows)], base=BaseModel(model, model, "local", ""),
+               config=TrainingConfig(**json.loads(settings)), output_dir=Path(folder), seed=0)
+print(result.resumed_from_step)
+"""
+
+
+def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
+    tiny: BaseModel, examples: list[Example], tmp_path: Path
+) -> None:
+    """`kill -9` between two checkpoints must cost at most the steps since the last one, and change nothing."""
+    config = dataclasses.replace(CONFIG, num_train_epochs=20)
+    whole = train(examples, base=tiny, config=config, output_dir=tmp_path / "whole", seed=0)
+
+    folder = tmp_path / "killed"
+    arguments = [
+        sys.executable, "-c", SCRIPT, str(folder), tiny.path, json.dumps(dataclasses.asdict(config)),
+        json.dumps([row.to_dict() for row in examples]),
+    ]  # fmt: skip
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not any(folder.glob("checkpoints/checkpoint-*/complete")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+    assert not (folder / "adapter").exists(), "the run finished before it was killed"
+
+    second = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert int(second.stdout.split()[-1]) >= 2
+    resumed = (folder / "adapter" / "adapter_model.safetensors").read_bytes()
+    assert resumed == (whole.adapter / "adapter_model.safetensors").read_bytes()
+
+
+def test_checkpoints_of_other_inputs_are_not_resumed(tiny: BaseModel, examples: list[Example], tmp_path: Path) -> None:
+    """Resuming someone else's checkpoint would mix two runs."""
+    checkpoint = tmp_path / "checkpoints" / "checkpoint-4"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "complete").touch()
+    (tmp_path / "checkpoints" / "inputs.sha256").write_text("other", encoding="utf-8")
+    result = train(examples, base=tiny, config=dataclasses.replace(CONFIG, max_steps=1), output_dir=tmp_path, seed=0)
+    assert result.resumed_from_step == 0
