@@ -41,6 +41,8 @@ FORMAT = 1
 RECORD = np.dtype([("high", "<u8"), ("low", "<u8"), ("check", "<u4")])
 CHUNK_ROWS = 256
 """Rows that are embedded between two writes: what a killed run loses at most."""
+YOUNG_ROWS = 1 << 16
+"""Hashes that are kept in a dict before they are sorted into the array: a dict takes ten times the memory."""
 READ_ROWS = 1 << 16
 """Rows that are copied from the mapped file at a time."""
 
@@ -90,8 +92,10 @@ class CachedEncoder:
 
     def missing(self, texts: Sequence[str]) -> list[str]:
         """Return the different texts, in order, that `encode` would have to embed."""
-        unique = {text_key(text): text for text in reversed(texts)}
-        keys = list(reversed(unique))
+        unique: dict[bytes, str] = {}
+        for text in texts:
+            unique.setdefault(text_key(text), text)
+        keys = list(unique)
         found = set(self.store.read(keys)[0].tolist())
         return [unique[key] for i, key in enumerate(keys) if i not in found]
 
@@ -247,7 +251,7 @@ class VectorStore:
         fresh = np.fromfile(
             self.folder / "index.bin", dtype=RECORD, count=count - self._count, offset=self._count * RECORD.itemsize
         )
-        if len(self._recent) + len(fresh) > max(1 << 16, self._count // 8):
+        if len(self._recent) + len(fresh) > max(YOUNG_ROWS, self._count // 8):
             high = np.fromfile(self.folder / "index.bin", dtype=RECORD, count=count)["high"]
             self._rows = np.argsort(high, kind="stable")
             self._high = high[self._rows]

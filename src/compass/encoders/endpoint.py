@@ -88,6 +88,10 @@ class EndpointEncoder:
             return np.empty((0, self._dimension), dtype=np.float32)
         return unit_rows(np.array(rows, dtype=np.float64), len(prepared), self.name)
 
+    def close(self) -> None:
+        """Close the connections to the server."""
+        self._client.close()
+
     def _batch(self, texts: list[str]) -> list[list[float]]:
         response = self._post(texts)
         if response.status_code in {400, 413} and len(texts) > 1:
