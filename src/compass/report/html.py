@@ -1,0 +1,82 @@
+"""The page: sections rendered into one HTML file that asks nothing of any server."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+from compass.report.blocks import Chart, Charts, Section
+from compass.report.figures import specification
+from compass.report.load import Run, load_run
+from compass.report.sections import sections
+from compass.report.wording import bare_language
+
+
+def build_report(run_dir: Path, *, include_texts: bool = True) -> Path:
+    """Write `report.html` into a run folder, whole or partial, and return its path.
+
+    The file holds everything it needs, plotly.js included; the same folder gives the same bytes. With `include_texts`
+    off no prompt, response, answer or cluster name (made of the texts' words) is in it. Raises RunError if `run_dir`
+    is no run folder or a file in it cannot be read.
+    """
+    path = run_dir / "report.html"
+    # A report that is open in a browser or half written must never be seen in part.
+    partial = path.with_name(path.name + ".part")
+    # A model may emit lone surrogates, which UTF-8 cannot hold.
+    partial.write_bytes(render(load_run(run_dir), include_texts=include_texts).encode("utf-8", "replace"))
+    os.replace(partial, path)
+    return path
+
+
+def render(run: Run, *, include_texts: bool = True) -> str:
+    """Return the page of a run as HTML."""
+    import jinja2
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=None
+    )
+    folder = resources.files("compass.report")
+    template = environment.from_string((folder / "template.html.j2").read_text("utf-8"))
+    scripts = [get_plotlyjs(), (folder / "report.js").read_text("utf-8")]
+    parts = sections(run, include_texts=include_texts)
+    target = str(run.options.get("language") or "und")
+    return template.render(
+        title=f"{bare_language(target)} · COMPASS report" if target != "und" else "COMPASS report",
+        run_name=run.folder.resolve().name,
+        sections=parts,
+        style=Markup((folder / "style.css").read_text("utf-8")),
+        plotly=Markup(scripts[0]),
+        script=Markup(scripts[1]),
+        # Only these two scripts may run, whatever the texts hold; nothing may be fetched from anywhere.
+        policy=(
+            "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data: blob:; style-src 'unsafe-inline'; "
+            "script-src " + " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
+        ),
+        figures={chart.id: Markup(_json(specification(chart.figure))) for chart in _charts(parts)},
+    )
+
+
+def _charts(parts: tuple[Section, ...]) -> Iterator[Chart]:
+    for section in parts:
+        for block in section.blocks:
+            if isinstance(block, Chart):
+                yield block
+            elif isinstance(block, Charts):
+                yield from block.charts
+
+
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+
+
+def _json(value: object) -> str:
+    """Return JSON that may stand inside a script element: no `<` that could end it."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -1,0 +1,436 @@
+"""A run folder, whole or partial, read into frozen records. Nothing is computed here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from compass.errors import RunError
+
+Row = TypeVar("Row")
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A measured value with the ends of its confidence interval (equal to it where none was taken)."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One semantic cluster: what usage needs, what the data has, what was picked. Shares are in [0, 1]."""
+
+    cluster: int
+    name: str
+    usage_share: float
+    current_share: float
+    gap: float
+    demand: float
+    supply: float
+    picked: float
+    unmet: float
+    usage_count: int
+    current_count: int
+    terms: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """One picked row with the audit of why it was picked."""
+
+    rank: int
+    id: str
+    prompt: str
+    response: str
+    language: str
+    label: str
+    cluster: int
+    score: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One row on the 2-D map; `set` is usage, current, pool or picked."""
+
+    x: float
+    y: float
+    set: str
+    language: str
+    cluster: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterScore:
+    """Exact match on the test rows of one cluster."""
+
+    cluster: int
+    rows: int
+    exact_match: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one model said to one test row."""
+
+    id: str
+    language: str
+    prompt: str
+    expected: str
+    prediction: str
+    exact: bool
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TestScores:
+    """One model on one test set."""
+
+    name: str
+    language: str
+    rows: int
+    rows_left_out: int
+    metrics: Mapping[str, Interval]
+    by_cluster: tuple[ClusterScore, ...]
+    seen_labels: tuple[str, ...]
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Adapter − base on the same rows, with its paired interval; `cluster` None: all rows of the test."""
+
+    name: str
+    metric: str
+    base: float
+    adapter: float
+    difference: float
+    low: float
+    high: float
+    cluster: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaning:
+    """What cleaning kept of one set, and what it dropped for which reason."""
+
+    name: str
+    kept: int
+    dropped: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Fertility:
+    """Tokens that the base model's tokenizer spends on one language; `relative_to_english` 1 is as many as English."""
+
+    language: str
+    tokens_per_word: float
+    tokens_per_byte: float
+    relative_to_english: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What one stage of the run cost."""
+
+    stage: str
+    seconds: float
+    peak_memory_bytes: float
+    skipped: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that a report shows. What the folder lacks is empty here."""
+
+    folder: Path
+    options: Mapping[str, Any] = field(default_factory=dict)
+    lock: Mapping[str, Any] = field(default_factory=dict)
+    cleaning: tuple[Cleaning, ...] = ()
+    fertility: tuple[Fertility, ...] = ()
+    clusters: tuple[Cluster, ...] = ()
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
+    picks: tuple[Pick, ...] = ()
+    points: tuple[Point, ...] = ()
+    training_log: tuple[Mapping[str, float], ...] = ()
+    training_result: Mapping[str, Any] = field(default_factory=dict)
+    base: Mapping[str, TestScores] = field(default_factory=dict)
+    adapter: Mapping[str, TestScores] = field(default_factory=dict)
+    differences: tuple[Difference, ...] = ()
+    stages: tuple[Stage, ...] = ()
+
+
+def load_run(folder: Path) -> Run:
+    """Read a run folder; stages that have not run are left empty.
+
+    Raises RunError if there is no run in `folder` or if a file in it cannot be read (names the file).
+    """
+    if not (folder / "compass.yaml").is_file() and not (folder / "selection").is_dir():
+        raise RunError(
+            f"{folder} is no run folder: it holds neither compass.yaml nor selection/. "
+            "Give the output_dir of a `compass adapt` or `compass select` run."
+        )
+    data, space, selection, training, evaluation = (
+        folder / name for name in ("data", "space", "selection", "training", "eval")
+    )
+    return Run(
+        folder=folder,
+        options=_options(folder / "compass.yaml"),
+        lock=_json(folder / "lock.json", {}),
+        cleaning=_build(data / "cleaning.json", _json(data / "cleaning.json", {}).items(), _cleaning),
+        fertility=_build(data / "fertility.json", _json(data / "fertility.json", []), _fertility),
+        clusters=_clusters(folder),
+        diagnostics=_json(space / "diagnostics.json", {}),
+        picks=_picks(selection),
+        points=_build(selection / "map.parquet", _parquet(selection / "map.parquet"), _point),
+        training_log=tuple(_jsonl(training / "log.jsonl")),
+        training_result=_json(training / "result.json", {}),
+        base=_tests(evaluation / "base"),
+        adapter=_tests(evaluation / "adapter"),
+        differences=_build(evaluation / "differences.json", _json(evaluation / "differences.json", []), _difference),
+        stages=_build(folder / "logs" / "stages.jsonl", _jsonl(folder / "logs" / "stages.jsonl"), _stage),
+    )
+
+
+def _build(path: Path, rows: Iterable[Row], build: Callable[[Row], Record]) -> tuple[Record, ...]:
+    """Turn the rows of `path` into records; a row that lacks a field or holds the wrong type names the file."""
+    records = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            records.append(build(row))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            what = f"lacks the field {error}" if isinstance(error, KeyError) else f"does not fit ({error})"
+            raise RunError(f"{path}: row {number} {what}; run its stage again to write it anew") from error
+    return tuple(records)
+
+
+def _cleaning(item: tuple[str, dict[str, Any]]) -> Cleaning:
+    name, row = item
+    return Cleaning(name, int(row.get("kept", 0)), {str(k): int(v) for k, v in row.get("dropped", {}).items()})
+
+
+def _fertility(row: dict[str, Any]) -> Fertility:
+    return Fertility(
+        str(row["language"]),
+        float(row["tokens_per_word"]),
+        float(row["tokens_per_byte"]),
+        float(row["relative_to_english"]),
+    )
+
+
+def _point(row: dict[str, Any]) -> Point:
+    return Point(
+        float(row["x"]),
+        float(row["y"]),
+        str(row["set"]),
+        str(row.get("language") or "und"),
+        _cluster_id(row.get("cluster")),
+        str(row.get("text") or ""),
+    )
+
+
+def _difference(row: dict[str, Any]) -> Difference:
+    return Difference(
+        str(row["name"]),
+        str(row["metric"]),
+        float(row["base"]),
+        float(row["adapter"]),
+        float(row["difference"]),
+        float(row["low"]),
+        float(row["high"]),
+        None if row.get("cluster") is None else int(row["cluster"]),
+    )
+
+
+def _stage(row: dict[str, Any]) -> Stage:
+    return Stage(
+        str(row["stage"]),
+        float(row.get("seconds") or 0.0),
+        float(row.get("peak_memory_bytes") or 0.0),
+        bool(row.get("skipped", False)),
+    )
+
+
+def _options(path: Path) -> dict[str, Any]:
+    """Read the resolved options flat: sections are unfolded, `columns` and other mappings of values are kept."""
+    import yaml
+
+    if not path.is_file():
+        return {}
+    try:
+        document = yaml.safe_load(path.read_text("utf-8")) or {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise RunError(f"{path} cannot be read as YAML ({error}); restore it or run again into a new folder") from error
+    if not isinstance(document, dict):
+        raise RunError(f"{path} must hold a mapping of options; it holds a {type(document).__name__}")
+    sections = {"run", "data", "encoder", "space", "selection", "training", "evaluation"}
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        # `encoder` is both a section and an option: as an option it is a string.
+        if key in sections and isinstance(value, dict):
+            flat.update(value)
+        else:
+            flat[str(key)] = value
+    return flat
+
+
+def _clusters(folder: Path) -> tuple[Cluster, ...]:
+    names = folder / "space" / "clusters.json"
+    described = dict(_build(names, _json(names, []), lambda row: (int(row["cluster"]), row)))
+
+    def cluster(row: dict[str, Any]) -> Cluster:
+        description = described.get(int(row["cluster"]), {})
+        return Cluster(
+            cluster=int(row["cluster"]),
+            name=str(row.get("name") or description.get("name") or ""),
+            usage_share=float(row["usage_share"]),
+            current_share=float(row["current_share"]),
+            gap=float(row["gap"]),
+            demand=float(row["demand"]),
+            supply=float(row["supply"]),
+            picked=float(row["picked"]),
+            unmet=float(row["unmet"]),
+            usage_count=int(row["usage_count"]),
+            current_count=int(row["current_count"]),
+            terms=tuple(str(term) for term in description.get("terms", ())),
+            examples=tuple(_example_text(example) for example in description.get("examples", ())),
+        )
+
+    path = folder / "selection" / "clusters.parquet"
+    return _build(path, _parquet(path), cluster)
+
+
+def _example_text(example: Any) -> str:
+    if isinstance(example, dict):
+        return str(example.get("prompt") or example.get("text") or "")
+    return str(example)
+
+
+def _picks(folder: Path) -> tuple[Pick, ...]:
+    """Read the picked rows in order of rank: with texts where they are kept, else from the audit."""
+    path = folder / "selected.jsonl"
+    rows = _jsonl(path)
+    if not rows:
+        path = folder / "audit.parquet"
+        rows = _parquet(path)
+    return tuple(sorted(_build(path, rows, _pick), key=lambda pick: pick.rank))
+
+
+def _pick(row: dict[str, Any]) -> Pick:
+    return Pick(
+        rank=int(row["rank"]),
+        id=str(row.get("id", "")),
+        prompt=str(row.get("prompt") or ""),
+        response=str(row.get("response") or ""),
+        language=str(row.get("language") or "und"),
+        label=str(row.get("label") or ""),
+        cluster=_cluster_id(row.get("cluster")),
+        score=float(row["score"]),
+        reason=str(row.get("reason") or ""),
+    )
+
+
+def _tests(folder: Path) -> dict[str, TestScores]:
+    tests = {}
+    for path in sorted(folder.glob("*.json")):
+        (scores,) = _build(path, [_json(path, {})], partial(_test, path))
+        tests[scores.name] = scores
+    return tests
+
+
+def _test(path: Path, summary: dict[str, Any]) -> TestScores:
+    language = str(summary.get("language", "und"))
+    answers = path.with_name(path.name.removesuffix(".json") + ".predictions.jsonl")
+    return TestScores(
+        name=str(summary.get("name", path.stem)),
+        language=language,
+        rows=int(summary["rows"]),
+        rows_left_out=int(summary.get("rows_left_out", 0)),
+        metrics={str(key): _interval(value) for key, value in summary["metrics"].items()},
+        by_cluster=tuple(
+            ClusterScore(
+                int(row["cluster"]),
+                int(row["rows"]),
+                Interval(float(row["exact_match"]), float(row["low"]), float(row["high"])),
+            )
+            for row in summary.get("by_cluster", ())
+        ),
+        seen_labels=tuple(str(label) for label in summary.get("seen_labels", ())),
+        answers=_build(answers, _jsonl(answers), lambda row: _answer(row, language)),
+    )
+
+
+def _answer(row: dict[str, Any], language: str) -> Answer:
+    return Answer(
+        id=str(row["id"]),
+        language=str(row.get("language") or language),
+        prompt=str(row["prompt"]),
+        expected=str(row.get("response") or ""),
+        prediction=str(row.get("prediction") or ""),
+        exact=bool(row["exact"]),
+        label=str(row.get("label") or ""),
+    )
+
+
+def _interval(value: Any) -> Interval:
+    if isinstance(value, dict):
+        return Interval(float(value["value"]), float(value["low"]), float(value["high"]))
+    return Interval(float(value), float(value), float(value))
+
+
+def _cluster_id(value: Any) -> int:
+    return -1 if value is None else int(value)
+
+
+def _json(path: Path, default: Any) -> Any:
+    if not path.is_file():
+        return default
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read as JSON ({error}); run its stage again to write it anew") from error
+    if type(value) is not type(default):
+        raise RunError(f"{path} must hold a JSON {type(default).__name__}; it holds a {type(value).__name__}")
+    return value
+
+
+def _jsonl(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    rows = []
+    try:
+        # Not splitlines: it also splits at U+2028 and others, which JSON strings may hold as they are.
+        lines = path.read_text("utf-8").split("\n")
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} cannot be read ({error}); run its stage again to write it anew") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise RunError(f"{path}, line {number}, is no JSON ({error}); run its stage again") from error
+    return rows
+
+
+def _parquet(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
+    except (OSError, pyarrow.ArrowInvalid) as error:
+        raise RunError(f"{path} cannot be read as Parquet ({error}); run its stage again") from error
+    return rows
