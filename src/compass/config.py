@@ -147,7 +147,9 @@ class TrainingConfig:
         "`auto` (bfloat16 on GPUs, else float32), `float32` or `bfloat16`.",
         choices=("auto", "float32", "bfloat16"),
     )
-    current_repeats: int = knob(1, "How often each row of the data at hand is seen in an epoch.", low=1)
+    usage_repeats: int = knob(
+        3, "Extra times an epoch that the row at hand nearest to a usage prompt is seen, for each such prompt.", low=0
+    )
     save_steps: int = knob(50, "Steps between two checkpoints.", low=1)
     logging_steps: int = knob(5, "Steps between two log lines.", low=1)
     report_to: str = knob("none", "Trackers of transformers, with commas, or `none`.")
@@ -225,7 +227,7 @@ def fields_of(config: type = AdaptConfig) -> tuple[Option, ...]:
 
 
 def load_config(path: Path | None = None, overrides: Mapping[str, object] | None = None) -> AdaptConfig:
-    """Read options from a YAML file and lay `overrides` (flags, arguments) over them; None in an override is "not given".
+    """Read options from a YAML file and lay `overrides` (flags, arguments) over them; a None there means "not given".
 
     Unknown names, wrong types, values out of range and options that do not go together are gathered and raised as one
     ConfigError, each with the file and line or the flag it came from. Advice (see `advice`) is logged as warnings.
@@ -289,8 +291,8 @@ def advice(config: AdaptConfig) -> tuple[str, ...]:
         lines.append("load_in_4bit: needs a CUDA GPU and the package bitsandbytes (pip install 'compass-peft[4bit]')")
     if training.packing == "on":
         lines.append(
-            "packing: 'on' packs rows even where the attention kernel lets them see each other; 'auto' packs only where "
-            "it keeps them apart"
+            "packing: 'on' packs rows even where the attention kernel lets them see each other; 'auto' packs only "
+            "where it keeps them apart"
         )
     if selection.budget_unit == "tokens" and selection.budget < training.max_length:
         lines.append(
@@ -333,7 +335,11 @@ def _yaml_value(value: Any) -> str:
     import yaml
 
     plain = list(value) if isinstance(value, tuple) else value
-    text = yaml.safe_dump(plain, default_flow_style=True, allow_unicode=True, width=math.inf)
+    # PyYAML folds some line separators (U+0085, for one) when it writes them as they are; escaped, all come back.
+    for allow_unicode in (True, False):
+        text = yaml.safe_dump(plain, default_flow_style=True, allow_unicode=allow_unicode, width=math.inf)
+        if yaml.safe_load(text) == plain:
+            break
     return text.removesuffix("\n").removesuffix("\n...")
 
 
@@ -361,7 +367,8 @@ def _read_yaml(path: Path, options: Mapping[str, Option], problems: list[str]) -
         if root is None:
             return
         if not isinstance(root, yaml.MappingNode):
-            raise ConfigError(f"{path}: options are written as `name: value` lines; got a {root.id}")
+            kind = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
+            raise ConfigError(f"{path}: options are written as `name: value` lines; got {kind}")
         sections = {section.name for section in fields(AdaptConfig)}
         seen: dict[str, str] = {}
         for section, key_node, value_node in _pairs(root, sections):
@@ -389,11 +396,12 @@ def _pairs(root: Any, sections: set[str]) -> Iterator[tuple[str, Any, Any]]:
     import yaml
 
     for key_node, value_node in root.value:
+        named = isinstance(key_node, yaml.ScalarNode) and key_node.value in sections
         # `encoder` names a section and an option: a mapping makes it the section.
-        if key_node.value in sections and isinstance(value_node, yaml.MappingNode):
+        if named and isinstance(value_node, yaml.MappingNode):
             for inner_key, inner_value in value_node.value:
                 yield key_node.value, inner_key, inner_value
-        elif key_node.value in sections and value_node.tag == "tag:yaml.org,2002:null":
+        elif named and value_node.tag == "tag:yaml.org,2002:null":
             continue
         else:
             yield "", key_node, value_node
@@ -467,8 +475,8 @@ def _text(name: str, value: Any) -> str:
             else ""
         )
         raise ValueError(
-            f"{name} must be a text; got the truth value {str(value).lower()}. YAML reads an unquoted no, off, yes or on "
-            f"as a truth value; put the text in quotes.{norwegian}"
+            f"{name} must be a text; got the truth value {str(value).lower()}. YAML reads an unquoted no, off, yes or "
+            f"on as a truth value; put the text in quotes.{norwegian}"
         )
     raise ValueError(f"{name} must be a text; got {value!r}. Put it in quotes")
 
