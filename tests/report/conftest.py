@@ -31,6 +31,9 @@ SENTENCES = {
     "th": ["ตั้งเวลาห้านาที", "เปิดไฟในห้องครัว", "อุณหภูมิข้างนอกเท่าไหร่"],
     "en": ["Set a timer for five minutes", "Turn on the kitchen lights", "What is the temperature outside?"],
 }
+WRONG = ('{"intent":"HassTurnOn","name":"golau"}', "", f"Sure! {HOSTILE}")
+"""Another call, an empty answer, and an answer that tries to break out."""
+
 NAMES = [
     "timer, minutes, set", "lights, on, kitchen", "temperature, outside", "blinds, open, bedroom", "vacuum, start",
     "volume, lower, speaker", "weather, today", "shopping list, add", "lock, front door", "music, pause, next",
@@ -280,6 +283,7 @@ def write_test(
             ],
         },
     )
+    right = rng.random(n_rows) < share
     write_jsonl(
         folder / f"{name}.predictions.jsonl",
         [
@@ -289,8 +293,8 @@ def write_test(
                 "prompt": HOSTILE if i == 1 else SENTENCES[tag][i % 3],
                 "response": '{"intent":"StartTimer","minutes":5}',
                 "label": "StartTimer" if i % 4 else "GetWeather",
-                "prediction": '{"intent":"StartTimer","minutes":5}' if rng.random() < share else f"I am {HOSTILE}",
-                "exact": bool(rng.random() < share),
+                "prediction": '{"intent":"StartTimer","minutes":5}' if right[i] else WRONG[i % 3],
+                "exact": bool(right[i]),
                 "cluster": i % 24,
             }
             for i in range(n_rows)

@@ -165,7 +165,7 @@ def map_scatter(points: Sequence[Point], names: Mapping[int, str]) -> Figure:
                 ),
             )
         )
-    blank = {"showticklabels": False, "ticks": "", "zeroline": False, "showgrid": False, "title": {"text": ""}}
+    blank = {"showticklabels": False, "ticks": "", "zeroline": False, "showgrid": False, "showline": False}
     figure.update_layout(showlegend=False, margin={"l": 8, "r": 8, "t": 8, "b": 8}, dragmode="pan")
     figure.update_xaxes(**blank)
     figure.update_yaxes(**blank, scaleanchor="x", scaleratio=1)
@@ -453,7 +453,7 @@ def _figure(rows: int, *, row_height: int = ROW_HEIGHT, height: int = 0) -> Figu
 def _style(figure: Figure, *, height: int) -> None:
     # Without the default template, whose colours would be repeated in every figure and fight the dark page.
     figure.update_layout(
-        template="none",
+        template={},
         height=height,
         margin={"l": 8, "r": 16, "t": 30, "b": 48},
         paper_bgcolor="rgba(0,0,0,0)",
@@ -520,9 +520,9 @@ def _percent(share: float) -> float:
     return round(100.0 * share, 2)
 
 
-def _round(value: float) -> float:
-    """Round to five significant digits: more than a screen shows, and few bytes."""
-    return float(f"{value:.5g}") if math.isfinite(value) else 0.0
+def _round(value: float) -> float | None:
+    """Round to five significant digits: more than a screen shows, and few bytes. None, a gap, for what is no number."""
+    return float(f"{value:.5g}") if math.isfinite(value) else None
 
 
 def _is_number(value: Any) -> bool:

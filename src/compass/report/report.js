@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const PAGE_ROWS = 25;
+  const PAGE_ROWS = 12;
   const NARROW = 620;
   const PALETTES = {
     light: { ink: "#1d2430", soft: "#5b6675", grid: "#e6e9ed", zero: "#9aa3ad", paper: "#ffffff" },
@@ -120,7 +120,7 @@
     const restart = () => { limit = PAGE_ROWS; show(); };
     search?.addEventListener("input", restart);
     filters.forEach((filter) => filter.addEventListener("change", restart));
-    more.querySelector("button").addEventListener("click", () => { limit += 4 * PAGE_ROWS; show(); });
+    more.querySelector("button").addEventListener("click", () => { limit += 8 * PAGE_ROWS; show(); });
     browser.querySelector(".controls").hidden = false;
     show();
   }

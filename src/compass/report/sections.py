@@ -28,6 +28,9 @@ from compass.report.wording import language, number, percent, plural
 FIGURE_CLUSTERS = 20
 """Clusters in one figure, at most; the table beside it has them all."""
 
+MAX_NAME = 60
+"""Characters of a cluster's name, at most."""
+
 FIGURE_LANGUAGES = 24
 """Languages in one figure, at most."""
 
@@ -80,7 +83,7 @@ class _View:
         found = self.clusters.get(identity)
         if found is None or not found.name or not self.include_texts:
             return "outside every cluster" if identity < 0 else f"cluster {identity}"
-        return f"{identity} · {found.name}"
+        return f"{identity} · {figures.shorten(found.name, MAX_NAME)}"
 
     def tests(self) -> list[str]:
         """Return the names of all tests, those in the target language first, the largest of them on top."""
@@ -126,11 +129,9 @@ def _headline(view: _View) -> Section:
 
 def _headline_sentence(view: _View) -> str:
     run, name = view.run, view.main_test()
-    picked = f"{view.strategy} picked {plural(len(run.picks), 'pool row')} in {_languages(run.picks)}"
+    picked = f"the strategy {view.strategy} picked {plural(len(run.picks), 'pool row')} in {_languages(run.picks)}"
     if name is None:
-        return f"{_capital(picked)} for {language(view.target)}. " + (
-            "" if view.tests() else NOT_TRAINED.replace("`", "")
-        )
+        return f"{_capital(picked)} for {language(view.target)}. " + ("" if view.tests() else NOT_TRAINED)
     before, after = run.base.get(name), run.adapter.get(name)
     metric = "exact_match" if "exact_match" in view.test(name).metrics else next(iter(view.test(name).metrics), "")
     title = wording.metric(metric).title.lower()
@@ -575,7 +576,8 @@ def _cluster_results(view: _View) -> list[Block]:
     rows_of = {c: (after.get(c) or before[c]).rows for c in present}
     triples = [
         (
-            f"{view.cluster(c)} (n = {rows_of[c]})",
+            # Shortened here, so that the number of rows is never what falls off.
+            f"{figures.shorten(view.cluster(c), 28)} (n = {rows_of[c]})",
             before[c].exact_match if c in before else None,
             after[c].exact_match if c in after else None,
         )
@@ -771,7 +773,7 @@ def _dropped(view: _View) -> Section:
     if not cleaning:
         return _absent("dropped", "Dropped", title, "No account of cleaning: data/cleaning.json is missing.")
     reasons = sorted({reason for row in cleaning for reason, count in row.dropped.items() if count})
-    rows = [
+    rows: list[Sequence[str | Cell]] = [
         [
             row.name,
             number(row.kept),
@@ -820,7 +822,7 @@ def _diagnostics(view: _View) -> Section:
         ("stability", "Stability between seeds", "1: another seed gives the same clusters"),
         ("chosen_k", "Number of clusters, K", "chosen from the grid below, or given"),
     )
-    rows = [
+    rows: list[Sequence[str | Cell]] = [
         (what, number(float(found[key]), 0 if key == "chosen_k" else 2), Cell(meaning, tone="quiet"))
         for key, what, meaning in meanings
         if isinstance(found.get(key), int | float)
@@ -878,7 +880,7 @@ def _cost(view: _View) -> Section:
     summary = f"{wording.seconds(total)} in all, at most {wording.memory(peak)} of memory."
     if skipped:
         summary += f" {_capital(plural(skipped, 'stage'))} had run before and took nothing anew."
-    rows = [
+    rows: list[Sequence[str | Cell]] = [
         [
             stage.stage,
             wording.seconds(stage.seconds),
@@ -963,7 +965,8 @@ def _languages(picks: Iterable[Pick]) -> str:
 
 def _test_label(view: _View, name: str) -> str:
     tag = view.test(name).language
-    return name if tag in (name, "und") else f"{name} ({wording.bare_language(tag)})"
+    spoken = wording.bare_language(tag)
+    return name if tag in (name, "und") or spoken.lower() == name.lower() else f"{name} ({spoken})"
 
 
 def _of_all(shown: int, total: int, what: str) -> str:

@@ -66,7 +66,10 @@ def bare_language(tag: str) -> str:
 
 def number(value: float, digits: int = 0) -> str:
     """Return 6,270 or 0.125, with a true minus sign; a dash for what is no number."""
-    return f"{value:,.{digits}f}".replace("-", MINUS) if math.isfinite(value) else "–"
+    if not math.isfinite(value):
+        return "–"
+    # Adding zero turns a rounded −0.0 into 0.0.
+    return f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", MINUS)
 
 
 def plural(count: float, one: str, many: str = "") -> str:

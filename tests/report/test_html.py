@@ -1,0 +1,164 @@
+"""The page as text: safe, self-contained, repeatable."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from compass.errors import RunError
+from compass.report import build_report
+
+
+class Page(HTMLParser):
+    """What a browser would find: tags with attributes, text outside scripts, and the scripts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.scripts: list[str] = []
+        self._inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag if tag in ("script", "style") else ""
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts[-1] += data
+        elif not self._inside:
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+
+@pytest.fixture(scope="module")
+def source(run_folder: Path) -> str:
+    return build_report(run_folder).read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(source: str) -> Page:
+    return Page(source)
+
+
+def test_texts_cannot_break_out(page: Page) -> None:
+    """Would break if a text reached the page unescaped: its tags would be elements, its script end would end one."""
+    assert not [tag for tag, _ in page.tags if tag in ("img", "b")]
+    assert "</script><b>x</b><img src=x" in page.text
+    assert "{{ 7*7 }}" in page.text
+    for script in page.scripts[:-2]:
+        assert set(json.loads(script)) == {"data", "layout"}
+
+
+def test_labels_of_figures_are_text_and_no_markup(page: Page) -> None:
+    """Would break if plotly were given a raw text: it turns <a href> and <b> of its labels into elements."""
+    labels: list[str] = []
+
+    def strings(value: object) -> None:
+        if isinstance(value, str):
+            labels.append(value)
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                # The templates of hover boxes are ours.
+                if key not in ("hovertemplate", "texttemplate"):
+                    strings(item)
+        elif isinstance(value, list):
+            for item in value:
+                strings(item)
+
+    for script in page.scripts[:-2]:
+        strings(json.loads(script))
+    assert any("&lt;/script&gt;" in label for label in labels)
+    assert not [label for label in labels if "<" in label.replace("<br>", "")]
+
+
+def test_the_page_asks_for_nothing(page: Page, source: str) -> None:
+    """Would break if the page linked a font, an image or a script, or if its policy let it fetch one."""
+    assert not [a for _, a in page.tags if re.match(r"(https?:)?//", a.get("src") or a.get("href") or "")]
+    policy = next(a["content"] for tag, a in page.tags if tag == "meta" and a.get("http-equiv"))
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+    assert "'unsafe-inline'" not in policy.split("script-src")[1]
+    assert "url(" not in source.split("<style>")[1].split("</style>")[0]
+
+
+def test_the_same_folder_gives_the_same_bytes(run_folder: Path) -> None:
+    """Would break with a time, a random id or an unordered set in the page."""
+    first = build_report(run_folder).read_bytes()
+    assert build_report(run_folder).read_bytes() == first
+    assert len(first) < 8_000_000
+    assert not (run_folder / "report.html.part").exists()
+
+
+def test_every_text_says_its_language_and_finds_its_direction(page: Page) -> None:
+    """Would break if Arabic and Hebrew were set from left to right or read out with an English voice."""
+    languages = {a["lang"] for tag, a in page.tags if tag == "td" and a.get("dir") == "auto" and a.get("lang")}
+    assert {"ar", "he", "hi", "zh-CN", "cy"} <= languages
+
+
+def test_sections_come_in_their_order_and_can_be_reached(page: Page) -> None:
+    """Would break if a section were lost, moved, or missing from the bar at the top."""
+    ids = [a["id"] for tag, a in page.tags if tag == "section"]
+    assert ids == [
+        "summary", "need", "map", "picked", "training", "results", "answers", "fertility", "dropped", "diagnostics",
+        "cost", "reproduce",
+    ]  # fmt: skip
+    links = [a["href"] for tag, a in page.tags if tag == "a" and a.get("class") != "skip"]
+    assert links == [f"#{i}" for i in ids]
+    every = [a["id"] for _, a in page.tags if a.get("id")]
+    assert len(every) == len(set(every))
+
+
+def test_the_headline_is_the_files_figures(page: Page) -> None:
+    """Would break if the headline took another test, metric or rounding, or spoke of more than the interval shows."""
+    assert (
+        "On 120 held-out rows of Welsh usage (usage), exact match went from 2.0 % [0.0, 8.0] to 34.0 % [28.0, 40.0]: "
+        "+32.0 points [+25.0, +39.0], better: the interval excludes zero."
+    ) in page.text
+    assert "English −2.0 points [−9.0, +5.0]" in page.text
+    assert "no loss is shown, which at these sizes does not rule a small one out" in page.text
+
+
+def test_a_selection_alone_says_what_is_missing(selected_folder: Path) -> None:
+    """Would break if the report of `compass select` failed, or passed over in silence that nothing was measured."""
+    page = Page(build_report(selected_folder).read_text("utf-8"))
+    assert page.text.count("no adapter was trained, so nothing was measured") == 4
+    assert "The strategy compass picked 30 pool rows" in page.text
+    assert "compass select --config select/compass.yaml" in page.text
+
+
+def test_texts_can_be_left_out(run_folder: Path, source: str) -> None:
+    """Would break if any prompt, response, answer or cluster name (made of words of the texts) were in the file."""
+    private = ("amserydd", "מה מזג", "开厨房", "StartTimer", "broken out", "vacuum, start", "golau")
+    assert all(word in source for word in private)
+    bare = build_report(run_folder, include_texts=False).read_text("utf-8")
+    assert not [word for word in private if word in bare]
+    assert "cluster 4" in bare
+
+
+def test_a_lone_surrogate_in_an_answer_does_not_stop_the_report(selected_folder: Path) -> None:
+    """Would break if a model's broken output could not be written as UTF-8."""
+    path = selected_folder / "selection" / "selected.jsonl"
+    row = json.loads(path.read_text("utf-8").split("\n")[0])
+    path.write_text(json.dumps(row | {"prompt": "a\ud800b"}) + "\n", "utf-8")
+    assert "a?b" in build_report(selected_folder).read_text("utf-8")
+
+
+def test_no_run_folder_is_refused(tmp_path: Path) -> None:
+    """Would break if an empty folder gave an empty report instead of one clear message."""
+    with pytest.raises(RunError, match=r"is no run folder: it holds neither compass\.yaml nor selection/"):
+        build_report(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,47 @@
+"""Numbers and verdicts in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from compass.report import wording
+from compass.report.load import Difference, Interval
+
+
+@pytest.mark.parametrize(
+    ("metric", "low", "high", "tone"),
+    [
+        ("exact_match", 0.1, 0.3, "good"),
+        ("exact_match", -0.3, -0.1, "bad"),
+        ("exact_match", -0.1, 0.1, "quiet"),
+        ("exact_match", 0.0, 0.1, "quiet"),
+        ("loss_per_byte", -0.3, -0.1, "good"),
+        ("loss_per_byte", 0.1, 0.3, "bad"),
+        ("seen_label_share", 0.1, 0.3, "quiet"),
+    ],
+)
+def test_a_verdict_says_no_more_than_its_interval(metric: str, low: float, high: float, tone: str) -> None:
+    """Would break if a lower loss were called worse, or an interval with zero in it a change."""
+    text, found = wording.verdict(Difference("t", metric, 0, 0, (low + high) / 2, low, high, None))
+    assert found == tone
+    assert ("excludes zero" in text) is (low > 0 or high < 0)
+
+
+def test_numbers() -> None:
+    """Would break if a unit, a sign or a rounding changed: −0.0 and +0.0 must never be seen."""
+    assert wording.with_interval("exact_match", Interval(0.341, 0.28, 0.4)) == "34.1\u00a0% [28.0, 40.0]"
+    assert wording.with_interval("loss_per_byte", Interval(0.8, 0.7, 0.9)) == "0.800 [0.700, 0.900]"
+    assert wording.with_interval("exact_match", None) == "–"
+    assert [wording.signed(x, 1) for x in (1.25, -0.2, 0.01, -0.01)] == ["+1.2", "−0.2", "0.0", "0.0"]
+    assert [wording.seconds(x) for x in (0.84, 42.4, 192.4, 7500)] == ["0.8 s", "42 s", "3 min 12 s", "2 h 05 min"]
+    assert [wording.memory(x) for x in (0, 3.4e8, 3.4e9)] == ["–", "340 MB", "3.4 GB"]
+    assert wording.plural(1, "row") == "1 row"
+    assert wording.plural(6270, "row") == "6,270 rows"
+
+
+def test_languages() -> None:
+    """Would break if a tag without a name, or none at all, stopped the report."""
+    assert wording.language("cy") == "Welsh (cy)"
+    assert wording.bare_language("cy") == "Welsh"
+    assert wording.language("und") == "language unknown"
+    assert wording.language("not a tag") == "not a tag"
