@@ -110,6 +110,19 @@ def test_torn_tails_are_cut(tmp_path: Path, which: int, cut: int) -> None:
     assert inner.asked == []
 
 
+def test_tail_that_no_record_points_to_is_cut(tmp_path: Path) -> None:
+    """Breaks if what a killed writer left behind the last whole row stays in the files."""
+    cached(tmp_path)[1].encode(TEXTS[:3])
+    vectors, index = files(tmp_path)
+    for path, tail in ((vectors, 1000), (index, 19)):
+        with path.open("ab") as file:
+            file.write(b"x" * tail)
+    inner, encoder = cached(tmp_path)
+    np.testing.assert_allclose(encoder.encode(TEXTS[:4]), expected(TEXTS[:4]), atol=1e-6)
+    assert inner.asked == TEXTS[3:4]
+    assert (vectors.stat().st_size, index.stat().st_size) == (4 * 32, 4 * RECORD.itemsize)
+
+
 def test_damaged_rows_are_embedded_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Breaks if flipped bytes (a bad disk, zeros after a power failure) are served as vectors."""
     cached(tmp_path)[1].encode(TEXTS[:30])

@@ -52,7 +52,8 @@ def test_odd_texts_are_read_whole(encoder: EmbeddedEncoder) -> None:
     rows = encoder.encode(["on\0off", "on off", "", "\ud83d", "light " * 520, "light " * 520 + "timer " * 200])
     np.testing.assert_array_equal(rows[0], rows[1])
     assert np.isfinite(rows).all()
-    assert rows[4] @ rows[5] < 0.99
+    # were both cut at 512 tokens, they would be equal to the bit
+    assert np.abs(rows[4] - rows[5]).max() > 0.001
 
 
 def test_no_texts(encoder: EmbeddedEncoder) -> None:
