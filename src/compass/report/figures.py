@@ -66,7 +66,7 @@ def gap_bars(clusters: Sequence[Cluster], names: Sequence[str]) -> Figure:
             x=covered,
             orientation="h",
             offsetgroup="usage",
-            marker={"color": USAGE},
+            marker=_plain(USAGE),
             customdata=[[_label(n), _percent(c.usage_share)] for c, n in zip(clusters, names, strict=True)],
             hovertemplate="%{customdata[0]}<br>usage %{customdata[1]:.1f} %<extra></extra>",
         )
@@ -91,7 +91,7 @@ def gap_bars(clusters: Sequence[Cluster], names: Sequence[str]) -> Figure:
             x=[_percent(c.current_share) for c in clusters],
             orientation="h",
             offsetgroup="current",
-            marker={"color": CURRENT},
+            marker=_plain(CURRENT),
             customdata=[_label(n) for n in names],
             hovertemplate="%{customdata}<br>data at hand %{x:.1f} %<extra></extra>",
         )
@@ -108,7 +108,7 @@ def quota_bars(clusters: Sequence[Cluster], names: Sequence[str], unit: str) -> 
     y = list(range(len(clusters)))
     figure = _figure(len(clusters))
     for legend, values, marker in (
-        ("Picked", [round(c.picked) for c in clusters], {"color": PICKED}),
+        ("Picked", [round(c.picked) for c in clusters], _plain(PICKED)),
         ("Unmet demand", [round(c.unmet) for c in clusters], _hatched(MISSING)),
     ):
         figure.add_trace(
@@ -206,7 +206,7 @@ def picked_heatmap(picks: Sequence[Pick], languages: Mapping[str, str], names: M
             z=[[value or None for value in row] for row in z],
             zmin=0,
             zmax=top,
-            colorscale=[[0, "rgba(12,155,118,0.10)"], [1, "rgba(12,155,118,0.95)"]],
+            colorscale=[[0, "rgba(12,155,118,0.10)"], [1, "rgba(12,155,118,0.8)"]],
             showscale=False,
             xgap=2,
             ygap=2,
@@ -427,7 +427,7 @@ def stage_bars(stages: Sequence[Stage]) -> Figure:
             y=list(range(len(stages))),
             x=[_round(stage.seconds) for stage in stages],
             orientation="h",
-            marker={"color": USAGE},
+            marker=_plain(USAGE),
             hovertemplate="%{x:.1f} s<extra></extra>",
         )
     )
@@ -484,9 +484,13 @@ def _include_zero(figure: Figure, values: Sequence[float]) -> None:
     figure.update_xaxes(range=[_round(low - margin), _round(high + margin)])
 
 
+def _plain(colour: str) -> dict[str, Any]:
+    return {"color": colour, "line": {"width": 0}}
+
+
 def _hatched(colour: str) -> dict[str, Any]:
     return {
-        "color": colour,
+        **_plain(colour),
         "pattern": {
             "shape": "/",
             "size": 6,

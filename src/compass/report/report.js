@@ -48,8 +48,9 @@
     plots.get(id).narrow = narrow;
     // Plotly keeps what it is given, and each drawing starts from the page's own copy.
     const data = structuredClone(spec.data).map((trace, i) => ({ ...trace, visible: plots.get(id).visible[i] }));
+    const ink = PALETTES[dark.matches && !printing ? "dark" : "light"].ink;
+    for (const trace of data) if (trace.type === "heatmap") trace.textfont = { color: ink };
     return Plotly.react(node, data, layoutOf(spec, node.clientWidth), {
-      responsive: true,
       displaylogo: false,
       displayModeBar: false,
       scrollZoom: false,
@@ -65,11 +66,14 @@
   }
   const drawAll = () => plots.forEach((_, id) => draw(id));
   dark.addEventListener("change", drawAll);
-  window.addEventListener("resize", () => {
-    plots.forEach((plot, id) => {
-      if (plot.narrow !== plot.node.clientWidth < NARROW) draw(id);
-    });
+  const resizes = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      const plot = plots.get(target.id);
+      if (plot.narrow !== target.clientWidth < NARROW) draw(target.id);
+      else if (target._fullLayout.width !== target.clientWidth) Plotly.Plots.resize(target);
+    }
   });
+  plots.forEach(({ node }) => resizes.observe(node));
 
   for (const bar of document.querySelectorAll(".toggles")) {
     const node = bar.parentElement.querySelector(".plot");
