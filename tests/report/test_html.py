@@ -61,6 +61,7 @@ def test_texts_cannot_break_out(page: Page) -> None:
     assert "{{ 7*7 }}" in page.text
     for script in page.scripts[:-2]:
         assert set(json.loads(script)) == {"data", "layout"}
+        assert "<" not in script
 
 
 def test_labels_of_figures_are_text_and_no_markup(page: Page) -> None:

@@ -23,7 +23,7 @@
 
   const layoutOf = (spec, width) => {
     const colours = PALETTES[dark.matches && !printing ? "dark" : "light"];
-    const layout = structuredClone(spec.layout);
+    const layout = { ...structuredClone(spec.layout), width };
     layout.font = { ...layout.font, color: colours.ink, family: getComputedStyle(document.body).fontFamily };
     layout.hoverlabel = { ...layout.hoverlabel, bgcolor: colours.paper, bordercolor: colours.grid, font: { color: colours.ink } };
     for (const name of Object.keys(layout)) {
@@ -44,13 +44,14 @@
 
   const draw = (id) => {
     const { spec, node } = plots.get(id);
-    const narrow = node.clientWidth < NARROW;
-    plots.get(id).narrow = narrow;
+    // A page of A4 or Letter within its margins; the layout of print is not there to be measured yet.
+    const width = !printing ? node.clientWidth : node.closest(".charts") ? 325 : 680;
+    plots.get(id).narrow = width < NARROW;
     // Plotly keeps what it is given, and each drawing starts from the page's own copy.
     const data = structuredClone(spec.data).map((trace, i) => ({ ...trace, visible: plots.get(id).visible[i] }));
     const ink = PALETTES[dark.matches && !printing ? "dark" : "light"].ink;
     for (const trace of data) if (trace.type === "heatmap") trace.textfont = { color: ink };
-    return Plotly.react(node, data, layoutOf(spec, node.clientWidth), {
+    return Plotly.react(node, data, layoutOf(spec, width), {
       displaylogo: false,
       displayModeBar: false,
       scrollZoom: false,
@@ -67,10 +68,11 @@
   const drawAll = () => plots.forEach((_, id) => draw(id));
   dark.addEventListener("change", drawAll);
   const resizes = new ResizeObserver((entries) => {
+    if (printing) return;
     for (const { target } of entries) {
       const plot = plots.get(target.id);
       if (plot.narrow !== target.clientWidth < NARROW) draw(target.id);
-      else if (target._fullLayout.width !== target.clientWidth) Plotly.Plots.resize(target);
+      else if (target.layout.width !== target.clientWidth) Plotly.relayout(target, { width: target.clientWidth });
     }
   });
   plots.forEach(({ node }) => resizes.observe(node));
