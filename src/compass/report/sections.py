@@ -81,7 +81,7 @@ class _View:
     def cluster(self, identity: int) -> str:
         """Name a cluster. Names are made of the texts' words, so they go where texts go."""
         found = self.clusters.get(identity)
-        if found is None or not found.name or not self.include_texts:
+        if found is None or found.name in ("", f"cluster {identity}") or not self.include_texts:
             return "outside every cluster" if identity < 0 else f"cluster {identity}"
         return f"{identity} · {figures.shorten(found.name, MAX_NAME)}"
 
