@@ -137,7 +137,7 @@ def name_clusters(
     members: list[IntArray] = []
     for k in range(space.n_clusters):
         rows = np.flatnonzero(clusters == k)
-        reader = np.array([i for i in rows if languages[i].split("-")[0] == reader_language], dtype=np.int64)
+        reader = np.array([i for i in rows.tolist() if languages[i].split("-")[0] == reader_language], dtype=np.int64)
         members.append(reader if len(reader) >= READER_ROWS else rows)
     counts = [Counter(term for i in rows for term in set(terms_of(texts[i]))) for rows in members]
     scores = _class_tf_idf(counts, [len(rows) for rows in members])

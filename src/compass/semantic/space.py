@@ -197,7 +197,7 @@ def _hdbscan_centroids(vectors: FloatArray, seed: int) -> FloatArray:
         )
     components = min(HDBSCAN_DIMENSIONS, rows.shape[1], len(rows) - 1)
     reduced = PCA(n_components=components, random_state=seed).fit_transform(rows.astype(np.float64))
-    labels = HDBSCAN(min_cluster_size=smallest, copy=True).fit_predict(reduced)
+    labels = HDBSCAN(min_cluster_size=smallest, cluster_selection_method="leaf", copy=True).fit_predict(reduced)
     noise = float(np.mean(labels < 0))
     logger.info("HDBSCAN: %d clusters, %.0f %% of %d rows are noise", labels.max() + 1, 100 * noise, len(rows))
     if labels.max() < 0:
