@@ -127,7 +127,7 @@ class TrainingConfig:
     use_rslora: bool = knob(False, "Scale by alpha over the square root of the rank.")
     load_in_4bit: bool = knob(False, "4-bit base weights (CUDA and bitsandbytes).")
     learning_rate: float = knob(5e-4, "Peak learning rate.", low=0.0)
-    num_train_epochs: float = knob(3.0, "Passes over the training rows.", low=0.0)
+    num_train_epochs: float = knob(2.0, "Passes over the training rows.", low=0.0)
     max_steps: int = knob(-1, "Optimiser steps; overrides the epochs when positive.")
     per_device_train_batch_size: int = knob(8, "Rows in one batch on one device.", low=1)
     gradient_accumulation_steps: int = knob(1, "Batches in one optimiser step.", low=1)

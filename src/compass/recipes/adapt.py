@@ -28,6 +28,7 @@ from compass.recipes.gather import Gathered, gather
 from compass.recipes.stages import Run, file_hash, fingerprint, peak_memory, versions, write_json, write_text
 from compass.recipes.storage import cache_folder, write_selection, write_space_notes
 from compass.selection import Candidates, Selection, build_candidates, get_strategy
+from compass.selection.weights import repeats_by_usage
 from compass.semantic.arrays import FloatArray
 from compass.semantic.space import SemanticSpace
 
@@ -54,6 +55,8 @@ class Selected:
     selection: Selection
     examples: tuple[Example, ...]
     """The picked rows of the pool, best first."""
+    repeats: tuple[int, ...]
+    """How often each row of the data at hand is seen in an epoch."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +129,24 @@ def _select(run: Run, config: AdaptConfig) -> Selected:
     space = _fit_space(run, config, data, vectors, encoder, strategy.language_removal)
 
     # 4. What usage needs against what the data has, and the pool's rows that fill the gap.
-    selection = _pick(run, config, data, vectors, space)
+    candidates = build_candidates(
+        space,
+        usage=vectors.usage,
+        current=vectors.current,
+        pool=vectors.pool,
+        usage_languages=[row.language for row in data.usage],
+        current_languages=[row.language for row in data.current],
+        pool_languages=[row.language for row in data.pool],
+        pool_costs=_costs(config, data.pool),
+        target_language=config.data.language,
+    )
+    selection = _pick(run, config, data, candidates)
     examples = tuple(data.pool[i] for i in selection.indices)
-    return Selected(data, encoder, vectors, space, selection, examples)
+
+    # 5. Rows at hand that answer what usage asks are seen more often: the picked rows teach the task in other
+    #    languages, these tie it to the target language.
+    repeats = tuple(int(n) for n in repeats_by_usage(candidates, config.training.usage_repeats))
+    return Selected(data, encoder, vectors, space, selection, examples, repeats)
 
 
 def _fit_space(
@@ -167,19 +185,7 @@ def _fit_space(
     return space
 
 
-def _pick(run: Run, config: AdaptConfig, data: Gathered, vectors: Vectors, space: SemanticSpace) -> Selection:
-    target = config.data.language
-    candidates: Candidates = build_candidates(
-        space,
-        usage=vectors.usage,
-        current=vectors.current,
-        pool=vectors.pool,
-        usage_languages=[row.language for row in data.usage],
-        current_languages=[row.language for row in data.current],
-        pool_languages=[row.language for row in data.pool],
-        pool_costs=_costs(config, data.pool),
-        target_language=target,
-    )
+def _pick(run: Run, config: AdaptConfig, data: Gathered, candidates: Candidates) -> Selection:
     selection = get_strategy(config.selection.strategy).select(
         candidates, config.selection.budget, seed=config.run.seed, options=config.selection
     )
@@ -215,7 +221,8 @@ def _costs(config: AdaptConfig, pool: Sequence[Example]) -> Any:
 def _train(run: Run, config: AdaptConfig, base: Any, selected: Selected) -> Path:
     from compass.training import train
 
-    rows = [*selected.examples, *selected.data.current * config.training.current_repeats]
+    repeated = zip(selected.data.current, selected.repeats, strict=True)
+    rows = [*selected.examples, *(row for row, times in repeated for _ in range(times))]
     inputs = {
         "training": asdict(config.training),
         "seed": config.run.seed,

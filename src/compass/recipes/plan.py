@@ -49,7 +49,7 @@ def plan(config: AdaptConfig) -> list[Step]:
     if encoder.encoder == "embedded":
         missing = len(load_encoder(encoder, cache_folder(config)).missing(texts))
         encoding = _minutes(missing / (ROWS_PER_SECOND_AND_CORE * cores))
-    n_rows = config.selection.budget + len(data.current) * training.current_repeats
+    n_rows = config.selection.budget + len(data.current) + training.usage_repeats * len(data.usage)
     tokens = n_rows * TOKENS_PER_ROW * training.num_train_epochs
     fitting = evaluating = "not estimated for this model"
     if training.model_name_or_path.startswith("embedded:"):

@@ -1,52 +1,68 @@
-"""The default strategy: quotas by cluster, ranking by neighbourhood, in the language-free space [ours].
+"""The default strategy: usage rows take turns at the pool, in the language-free space [ours].
 
 The paper picks "from under-represented semantic clusters"; how its budget is split and its rows are ranked is not
-known to us. Here each usage row asks for budget in proportion to how poorly the data at hand covers it, and spreads
-its request over the clusters of the pool rows nearest to it. Water-filling turns the requests into quotas, and
-within a cluster the rows nearest to the rows that ask come first.
+known to us. Here each usage row asks for an equal part of the budget, less what the data at hand already answers
+(water-filling, as over clusters, but row by row), and the usage rows take pool rows in turns: that keeps the picks as
+even over meanings as usage is. The plain nearest rows are the purer half of that and the worse training set: they
+crowd around the few usage rows that lie in the densest region (LOG.md). Clusters give coverage, since each gap
+cluster that has supply gets a row, and the account of demand and supply.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
 from compass.config import SelectionConfig
 from compass.selection.audit import current_amounts, finish
-from compass.selection.neighbourhood import closeness, soft_counts
-from compass.selection.picking import pick, rank, supply_of
+from compass.selection.neighbourhood import answered, best_rows, hubness, queries
+from compass.selection.picking import Turns, pick_in_turns
 from compass.selection.protocol import Candidates, Selection
 from compass.selection.quotas import water_filling
-from compass.semantic.arrays import IntArray
-from compass.semantic.distributions import shares
+from compass.semantic.arrays import FloatArray, IntArray, RealArray
+from compass.semantic.distributions import histogram, shares
 from compass.semantic.gap import gap
+
+LIST_FACTOR = 8
+"""How many times its share of the budget a usage row's list is long: others take rows from it."""
+SHORTEST_LIST = 200
 
 
 class Compass:
-    """Quotas by soft assignment and water-filling; rows by density ratio of usage against data at hand."""
+    """Turns of usage rows, each asking for what the data at hand does not answer."""
 
     name = "compass"
     language_removal = None
 
     def select(self, candidates: Candidates, budget: int, *, seed: int, options: SelectionConfig) -> Selection:
         """Pick rows of the pool that cost no more than `budget` together. The same seed gives the same rows."""
-        usage = soft_counts(candidates.usage, candidates)
-        current = soft_counts(candidates.current, candidates)
-        target = shares(usage, options.smoothing)
-        at_hand = current_amounts(candidates, current)
+        n_usage = len(candidates.usage)
+        equal = np.full(n_usage, 1 / n_usage)
+        at_hand = current_amounts(candidates, answered(candidates))
+        requests = water_filling(equal, at_hand, np.full(n_usage, budget), budget)
 
-        def quotas(available: IntArray) -> IntArray:
-            return water_filling(target, at_hand, available, budget)
+        density = hubness(candidates, seed)
+        mean_cost = float(np.mean(candidates.pool_costs))
+        length = max(SHORTEST_LIST, math.ceil(LIST_FACTOR * budget / n_usage / mean_cost))
+        rows, scores = best_rows(candidates, queries(candidates, density), density, length)
 
-        scores = closeness(candidates, options.neighbours)
-        order = rank(candidates, scores, seed)
-        picks = pick(candidates, order, quotas, budget, options)
-        missing = gap(target, shares(current, options.smoothing))
-        supply = supply_of(candidates)
+        usage = shares(histogram(candidates.usage_clusters, candidates.n_clusters), options.smoothing)
+        current = shares(histogram(candidates.current_clusters, candidates.n_clusters), options.smoothing)
+        missing = gap(usage, current)
+        turns = pick_in_turns(candidates, rows, scores, requests, options)
+        unfilled = _best_of_unfilled(candidates, missing, turns)
+        if unfilled:
+            turns = pick_in_turns(candidates, rows, scores, requests, options, first=unfilled)
         reasons = [
-            f"fills cluster {cluster} (gap {missing[cluster]:.2f}), "
-            f"no. {place} of {supply[cluster]} there by closeness to usage" + (f"; {relaxed}" if relaxed else "")
-            for cluster, place, relaxed in zip(
-                candidates.pool_clusters[picks.indices].tolist(), picks.places.tolist(), picks.relaxed, strict=True
+            f"no. {place} of usage row {asker + 1}'s {requests[asker]}; cluster {cluster} (gap {missing[cluster]:.2f})"
+            + (f"; {relaxed}" if relaxed else "")
+            for asker, place, cluster, relaxed in zip(
+                turns.askers.tolist(),
+                turns.places.tolist(),
+                candidates.pool_clusters[turns.indices].tolist(),
+                turns.relaxed,
+                strict=True,
             )
         ]
         return finish(
@@ -54,9 +70,33 @@ class Compass:
             candidates,
             budget,
             options,
-            indices=picks.indices,
-            scores=scores[picks.indices],
+            indices=turns.indices,
+            scores=turns.scores,
             reasons=reasons,
-            demand=quotas(np.full(candidates.n_clusters, budget, dtype=np.int64)).astype(np.float64),
-            notes=picks.notes,
+            demand=_demand(candidates, rows, requests, mean_cost),
+            notes=turns.notes,
         )
+
+
+def _demand(candidates: Candidates, rows: IntArray, requests: IntArray, mean_cost: float) -> RealArray:
+    """Spread each request over the clusters of the rows that the usage row would take if it were alone. (K,)."""
+    demand = np.zeros(candidates.n_clusters)
+    for asker, request in enumerate(requests.tolist()):
+        own = rows[asker, : max(1, math.ceil(request / mean_cost))]
+        demand += request * np.bincount(candidates.pool_clusters[own], minlength=len(demand)) / len(own)
+    return demand
+
+
+def _best_of_unfilled(candidates: Candidates, missing: RealArray, turns: Turns) -> list[tuple[int, int]]:
+    """Return (usage row, pool row) for each gap cluster that has supply and got nothing, widest gap first."""
+    picked = np.unique(candidates.pool_clusters[turns.indices])
+    found = []
+    for cluster in np.lexsort((np.arange(len(missing)), -missing)).tolist():
+        members = np.flatnonzero(candidates.pool_clusters == cluster)
+        askers = np.flatnonzero(candidates.usage_clusters == cluster)
+        if missing[cluster] <= 0 or cluster in picked or not len(members) or not len(askers):
+            continue
+        similarity: FloatArray = candidates.usage[askers] @ candidates.pool[members].T
+        asker, member = np.unravel_index(int(similarity.argmax()), similarity.shape)
+        found.append((int(askers[asker]), int(members[member])))
+    return found

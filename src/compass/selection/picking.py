@@ -5,14 +5,14 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from compass.config import SelectionConfig
 from compass.selection.protocol import Candidates
-from compass.semantic.arrays import IntArray, RealArray, row_keys
+from compass.semantic.arrays import FloatArray, IntArray, RealArray, row_keys
 
 SCORE_DECIMALS = 6
 """Decimals in which scores are compared: the last bits of a matrix product depend on the row's place in the pool."""
@@ -96,6 +96,98 @@ def pick(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Turns:
+    """Rows in the order they were taken, each with the usage row that asked for it."""
+
+    indices: IntArray
+    askers: IntArray
+    """(m,) usage row that asked."""
+    scores: RealArray
+    """(m,) the row's score for its asker."""
+    places: IntArray
+    """(m,) how many rows its asker had taken by then, from 1."""
+    relaxed: tuple[str, ...]
+    notes: Mapping[str, int]
+
+
+def pick_in_turns(
+    candidates: Candidates,
+    rows: IntArray,
+    scores: FloatArray,
+    requests: IntArray,
+    options: SelectionConfig,
+    *,
+    first: Sequence[tuple[int, int]] = (),
+) -> Turns:
+    """Let usage rows take pool rows in turns until each has what it asked for.
+
+    rows, scores: (n_E, m) pool rows of each usage row, best first. requests: (n_E,) ints in units of the budget; the
+    usage row that is furthest behind its request is next. first: (usage row, pool row) pairs that are taken before.
+    Caps as in `pick`: near duplicates are passed over until nothing else is left, and so is, before them, a language
+    that has had its share. What a usage row can't find goes to the others.
+    """
+    budget = int(requests.sum())
+    state = _State(candidates, options, budget, caps=True)
+    askers: list[int] = []
+    taken: set[int] = set()
+    got = np.zeros(len(requests), dtype=np.int64)
+    value: list[float] = []
+
+    def take(asker: int, row: int, score: float, why: str) -> None:
+        got[asker] += state.take(row, int(candidates.pool_clusters[row]), why)
+        taken.add(row)
+        askers.append(asker)
+        value.append(score)
+
+    for asker, row in first:
+        if row not in taken and state.fits(row):
+            known = np.flatnonzero(rows[asker] == row)
+            take(asker, row, float(scores[asker, known[0]]) if len(known) else 0.0, "")
+    for relax in ("", RELAXED_LANGUAGE, RELAXED_DUPLICATE):
+        position = np.zeros(len(requests), dtype=np.int64)
+        # A request of zero asks for nothing as long as another one is open.
+        heap = [((got[u] + 0.5) / max(requests[u], 1e-9), u) for u in range(len(requests)) if requests[u] or relax]
+        heapq.heapify(heap)
+        while heap and state.left > 0:
+            _, asker = heapq.heappop(heap)
+            while position[asker] < rows.shape[1]:
+                column = int(position[asker])
+                row = int(rows[asker, column])
+                position[asker] += 1
+                if row in taken:
+                    continue
+                why = state.held_back(row)
+                if why and why not in _RELAXED_BY[relax]:
+                    if not relax:
+                        state.notes[why] += 1
+                    continue
+                take(asker, row, float(scores[asker, column]), relax if why else "")
+                heapq.heappush(heap, ((got[asker] + 0.5) / max(requests[asker], 1e-9), asker))
+                break
+    counts: Counter[int] = Counter()
+    places = []
+    for asker in askers:
+        counts[asker] += 1
+        places.append(counts[asker])
+    return Turns(
+        np.array(state.indices, dtype=np.int64),
+        np.array(askers, dtype=np.int64),
+        np.array(value, dtype=np.float64),
+        np.array(places, dtype=np.int64),
+        tuple(state.relaxed),
+        dict(sorted(state.notes.items())),
+    )
+
+
+_RELAXED_BY: Mapping[str, tuple[str, ...]] = {
+    "": (),
+    RELAXED_LANGUAGE: (HELD_LANGUAGE,),
+    RELAXED_DUPLICATE: (HELD_LANGUAGE, HELD_DUPLICATE),
+}
+"""What a pass over the pool sets aside -> what it lets through."""
+
+
 def _fill(state: _State, held: list[_Held], quota: IntArray, duplicates: bool) -> list[int]:
     """Fill the quotas as far as the queues go. Returns the clusters that ended short."""
     short = []
@@ -139,6 +231,18 @@ class _State:
         self._language_limit = math.ceil(options.language_cap * budget) if caps and options.language_cap < 1 else budget
         self._similarity = options.duplicate_similarity if caps else 1.0
 
+    def fits(self, row: int) -> bool:
+        """Say whether the row's cost lies within the budget left."""
+        return int(self.candidates.pool_costs[row]) <= self.left
+
+    def held_back(self, row: int) -> str:
+        """Return the cap that holds a row back, or an empty text."""
+        if not self.fits(row):
+            return HELD_COST
+        if self._is_duplicate(row):
+            return HELD_DUPLICATE
+        return "" if self._language_has_room(row) else HELD_LANGUAGE
+
     def take_from(self, held: _Held, cluster: int, quota: int, duplicates: bool) -> int:
         """Take the cluster's best admissible row. Returns its cost, 0 if there is none."""
         room = quota - self.taken[cluster]
@@ -154,7 +258,7 @@ class _State:
                 held.capped.append(row)
                 self.notes[HELD_LANGUAGE] += 1
             else:
-                return self._take(row, cluster, "")
+                return self.take(row, cluster, "")
         for queue, why, allowed in (
             (held.capped, RELAXED_LANGUAGE, True),
             (held.duplicates, RELAXED_DUPLICATE, duplicates),
@@ -167,7 +271,7 @@ class _State:
                     held.duplicates.append(row)
                     self.notes[HELD_DUPLICATE] += 1
                 else:
-                    return self._take(row, cluster, why)
+                    return self.take(row, cluster, why)
         return 0
 
     def _fits(self, row: int, room: int) -> bool:
@@ -186,7 +290,8 @@ class _State:
         pool = self.candidates.pool
         return bool(np.max(pool[earlier] @ pool[row]) >= self._similarity)
 
-    def _take(self, row: int, cluster: int, why: str) -> int:
+    def take(self, row: int, cluster: int, why: str) -> int:
+        """Take a row, and return its cost."""
         cost = int(self.candidates.pool_costs[row])
         language = self.candidates.pool_languages[row]
         self.left -= cost

@@ -1,0 +1,100 @@
+"""Tests of reading and cleaning: what is refused, held out, dropped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from compass.config import DataConfig
+from compass.errors import DataError, LanguageError
+from compass.recipes.gather import gather, read_and_clean
+from compass.recipes.stages import Run
+
+
+def _write(path: Path, rows: list[dict[str, str]]) -> str:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def _files(folder: Path, *, usage_rows: int = 20) -> DataConfig:
+    usage = [{"prompt": f"cwestiwn rhif {i}", "response": f"ateb {i}", "language": "cy"} for i in range(usage_rows)]
+    current = [{"prompt": f"enghraifft {i}", "response": "iawn", "language": "cy"} for i in range(5)]
+    pool = [{"prompt": f"an example of number {i} and more", "response": f"fine {i}", "language": "en"} for i in range(30)]
+    return DataConfig(
+        language="cy",
+        usage=_write(folder / "usage.jsonl", usage),
+        current=_write(folder / "current.jsonl", current),
+        pool=(_write(folder / "pool.jsonl", pool),),
+        near_duplicates=1.0,
+        identify_languages=False,
+    )
+
+
+def test_half_of_the_usage_is_held_out_when_no_test_is_named(tmp_path: Path) -> None:
+    """A row on both sides would be measured on what it chose."""
+    data, _ = read_and_clean(_files(tmp_path), 0)
+    assert len(data.usage) == len(data.tests["cy"]) == 10
+    assert not {row.prompt for row in data.usage} & {row.prompt for row in data.tests["cy"]}
+    again, _ = read_and_clean(_files(tmp_path), 0)
+    other, _ = read_and_clean(_files(tmp_path), 1)
+    assert again.tests == data.tests
+    assert other.tests != data.tests
+
+
+def test_prompt_only_usage_selects_but_is_not_measured(tmp_path: Path) -> None:
+    config = _files(tmp_path)
+    _write(tmp_path / "usage.jsonl", [{"prompt": f"cwestiwn rhif {i}"} for i in range(12)])
+    data, _ = read_and_clean(config, 0)
+    assert (len(data.usage), dict(data.tests)) == (12, {})
+
+
+def test_pool_rows_that_stand_in_the_test_are_dropped(tmp_path: Path) -> None:
+    """A leaked test row would be picked first: nothing is closer to usage."""
+    config = _files(tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "pool.jsonl").read_text("utf-8").splitlines()]
+    held_out = {row.prompt for row in read_and_clean(config, 0)[0].tests["cy"]}
+    leaked = [{"prompt": prompt, "response": "x", "language": "en"} for prompt in sorted(held_out)]
+    _write(tmp_path / "pool.jsonl", rows + leaked)
+    data, cleaned = read_and_clean(config, 0)
+    assert not held_out & {row.prompt for row in data.pool}
+    assert sum(cleaned["pool"].counts.values()) == len(leaked)
+
+
+def test_too_small_a_usage_sample_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="usage sample has 3 rows in cy, and at least 10"):
+        read_and_clean(_files(tmp_path, usage_rows=3), 0)
+
+
+def test_usage_in_another_language_is_refused_by_name(tmp_path: Path) -> None:
+    config = _files(tmp_path)
+    _write(tmp_path / "usage.jsonl", [{"prompt": f"question {i}", "language": "en"} for i in range(12)])
+    with pytest.raises(DataError, match=r"no row in cy.*tagged en"):
+        read_and_clean(config, 0)
+
+
+def test_a_broken_line_and_an_unknown_language_are_named(tmp_path: Path) -> None:
+    config = _files(tmp_path)
+    with (tmp_path / "pool.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"prompt": "cut\n')
+    with pytest.raises(DataError, match=r"pool\.jsonl.*31"):
+        read_and_clean(config, 0)
+    with pytest.raises(LanguageError, match="klingonese"):
+        gather(Run(tmp_path / "run"), DataConfig(language="klingonese"), seed=0)
+
+
+def test_a_second_run_reads_the_cleaned_data_back(tmp_path: Path) -> None:
+    """What is read back must be what was cleaned, or a resumed run differs from a whole one."""
+    config, run = _files(tmp_path), Run(tmp_path / "run")
+    first = gather(run, config, seed=0)
+    assert gather(run, config, seed=0) == first
+    log = (tmp_path / "run" / "logs" / "stages.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["skipped"] for line in log] == [False, True]
+
+
+def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+    config, run = _files(tmp_path), Run(tmp_path / "run")
+    gather(run, config, seed=0)
+    _write(tmp_path / "current.jsonl", [{"prompt": "newydd", "response": "x"}])
+    assert [row.prompt for row in gather(run, config, seed=0).current] == ["newydd"]
