@@ -10,7 +10,7 @@ def test_neighbours_against_a_full_sort(monkeypatch):
     """Breaks if chunks, ties or the number of neighbours are wrong; reference: numpy's full sort."""
     rng = np.random.default_rng(0)
     queries, keys = unit_rows(rng.normal(size=(9, 5))), unit_rows(rng.normal(size=(40, 5)))
-    monkeypatch.setattr(module.row_chunks, "__defaults__", (7,))
+    monkeypatch.setattr(module, "PRODUCT_CELLS", 63)
     full = queries @ keys.T
     index, cosines = nearest_rows(queries, keys, 6)
     np.testing.assert_array_equal(index, np.argsort(-full, axis=1, kind="stable")[:, :6])

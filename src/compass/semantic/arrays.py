@@ -18,6 +18,8 @@ RealArray = npt.NDArray[np.float64]
 
 CHUNK_ROWS = 65_536
 """Rows that are held in memory at once where a whole pool is walked through."""
+PRODUCT_CELLS = 16_000_000
+"""Cosines that are held in memory at once: 64 MB."""
 
 
 def row_chunks(n: int, size: int = CHUNK_ROWS) -> Iterator[slice]:
@@ -65,7 +67,7 @@ def nearest_mean_similarity(queries: FloatArray, keys: FloatArray, k: int, *, ex
     if available <= 0:
         return out
     k = min(k, available)
-    for chunk in row_chunks(len(queries)):
+    for chunk in row_chunks(len(queries), max(1, PRODUCT_CELLS // len(keys))):
         similarity = queries[chunk] @ keys.T
         if exclude_self:
             rows = np.arange(chunk.stop - chunk.start)
@@ -74,23 +76,25 @@ def nearest_mean_similarity(queries: FloatArray, keys: FloatArray, k: int, *, ex
     return out
 
 
-def nearest_rows(queries: FloatArray, keys: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
-    """Return the k nearest keys of each query by cosine, nearest first. queries: (n, d), keys: (m, d) unit rows.
+def nearest_rows(
+    queries: FloatArray, keys: FloatArray, k: int, *, bonus: RealArray | None = None
+) -> tuple[IntArray, FloatArray]:
+    """Return the k nearest keys of each query by cosine, nearest first. queries: (n, d), keys: (m, d).
 
-    Ties go to the lower index. Walks the keys in chunks, so that a pool of a million rows needs little memory.
-    Returns indices (n, min(k, m)) and cosines of the same shape.
+    bonus: (m,), added to a key's cosine with every query. Ties go to the lower index. Walks the keys in chunks, so
+    that a pool of a million rows needs little memory. Returns indices (n, min(k, m)) and scores of the same shape.
     """
     k = min(k, len(keys))
     best = np.empty((len(queries), 0), dtype=np.float32)
     index = np.empty((len(queries), 0), dtype=np.int64)
-    for chunk in row_chunks(len(keys)):
-        similarity = np.concatenate([best, queries @ keys[chunk].T], axis=1)
-        found = np.concatenate(
-            [index, np.broadcast_to(np.arange(chunk.start, chunk.stop), (len(queries), chunk.stop - chunk.start))],
-            axis=1,
-        )
-        order = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
-        best, index = np.take_along_axis(similarity, order, axis=1), np.take_along_axis(found, order, axis=1)
+    for chunk in row_chunks(len(keys), max(k, PRODUCT_CELLS // max(len(queries), 1), 1)):
+        scores = queries @ keys[chunk].T
+        if bonus is not None:
+            scores += bonus[chunk].astype(np.float32)
+        places = np.broadcast_to(np.arange(chunk.start, chunk.stop), scores.shape)
+        scores, places = np.concatenate([best, scores], axis=1), np.concatenate([index, places], axis=1)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        best, index = np.take_along_axis(scores, order, axis=1), np.take_along_axis(places, order, axis=1)
     return index, best
 
 
