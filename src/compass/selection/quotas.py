@@ -9,6 +9,8 @@ from compass.semantic.arrays import IntArray, RealArray
 
 BISECTIONS = 100
 """Halvings of the interval of the water level; doubles are exhausted by then."""
+LEAST_SHARE = 1e-9
+"""A share below this part of the largest one counts as none: it could not ask for a row of any pool."""
 
 
 def water_filling(target: npt.ArrayLike, current: npt.ArrayLike, available: npt.ArrayLike, budget: int) -> IntArray:
@@ -26,7 +28,7 @@ def water_filling(target: npt.ArrayLike, current: npt.ArrayLike, available: npt.
     Raises ValueError if shapes differ or a value is negative.
     """
     p, n, supply = _checked(target, current, available, budget)
-    wanted = p > 0
+    wanted = p > LEAST_SHARE * p.max(initial=0.0)
     supply = np.where(wanted, supply, 0)
     total = min(int(budget), int(supply.sum()))
     safe = np.where(wanted, p, 1.0)
@@ -57,6 +59,7 @@ def proportional(weights: npt.ArrayLike, available: npt.ArrayLike, budget: int) 
     index. Returns (k,) ints summing to min(budget, available where weight > 0). Raises ValueError as `water_filling`.
     """
     w, _, supply = _checked(weights, np.zeros(np.shape(weights)), available, budget)
+    w = np.where(w > LEAST_SHARE * w.max(initial=0.0), w, 0.0)
     supply = np.where(w > 0, supply, 0)
     s = np.zeros(len(w), dtype=np.int64)
     left = min(int(budget), int(supply.sum()))
