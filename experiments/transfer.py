@@ -55,7 +55,9 @@ def place(config: AdaptConfig, data: AssistData, pool: Sequence[Example], seed: 
     parts = [list(data.usage), list(data.current), list(pool)]
     vectors = [encoder.encode([row.prompt for row in rows]) for rows in parts]
     languages = [[row.language for row in rows] for rows in parts]
-    space = SemanticSpace.fit(np.concatenate(vectors), sum(languages, []), n_clusters=N_CLUSTERS, seed=seed)
+    space = SemanticSpace.fit(
+        np.concatenate(vectors), [tag for tags in languages for tag in tags], n_clusters=N_CLUSTERS, seed=seed
+    )
     return build_candidates(
         space,
         usage=vectors[0],
@@ -69,8 +71,13 @@ def place(config: AdaptConfig, data: AssistData, pool: Sequence[Example], seed: 
 
 
 def training_rows(
-    recipe: str, picked: Sequence[Example], data: AssistData, repeats: Sequence[int], pool: Sequence[Example],
-    candidates: Candidates, seed: int,
+    recipe: str,
+    picked: Sequence[Example],
+    data: AssistData,
+    repeats: Sequence[int],
+    pool: Sequence[Example],
+    candidates: Candidates,
+    seed: int,
 ) -> list[Example]:
     """Return the rows that a recipe trains on.
 
@@ -107,15 +114,27 @@ def with_task(row: Example, data: AssistData) -> Example:
 
 
 def run_cell(
-    config: AdaptConfig, data: AssistData, pool: Sequence[Example], candidates: Candidates, strategy: str, recipe: str,
-    seed: int, folder: Path,
+    config: AdaptConfig,
+    data: AssistData,
+    pool: Sequence[Example],
+    candidates: Candidates,
+    strategy: str,
+    recipe: str,
+    seed: int,
+    folder: Path,
 ) -> dict[str, Any]:
     """Select, train and evaluate one cell; return its result."""  # fmt: skip
     training: TrainingConfig = dataclasses.replace(config.training, **RECIPES[recipe])
     budget = config.selection.budget * (2 if recipe == "double-budget" else 1)
     base = resolve_model(training.model_name_or_path, cache_dir=cache_folder(config))
     target = data.usage[0].language
-    result: dict[str, Any] = {"language": target, "seed": seed, "strategy": strategy, "recipe": recipe, "budget": budget}
+    result: dict[str, Any] = {
+        "language": target,
+        "seed": seed,
+        "strategy": strategy,
+        "recipe": recipe,
+        "budget": budget,
+    }
     adapter = None
     reset_peak_memory()
     if strategy != "zero-shot":
@@ -130,8 +149,12 @@ def run_cell(
             "needed_share": float(np.mean([row.label in data.needed for row in picked])) if picked else None,
             "pool_needed_share": float(np.mean([row.label in data.needed for row in pool])),
             "rows": len(rows),
-            "repeats_needed": int(sum(n for n, row in zip(repeats, data.current, strict=True) if row.label in data.needed)),
-            "repeats_known": int(sum(n for n, row in zip(repeats, data.current, strict=True) if row.label in data.known)),
+            "repeats_needed": int(
+                sum(n for n, row in zip(repeats, data.current, strict=True) if row.label in data.needed)
+            ),
+            "repeats_known": int(
+                sum(n for n, row in zip(repeats, data.current, strict=True) if row.label in data.known)
+            ),
             "steps": trained.steps,
             "train_seconds": round(trained.train_seconds, 1),
         }
@@ -165,17 +188,17 @@ def summary(results: Sequence[dict[str, Any]]) -> None:
         known = [cell["metrics"].get("seen_label_share", {}).get("value", float("nan")) for cell in group]
         flat = np.concatenate([np.array(cell["exact"]) for cell in group])
         low, high = np.quantile(rng.choice(flat, (2000, len(flat))).mean(axis=1), [0.025, 0.975])
-        print(
-            f"{' '.join(key)}: exact {np.mean(exact):.3f} [{low:.3f}, {high:.3f}] (by seed {np.round(exact, 3).tolist()}), "
-            f"intent {np.mean(intent):.3f}, known labels {np.mean(known):.3f}, n = {len(flat)}"
-        )
+        by_seed = np.round(exact, 3).tolist()
+        print(f"{' '.join(key)}: exact {np.mean(exact):.3f} [{low:.3f}, {high:.3f}] (by seed {by_seed}),", end=" ")
+        print(f"intent {np.mean(intent):.3f}, known labels {np.mean(known):.3f}, n = {len(flat)}")
     for (setting, language, recipe, strategy), group in sorted(cells.items()):
         ours = {cell["seed"]: cell for cell in cells.get((setting, language, recipe, "compass"), [])}
         pairs = [(np.array(ours[c["seed"]]["exact"]), np.array(c["exact"])) for c in group if c["seed"] in ours]
         if strategy != "compass" and pairs:
             difference = np.concatenate([a - b for a, b in pairs])
             low, high = np.quantile(rng.choice(difference, (2000, len(difference))).mean(axis=1), [0.025, 0.975])
-            print(f"{setting} {language} {recipe}: compass - {strategy} = {difference.mean():+.3f} [{low:+.3f}, {high:+.3f}]")
+            interval = f"{difference.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+            print(f"{setting} {language} {recipe}: compass - {strategy} = {interval}")
 
 
 def main() -> None:
@@ -189,7 +212,11 @@ def main() -> None:
     parser.add_argument("--summary", action="store_true")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
-    results = [json.loads(line) for line in arguments.output.read_text("utf-8").splitlines()] if arguments.output.is_file() else []
+    results = (
+        [json.loads(line) for line in arguments.output.read_text("utf-8").splitlines()]
+        if arguments.output.is_file()
+        else []
+    )
     if arguments.summary:
         summary(results)
         return

@@ -69,6 +69,8 @@ def _log_lines(description: str, total: int, unit: str) -> Advance:
             last = now
             rate = done / (now - start)
             left = (total - done) / rate if rate else float("inf")
-            logger.info("%s: %d of %d %s, %.1f %s/s, about %.0f s left", description, done, total, unit, rate, unit, left)
+            logger.info(
+                "%s: %d of %d %s, %.1f %s/s, about %.0f s left", description, done, total, unit, rate, unit, left
+            )
 
     return advance

@@ -21,7 +21,9 @@ def _write(path: Path, rows: list[dict[str, str]]) -> str:
 def _files(folder: Path, *, usage_rows: int = 20) -> DataConfig:
     usage = [{"prompt": f"cwestiwn rhif {i}", "response": f"ateb {i}", "language": "cy"} for i in range(usage_rows)]
     current = [{"prompt": f"enghraifft {i}", "response": "iawn", "language": "cy"} for i in range(5)]
-    pool = [{"prompt": f"an example of number {i} and more", "response": f"fine {i}", "language": "en"} for i in range(30)]
+    pool = [
+        {"prompt": f"an example of number {i} and more", "response": f"fine {i}", "language": "en"} for i in range(30)
+    ]
     return DataConfig(
         language="cy",
         usage=_write(folder / "usage.jsonl", usage),

@@ -58,7 +58,11 @@ def test_two_processes_do_not_work_in_one_folder(tmp_path: Path) -> None:
     """Two writers would leave a mixture of both."""
     run = Run(tmp_path)
     (tmp_path / "logs").mkdir()
-    with FileLock(tmp_path / "logs" / "run.lock"), pytest.raises(RunError, match="Another process is at work"), run.locked():
+    with (
+        FileLock(tmp_path / "logs" / "run.lock"),
+        pytest.raises(RunError, match="Another process is at work"),
+        run.locked(),
+    ):
         pass
 
 

@@ -180,7 +180,7 @@ def _choose_intents(
 def _pool_rows(
     rows_by_intent: Mapping[str, Sequence[Example]], needed: Sequence[str], sizes: AssistSetting, rng: random.Random
 ) -> list[Example]:
-    """Draw one language's pool rows with the setting's share of needed intents, even over intents as far as supply goes."""
+    """Draw the pool rows of one language with the share of needed intents that the setting names, even over intents."""
     relevant = _even_draw({i: rows for i, rows in rows_by_intent.items() if i in needed}, rng)
     other = _even_draw({i: rows for i, rows in rows_by_intent.items() if i not in needed}, rng)
     share = sizes.pool_needed_share

@@ -36,7 +36,12 @@ class Example:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict without the empty optional fields."""
-        row: dict[str, Any] = {"id": self.id, "language": self.language, "prompt": self.prompt, "response": self.response}
+        row: dict[str, Any] = {
+            "id": self.id,
+            "language": self.language,
+            "prompt": self.prompt,
+            "response": self.response,
+        }
         if self.label:
             row["label"] = self.label
         if self.source:

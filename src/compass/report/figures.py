@@ -375,7 +375,7 @@ def fertility_bars(rows: Sequence[Fertility], names: Sequence[str], target: str)
     figure.add_trace(
         go.Bar(
             y=list(range(len(rows))),
-            x=[_round(row.relative_to_english) for row in rows],
+            x=[_round(row.relative_to_english or 0.0) for row in rows],
             orientation="h",
             marker={"color": [USAGE if row.language == target else POOL for row in rows]},
             customdata=[[_label(n), _round(r.tokens_per_word)] for n, r in zip(names, rows, strict=True)],
@@ -386,7 +386,7 @@ def fertility_bars(rows: Sequence[Fertility], names: Sequence[str], target: str)
     )
     figure.add_vline(x=1, line_width=1.5, line_dash="dot", line_color=BEFORE)
     figure.update_layout(showlegend=False, bargap=0.35)
-    figure.update_xaxes(title_text="tokens for the same amount of text, English = 1")
+    figure.update_xaxes(title_text="tokens per word, English = 1")
     return _name_rows(figure, names)
 
 

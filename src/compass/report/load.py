@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -136,7 +136,8 @@ class Fertility:
     language: str
     tokens_per_word: float
     tokens_per_byte: float
-    relative_to_english: float
+    relative_to_english: float | None
+    """None where words do not compare: scripts without spaces, or no English text at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +199,9 @@ def load_run(folder: Path) -> Run:
         base=_tests(evaluation / "base"),
         adapter=_tests(evaluation / "adapter"),
         differences=_build(evaluation / "differences.json", _json(evaluation / "differences.json", []), _difference),
-        stages=_build(folder / "logs" / "stages.jsonl", _jsonl(folder / "logs" / "stages.jsonl"), _stage),
+        stages=_last_of_each(
+            _build(folder / "logs" / "stages.jsonl", _jsonl(folder / "logs" / "stages.jsonl"), _stage)
+        ),
     )
 
 
@@ -224,7 +227,7 @@ def _fertility(row: dict[str, Any]) -> Fertility:
         str(row["language"]),
         float(row["tokens_per_word"]),
         float(row["tokens_per_byte"]),
-        float(row["relative_to_english"]),
+        None if row["relative_to_english"] is None else float(row["relative_to_english"]),
     )
 
 
@@ -259,6 +262,15 @@ def _stage(row: dict[str, Any]) -> Stage:
         float(row.get("peak_memory_bytes") or 0.0),
         bool(row.get("skipped", False)),
     )
+
+
+def _last_of_each(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Keep one entry a stage: the last time it really ran. The log goes on when a run is resumed."""
+    kept: dict[str, Stage] = {}
+    for stage in stages:
+        if stage.stage not in kept or not stage.skipped:
+            kept[stage.stage] = stage
+    return tuple(kept.values())
 
 
 def _options(path: Path) -> dict[str, Any]:

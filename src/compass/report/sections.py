@@ -731,24 +731,25 @@ def _outcome(before: Answer, after: Answer) -> str:
 
 def _fertility(view: _View) -> Section:
     title = "Tokenizer fertility"
-    rows = sorted(view.run.fertility, key=lambda row: (-row.relative_to_english, row.language))
+    rows = sorted(view.run.fertility, key=lambda row: (-(row.relative_to_english or 0.0), row.language))
     if not rows:
         return _absent("fertility", "Fertility", title, "Fertility was not measured: data/fertility.json is missing.")
     target = next((row for row in rows if row.language == view.target), None)
-    shown = rows[:FIGURE_LANGUAGES]
-    if target is not None and target not in shown:
+    comparable = [row for row in rows if row.relative_to_english is not None]
+    shown = comparable[:FIGURE_LANGUAGES]
+    if target in comparable and target not in shown:
         shown = [*shown[:-1], target]
     said = (
-        f"{view.target_name} takes {number(target.relative_to_english, 2)} times the tokens of English"
-        f" ({number(target.tokens_per_word, 2)} a word). "
-        if target is not None
+        f"{view.target_name} takes {number(target.relative_to_english, 2)} times the tokens of English a word"
+        f" ({number(target.tokens_per_word, 2)}). "
+        if target is not None and target.relative_to_english is not None
         else ""
     )
     chart = Chart(
         "fertility",
         "Tokens relative to English",
         said + "More tokens for the same text mean slower answers and less room in the context; an adapter leaves the "
-        "tokenizer as it is." + _of_all(len(shown), len(rows), "languages"),
+        "tokenizer as it is." + _of_all(len(shown), len(comparable), "languages"),
         figures.fertility_bars(shown, [language(row.language) for row in shown], view.target),
         table(
             "Fertility by language",
@@ -758,7 +759,7 @@ def _fertility(view: _View) -> Section:
                     language(row.language),
                     number(row.tokens_per_word, 2),
                     number(row.tokens_per_byte, 3),
-                    number(row.relative_to_english, 2),
+                    "–" if row.relative_to_english is None else number(row.relative_to_english, 2),
                 ]
                 for row in rows
             ],

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -79,7 +80,10 @@ def load_base(base: BaseModel, *, dtype: str = "auto", load_in_4bit: bool = Fals
     """
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    if not sys.stderr.isatty():
+        disable_progress_bar()
     on_gpu = torch.cuda.is_available()
     chosen = {"auto": torch.bfloat16 if on_gpu else torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16}
     options: dict[str, Any] = {"dtype": chosen[dtype]}

@@ -1,0 +1,109 @@
+"""The command line as a person meets it: help, wrong input, exit codes. No model is loaded here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from compass.cli import EXIT_BAD_INPUT, main
+
+
+def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    captured = capsys.readouterr()
+    return int(exit_.value.code or 0), captured.out, captured.err
+
+
+def test_help_lists_the_commands_and_the_options_by_room(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = _run(capsys, "--help")
+    assert code == 0
+    assert all(command in out for command in ("adapt", "select", "train", "evaluate", "report", "env"))
+    code, out, _ = _run(capsys, "adapt", "--help")
+    assert code == 0
+    assert "Options: selection" in out
+
+
+def test_both_spellings_of_a_flag_are_known(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """trl's users write --lora_r, others --lora-r."""
+    for flag in ("--lora-r", "--lora_r"):
+        code, _, err = _run(capsys, "adapt", flag, "999", "--output-dir", str(tmp_path))
+        assert code == EXIT_BAD_INPUT
+        assert "max_serving_rank" in err
+
+
+def test_all_wrong_options_are_named_at_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text("selection:\n  strategi: compass\ntraining:\n  lora_r: -1\n", encoding="utf-8")
+    code, out, err = _run(capsys, "adapt", "--config", str(config), "--budget", "many")
+    assert code == EXIT_BAD_INPUT
+    assert not out
+    assert "did you mean strategy?" in err
+    assert "lora_r" in err
+    assert "--budget" in err
+
+
+def test_a_flag_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = _run(capsys, "adapt", "--lora-rang", "8")
+    assert code == 2
+    assert "No such option" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--usage", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["--language", "xx-nonsense"], "xx-nonsense"),
+        (["--strategy", "compas"], "compass"),
+    ],
+)
+def test_bad_input_gives_one_clear_message(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    """Before any long work starts, and without a traceback."""
+    code, out, err = _run(capsys, "adapt", "--output-dir", str(tmp_path / "run"), "--dry-run", *arguments)
+    assert code == EXIT_BAD_INPUT
+    assert not out
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, _ = _run(
+        capsys,
+        "adapt",
+        "--output-dir",
+        str(tmp_path / "run"),
+        "--cache-dir",
+        str(tmp_path / "c"),
+        "--dry-run",
+        "--json",
+    )
+    assert code == 0
+    steps = {step["step"]: step for step in json.loads(out)}
+    assert list(steps) == ["data", "embedding", "space", "selection", "training", "evaluation", "report"]
+    assert "usage 36, at hand 72" in steps["data"]["what"]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_column_mapping_needs_both_sides(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = _run(capsys, "adapt", "--columns", "prompt", "--dry-run")
+    assert code == EXIT_BAD_INPUT
+    assert "ours=theirs" in err
+
+
+def test_the_report_of_no_run_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, _, err = _run(capsys, "report", str(tmp_path))
+    assert code == 1
+    assert "no run folder" in err
+
+
+def test_the_command_is_installed_and_prints_its_version() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "compass.cli", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "0.1.0"
