@@ -1,4 +1,4 @@
-"""Scores from neighbourhoods in the language-free space."""
+"""Queries, densities and answers from neighbourhoods in the language-free space. All of it is our own [ours]."""
 
 from __future__ import annotations
 
@@ -14,33 +14,6 @@ from compass.semantic.arrays import (
     row_keys,
     unit_rows,
 )
-
-SOFT_NEIGHBOURS = 10
-"""Pool rows whose clusters a row is spread over [ours]."""
-
-
-def soft_counts(vectors: FloatArray, candidates: Candidates, neighbours: int = SOFT_NEIGHBOURS) -> RealArray:
-    """Spread each row evenly over the clusters of its nearest pool rows, and count. vectors: (n, d). Returns (K,).
-
-    A row near the border of two clusters asks both; a cluster without pool rows is asked by nobody. The counts sum
-    to n.
-    """
-    index, _ = nearest_rows(vectors, candidates.pool, neighbours)
-    counts = np.bincount(candidates.pool_clusters[index].ravel(), minlength=candidates.n_clusters)
-    spread: RealArray = counts / max(index.shape[1], 1)
-    return spread
-
-
-def closeness(candidates: Candidates, neighbours: int) -> RealArray:
-    """Score each pool row by closeness to usage and distance from the data at hand [ours]. Returns (n_A,).
-
-    The mean cosine to the `neighbours` nearest usage rows less that to as many rows of the data at hand: a log
-    density ratio of the two but for a factor, with the cosine as log kernel.
-    """
-    return nearest_mean_similarity(candidates.pool, candidates.usage, neighbours) - nearest_mean_similarity(
-        candidates.pool, candidates.current, neighbours
-    )
-
 
 USAGE_NEIGHBOURS = 5
 """Usage rows, itself included, whose mean stands for a usage row [ours]."""
@@ -83,9 +56,7 @@ def queries(candidates: Candidates, density: RealArray) -> FloatArray:
     return unit_rows(smooth + candidates.pool[found].mean(axis=1))
 
 
-def best_rows(
-    candidates: Candidates, query: FloatArray, density: RealArray, n: int
-) -> tuple[IntArray, FloatArray]:
+def best_rows(candidates: Candidates, query: FloatArray, density: RealArray, n: int) -> tuple[IntArray, FloatArray]:
     """Return for each query its n best pool rows by cosine less the density's share, best first, and the scores.
 
     query: (m, d) unit rows. Returns (m, min(n, n_A)) indices and scores.
