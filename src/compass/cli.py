@@ -62,12 +62,12 @@ def _fail(message: str) -> None:
     print(f"compass: {message}", file=sys.stderr)
 
 
-def _with_options(*sections: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command one flag for each option of the named sections; the command gets them as a dict.
+def _with_options(*sections: str, also: Sequence[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one flag for each option of the named sections, and for those in `also`; it gets them as a dict.
 
     The flags come from `compass.config`, so that each option is documented once.
     """
-    options = [option for option in fields_of(AdaptConfig) if option.section in sections]
+    options = [o for o in fields_of(AdaptConfig) if o.section in sections or o.name in also]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(command, eval_str=True).parameters.values())
@@ -209,7 +209,7 @@ def select(
 
 
 @app.command()
-@_with_options("run", "training")
+@_with_options("run", "training", also=("columns",))
 def train(
     data: Annotated[list[str], typer.Argument(help="Files or data sets with a prompt and a response.")],
     config: Config = None,
@@ -230,7 +230,7 @@ def train(
 
 
 @app.command()
-@_with_options("run", "training", "evaluation")
+@_with_options("run", "training", "evaluation", also=("columns",))
 def evaluate(
     data: Annotated[list[str], typer.Argument(help="Test files with a prompt and a response.")],
     config: Config = None,

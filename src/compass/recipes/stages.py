@@ -39,6 +39,8 @@ class Run:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep a second process out of the folder. Raises RunError if another one is at work in it."""
+        # The folder holds users' prompts: nobody else on the machine needs to read them.
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._records.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.folder / "logs" / "run.lock", timeout=0):
