@@ -156,9 +156,11 @@ def test_near_duplicates_are_passed_over(make_candidates):
 def test_compass_paper_draws_by_gap_and_uniformly_within(make_candidates):
     """Breaks if weights are not the gap, or a draw looks at closeness: 400 draws of 10 rows of 40 hit each row about
     100 times; 60 to 140 is more than four standard errors."""
+    # Gaps .5 - .1, .3 - .1, .2 - .1 and none: 14 rows at 4:2:1.
+    c = make_candidates([5, 3, 2, 0], [1, 1, 1, 7], [40, 40, 40, 40])
+    assert run("compass-paper", c, budget=14).picked.tolist() == [8, 4, 2, 0]
     c = make_candidates([6, 3, 1, 0], [1, 3, 5, 1], [40, 40, 40, 40])
-    selection = run("compass-paper", c, budget=10)
-    assert selection.picked.tolist() == [10, 0, 0, 0]
+    assert run("compass-paper", c, budget=10).picked.tolist() == [10, 0, 0, 0]
     hits = Counter(int(i) for seed in range(400) for i in run("compass-paper", c, budget=10, seed=seed).indices)
     assert len(hits) == 40
     assert 60 <= min(hits.values()) <= max(hits.values()) <= 140

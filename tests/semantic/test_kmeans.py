@@ -49,6 +49,10 @@ def test_the_true_number_of_clear_blobs_is_chosen():
     chosen, grid = choose_n_clusters(x, seed=0, grid=(4, 8, 16, 32, 48))
     assert chosen == 16
     assert [point.n_clusters for point in grid] == [4, 8, 16, 32, 48]
+    for point in grid:
+        one, two = (assign_nearest(x, spherical_kmeans(x, point.n_clusters, seed=seed)) for seed in (0, 1))
+        assert point.stability == pytest.approx(adjusted_rand_score(one, two))
+    assert min(point.stability for point in grid) < 0.99
 
 
 def test_few_rows_choose_few_clusters():
