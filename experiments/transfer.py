@@ -27,17 +27,17 @@ from compass.data.cleaning import clean
 from compass.data.example import Example, Message
 from compass.encoders import load_encoder
 from compass.evaluation import evaluate
+from compass.recipes.balance import repeats_by_answer
 from compass.recipes.stages import peak_memory, reset_peak_memory
 from compass.recipes.storage import cache_folder
 from compass.selection import Candidates, build_candidates, get_strategy
-from compass.selection.weights import repeats_by_usage
 from compass.semantic.space import SemanticSpace
 from compass.training import LanguageModel, resolve_model, train
 
 N_CLUSTERS = 60
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
-    "no-repeats": {"usage_repeats": 0},
+    "no-balance": {"answer_balance": 1},
     "one-epoch": {"num_train_epochs": 1.0},
     "low-rate": {"learning_rate": 1e-4},
     "double-budget": {},
@@ -140,7 +140,7 @@ def run_cell(
     if strategy != "zero-shot":
         picks = get_strategy(strategy).select(candidates, budget, seed=seed, options=config.selection)
         picked = [pool[i] for i in picks.indices]
-        repeats = [int(n) for n in repeats_by_usage(candidates, training.usage_repeats)]
+        repeats = repeats_by_answer(data.current, training.answer_balance)
         rows = training_rows(recipe, picked, data, repeats, pool, candidates, seed)
         trained = train(rows, base=base, config=training, output_dir=folder, seed=seed)
         adapter = trained.adapter

@@ -147,8 +147,8 @@ class TrainingConfig:
         "`auto` (bfloat16 on GPUs, else float32), `float32` or `bfloat16`.",
         choices=("auto", "float32", "bfloat16"),
     )
-    usage_repeats: int = knob(
-        3, "Extra times an epoch that the row at hand nearest to a usage prompt is seen, for each such prompt.", low=0
+    answer_balance: int = knob(
+        5, "Most times an epoch that a row at hand with a rare kind of answer is seen; 1 is off.", low=1
     )
     save_steps: int = knob(50, "Steps between two checkpoints.", low=1)
     logging_steps: int = knob(5, "Steps between two log lines.", low=1)

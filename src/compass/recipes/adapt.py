@@ -24,11 +24,11 @@ from compass.data.example import Example
 from compass.data.licences import announce
 from compass.encoders import CachedEncoder, load_encoder
 from compass.errors import SelectionError
+from compass.recipes.balance import repeats_by_answer
 from compass.recipes.gather import Gathered, gather
 from compass.recipes.stages import Run, file_hash, fingerprint, peak_memory, versions, write_json, write_text
 from compass.recipes.storage import cache_folder, licences_of, write_selection, write_space_notes
 from compass.selection import Candidates, Selection, build_candidates, get_strategy
-from compass.selection.weights import repeats_by_usage
 from compass.semantic.arrays import FloatArray
 from compass.semantic.space import SemanticSpace
 
@@ -55,8 +55,6 @@ class Selected:
     selection: Selection
     examples: tuple[Example, ...]
     """The picked rows of the pool, best first."""
-    repeats: tuple[int, ...]
-    """How often each row of the data at hand is seen in an epoch."""
 
 
 @dataclass(frozen=True)
@@ -143,10 +141,7 @@ def _select(run: Run, config: AdaptConfig) -> Selected:
     selection = _pick(run, config, data, candidates)
     examples = tuple(data.pool[i] for i in selection.indices)
 
-    # 5. Rows at hand that answer what usage asks are seen more often: the picked rows teach the task in other
-    #    languages, these tie it to the target language.
-    repeats = tuple(int(n) for n in repeats_by_usage(candidates, config.training.usage_repeats))
-    return Selected(data, encoder, vectors, space, selection, examples, repeats)
+    return Selected(data, encoder, vectors, space, selection, examples)
 
 
 def _fit_space(
@@ -221,8 +216,11 @@ def _costs(config: AdaptConfig, pool: Sequence[Example]) -> Any:
 def _train(run: Run, config: AdaptConfig, base: Any, selected: Selected) -> Path:
     from compass.training import train
 
-    repeated = zip(selected.data.current, selected.repeats, strict=True)
-    rows = [*selected.examples, *(row for row, times in repeated for _ in range(times))]
+    # The picked rows teach the task in other languages, the rows at hand tie it to the target language: each kind of
+    # answer that they have is seen equally often.
+    repeats = repeats_by_answer(selected.data.current, config.training.answer_balance)
+    at_hand = zip(selected.data.current, repeats, strict=True)
+    rows = [*selected.examples, *(row for row, times in at_hand for _ in range(times))]
     inputs = {
         "training": asdict(config.training),
         "seed": config.run.seed,

@@ -70,6 +70,7 @@ def read_and_clean(config: DataConfig, seed: int) -> tuple[Gathered, dict[str, C
     if not pool:
         raise DataError("The pool is empty. Give one or more sources with --pool.")
     if config.identify_languages:
+        announce("lingua")
         pool = _identified(pool)
 
     cleaned: dict[str, Cleaned] = {}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from compass.config import AdaptConfig
 from compass.encoders import load_encoder
+from compass.recipes.balance import repeats_by_answer
 from compass.recipes.gather import read_and_clean
 from compass.recipes.storage import cache_folder
 from compass.selection import get_strategy
@@ -49,7 +50,7 @@ def plan(config: AdaptConfig) -> list[Step]:
     if encoder.encoder == "embedded":
         missing = len(load_encoder(encoder, cache_folder(config)).missing(texts))
         encoding = _minutes(missing / (ROWS_PER_SECOND_AND_CORE * cores))
-    n_rows = config.selection.budget + len(data.current) + training.usage_repeats * len(data.usage)
+    n_rows = config.selection.budget + sum(repeats_by_answer(data.current, training.answer_balance))
     tokens = n_rows * TOKENS_PER_ROW * training.num_train_epochs
     fitting = evaluating = "not estimated for this model"
     if training.model_name_or_path.startswith("embedded:"):

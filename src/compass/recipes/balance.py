@@ -1,0 +1,34 @@
+"""How often each row of the data at hand is seen in an epoch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from compass.data.example import Example
+from compass.evaluation import parse_call
+
+SHORT_ANSWER = 20
+"""Characters up to which an answer that is no function call counts as a class label."""
+
+
+def answer_kind(response: str) -> str:
+    """Return the function that a response calls, a short response itself, and nothing for free text."""
+    call = parse_call(response)
+    if call is not None:
+        return call.intent
+    text = response.strip()
+    return text.casefold() if len(text) <= SHORT_ANSWER else ""
+
+
+def repeats_by_answer(rows: Sequence[Example], most: int) -> list[int]:
+    """Return how often each row is seen in an epoch, at least once and at most `most` times [ours].
+
+    Every kind of answer is seen about as often as the commonest one; free text has no kind and is seen once. A small
+    model whose data at hand has ten rows of one function and two of another learns to answer in the target language
+    with the first, whatever it is asked (LOG.md); inverse frequency is the usual remedy (class-balanced sampling).
+    """
+    kinds = [answer_kind(row.response) for row in rows]
+    counts = Counter(kind for kind in kinds if kind)
+    commonest = max(counts.values(), default=1)
+    return [max(1, min(most, round(commonest / counts[kind]))) if kind else 1 for kind in kinds]
