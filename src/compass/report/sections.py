@@ -176,7 +176,8 @@ def _seen_sentence(view: _View) -> str:
     )
     if after is None:
         return ""
-    text = f"{percent(after.value, 0)} of the adapter's answers there fall on labels that the data at hand already has"
+    share = percent(after.value, 0)
+    text = f"{share} of the adapter's answers there repeat labels of the data at hand that no test row asks for"
     return text + (f" (base model: {percent(before.value, 0)})." if before is not None else ".")
 
 
@@ -626,7 +627,7 @@ def _seen_table(view: _View) -> list[Block]:
         return []
     seen = frozenset(view.run.adapter[name].seen_labels)
     labels = {answer.id: answer.label for answer in view.run.adapter[name].answers if answer.label}
-    if not labels:
+    if not seen.intersection(labels.values()):
         return []
     rows = []
     for title, wanted in (("Label is in the data at hand", True), ("Label is not in the data at hand", False)):
