@@ -80,10 +80,8 @@ def load_base(base: BaseModel, *, dtype: str = "auto", load_in_4bit: bool = Fals
     """
     import torch
     from transformers import AutoModelForCausalLM
-    from transformers.utils.logging import disable_progress_bar
 
-    if not sys.stderr.isatty():
-        disable_progress_bar()
+    _no_bars_in_logs()
     on_gpu = torch.cuda.is_available()
     chosen = {"auto": torch.bfloat16 if on_gpu else torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16}
     options: dict[str, Any] = {"dtype": chosen[dtype]}
@@ -197,6 +195,7 @@ def _dequantise(short: str, package: _Package, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    _no_bars_in_logs()
     logger.info("Preparing the embedded model %s (once, about a minute)", short)
     work = Path(tempfile.mkdtemp(prefix=f".{short}-", dir=folder.parent))
     try:
@@ -218,6 +217,14 @@ def _dequantise(short: str, package: _Package, folder: Path) -> None:
         ready.rename(folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _no_bars_in_logs() -> None:
+    """Switch transformers' progress bars off where they would fill a log file."""
+    from transformers.utils.logging import disable_progress_bar
+
+    if not sys.stderr.isatty():
+        disable_progress_bar()
 
 
 def _sha256(path: Path) -> str:
