@@ -162,7 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{len(rows.texts)} rows, {len(options.languages)} languages, K = {options.clusters}, {options.seeds} seeds\n"
     )
     print(
-        "| mixes | removal | NMI language | NMI label | own label's cluster | 10 nearest, own label | translations found |"
+        "| mixes | removal | NMI language | NMI label | own label's cluster "
+        "| 10 nearest, own label | translations found |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for (mixes, removal), values in collected.items():
