@@ -28,7 +28,7 @@ METRICS = {
     "slot_f1": Metric("Slot F1", True, 1, "the call's arguments, precision and recall joined"),
     "loss_per_byte": Metric("Loss per byte", False, -1, "nats per UTF-8 byte of the expected answer; lower is better"),
     "seen_label_share": Metric(
-        "Answers beside the point", True, -1, "answers with a label of the data at hand that no test row asks for"
+        "Answers beside the point", True, 0, "answers with a label of the data at hand that no test row asks for"
     ),
 }
 """The metrics in the order in which they are shown; others follow by name."""
