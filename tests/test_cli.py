@@ -102,6 +102,20 @@ def test_the_report_of_no_run_is_refused(capsys: pytest.CaptureFixture[str], tmp
     assert "no run folder" in err
 
 
+def test_ctrl_c_says_that_the_same_command_goes_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Somebody who stops a long run must learn that nothing is lost, and scripts need the usual exit code."""
+
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("compass.recipes.adapt.adapt", interrupted)
+    code, out, err = _run(capsys, "adapt", "--output-dir", str(tmp_path))
+    assert (code, out) == (130, "")
+    assert "the same command goes on" in err
+
+
 def test_the_command_is_installed_and_prints_its_version() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "compass.cli", "--version"], capture_output=True, text=True, check=True

@@ -40,8 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(str(error))
         code = EXIT_FAILED
     except (KeyboardInterrupt, typer.Abort):
-        _fail("Stopped. What was finished is kept: the same command goes on from there.")
         code = EXIT_INTERRUPTED
+    except SystemExit as stopped:
+        # typer turns Ctrl-C into an exit of its own.
+        code = stopped.code
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -55,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         show()
         code = exit_code
+    if code == EXIT_INTERRUPTED:
+        _fail("Stopped. What was finished is kept: the same command goes on from there.")
     sys.exit(code if isinstance(code, int) else 0)
 
 
