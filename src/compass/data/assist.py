@@ -11,7 +11,7 @@ import json
 import random
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -341,9 +341,3 @@ class _Walker:
     def _fill(self, reference: Any, value: Any, text: str) -> str:
         self.slots[reference.slot_name] = value
         return f"{reference.prefix or ''}{text}{reference.suffix or ''}"
-
-
-def iter_all(seed: int = 0) -> Iterator[Example]:
-    """Yield the sentences of every language, in the order of `assist_languages`."""
-    for language in assist_languages():
-        yield from assist_sentences(language, seed=seed)

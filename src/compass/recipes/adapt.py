@@ -10,7 +10,6 @@ goes on where a killed one stopped.
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -26,8 +25,15 @@ from compass.encoders import CachedEncoder, load_encoder
 from compass.errors import SelectionError
 from compass.recipes.balance import repeats_by_answer
 from compass.recipes.gather import Gathered, gather
-from compass.recipes.stages import Run, file_hash, fingerprint, peak_memory, versions, write_json, write_text
-from compass.recipes.storage import cache_folder, licences_of, write_selection, write_space_notes
+from compass.recipes.stages import Run, file_hash, fingerprint, versions, write_json, write_text
+from compass.recipes.storage import (
+    base_model,
+    cache_folder,
+    licences_of,
+    write_selection,
+    write_space_notes,
+    write_training,
+)
 from compass.selection import Candidates, Selection, build_candidates, get_strategy
 from compass.semantic.arrays import FloatArray
 from compass.semantic.space import SemanticSpace
@@ -78,19 +84,13 @@ def adapt(config: AdaptConfig) -> Adapted:
     """
     from compass.recipes.measure import measure
     from compass.report import build_report
-    from compass.training import resolve_model
 
     run = Run(Path(config.run.output_dir))
     with run.locked():
         write_text(run.path("compass.yaml"), dump_config(config))
         selected = _select(run, config)
 
-        base = resolve_model(
-            config.training.model_name_or_path,
-            revision=config.training.model_revision,
-            cache_dir=cache_folder(config),
-            trust_remote_code=config.training.trust_remote_code,
-        )
+        base = base_model(config)
         adapter = _train(run, config, base, selected)
         evaluations, differences = measure(run, config, base, adapter, selected)
         _write_lock(run, config, selected, base)
@@ -206,11 +206,9 @@ def _pick(run: Run, config: AdaptConfig, data: Gathered, candidates: Candidates)
 def _costs(config: AdaptConfig, pool: Sequence[Example]) -> Any:
     if config.selection.budget_unit == "examples":
         return None
-    from compass.training import load_tokenizer, resolve_model, token_counts
+    from compass.training import load_tokenizer, token_counts
 
-    training = config.training
-    base = resolve_model(training.model_name_or_path, revision=training.model_revision, cache_dir=cache_folder(config))
-    return np.array(token_counts(load_tokenizer(base), pool), dtype=np.int64)
+    return np.array(token_counts(load_tokenizer(base_model(config)), pool), dtype=np.int64)
 
 
 def _train(run: Run, config: AdaptConfig, base: Any, selected: Selected) -> Path:
@@ -235,20 +233,7 @@ def _train(run: Run, config: AdaptConfig, base: Any, selected: Selected) -> Path
         announce(base.name.removeprefix("embedded:"))
     with run.stage("training", inputs, [adapter, run.folder / "training"]):
         result = train(rows, base=base, config=config.training, output_dir=run.folder, seed=config.run.seed)
-        log = run.path("training", "log.jsonl")
-        write_text(log, "".join(json.dumps(entry) + "\n" for entry in result.log))
-        write_json(
-            run.path("training", "result.json"),
-            {
-                "train_seconds": round(result.train_seconds, 2),
-                "rows": len(rows),
-                "tokens": result.tokens,
-                "steps": result.steps,
-                "trainable_parameters": result.trainable_parameters,
-                "resumed_from_step": result.resumed_from_step,
-                "peak_memory_bytes": peak_memory(),
-            },
-        )
+        write_training(run, result, len(rows))
     return adapter
 
 

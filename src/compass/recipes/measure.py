@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,8 +104,3 @@ def _write_fertility(run: Run, base: Any, selected: Selected) -> None:
     tokenizer = load_tokenizer(base)
     rows = fertility(texts, lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
     write_json(run.path("data", "fertility.json"), [row.to_dict() for row in rows])
-
-
-def metrics_of(evaluations: Mapping[str, dict[str, Any]], name: str, metric: str) -> tuple[float, float]:
-    """Return a metric's value of base and adapter on one test."""
-    return evaluations[name]["base"][metric]["value"], evaluations[name]["adapter"][metric]["value"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 from compass.config import AdaptConfig
 from compass.data.readers import read_examples
 from compass.evaluation import compare, evaluate, write_differences, write_evaluation
-from compass.recipes.stages import Run, write_json, write_text
-from compass.recipes.storage import cache_folder
+from compass.recipes.stages import Run
+from compass.recipes.storage import base_model, write_training
 
 
 def train_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[Path, dict[str, Any]]:
@@ -24,16 +23,10 @@ def train_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[Path, dict[st
     rows = read_examples(list(sources), columns=config.data.columns or None, require_response=True)
     run = Run(Path(config.run.output_dir))
     with run.locked():
-        result = train(rows, base=_base(config), config=config.training, output_dir=run.folder, seed=config.run.seed)
-        write_text(run.path("training", "log.jsonl"), "".join(json.dumps(entry) + "\n" for entry in result.log))
-        summary = {
-            "train_seconds": round(result.train_seconds, 2),
-            "rows": len(rows),
-            "tokens": result.tokens,
-            "steps": result.steps,
-            "trainable_parameters": result.trainable_parameters,
-        }
-        write_json(run.path("training", "result.json"), summary)
+        result = train(
+            rows, base=base_model(config), config=config.training, output_dir=run.folder, seed=config.run.seed
+        )
+        summary = write_training(run, result, len(rows))
     return result.adapter, summary
 
 
@@ -51,7 +44,7 @@ def evaluate_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[dict[str, 
         )
         for source in sources
     }
-    base = _base(config)
+    base = base_model(config)
     folders: dict[str, Path | None] = {"base": None}
     if config.training.adapter:
         folders["adapter"] = Path(config.training.adapter)
@@ -72,14 +65,3 @@ def evaluate_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[dict[str, 
         differences = [d for name in tests for d in compare(done["base"][name], done["adapter"][name])]
         write_differences(differences, output / "differences.json")
     return metrics, [difference.to_dict() for difference in differences]
-
-
-def _base(config: AdaptConfig) -> Any:
-    from compass.training import resolve_model
-
-    return resolve_model(
-        config.training.model_name_or_path,
-        revision=config.training.model_revision,
-        cache_dir=cache_folder(config),
-        trust_remote_code=config.training.trust_remote_code,
-    )

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,13 +14,16 @@ from compass.config import AdaptConfig
 from compass.data.example import Example
 from compass.data.licences import LICENCES
 from compass.recipes.gather import Gathered
-from compass.recipes.stages import Run, write_json, write_text
+from compass.recipes.stages import Run, peak_memory, write_json, write_text
 from compass.selection import Candidates, Selection
 from compass.semantic.arrays import FloatArray
 from compass.semantic.diagnostics import diagnose, name_clusters
 from compass.semantic.distributions import histogram, shares
 from compass.semantic.gap import gap
 from compass.semantic.space import SemanticSpace
+
+if TYPE_CHECKING:
+    from compass.training import BaseModel, TrainingResult
 
 MAP_ROWS = 1200
 """Pool rows on the map: enough to see its shape, few enough to project in seconds."""
@@ -32,6 +35,34 @@ def cache_folder(config: AdaptConfig) -> Path:
     if chosen:
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "compass"
+
+
+def base_model(config: AdaptConfig) -> BaseModel:
+    """Find the base model that the options name, and pin its revision. Raises ModelError if it can't be had."""
+    from compass.training import resolve_model
+
+    return resolve_model(
+        config.training.model_name_or_path,
+        revision=config.training.model_revision,
+        cache_dir=cache_folder(config),
+        trust_remote_code=config.training.trust_remote_code,
+    )
+
+
+def write_training(run: Run, result: TrainingResult, n_rows: int) -> dict[str, Any]:
+    """Write the log of a training and what it cost; return the latter."""
+    write_text(run.path("training", "log.jsonl"), "".join(json.dumps(entry) + "\n" for entry in result.log))
+    summary = {
+        "train_seconds": round(result.train_seconds, 2),
+        "rows": n_rows,
+        "tokens": result.tokens,
+        "steps": result.steps,
+        "trainable_parameters": result.trainable_parameters,
+        "resumed_from_step": result.resumed_from_step,
+        "peak_memory_bytes": peak_memory(),
+    }
+    write_json(run.path("training", "result.json"), summary)
+    return summary
 
 
 def licences_of(config: AdaptConfig) -> dict[str, str]:
