@@ -105,6 +105,15 @@ class SelectionConfig:
     duplicate_similarity: float = knob(
         0.98, "Cosine from which a pick repeats an earlier pick and is passed over; 1 is off.", low=0.5, high=1.0
     )
+    answer_cap: float = knob(
+        0.15,
+        "Largest share of the picks with one kind of answer, where kinds mean something; 1 is no cap.",
+        low=0.0,
+        high=1.0,
+    )
+    answer_weight: float = knob(
+        0.2, "Cosine that a pool row gains if it surely has the kind of answer that a usage row expects.", low=0.0
+    )
     smoothing: float = knob(0.0, "Pseudo-count added to every cluster before shares are taken.", low=0.0)
     neighbours: int = knob(3, "Nearest usage rows that score a pool row.", low=1)
 

@@ -23,7 +23,7 @@ from compass.data.example import Example
 from compass.data.licences import announce
 from compass.encoders import CachedEncoder, load_encoder
 from compass.errors import SelectionError
-from compass.recipes.balance import repeats_by_answer
+from compass.recipes.balance import number_answers, repeats_by_answer
 from compass.recipes.gather import Gathered, gather
 from compass.recipes.stages import Run, file_hash, fingerprint, versions, write_json, write_text
 from compass.recipes.storage import (
@@ -127,6 +127,7 @@ def _select(run: Run, config: AdaptConfig) -> Selected:
     space = _fit_space(run, config, data, vectors, encoder, strategy.language_removal)
 
     # 4. What usage needs against what the data has, and the pool's rows that fill the gap.
+    current_answers, pool_answers = number_answers(data.current, data.pool)
     candidates = build_candidates(
         space,
         usage=vectors.usage,
@@ -137,6 +138,8 @@ def _select(run: Run, config: AdaptConfig) -> Selected:
         pool_languages=[row.language for row in data.pool],
         pool_costs=_costs(config, data.pool),
         target_language=config.data.language,
+        current_answers=current_answers,
+        pool_answers=pool_answers,
     )
     selection = _pick(run, config, data, candidates)
     examples = tuple(data.pool[i] for i in selection.indices)
