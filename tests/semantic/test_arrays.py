@@ -39,7 +39,7 @@ def test_keys_go_by_content_and_seed():
 
 
 def test_neighbours_are_the_same_in_small_chunks_with_ties_and_a_bonus(monkeypatch):
-    """Breaks if a chunk loses a neighbour, or if ties go by anything but the place; a full stable sort is the reference."""
+    """Breaks if a chunk loses a neighbour, or if ties go by anything but the place; reference: a full stable sort."""
     rng = np.random.default_rng(5)
     keys = unit_rows(np.repeat(rng.normal(size=(30, 4)), 3, axis=0))
     queries, extra = unit_rows(rng.normal(size=(7, 4))), rng.integers(0, 2, size=(7, 90)).astype(float)
@@ -51,4 +51,5 @@ def test_neighbours_are_the_same_in_small_chunks_with_ties_and_a_bonus(monkeypat
     np.testing.assert_array_equal(np.sort(index // 3, axis=1), np.sort(expected // 3, axis=1))
     same = [(a < b) for a, b, x, y in zip(index[:, :-1].ravel(), index[:, 1:].ravel(), scores[:, :-1].ravel(),
             scores[:, 1:].ravel(), strict=True) if x == y]  # fmt: skip
-    assert same and all(same)
+    assert same
+    assert all(same)
