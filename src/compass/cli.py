@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from compass.config import AdaptConfig, Option, fields_of, load_config
+from compass.config import AdaptConfig, CompareConfig, Option, fields_of, load_config, load_options
 from compass.errors import CompassError, ConfigError, DataError
 
 app = typer.Typer(
@@ -174,6 +174,40 @@ def adapt(
         return
     _print_differences(done.differences)
     print(f"Adapter: {done.adapter}\nReport:  {done.report.resolve()}")
+
+
+@app.command()
+@_with_options(*SECTIONS, "grid", of=CompareConfig)
+def compare(
+    config: Config = None,
+    json_: Json = False,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    *,
+    options: Any = None,
+) -> None:
+    """Run strategies against each other at equal budget and steps; paired statistics and a report."""
+    _set_up_logging(verbose)
+    resolved = load_options(CompareConfig, config, options)
+    from compass.recipes.compare import compare as run_compare
+    from compass.recipes.compare import grid
+
+    if dry_run:
+        _print_grid(grid(resolved), as_json=json_)
+        return
+    done = run_compare(resolved)
+    if json_:
+        _print_json(
+            {
+                "folder": str(done.folder),
+                "report": str(done.report),
+                "cells": list(done.cells),
+                "comparisons": list(done.comparisons),
+            }
+        )
+        return
+    _print_comparisons(done.comparisons)
+    print(f"Report: {done.report.resolve()}")
 
 
 @app.command()
@@ -348,6 +382,36 @@ def _print_differences(differences: Sequence[Mapping[str, Any]]) -> None:
         table.add_row(
             row["name"], row["metric"].replace("_", " "), f"{row['base']:.3f}", f"{row['adapter']:.3f}", better,
             f"{row['low']:+.3f} to {row['high']:+.3f}",
+        )  # fmt: skip
+    Console().print(table)
+
+
+def _print_grid(cells: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        _print_json(list(cells))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("language", "seed", "budget", "strategy", title=f"{len(cells)} cells")
+    for cell in cells:
+        table.add_row(cell["language"], str(cell["seed"]), str(cell["budget"]), cell["strategy"])
+    Console().print(table)
+
+
+def _print_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        "language", "budget", "metric", "against", "ours", "theirs", "difference", "interval", "p (Holm)",
+        title="Paired differences",
+    )  # fmt: skip
+    for row in comparisons:
+        table.add_row(
+            row["language"] or "all", str(row["budget"]), row["metric"], row["against"], f"{row['value']:.3f}",
+            f"{row['other']:.3f}", f"{row['difference']:+.3f}", f"{row['low']:+.3f} to {row['high']:+.3f}",
+            f"{row['p_holm']:.4f}",
         )  # fmt: skip
     Console().print(table)
 

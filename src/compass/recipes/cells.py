@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import logging
 import math
@@ -110,6 +111,10 @@ def run_cells(cells: Sequence[Cell], draws: dict[tuple[str, int], Path], workers
         worker = free.get()
         try:
             return _run(cell, draws[cell.language, cell.seed], _environment(worker, count, devices), running, stopped)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise
+            return str(error)
         finally:
             free.put(worker)
 
@@ -217,9 +222,9 @@ def _devices() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [device for device in visible.split(",") if device.strip()]
-    import torch
+    from compass.training import gpu_names
 
-    return [str(i) for i in range(torch.cuda.device_count())]
+    return [str(i) for i in range(len(gpu_names()))]
 
 
 def _environment(worker: int, count: int, devices: Sequence[str]) -> dict[str, str]:

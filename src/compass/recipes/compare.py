@@ -47,6 +47,19 @@ class Compared:
     """The first strategy against each other one, by language and budget, and over all languages."""
 
 
+def grid(config: CompareConfig) -> list[dict[str, Any]]:
+    """Return the cells that a comparison has, without reading anything. Raises ConfigError for unknown strategies."""
+    for strategy in config.grid.strategies:
+        get_strategy(strategy)
+    return [
+        {"language": language, "seed": seed, "budget": budget, "strategy": strategy}
+        for language in config.grid.languages or (config.data.language,)
+        for seed in config.grid.seeds
+        for budget in config.grid.budgets
+        for strategy in config.grid.strategies
+    ]
+
+
 def compare(config: CompareConfig) -> Compared:
     """Run every cell of the grid that is missing, compare the strategies row by row, and write the report.
 
@@ -54,8 +67,7 @@ def compare(config: CompareConfig) -> Compared:
     """
     from compass.report.comparison import build_comparison
 
-    for strategy in config.grid.strategies:
-        get_strategy(strategy)
+    grid(config)
     run = Run(Path(config.run.output_dir))
     with run.locked():
         write_text(run.path("compare.yaml"), dump_config(config))

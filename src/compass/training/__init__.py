@@ -2,7 +2,7 @@
 
 from compass.training.formatting import encode_example, token_counts
 from compass.training.generation import LanguageModel
-from compass.training.models import BaseModel, load_tokenizer, resolve_model
+from compass.training.models import BaseModel, gpu_names, load_tokenizer, resolve_model
 from compass.training.trainer import TrainingResult, train
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "LanguageModel",
     "TrainingResult",
     "encode_example",
+    "gpu_names",
     "load_tokenizer",
     "resolve_model",
     "token_counts",

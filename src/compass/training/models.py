@@ -62,6 +62,13 @@ def resolve_model(name: str, *, revision: str = "", cache_dir: Path, trust_remot
     return _hub(name, revision, trust_remote_code)
 
 
+def gpu_names() -> list[str]:
+    """Return the names of the CUDA devices that this process sees."""
+    import torch
+
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+
+
 def load_tokenizer(base: BaseModel) -> Any:
     """Load the tokenizer of a base model; a missing padding token becomes the end-of-sequence token."""
     from transformers import AutoTokenizer
