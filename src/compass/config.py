@@ -113,7 +113,7 @@ class SelectionConfig:
         high=1.0,
     )
     answer_weight: float = knob(
-        0.2, "Cosine that a pool row gains if it surely has the kind of answer that a usage row expects.", low=0.0
+        0.3, "Cosine that a pool row gains if it surely has the kind of answer that a usage row expects.", low=0.0
     )
     smoothing: float = knob(0.0, "Pseudo-count added to every cluster before shares are taken.", low=0.0)
     neighbours: int = knob(3, "Nearest usage rows that score a pool row.", low=1)

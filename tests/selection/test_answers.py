@@ -23,7 +23,7 @@ def answering(make_candidates):
 
 def test_a_usage_row_expects_the_answer_of_the_rows_at_hand_like_it(answering):
     """Breaks if kinds and columns are mixed up, or if a kind that is not at hand gets a likelihood."""
-    expected, column = expected_answers(answering)
+    expected, column = expected_answers(answering, 0)
     assert expected.shape == (12, 4)
     np.testing.assert_array_equal(expected.argmax(axis=1), answering.usage_clusters)
     np.testing.assert_allclose(expected.sum(axis=1), familiarity(answering))
@@ -39,8 +39,19 @@ def test_numbers_of_kinds_mean_nothing(answering):
         current_answers=renamed[answering.current_answers],
         pool_answers=renamed[answering.pool_answers],
     )
-    (one, columns), (two, other_columns) = expected_answers(answering), expected_answers(other)
+    (one, columns), (two, other_columns) = expected_answers(answering, 0), expected_answers(other, 0)
     np.testing.assert_allclose(one[:, columns], two[:, other_columns])
+
+
+def test_a_kind_with_many_rows_is_not_expected_for_being_near_to_everything(make_candidates):
+    """Breaks if hubness is not taken off: between two kinds at equal distance the one with fewer rows is as likely."""
+    c = make_candidates([10, 0, 0, 0], [2, 30, 8, 8], [60, 60, 60, 60], noise=0.4)
+    c = dataclasses.replace(c, current_answers=c.current_clusters, pool_answers=c.pool_clusters)
+    expected, _ = expected_answers(c, 0)
+    near = c.usage @ c.current.T
+    raw = np.stack([near[:, c.current_clusters == k].max(axis=1) for k in range(4)], axis=1)
+    likely = np.exp(raw / 0.05) / np.exp(raw / 0.05).sum(axis=1, keepdims=True)
+    assert expected[:, 0].mean() > likely[:, 0].mean() + 0.1
 
 
 def test_usage_that_is_far_from_the_rows_at_hand_expects_nothing(make_candidates):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from compass.selection.protocol import Candidates
-from compass.semantic.arrays import IntArray, RealArray, row_keys
+from compass.semantic.arrays import FloatArray, IntArray, RealArray, row_keys
 
 TEMPERATURE = 0.05
 """Cosine by which a kind of answer must be nearer to be e times as likely [ours]."""
@@ -18,6 +18,10 @@ LEAST_AGREEMENT = 0.2
 """Cohen's kappa between the kinds of neighbours in different languages, below which kinds say nothing [ours]."""
 AGREEMENT_ROWS = 3000
 """Pool rows on which the agreement is measured, drawn by their content."""
+HUB_ROWS = 5000
+"""Pool rows against which the nearness of a kind is corrected, drawn by their content."""
+HUB_SHARE = 0.03
+"""A kind's hubness is its mean closeness to this share of those rows, the nearest ones [ours]."""
 
 
 def answer_kinds(candidates: Candidates, seed: int) -> IntArray | None:
@@ -25,7 +29,7 @@ def answer_kinds(candidates: Candidates, seed: int) -> IntArray | None:
     return candidates.pool_answers if agreement(candidates, seed) >= LEAST_AGREEMENT else None
 
 
-def expected_answers(candidates: Candidates) -> tuple[RealArray, IntArray] | None:
+def expected_answers(candidates: Candidates, seed: int) -> tuple[RealArray, IntArray] | None:
     """Return how likely each usage row expects each kind of answer at hand, and the kind of each pool row.
 
     Returns (n_E, G + 1) and (n_A,) places in its columns; the last column is 0, for pool rows whose kind of answer is
@@ -37,13 +41,29 @@ def expected_answers(candidates: Candidates) -> tuple[RealArray, IntArray] | Non
     trust = familiarity(candidates) if len(known) > 1 else 0.0
     if trust == 0:
         return None
-    similarity = candidates.usage @ candidates.current.T
-    nearest = np.stack([similarity[:, candidates.current_answers == kind].max(axis=1) for kind in known], axis=1)
+    nearest = _closeness(candidates, candidates.usage, known) - _hubness_of_kinds(candidates, known, seed)
     weights = np.exp((nearest - nearest.max(axis=1, keepdims=True)).astype(np.float64) / TEMPERATURE)
     expected = np.zeros((len(candidates.usage), len(known) + 1))
     expected[:, :-1] = trust * weights / weights.sum(axis=1, keepdims=True)
     column = np.searchsorted(known, candidates.pool_answers).clip(max=len(known) - 1)
     return expected, np.where(known[column] == candidates.pool_answers, column, len(known)).astype(np.int64)
+
+
+def _closeness(candidates: Candidates, rows: FloatArray, kinds: IntArray) -> FloatArray:
+    """Return the cosine of each row to the nearest row at hand of each kind. rows: (n, d). Returns (n, G)."""
+    similarity = rows @ candidates.current.T
+    return np.stack([similarity[:, candidates.current_answers == kind].max(axis=1) for kind in kinds], axis=1)
+
+
+def _hubness_of_kinds(candidates: Candidates, kinds: IntArray, seed: int) -> RealArray:
+    """Return how near each kind at hand is to whatever comes, (G,): a kind with many rows is near to everything.
+
+    The same correction as for pool rows (cross-domain similarity local scaling).
+    """
+    rows = candidates.pool[np.argsort(row_keys(candidates.pool, seed), kind="stable")[:HUB_ROWS]]
+    closeness = np.sort(_closeness(candidates, rows, kinds), axis=0)
+    means: RealArray = closeness[-max(1, round(HUB_SHARE * len(rows))) :].mean(axis=0, dtype=np.float64)
+    return means
 
 
 def agreement(candidates: Candidates, seed: int) -> float:

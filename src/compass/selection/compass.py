@@ -52,7 +52,7 @@ class Compass:
             queries(candidates, density),
             density,
             length,
-            answers=expected_answers(candidates) if kinds is not None else None,
+            answers=expected_answers(candidates, seed) if kinds is not None else None,
             answer_weight=options.answer_weight,
         )
 
