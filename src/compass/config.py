@@ -555,3 +555,12 @@ def _conflicts(config: AdaptConfig) -> Iterator[tuple[tuple[str, ...], str]]:
 
 def _default(name: str) -> Any:
     return next(option.default for option in fields_of(AdaptConfig) if option.name == name)
+
+
+@dataclass(frozen=True)
+class StrategyConfig:
+    """What single strategies need besides the data."""
+
+    transfer_results: str = knob(
+        "", "JSONL of transfer results that `langrank` learns from; empty: none, and `langrank` refuses."
+    )
