@@ -45,7 +45,7 @@ def test_distances_are_those_of_uriel_plus():
 
 
 def test_codes_of_macrolanguages_and_regions():
-    """Breaks if a common tag is lost between ISO 639-1, macrolanguages and URIEL, or an undetermined one is an error."""
+    """Breaks if a common tag is lost between ISO 639-1, macrolanguages and URIEL, or `und` is an error."""
     found = [uriel_code(tag) for tag in ("pt-BR", "ar", "zh-Hant", "nb", "no", "sw", "fa", "und", "he")]
     assert found == ["por", "arb", "zho", "nob", "nob", "swh", "pes", "", "heb"]
     with pytest.raises(LanguageError):

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from compass.data.languages import UNDETERMINED, to_flores, to_iso639_3
+from compass.data.languages import UNDETERMINED, normalize_tag, to_flores, to_iso639_3
 from compass.errors import LanguageError, MissingExtraError
 
 FloatArray = npt.NDArray[np.float32]
@@ -74,11 +74,15 @@ def relatives(target: str, languages: Collection[str]) -> frozenset[str]:
 
 
 def uriel_code(tag: str) -> str:
-    """Return URIEL's code of a language, empty if it knows none: ISO 639-3, for a macrolanguage FLORES-200's member."""
-    if tag == UNDETERMINED:
+    """Return URIEL's code of a language, empty if it knows none: ISO 639-3, for a macrolanguage FLORES-200's member.
+
+    Raises LanguageError for what is no tag.
+    """
+    normal = normalize_tag(tag)
+    if normal == UNDETERMINED:
         return ""
     try:
-        candidates = (to_flores(tag).split("_")[0], to_iso639_3(tag))
+        candidates = (to_flores(normal).split("_")[0], to_iso639_3(normal))
     except LanguageError:
         # Some tags have no ISO 639-3 code at all.
         return ""
