@@ -46,6 +46,7 @@ def test_langsim_takes_the_nearest_languages_first(celtic):
     """Breaks if the order is another, or the cap does not make it several languages: a quarter each of the nearest
     four, a half each of the nearest two, or everything of the nearest."""
     assert Counter(languages_of(celtic, run("langsim", celtic))) == {"br": 5, "ga": 5, "en": 5, "th": 5}
+    assert languages_of(celtic, run("langsim", celtic, budget=10)) == ["br"] * 3 + ["ga"] * 3 + ["en"] * 3 + ["th"]
     half = dataclasses.replace(OPTIONS, language_cap=0.5)
     assert languages_of(celtic, run("langsim", celtic, options=half)) == ["br"] * 10 + ["ga"] * 10
     assert languages_of(celtic, run("langsim", celtic, budget=50, options=OPEN)) == ["br"] * 40 + ["ga"] * 10

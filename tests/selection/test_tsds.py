@@ -85,3 +85,14 @@ def test_more_budget_than_mass_goes_on_in_depth(make_candidates):
     assert later.any()
     assert not later[: np.argmax(later)].any()
     assert later[np.argmax(later) :].all()
+
+
+def test_depth_goes_from_near_to_far(make_candidates):
+    """Breaks if what follows the rows with mass comes in another order than a deeper transport would reach it: for one
+    usage row that is from near to far."""
+    c = make_candidates([1, 0], [0, 0], [30, 30], noise=0.3)
+    selection = get_strategy("tsds").select(c, 50, seed=0, options=OPTIONS)
+    later = [row for row, score in zip(selection.indices, selection.scores, strict=True) if score == 0]
+    assert len(later) > 20
+    cosines = (c.pool @ c.usage.T)[later, 0]
+    assert (np.diff(cosines) <= 0).all()
