@@ -14,6 +14,7 @@ picks on the worst-served needed intent, as a part of its sixth. gaps filled: ga
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -27,7 +28,10 @@ from compass.data.assist import assist_sentences
 from compass.data.example import Example
 from compass.encoders import Encoder, load_encoder
 from compass.recipes.balance import number_answers
-from compass.selection import Candidates, Selection, build_candidates, get_strategy
+from compass.recipes.extras import gather_extras
+from compass.recipes.gather import Gathered
+from compass.recipes.storage import base_model
+from compass.selection import Candidates, Selection, build_candidates, get_strategy, needs_of, strategy_names
 from compass.semantic import SemanticSpace, gap, histogram, shares
 
 POOL = ("ar", "bg", "ca", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fr", "hi", "hu", "it", "ko", "nl", "pl",
@@ -36,6 +40,7 @@ POOL_LANGUAGES, POOL_ROWS, PER_INTENT, NEEDED = 20, 313, 40, 6
 SETTINGS = {"common": (0.22, False), "scarce": (0.10, False), "mixed": (0.10, True)}
 """Share of needed intents in the pool, and whether usage also holds intents that are known already."""
 STRATEGIES = ("random", "compass-paper", "nearest", "compass")
+"""What the docs' first tables hold; --strategies takes any others that need no base model and no transfer results."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,28 @@ def figures(data: Draw, candidates: Candidates, selection: Selection) -> list[fl
     ]
 
 
-def measure(encoder: Encoder, languages: Sequence[str], seeds: int, budget: int, n_clusters: int) -> None:
+def with_needs(candidates: Candidates, name: str, data: Draw, cache: Path) -> Candidates:
+    """Add what a strategy needs besides vectors and clusters."""
+    sets = Gathered(tuple(data.usage), tuple(data.current), tuple(data.pool), {})
+    extras = gather_extras(
+        needs_of(get_strategy(name)),
+        sets,
+        target_language=candidates.target_language,
+        base=lambda: base_model(AdaptConfig()),
+        cache_dir=cache,
+    )
+    return dataclasses.replace(candidates, extras=extras)
+
+
+def measure(
+    encoder: Encoder,
+    languages: Sequence[str],
+    seeds: int,
+    budget: int,
+    n_clusters: int,
+    names: Sequence[str],
+    cache: Path,
+) -> None:
     """Run every cell and print a table for each setting, then the share by language."""
     options = SelectionConfig(budget=budget)
     for setting, (share, mixed) in SETTINGS.items():
@@ -137,15 +163,16 @@ def measure(encoder: Encoder, languages: Sequence[str], seeds: int, budget: int,
             for seed in range(seeds):
                 data = draw(language, seed, share, mixed)
                 spaces = {r: place(data, language, encoder, r, n_clusters, seed) for r in ("within-cluster", "none")}
-                for name in STRATEGIES:
+                for name in names:
                     strategy = get_strategy(name)
                     candidates = spaces[strategy.language_removal or "within-cluster"]
+                    candidates = with_needs(candidates, name, data, cache)
                     selection = strategy.select(candidates, budget, seed=seed, options=options)
                     found[name, language].append(figures(data, candidates, selection))
         print(f"\n{setting}: {share:.0%} of the pool needed{', usage half known' if mixed else ''}\n")
         print("| strategy | share | covered | scarcest | gaps filled | picks | " + " | ".join(languages) + " |")
         print("| --- " * (6 + len(languages)) + "|")
-        for name in STRATEGIES:
+        for name in names:
             means = np.array([np.mean(found[name, language], axis=0) for language in languages])
             cells = [f"{m:.2f} ± {s:.2f}" for m, s in zip(means.mean(axis=0)[:3], means.std(axis=0)[:3], strict=True)]
             cells += [f"{means[:, 3].mean():.2f}", f"{means[:, 4].mean():.0f}"]
@@ -163,10 +190,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--budget", type=int, default=240)
     parser.add_argument("--clusters", type=int, default=48)
+    parser.add_argument("--strategies", nargs="+", default=STRATEGIES, choices=strategy_names())
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "compass")
     options = parser.parse_args(arguments)
     encoder = load_encoder(AdaptConfig().encoder, options.cache)
-    measure(encoder, options.languages, options.seeds, options.budget, options.clusters)
+    measure(
+        encoder, options.languages, options.seeds, options.budget, options.clusters, options.strategies, options.cache
+    )
 
 
 if __name__ == "__main__":

@@ -115,6 +115,9 @@ class SelectionConfig:
     answer_weight: float = knob(
         0.3, "Cosine that a pool row gains if it surely has the kind of answer that a usage row expects.", low=0.0
     )
+    transfer_results: str = knob(
+        "", "JSONL of transfer results that `langrank` learns from; empty: none, and `langrank` refuses."
+    )
     smoothing: float = knob(0.0, "Pseudo-count added to every cluster before shares are taken.", low=0.0)
     neighbours: int = knob(3, "Nearest usage rows that score a pool row.", low=1)
 

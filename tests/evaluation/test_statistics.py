@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from scipy.stats import bootstrap
+from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
@@ -236,6 +237,28 @@ def test_false_positives_at_five_per_cent() -> None:
     assert 0.022 <= plain / 1000 <= 0.078
     assert 0.022 <= clustered / 1000 <= 0.078
     assert by_row / 1000 > 0.2
+
+
+def test_no_draw_is_not_no_chance() -> None:
+    """A p value of 0 would be printed for a difference that no draw reached: 40 rows, all in one direction."""
+    assert mean_test(np.zeros(40), np.arange(1.0, 41.0), draws=999).p_value == pytest.approx(1 / 1000)
+
+
+def test_units_of_unequal_size() -> None:
+    """Large items would count twice, or not at all; references: the t test of the items' means, and statsmodels'
+    standard error that is robust to clusters."""
+    rng = np.random.default_rng(18)
+    sizes = rng.integers(1, 7, 30)
+    groups = np.repeat(np.arange(30), sizes)
+    difference = 0.3 + np.repeat(rng.normal(0.0, 1.0, 30), sizes) + rng.normal(0.0, 0.3, len(groups))
+    base = np.zeros(len(groups))
+    means = np.bincount(groups, difference) / sizes
+    d = cohens_d(base, difference, confidence=0.95, units=groups.tolist())
+    assert d.value == pytest.approx(scipy.stats.ttest_1samp(means, 0.0).statistic / math.sqrt(30))
+    fit = OLS(difference, np.ones(len(groups))).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    shown = TTestPower().solve_power(nobs=30, alpha=0.05, power=0.8, alternative="two-sided") * math.sqrt(30)
+    ours = minimum_detectable_effect(base, difference, units=groups.tolist())
+    assert ours == pytest.approx(shown * float(fit.bse[0]), rel=1e-4)
 
 
 def test_cohens_d_against_the_t_test() -> None:

@@ -2,14 +2,51 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
-from compass.selection import Candidates
+from compass.selection import Candidates, Extras, ModelVectors, Ngrams, TransferResult, Typology
+from compass.selection.langrank import FEATURES
 
 TOPICS = 5
+
+
+def make_extras(usage: np.ndarray, pool: np.ndarray, languages: Sequence[str]) -> Extras:
+    """Return extras that go by the vectors and the languages' names, so that every strategy has something to rank."""
+    near = {language: round((sum(map(ord, language)) % 97) / 97, 3) for language in (*languages, *"abcd")}
+    return Extras(
+        ngrams=Ngrams(csr_matrix(np.rint(3 * np.abs(usage))), csr_matrix(np.rint(3 * np.abs(pool)))),
+        model_vectors=ModelVectors(usage[:, ::-1].copy(), pool[:, ::-1].copy()),
+        typology=Typology({language: {"genetic": near[language]} for language in languages}, frozenset(languages)),
+        text_statistics={language: {"word_overlap": 1 - near[language]} for language in languages},
+        transfer_results=tuple(
+            TransferResult(target, source, -near[source], dict.fromkeys(FEATURES, near[source]))
+            for target in "abcd"
+            for source in near
+            if source != target
+        ),
+    )
+
+
+def reordered(candidates: Candidates, order: np.ndarray) -> Candidates:
+    """Return the same candidates with the pool's rows in another order (or a part of them)."""
+    extras = candidates.extras
+    return dataclasses.replace(
+        candidates,
+        pool=candidates.pool[order],
+        pool_clusters=candidates.pool_clusters[order],
+        pool_languages=tuple(candidates.pool_languages[i] for i in order),
+        pool_costs=candidates.pool_costs[order],
+        extras=dataclasses.replace(
+            extras,
+            ngrams=Ngrams(extras.ngrams.usage, extras.ngrams.pool[order]),
+            model_vectors=ModelVectors(extras.model_vectors.usage, extras.model_vectors.pool[order]),
+        ),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +71,7 @@ def make_candidates() -> Callable[..., Candidates]:
             return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32), topics
 
         (e, ke), (d, kd), (a, ka) = rows(usage), rows(current), rows(pool)
+        pool_languages = tuple(languages[i % len(languages)] for i in range(len(a)))
         return Candidates(
             usage=e,
             current=d,
@@ -42,9 +80,16 @@ def make_candidates() -> Callable[..., Candidates]:
             current_clusters=kd,
             pool_clusters=ka,
             n_clusters=len(pool),
-            pool_languages=tuple(languages[i % len(languages)] for i in range(len(a))),
+            pool_languages=pool_languages,
             pool_costs=np.ones(len(a), dtype=np.int64) if costs is None else np.asarray(costs, dtype=np.int64),
             target_language="cy",
+            extras=make_extras(e, a, sorted(set(pool_languages))),
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def reorder() -> Callable[[Candidates, np.ndarray], Candidates]:
+    """Return the function that puts the pool into another order."""
+    return reordered

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from compass.config import SelectionConfig
 from compass.errors import ConfigError, DataError, SelectionError
-from compass.selection import Candidates, build_candidates, get_strategy, strategy_names
+from compass.selection import Candidates, Extras, build_candidates, get_strategy, needs_of, strategy_names
 from compass.semantic import SemanticSpace
 
 OPTIONS = SelectionConfig()
 OPEN = dataclasses.replace(OPTIONS, language_cap=1.0, duplicate_similarity=1.0)
-CHOOSING = ("compass", "compass-paper", "nearest", "random")
+CHOOSING = tuple(name for name in strategy_names() if name not in ("all", "target-only"))
 
 
 def run(name, candidates, budget=20, seed=0, options=OPTIONS):
@@ -53,26 +53,21 @@ def test_accounts_balance(make_candidates, name, usage, current, pool, budget, t
 
 
 @pytest.mark.parametrize("name", CHOOSING)
-def test_the_order_of_the_pool_does_not_matter(make_candidates, name):
+def test_the_order_of_the_pool_does_not_matter(make_candidates, reorder, name):
     """Breaks if draws or ties go by a row's place: the same rows must come out of a shuffled pool."""
     c = make_candidates([6, 2, 0, 4], [0, 5, 5, 1], [30, 30, 30, 30])
     order = np.random.default_rng(3).permutation(len(c.pool))
-    shuffled = dataclasses.replace(
-        c,
-        pool=c.pool[order],
-        pool_clusters=c.pool_clusters[order],
-        pool_languages=tuple(c.pool_languages[i] for i in order),
-    )
+    shuffled = reorder(c, order)
     one, two = run(name, c), run(name, shuffled)
     assert one.indices.tolist() == order[two.indices].tolist()
 
 
 @pytest.mark.parametrize("name", CHOOSING)
 def test_the_seed_decides(make_candidates, name):
-    """Breaks if a draw is not seeded; the two random rules must differ between seeds (20 of 120 rows)."""
+    """Breaks if a draw is not seeded; the rules that draw must differ between seeds (20 of 120 rows)."""
     c = make_candidates([6, 2, 0, 4], [0, 5, 5, 1], [30, 30, 30, 30])
     assert run(name, c).indices.tolist() == run(name, c).indices.tolist()
-    if name in ("random", "compass-paper"):
+    if name not in ("compass", "nearest", "rds"):
         assert run(name, c, seed=0).indices.tolist() != run(name, c, seed=1).indices.tolist()
 
 
@@ -107,6 +102,7 @@ def test_compass_spreads_where_nearest_crowds(make_candidates):
         base,
         usage=np.concatenate([rows(10, 0, 0.02), rows(10, 1, 0.25)]),
         pool=np.concatenate([rows(60, 0, 0.02), rows(60, 1, 0.25)]),
+        extras=Extras(),
     )
     assert run("nearest", c, budget=30, options=OPEN).picked.tolist() == [30, 0]
     assert run("compass", c, budget=30, options=OPEN).picked[1] >= 10
@@ -143,6 +139,7 @@ def test_near_duplicates_are_passed_over(make_candidates):
         pool_clusters=np.tile(c.pool_clusters, 3),
         pool_languages=c.pool_languages * 3,
         pool_costs=np.tile(c.pool_costs, 3),
+        extras=Extras(),
     )
     options = dataclasses.replace(OPTIONS, language_cap=1.0)
     picks = run("compass", tripled, budget=20, options=options).indices
@@ -190,6 +187,21 @@ def test_an_unknown_strategy_is_answered_with_the_nearest_name():
     assert all(get_strategy(name).name == name for name in strategy_names())
 
 
+@pytest.mark.parametrize("name", strategy_names())
+def test_what_a_strategy_needs_is_asked_for(make_candidates, name):
+    """Breaks if a strategy runs on less than it needs, names what does not exist, or needs more than it says."""
+    needs = needs_of(get_strategy(name))
+    fields = {field.name for field in dataclasses.fields(Extras)}
+    assert needs <= fields
+    c = make_candidates([6, 2], [1, 5], [30, 30])
+    only = Extras(**{need: getattr(c.extras, need) for need in needs})
+    run(name, dataclasses.replace(c, extras=only))
+    for need in needs:
+        without = dataclasses.replace(only, **{need: None})
+        with pytest.raises(SelectionError, match=f"{name}' needs {need}"):
+            run(name, dataclasses.replace(c, extras=without))
+
+
 def test_candidates_come_from_a_space(make_candidates):
     """Breaks if vectors are not moved into the language-free form, or clusters are not the space's own."""
     rng = np.random.default_rng(0)
@@ -219,6 +231,9 @@ def test_candidates_that_do_not_fit_together_are_refused(make_candidates):
         dataclasses.replace(c, pool_languages=("en",) * 3)
     with pytest.raises(DataError, match="outside 0 to 1"):
         dataclasses.replace(c, pool_clusters=np.full(10, 7))
+    other = make_candidates([2, 2], [1, 1], [5, 4])
+    with pytest.raises(DataError, match="ngrams has 4 usage and 9 pool rows, expected 4 and 10"):
+        dataclasses.replace(c, extras=other.extras)
     with pytest.raises(DataError, match="costs at least 1"):
         dataclasses.replace(c, pool_costs=np.zeros(10, dtype=np.int64))
     fields = {field.name for field in dataclasses.fields(Candidates)}

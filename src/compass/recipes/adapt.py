@@ -24,6 +24,7 @@ from compass.data.licences import announce
 from compass.encoders import CachedEncoder, load_encoder
 from compass.errors import SelectionError
 from compass.recipes.balance import number_answers, repeats_by_answer
+from compass.recipes.extras import gather_extras
 from compass.recipes.gather import Gathered, gather
 from compass.recipes.stages import Run, file_hash, fingerprint, versions, write_json, write_text
 from compass.recipes.storage import (
@@ -34,7 +35,7 @@ from compass.recipes.storage import (
     write_space_notes,
     write_training,
 )
-from compass.selection import Candidates, Selection, build_candidates, get_strategy
+from compass.selection import Candidates, Selection, build_candidates, get_strategy, needs_of
 from compass.semantic.arrays import FloatArray
 from compass.semantic.space import SemanticSpace
 
@@ -148,6 +149,15 @@ def _select(run: Run, config: AdaptConfig) -> Selected:
         current_answers=current_answers,
         pool_answers=pool_answers,
     )
+    extras = gather_extras(
+        needs_of(get_strategy(config.selection.strategy)),
+        data,
+        target_language=config.data.language,
+        base=lambda: base_model(config),
+        cache_dir=cache_folder(config),
+        transfer_results=config.selection.transfer_results,
+    )
+    candidates = dataclasses.replace(candidates, extras=extras)
     selection = _pick(run, config, data, candidates)
     examples = tuple(data.pool[i] for i in selection.indices)
 

@@ -1,15 +1,22 @@
 """Selection: what the usage needs and the data at hand lacks, picked from the pool by a named strategy."""
 
+from compass.selection.extras import Extras, ModelVectors, Ngrams, TransferResult, Typology
 from compass.selection.protocol import Candidates, Selection, Strategy, build_candidates
 from compass.selection.quotas import proportional, water_filling
-from compass.selection.registry import get_strategy, strategy_names
+from compass.selection.registry import get_strategy, needs_of, strategy_names
 
 __all__ = [
     "Candidates",
+    "Extras",
+    "ModelVectors",
+    "Ngrams",
     "Selection",
     "Strategy",
+    "TransferResult",
+    "Typology",
     "build_candidates",
     "get_strategy",
+    "needs_of",
     "proportional",
     "strategy_names",
     "water_filling",

@@ -10,6 +10,7 @@ import numpy as np
 
 from compass.config import SelectionConfig
 from compass.errors import DataError, SelectionError
+from compass.selection.extras import Extras
 from compass.semantic.arrays import FloatArray, IntArray, RealArray
 from compass.semantic.space import SemanticSpace
 
@@ -28,6 +29,8 @@ class Candidates:
     current_clusters: IntArray
     pool_clusters: IntArray
     n_clusters: int
+    extras: Extras = field(default=Extras(), kw_only=True)
+    """What the strategy names in `needs`."""
     pool_languages: Sequence[str]
     """n_A BCP-47 tags."""
     pool_costs: IntArray
@@ -65,6 +68,7 @@ class Candidates:
         ):
             if length != len(self.pool):
                 raise DataError(f"candidates: the pool has {len(self.pool)} rows and {length} {name}.")
+        self.extras.check(len(self.usage), len(self.pool))
         if len(self.pool_costs) and self.pool_costs.min() < 1:
             raise DataError(f"candidates: a pool row costs {self.pool_costs.min()}; each row costs at least 1.")
 
@@ -152,7 +156,9 @@ def build_candidates(
         )
     }
     return Candidates(
-        **parts,
+        usage=parts["usage"],
+        current=parts["current"],
+        pool=parts["pool"],
         usage_clusters=space.assign_transformed(parts["usage"]),
         current_clusters=space.assign_transformed(parts["current"]),
         pool_clusters=space.assign_transformed(parts["pool"]),

@@ -8,16 +8,34 @@ from collections.abc import Callable, Mapping
 from compass.errors import ConfigError
 from compass.selection.compass import Compass
 from compass.selection.compass_paper import CompassPaper
+from compass.selection.crisp import Crisp
+from compass.selection.dsir import Dsir
+from compass.selection.english import English
+from compass.selection.family import Family
 from compass.selection.fixed import AllRows, TargetOnly
+from compass.selection.langrank import LangRank
+from compass.selection.langsim import LangSim
 from compass.selection.nearest import Nearest
 from compass.selection.protocol import Strategy
 from compass.selection.random_draw import RandomDraw
+from compass.selection.rds import Rds
+from compass.selection.topic_random import TopicRandom
+from compass.selection.tsds import Tsds
 
 STRATEGIES: Mapping[str, Callable[[], Strategy]] = {
     "compass": Compass,
     "compass-paper": CompassPaper,
     "nearest": Nearest,
+    "crisp": Crisp,
+    "tsds": Tsds,
+    "rds": Rds,
+    "dsir": Dsir,
+    "langsim": LangSim,
+    "langrank": LangRank,
+    "family": Family,
+    "english": English,
     "random": RandomDraw,
+    "topic-random": TopicRandom,
     "all": AllRows,
     "target-only": TargetOnly,
 }
@@ -35,3 +53,9 @@ def get_strategy(name: str) -> Strategy:
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"strategy: {name!r} is unknown.{hint} Strategies: {', '.join(STRATEGIES)}.")
     return STRATEGIES[name]()
+
+
+def needs_of(strategy: Strategy) -> frozenset[str]:
+    """Return the fields of `Extras` that a strategy needs; none for one that does not say."""
+    needs: frozenset[str] = getattr(strategy, "needs", frozenset())
+    return needs

@@ -1,0 +1,110 @@
+"""What some strategies need besides vectors: gathered here, where texts and models may be seen."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compass.data.example import Example
+from compass.data.text_features import ngram_counts, pair_statistics
+from compass.data.typology import relatives, uriel_distances
+from compass.encoders import CachedEncoder
+from compass.errors import DataError
+from compass.recipes.gather import Gathered
+from compass.recipes.stages import write_text
+from compass.selection import Extras, ModelVectors, Ngrams, TransferResult, Typology
+
+if TYPE_CHECKING:
+    from compass.training import BaseModel
+
+
+def gather_extras(
+    needs: Collection[str],
+    data: Gathered,
+    *,
+    target_language: str,
+    base: Callable[[], BaseModel],
+    cache_dir: Path,
+    transfer_results: str = "",
+) -> Extras:
+    """Gather what a strategy needs (`needs_of(strategy)`, fields of `Extras`) and nothing else.
+
+    base: finds the base model; called only for `model_vectors`, whose rows are remembered in `cache_dir` as those of
+    other encoders are. transfer_results: file for `langrank`; empty: there are none, and the strategy says so.
+    Raises DataError for a file that can't be read, MissingExtraError, ModelError.
+    """
+    parts: dict[str, Any] = {}
+    if "ngrams" in needs:
+        parts["ngrams"] = Ngrams(ngram_counts(prompts(data.usage)), ngram_counts(prompts(data.pool)))
+    if "model_vectors" in needs:
+        parts["model_vectors"] = _model_vectors(data, base(), cache_dir)
+    languages = sorted({row.language for row in data.pool})
+    if "typology" in needs:
+        distances = uriel_distances(target_language, languages)
+        parts["typology"] = Typology(distances, relatives(target_language, languages))
+    if "text_statistics" in needs:
+        target = prompts([*data.usage, *data.current])
+        by_language = defaultdict(list)
+        for row in data.pool:
+            by_language[row.language].append(row.prompt)
+        parts["text_statistics"] = {language: pair_statistics(target, by_language[language]) for language in languages}
+    if "transfer_results" in needs:
+        parts["transfer_results"] = read_transfer_results(Path(transfer_results)) if transfer_results else ()
+    return Extras(**parts)
+
+
+def transfer_result(
+    target: str, source: str, score: float, *, target_texts: Sequence[str], source_texts: Sequence[str]
+) -> TransferResult:
+    """Describe a measured transfer so that `langrank` can learn from it.
+
+    score: of the target's test after training on the source's rows. target_texts: prompts of usage and data at hand;
+    source_texts: prompts of the pool's rows in the source language. Raises MissingExtraError without urielplus.
+    """
+    features = {**pair_statistics(target_texts, source_texts), **uriel_distances(target, [source])[source]}
+    return TransferResult(target, source, score, features)
+
+
+def write_transfer_results(path: Path, results: Iterable[TransferResult]) -> None:
+    """Write results as JSON lines, whole or not at all; no text is in them."""
+    lines = ({"target": r.target, "source": r.source, "score": r.score, "features": dict(r.features)} for r in results)
+    write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+
+def read_transfer_results(path: Path) -> tuple[TransferResult, ...]:
+    """Read what `write_transfer_results` wrote. Raises DataError with the line that is wrong."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(
+            f"transfer_results: {path} cannot be read: {error.strerror}. Give the file that `compass compare` wrote."
+        ) from error
+    results = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            features = {str(name): float(value) for name, value in row["features"].items()}
+            results.append(TransferResult(str(row["target"]), str(row["source"]), float(row["score"]), features))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"transfer_results: {path}:{number} is no result; a line is an object with target, source, score and "
+                f"features (a number by name): {error!r}"
+            ) from error
+    return tuple(results)
+
+
+def prompts(rows: Iterable[Example]) -> list[str]:
+    """Return the prompts of rows: what is compared everywhere, for usage may have no responses."""
+    return [row.prompt for row in rows]
+
+
+def _model_vectors(data: Gathered, base: BaseModel, cache_dir: Path) -> ModelVectors:
+    from compass.training.hidden_states import HiddenStates
+
+    encoder = CachedEncoder(HiddenStates(base), cache_dir)
+    return ModelVectors(usage=encoder.encode(prompts(data.usage)), pool=encoder.encode(prompts(data.pool)))

@@ -1,0 +1,98 @@
+"""TSDS against a linear program, and its density correction against copies."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy.optimize import linprog
+
+from compass.config import SelectionConfig
+from compass.selection import Extras, get_strategy
+from compass.selection.tsds import kernel_density, transport
+
+OPTIONS = SelectionConfig()
+
+
+def solve(distances, density, alpha, scale):
+    """Return the optimum of the paper's problem by a general solver: gamma (M, N) and the objective.
+
+    Variables: gamma row by row, then t = max rho gamma; minimise alpha / C d gamma + (1 - alpha) M t.
+    """
+    m, n = distances.shape
+    cost = np.append(alpha / scale * distances.ravel(), (1 - alpha) * m)
+    below = np.hstack([np.diag(np.tile(density, m)), -np.ones((m * n, 1))])
+    sums = np.hstack([np.kron(np.eye(m), np.ones(n)), np.zeros((m, 1))])
+    found = linprog(cost, A_ub=below, b_ub=np.zeros(m * n), A_eq=sums, b_eq=np.full(m, 1 / m))
+    return found.x[:-1].reshape(m, n), found.fun
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("seed", range(4))
+def test_transport_is_optimal(seed, alpha):
+    """Breaks if depth, masses or the density's part are not the paper's optimum; reference: scipy's linear program."""
+    rng = np.random.default_rng(seed)
+    m, n = 4, 14
+    full, density = rng.uniform(0.1, 1.4, (m, n)), rng.uniform(1.0, 3.0, n)
+    order = np.argsort(full, axis=1)
+    distances = np.take_along_axis(full, order, axis=1)
+    found = transport(distances, density[order], alpha=alpha, scale=1.0)
+    gamma = np.zeros((m, n))
+    np.put_along_axis(gamma, order, found.mass, axis=1)
+    reference, objective = solve(full, density, alpha, 1.0)
+    np.testing.assert_allclose(gamma.sum(axis=1), 1 / m)
+    ours = alpha * (gamma * full).sum() + (1 - alpha) * m * (gamma * density).max()
+    assert ours == pytest.approx(objective, rel=1e-9)
+    np.testing.assert_allclose(gamma, reference, atol=1e-8)
+
+
+def test_density_by_hand():
+    """Breaks if the kernel is another: two equal rows, one at a right angle to them, and one at d^2 = 0.28125, half of
+    sigma^2, from the first two."""
+    cosine = 1 - 0.28125 / 2
+    rows = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [cosine, 0, np.sqrt(1 - cosine**2)]], dtype=np.float32)
+    np.testing.assert_allclose(kernel_density(rows), [2.5, 2.5, 1.0, 2.0], atol=1e-5)
+
+
+def test_copies_share_one_part(make_candidates):
+    """Breaks if near duplicates are drawn as if they were different. Ten copies of the usage row and eleven rows at a
+    cosine of 0.7 to it, further from each other than sigma: by hand, the ten get one twelfth of the mass together, and
+    all of it without the correction; plain neighbours take the ten first."""
+    others = np.hstack([np.full((11, 1), 0.7), np.sqrt(1 - 0.7**2) * np.eye(11)])
+    pool = np.concatenate([np.repeat(np.eye(12)[:1], 10, axis=0), others]).astype(np.float32)
+    c = dataclasses.replace(
+        make_candidates([1], [0], [21]), usage=np.eye(12, dtype=np.float32)[:1], pool=pool, extras=Extras()
+    )
+    nearest = get_strategy("nearest").select(c, 10, seed=0, options=OPTIONS)
+    assert set(nearest.indices.tolist()) == set(range(10))
+    distances = np.sqrt(np.maximum(2 - 2 * (c.usage @ c.pool.T).astype(np.float64), 0))
+    density = kernel_density(c.pool)[None]
+    np.testing.assert_allclose(density, [[10] * 10 + [1] * 11], rtol=1e-5)
+    assert transport(distances, density, alpha=0.2).mass[0, :10].sum() == pytest.approx(1 / 12, rel=1e-5)
+    assert transport(distances, np.ones((1, 21)), alpha=0.2).mass[0, :10].sum() == pytest.approx(1.0)
+    picked = [get_strategy("tsds").select(c, 6, seed=seed, options=OPTIONS).indices for seed in range(60)]
+    assert np.mean(np.array(picked) < 10) < 0.25
+
+
+def test_more_budget_than_mass_goes_on_in_depth(make_candidates):
+    """Breaks if a budget is left unspent although the pool has rows, or far rows come before near ones."""
+    c = make_candidates([3, 0], [0, 0], [30, 30], noise=0.2)
+    selection = get_strategy("tsds").select(c, 40, seed=0, options=OPTIONS)
+    assert selection.spent == 40
+    assert selection.picked.tolist() == [30, 10]
+    later = np.array([reason.startswith("next in depth") for reason in selection.reasons])
+    assert later.any()
+    assert not later[: np.argmax(later)].any()
+    assert later[np.argmax(later) :].all()
+
+
+def test_depth_goes_from_near_to_far(make_candidates):
+    """Breaks if what follows the rows with mass comes in another order than a deeper transport would reach it: for one
+    usage row that is from near to far."""
+    c = make_candidates([1, 0], [0, 0], [30, 30], noise=0.3)
+    selection = get_strategy("tsds").select(c, 50, seed=0, options=OPTIONS)
+    later = [row for row, score in zip(selection.indices, selection.scores, strict=True) if score == 0]
+    assert len(later) > 20
+    cosines = (c.pool @ c.usage.T)[later, 0]
+    assert (np.diff(cosines) <= 0).all()
