@@ -1,14 +1,17 @@
 """Selection: what the usage needs and the data at hand lacks, picked from the pool by a named strategy."""
 
+from compass.selection.anchors import Anchors, draw_anchors
 from compass.selection.protocol import Candidates, Selection, Strategy, build_candidates
 from compass.selection.quotas import proportional, water_filling
 from compass.selection.registry import get_strategy, strategy_names
 
 __all__ = [
+    "Anchors",
     "Candidates",
     "Selection",
     "Strategy",
     "build_candidates",
+    "draw_anchors",
     "get_strategy",
     "proportional",
     "strategy_names",
