@@ -618,4 +618,4 @@ class UpdateConfig:
         0.0, "Save a slow copy: its decay a step; 0 saves the last weights.", low=0.0, high=0.999999
     )
     merge_type: str = knob("ties", "How peft merges in method `merge`.", choices=MERGE_TYPES)
-    merge_density: float = knob(0.5, "Share of the entries that TIES and DARE keep.", low=0.0, high=1.0)
+    merge_density: float = knob(0.5, "Share of the entries that TIES and DARE keep.", low=0.01, high=1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,9 @@ def merge_adapters(
     for name, adapter in zip(names[1:], adapters[1:], strict=True):
         model.load_adapter(str(adapter), adapter_name=name)
     # DARE draws from torch's global generator.
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        # It warns that a density of 1 prunes nothing, which is what was asked for.
+        warnings.filterwarnings("ignore", message="The density")
         torch.manual_seed(seed)
         try:
             model.add_weighted_adapter(

@@ -51,6 +51,7 @@ def update_adapter(
         raise ConfigError(f"method {options.method!r} needs {' and '.join(missing)}, and none was given")
     if method.merge:
         check_mergeable(adapter, base)
+        _check_rank(adapter, options, config)
         # Another folder than the result's: what is trained is one of two parts.
         work = output_dir / "before-merge"
     else:
@@ -82,16 +83,16 @@ def update_adapter(
         seed=seed,
     )
     shutil.rmtree(work)
-    _check_rank(merged, config)
     return dataclasses.replace(result, adapter=merged)
 
 
-def _check_rank(adapter: Path, config: TrainingConfig) -> None:
+def _check_rank(adapter: Path, options: UpdateConfig, config: TrainingConfig) -> None:
+    """Raise ModelError if the merge would have a rank that the server refuses; both parts have the adapter's rank."""
     from peft import PeftConfig
 
-    rank = PeftConfig.from_pretrained(str(adapter)).r
+    rank = PeftConfig.from_pretrained(str(adapter)).r * (2 if options.merge_type == "cat" else 1)
     if rank > config.max_serving_rank:
         raise ModelError(
-            f"The merged adapter has rank {rank}, and max_serving_rank is {config.max_serving_rank}. Use a merge_type "
-            "other than cat, or raise max_serving_rank if your server takes more."
+            f"The merged adapter would have rank {rank}, and max_serving_rank is {config.max_serving_rank}. Use a "
+            "merge_type other than cat, or raise max_serving_rank if your server takes more."
         )
