@@ -26,6 +26,7 @@ from compass.config import AdaptConfig, SelectionConfig
 from compass.data.assist import assist_sentences
 from compass.data.example import Example
 from compass.encoders import Encoder, load_encoder
+from compass.recipes.balance import number_answers
 from compass.selection import Candidates, Selection, build_candidates, get_strategy
 from compass.semantic import SemanticSpace, gap, histogram, shares
 
@@ -95,6 +96,7 @@ def place(data: Draw, language: str, encoder: Encoder, removal: str, n_clusters:
     space = SemanticSpace.fit(
         np.concatenate(vectors), every_tag, language_removal=removal, n_clusters=n_clusters, seed=seed
     )
+    current_answers, pool_answers = number_answers(data.current, data.pool)
     return build_candidates(
         space,
         usage=vectors[0],
@@ -104,6 +106,8 @@ def place(data: Draw, language: str, encoder: Encoder, removal: str, n_clusters:
         current_languages=tags[1],
         pool_languages=tags[2],
         target_language=language,
+        current_answers=current_answers,
+        pool_answers=pool_answers,
     )
 
 

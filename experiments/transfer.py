@@ -27,7 +27,7 @@ from compass.data.cleaning import clean
 from compass.data.example import Example, Message
 from compass.encoders import load_encoder
 from compass.evaluation import evaluate
-from compass.recipes.balance import repeats_by_answer
+from compass.recipes.balance import number_answers, repeats_by_answer
 from compass.recipes.stages import peak_memory, reset_peak_memory
 from compass.recipes.storage import cache_folder
 from compass.selection import Candidates, build_candidates, get_strategy
@@ -58,6 +58,7 @@ def place(config: AdaptConfig, data: AssistData, pool: Sequence[Example], seed: 
     space = SemanticSpace.fit(
         np.concatenate(vectors), [tag for tags in languages for tag in tags], n_clusters=N_CLUSTERS, seed=seed
     )
+    current_answers, pool_answers = number_answers(data.current, pool)
     return build_candidates(
         space,
         usage=vectors[0],
@@ -67,6 +68,8 @@ def place(config: AdaptConfig, data: AssistData, pool: Sequence[Example], seed: 
         current_languages=languages[1],
         pool_languages=languages[2],
         target_language=data.usage[0].language,
+        current_answers=current_answers,
+        pool_answers=pool_answers,
     )
 
 

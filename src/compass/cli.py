@@ -66,12 +66,14 @@ def _fail(message: str) -> None:
     print(f"compass: {message}", file=sys.stderr)
 
 
-def _with_options(*sections: str, also: Sequence[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def _with_options(
+    *sections: str, also: Sequence[str] = (), of: type[AdaptConfig] = AdaptConfig
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command one flag for each option of the named sections, and for those in `also`; it gets them as a dict.
 
     The flags come from `compass.config`, so that each option is documented once.
     """
-    options = [o for o in fields_of(AdaptConfig) if o.section in sections or o.name in also]
+    options = [o for o in fields_of(of) if o.section in sections or o.name in also]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(command, eval_str=True).parameters.values())
@@ -99,14 +101,15 @@ def _annotation(option: Option) -> Any:
         if "_" in option.name:
             names.append(f"--{option.name}/--no-{option.name}")
     choices = f" One of: {', '.join(option.choices)}." if option.choices else ""
-    default = ",".join(option.default) if isinstance(option.default, tuple) else option.default
+    default = ",".join(map(str, option.default)) if isinstance(option.default, tuple) else option.default
     info = typer.Option(
         *names,
         help=f"{option.help}{choices}",
         rich_help_panel=f"Options: {option.section}",
         show_default=f"{default}" if default not in ("", {}) else False,
     )
-    kind: Any = list[str] if option.type == tuple[str, ...] or option.type == dict[str, str] else option.type
+    several = (tuple[str, ...], tuple[int, ...], dict[str, str])
+    kind: Any = list[str] if option.type in several else option.type
     # Numbers come as text, so that a wrong one is reported together with all the other problems.
     if kind in (int, float):
         kind = str

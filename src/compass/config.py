@@ -6,6 +6,7 @@ section names (`data:`, `encoder:`, ...) or list them flat; every name is unique
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import logging
 import math
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from compass.errors import ConfigError
 
@@ -105,6 +106,15 @@ class SelectionConfig:
     duplicate_similarity: float = knob(
         0.98, "Cosine from which a pick repeats an earlier pick and is passed over; 1 is off.", low=0.5, high=1.0
     )
+    answer_cap: float = knob(
+        0.15,
+        "Largest share of the picks with one kind of answer, where kinds mean something; 1 is no cap.",
+        low=0.0,
+        high=1.0,
+    )
+    answer_weight: float = knob(
+        0.2, "Cosine that a pool row gains if it surely has the kind of answer that a usage row expects.", low=0.0
+    )
     smoothing: float = knob(0.0, "Pseudo-count added to every cluster before shares are taken.", low=0.0)
     neighbours: int = knob(3, "Nearest usage rows that score a pool row.", low=1)
 
@@ -181,6 +191,28 @@ class AdaptConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 
+@dataclass(frozen=True)
+class GridConfig:
+    """The cells of a comparison: every strategy with every budget, language and seed."""
+
+    strategies: tuple[str, ...] = knob(
+        ("compass", "random", "nearest", "target-only"), "Strategies; the first is compared with each of the others."
+    )
+    budgets: tuple[int, ...] = knob((240,), "Budgets, in the unit of budget_unit.", low=1)
+    languages: tuple[str, ...] = knob((), "Target languages; empty: the one of `language`.")
+    seeds: tuple[int, ...] = knob((0, 1, 2), "Seeds: each draws data, picks and trains anew.", low=0)
+    equal_steps: bool = knob(True, "Train every cell of a language, seed and budget for the same optimiser steps.")
+    workers: int = knob(0, "Cells at a time; 0: one for each GPU, or one for each four cores.", low=0)
+    permutations: int = knob(10_000, "Draws of the paired permutation tests.", low=100)
+
+
+@dataclass(frozen=True)
+class CompareConfig(AdaptConfig):
+    """All options of `compass compare`: those of `compass adapt` for each cell, and the grid."""
+
+    grid: GridConfig = field(default_factory=GridConfig)
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """One knob as the command line and the reader of files see it."""
@@ -188,7 +220,7 @@ class Option:
     name: str
     section: str
     type: Any
-    """`str`, `int`, `float`, `bool`, `tuple[str, ...]` or `dict[str, str]`."""
+    """`str`, `int`, `float`, `bool`, `tuple[str, ...]`, `tuple[int, ...]` or `dict[str, str]`."""
     default: Any
     help: str
     choices: tuple[str, ...] = ()
@@ -201,9 +233,16 @@ class Option:
         return "--" + self.name.replace("_", "-")
 
 
-@cache
-def fields_of(config: type = AdaptConfig) -> tuple[Option, ...]:
+Options = TypeVar("Options", bound=AdaptConfig)
+
+
+def fields_of(config: type[AdaptConfig] = AdaptConfig) -> tuple[Option, ...]:
     """Return every option of a configuration of sections, in the order of the sections and their fields."""
+    return _fields_of(config)  # type: ignore[arg-type]  # mypy takes the instances' hash for the class's
+
+
+@cache
+def _fields_of(config: Any) -> tuple[Option, ...]:
     options = []
     for section in fields(config):
         section_type = get_type_hints(config)[section.name]
@@ -227,13 +266,20 @@ def fields_of(config: type = AdaptConfig) -> tuple[Option, ...]:
 
 
 def load_config(path: Path | None = None, overrides: Mapping[str, object] | None = None) -> AdaptConfig:
+    """Read the options of `compass adapt`: `load_options` for an AdaptConfig."""
+    return load_options(AdaptConfig, path, overrides)
+
+
+def load_options(
+    kind: type[Options], path: Path | None = None, overrides: Mapping[str, object] | None = None
+) -> Options:
     """Read options from a YAML file and lay `overrides` (flags, arguments) over them; a None there means "not given".
 
     Unknown names, wrong types, values out of range and options that do not go together are gathered and raised as one
     ConfigError, each with the file and line or the flag it came from. Advice (see `advice`) is logged as warnings.
     """
     problems: list[str] = []
-    options = {option.name: option for option in fields_of(AdaptConfig)}
+    options = {option.name: option for option in fields_of(kind)}
     given: dict[str, tuple[Any, str]] = {}
     if path is not None:
         for name, value, origin in _read_yaml(path, options, problems):
@@ -254,7 +300,7 @@ def load_config(path: Path | None = None, overrides: Mapping[str, object] | None
         except ValueError as error:
             problems.append(f"{origin}: {error}")
             wrong.add(name)
-    config = _build(values, options)
+    config = _build(kind, values, options)
     problems += [problem for names, problem in _conflicts(config) if not wrong.intersection(names)]
     if problems:
         raise ConfigError(problems)
@@ -267,7 +313,7 @@ def validate(config: AdaptConfig) -> None:
     """Check a configuration that was built in Python. Raises ConfigError with every problem at once."""
     problems = []
     wrong = set()
-    for option in fields_of(AdaptConfig):
+    for option in fields_of(type(config)):
         try:
             _checked(option, getattr(getattr(config, option.section), option.name))
         except ValueError as error:
@@ -310,7 +356,7 @@ def dump_config(config: AdaptConfig) -> str:
     """Return the options as YAML in sections, each under its help; `load_config` reads it back to an equal config."""
     lines = ["# Options of compass. Flags of the same names override them: lora_r is --lora-r."]
     section = ""
-    for option in fields_of(AdaptConfig):
+    for option in fields_of(type(config)):
         if option.section != section:
             section = option.section
             lines += ["", f"{section}:"]
@@ -320,15 +366,15 @@ def dump_config(config: AdaptConfig) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _build(values: Mapping[str, Any], options: Mapping[str, Option]) -> AdaptConfig:
-    hints = get_type_hints(AdaptConfig)
+def _build(kind: type[Options], values: Mapping[str, Any], options: Mapping[str, Option]) -> Options:
+    hints = get_type_hints(kind)
     sections = {
         section.name: hints[section.name](
             **{name: value for name, value in values.items() if options[name].section == section.name}
         )
-        for section in fields(AdaptConfig)
+        for section in fields(kind)
     }
-    return AdaptConfig(**sections)
+    return kind(**sections)
 
 
 def _yaml_value(value: Any) -> str:
@@ -369,7 +415,7 @@ def _read_yaml(path: Path, options: Mapping[str, Option], problems: list[str]) -
         if not isinstance(root, yaml.MappingNode):
             kind = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
             raise ConfigError(f"{path}: options are written as `name: value` lines; got {kind}")
-        sections = {section.name for section in fields(AdaptConfig)}
+        sections = {option.section for option in options.values()}
         seen: dict[str, str] = {}
         for section, key_node, value_node in _pairs(root, sections):
             origin = f"{path}:{key_node.start_mark.line + 1}"
@@ -426,6 +472,11 @@ def _checked(option: Option, value: Any) -> Any:
         if not isinstance(items, (list, tuple)):
             raise ValueError(f"{option.name} must be a list of texts; got {value!r}")
         return tuple(_text(option.name, item) for item in items)
+    if option.type == tuple[int, ...]:
+        items = value.split(",") if isinstance(value, str) else [value] if isinstance(value, (int, float)) else value
+        if not isinstance(items, (list, tuple)):
+            raise ValueError(f"{option.name} must be a list of whole numbers; got {value!r}")
+        return tuple(int(_number(dataclasses.replace(option, type=int), item)) for item in items)
     if option.type == dict[str, str]:
         return _mapping(option.name, value)
     if isinstance(value, bool) and {"on", "off"} <= set(option.choices):
@@ -500,6 +551,13 @@ def _is_url(text: str) -> bool:
 
 def _conflicts(config: AdaptConfig) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield (names of the options involved, problem) for options that are wrong together or cannot be empty."""
+    if isinstance(config, CompareConfig):
+        for name in ("strategies", "budgets", "seeds"):
+            values = getattr(config.grid, name)
+            if not values:
+                yield (name,), f"{name} must not be empty: there would be nothing to compare"
+            if len(set(values)) < len(values):
+                yield (name,), f"{name} must not name the same value twice; got {', '.join(map(str, values))}"
     run, data, encoder, space = config.run, config.data, config.encoder, config.space
     selection, training = config.selection, config.training
     required = {

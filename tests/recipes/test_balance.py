@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compass.data.example import Example
-from compass.recipes.balance import answer_kind, repeats_by_answer
+from compass.recipes.balance import answer_kind, number_answers, repeats_by_answer
 
 
 def _rows(*responses: str) -> list[Example]:
@@ -29,3 +29,14 @@ def test_free_text_is_seen_once() -> None:
     """Free text has no classes to balance; weighting it by luck would distort it."""
     assert repeats_by_answer(_rows("a long answer that is a sentence", "another one, just as long"), 5) == [1, 1]
     assert repeats_by_answer([], 5) == []
+
+
+def test_kinds_of_answer_are_numbered_alike_in_all_sets():
+    """Breaks if the same function has two numbers, or if free text gets one."""
+    one, two = number_answers(
+        _rows("yes", '{"intent":"A"}'), _rows('{"intent":"A","x":1}', "no", "a long sentence of no kind")
+    )
+    assert one[1] == two[0]
+    assert len({*one.tolist(), *two.tolist()}) == 4
+    assert two[2] == -1
+    assert min(one) >= 0

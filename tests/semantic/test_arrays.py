@@ -36,3 +36,20 @@ def test_keys_go_by_content_and_seed():
     assert not np.array_equal(row_keys(x, 0), row_keys(x, 1))
     assert len(np.unique(row_keys(x, 0))) == 4000
     assert abs(float((row_keys(x, 0) / 2.0**64).mean()) - 0.5) < 0.02
+
+
+def test_neighbours_are_the_same_in_small_chunks_with_ties_and_a_bonus(monkeypatch):
+    """Breaks if a chunk loses a neighbour, or if ties go by anything but the place; reference: a full stable sort."""
+    rng = np.random.default_rng(5)
+    keys = unit_rows(np.repeat(rng.normal(size=(30, 4)), 3, axis=0))
+    queries, extra = unit_rows(rng.normal(size=(7, 4))), rng.integers(0, 2, size=(7, 90)).astype(float)
+    monkeypatch.setattr("compass.semantic.arrays.PRODUCT_CELLS", 7 * 13)
+    index, scores = nearest_rows(queries, keys, 10, bonus=lambda chunk: extra[:, chunk])
+    full = queries @ keys.T + extra.astype(np.float32)
+    np.testing.assert_allclose(scores, np.sort(full, axis=1)[:, ::-1][:, :10], atol=1e-6)
+    expected = np.argsort(-np.round(full, 5), axis=1, kind="stable")[:, :10]
+    np.testing.assert_array_equal(np.sort(index // 3, axis=1), np.sort(expected // 3, axis=1))
+    same = [(a < b) for a, b, x, y in zip(index[:, :-1].ravel(), index[:, 1:].ravel(), scores[:, :-1].ravel(),
+            scores[:, 1:].ravel(), strict=True) if x == y]  # fmt: skip
+    assert same
+    assert all(same)

@@ -1,13 +1,16 @@
-"""Intervals for ratios of sums, and for paired differences of such ratios.
+"""Intervals, tests and effect sizes for ratios of sums, and for paired differences of such ratios.
 
-Percentile bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13): rows are resampled
-with replacement and both sums of the ratio are taken over the same rows. When rows come in units that are not
-independent (one item asked in several languages), whole units are resampled instead.
+Intervals are percentile bootstraps (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13): rows are
+resampled with replacement and both sums of the ratio are taken over the same rows. Tests are paired permutation tests
+(Good, Permutation, Parametric, and Bootstrap Tests of Hypotheses, 2005, chapter 3): the labels of the two models are
+swapped at random. When rows come in units that are not independent (one item asked in several languages, or answered
+by the models of several seeds), whole units are resampled or swapped instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +20,10 @@ FloatArray64 = npt.NDArray[np.float64]
 
 CHUNK_CELLS = 4_000_000
 """Resampled indices held at once (32 MB of int64)."""
+PERMUTATION_DRAWS = 10_000
+"""Draws of a permutation test, as in the COMPASS paper: a p of 0.05 is then known to about 0.002."""
+TIE = 1e-12
+"""Statistics that differ by less are equal: sums of the same numbers in another order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +33,56 @@ class Interval:
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True, slots=True)
+class PermutationTest:
+    """What swapping labels at random says about a difference."""
+
+    difference: float
+    """other - base; nan where a denominator is empty."""
+    p_value: float
+    """Share of swaps, the one observed included, whose difference is as far from 0; nan with the difference."""
+    draws: int
+    """Swaps that were looked at."""
+    exact: bool
+    """True if they are all that there are."""
+    units: int
+    """What was swapped as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairedComparison:
+    """One model against a reference on the same rows: everything that a table of differences needs."""
+
+    name: str
+    difference: Interval
+    """name - reference, with its bootstrap interval."""
+    p_value: float
+    """Of the paired permutation test."""
+    p_holm: float
+    """The same, corrected for the number of comparisons by Holm's method."""
+    effect: Interval
+    """Cohen's d of the paired differences, with its interval."""
+    detectable: float
+    """Smallest difference that the sample would have shown with a power of 0.8 at a level of 1 - confidence."""
+    units: int
+
+    def to_dict(self) -> dict[str, float | int | str]:
+        """Return a JSON-ready dict."""
+        return {
+            "name": self.name,
+            "difference": self.difference.value,
+            "low": self.difference.low,
+            "high": self.difference.high,
+            "p_value": self.p_value,
+            "p_holm": self.p_holm,
+            "cohens_d": self.effect.value,
+            "cohens_d_low": self.effect.low,
+            "cohens_d_high": self.effect.high,
+            "detectable": self.detectable,
+            "units": self.units,
+        }
 
 
 def ratio_interval(
@@ -82,6 +139,160 @@ def paired_difference(
     return Interval(value, low, high)
 
 
+def permutation_test(
+    base: tuple[npt.ArrayLike, npt.ArrayLike],
+    other: tuple[npt.ArrayLike, npt.ArrayLike],
+    *,
+    draws: int = PERMUTATION_DRAWS,
+    seed: int,
+    units: Sequence[Hashable] | None = None,
+) -> PermutationTest:
+    """Test, two-sided, whether two ratios measured on the same rows differ by more than chance.
+
+    base, other: (numerators, denominators), each (n,), as in `paired_difference`. Under the null the two models'
+    results are exchangeable within a unit, so each unit's are swapped with probability one half; with equal
+    denominators that flips the signs of the differences. Where no more than `draws` swaps exist all of them are looked
+    at, else p = (1 + extreme) / (1 + draws) (Phipson and Smyth 2010), which is never 0. units: as in `ratio_interval`.
+    Raises ValueError if the shapes differ.
+    """
+    base_top, base_bottom, other_top, other_bottom = _by_unit(units, *base, *other)
+    n = len(base_top)
+    if base_bottom.sum() == 0.0 or other_bottom.sum() == 0.0:
+        return PermutationTest(float("nan"), float("nan"), 0, False, n)
+    observed = float(other_top.sum() / other_bottom.sum() - base_top.sum() / base_bottom.sum())
+    top_change, bottom_change = base_top - other_top, base_bottom - other_bottom
+    exact = n < 63 and 2**n <= draws
+    extreme = 0
+    for swaps in _all_swaps(n) if exact else _random_swaps(n, draws, seed):
+        top, bottom = swaps @ top_change, swaps @ bottom_change
+        with np.errstate(divide="ignore", invalid="ignore"):
+            other_ratio = (other_top.sum() + top) / (other_bottom.sum() + bottom)
+            drawn = other_ratio - (base_top.sum() - top) / (base_bottom.sum() - bottom)
+        # A swap that leaves a model without a denominator has no ratio: it counts against the difference.
+        extreme += int(np.count_nonzero(~(np.abs(drawn) < abs(observed) - TIE)))
+    if exact:
+        return PermutationTest(observed, extreme / 2**n, 2**n, True, n)
+    return PermutationTest(observed, (1 + extreme) / (1 + draws), draws, False, n)
+
+
+def cohens_d(
+    base: npt.ArrayLike,
+    other: npt.ArrayLike,
+    *,
+    confidence: float,
+    units: Sequence[Hashable] | None = None,
+) -> Interval:
+    """Return Cohen's d of paired scores, mean over standard deviation of other - base, with its interval.
+
+    base, other: (n,) scores of the same rows. This is d_z (Cohen 1988, section 2.3.5). The interval holds the effects
+    whose non-central t distribution has the observed t within its central part (Cumming and Finch 2001): exact for
+    normal differences, close for others from some 30 pairs on. units: the means of units are what is compared, each
+    counting once. All nan for fewer than two units; a value without spread is infinite, or 0 if nothing differs.
+    Raises ValueError if the shapes differ.
+    """
+    base_sum, other_sum, size = _by_unit(units, base, other, np.ones(np.shape(base)))
+    n = len(size)
+    if n < 2:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    differences = (other_sum - base_sum) / size
+    mean, spread = float(differences.mean()), float(differences.std(ddof=1))
+    if spread <= TIE:
+        value = 0.0 if abs(mean) <= TIE else math.copysign(math.inf, mean)
+        return Interval(value, value, value)
+    value = mean / spread
+    tail = (1.0 - confidence) / 2.0
+    low, high = (_noncentrality(value * math.sqrt(n), n - 1, share) / math.sqrt(n) for share in (1.0 - tail, tail))
+    return Interval(value, low, high)
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Return p values corrected for the number of tests (Holm 1979): the family-wise error rate stays at the level.
+
+    nan stays nan and counts as no test. The order of the names is kept. Raises ValueError for a p outside 0..1.
+    """
+    tested = {name: p for name, p in p_values.items() if not math.isnan(p)}
+    wrong = {name: p for name, p in tested.items() if not 0.0 <= p <= 1.0}
+    if wrong:
+        raise ValueError(f"p values must lie in 0..1; got {wrong}")
+    corrected = dict(p_values)
+    highest = 0.0
+    for place, name in enumerate(sorted(tested, key=lambda name: tested[name])):
+        highest = max(highest, min(1.0, (len(tested) - place) * tested[name]))
+        corrected[name] = highest
+    return corrected
+
+
+def minimum_detectable_effect(
+    base: npt.ArrayLike,
+    other: npt.ArrayLike,
+    *,
+    level: float = 0.05,
+    power: float = 0.8,
+    units: Sequence[Hashable] | None = None,
+) -> float:
+    """Return the smallest true difference of means that a paired two-sided test on this sample would show.
+
+    base, other: (n,) scores of the same rows. The spread is the sample's own; the test shows the effect at `level` with
+    probability `power` (Bloom 1995; power of the t test, to which the permutation test comes close). units: as in
+    `ratio_interval`; the standard error is then that of a ratio of unit sums. nan for fewer than two units.
+    Raises ValueError if the shapes differ or level or power lie outside 0..1.
+    """
+    if not (0.0 < level < 1.0 and level < power < 1.0):
+        raise ValueError(f"0 < level < power < 1 must hold; got level {level} and power {power}")
+    base_sum, other_sum, size = _by_unit(units, base, other, np.ones(np.shape(base)))
+    n = len(size)
+    if n < 2:
+        return float("nan")
+    differences = other_sum - base_sum
+    residuals = differences - size * differences.sum() / size.sum()
+    error = math.sqrt(n / (n - 1) * float(residuals @ residuals)) / float(size.sum())
+    return _shown(n - 1, level, power) * error
+
+
+def compare_paired(
+    scores: Mapping[str, npt.ArrayLike],
+    reference: str,
+    *,
+    draws: int = PERMUTATION_DRAWS,
+    confidence: float = 0.95,
+    seed: int,
+    units: Sequence[Hashable] | None = None,
+) -> tuple[PairedComparison, ...]:
+    """Compare each model with the reference on the same rows: differences, tests, Holm's correction, effect sizes.
+
+    scores: name -> (n,) scores of the rows in one order, the reference among them. units: as in `ratio_interval`; pass
+    the item's name where rows repeat it in several languages or seeds. Raises ValueError if a shape differs, a score
+    is not finite, or the reference is missing.
+    """
+    if reference not in scores:
+        raise ValueError(f"the reference {reference!r} has no scores; there are {', '.join(scores)}")
+    arrays = {name: np.asarray(values, dtype=np.float64) for name, values in scores.items()}
+    infinite = [name for name, values in arrays.items() if not np.isfinite(values).all()]
+    if infinite:
+        raise ValueError(f"every score must be finite; {', '.join(infinite)} has others. Leave those rows out of all")
+    base = arrays.pop(reference)
+    ones = np.ones(len(base))
+    tests = {
+        name: permutation_test((base, ones), (other, ones), draws=draws, seed=seed, units=units)
+        for name, other in arrays.items()
+    }
+    corrected = holm({name: test.p_value for name, test in tests.items()})
+    return tuple(
+        PairedComparison(
+            name=name,
+            difference=paired_difference(
+                (base, ones), (other, ones), draws=draws, confidence=confidence, seed=seed, units=units
+            ),
+            p_value=tests[name].p_value,
+            p_holm=corrected[name],
+            effect=cohens_d(base, other, confidence=confidence, units=units),
+            detectable=minimum_detectable_effect(base, other, level=1.0 - confidence, units=units),
+            units=tests[name].units,
+        )
+        for name, other in arrays.items()
+    )
+
+
 def wilson(successes: int, n: int, confidence: float) -> tuple[float, float]:
     """Return Wilson's score interval of a binomial proportion (Wilson, JASA 1927): sound for small n and at 0 or n.
 
@@ -117,6 +328,48 @@ def _resamples(n: int, draws: int, seed: int) -> Iterator[npt.NDArray[np.int64]]
     step = max(1, CHUNK_CELLS // n)
     for start in range(0, draws, step):
         yield rng.integers(0, n, size=(min(step, draws - start), n))
+
+
+def _random_swaps(n: int, draws: int, seed: int) -> Iterator[FloatArray64]:
+    """Yield chunks of (m, n) zeros and ones, `draws` rows in all."""
+    rng = np.random.default_rng(seed)
+    step = max(1, CHUNK_CELLS // n)
+    for start in range(0, draws, step):
+        rows = min(step, draws - start)
+        bits = np.unpackbits(rng.integers(0, 256, size=(rows, -(-n // 8)), dtype=np.uint8), axis=1, count=n)
+        yield bits.astype(np.float64)
+
+
+def _all_swaps(n: int) -> Iterator[FloatArray64]:
+    """Yield (2^n, n) zeros and ones: every way to swap n units."""
+    yield (np.arange(2**n)[:, None] >> np.arange(n) & 1).astype(np.float64)
+
+
+def _noncentrality(t: float, freedom: int, share: float) -> float:
+    """Return the non-centrality at which a t with `freedom` degrees of freedom lies below `t` with this share."""
+    from scipy.stats import nct
+
+    return _root(lambda c: float(nct.cdf(t, freedom, c)) - share, t)
+
+
+def _shown(freedom: int, level: float, power: float) -> float:
+    """Return the effect, in standard errors, that a two-sided t test shows with this power."""
+    from scipy.stats import nct, t
+
+    critical = float(t.isf(level / 2.0, freedom))
+    return _root(lambda c: power - float(nct.sf(critical, freedom, c) + nct.cdf(-critical, freedom, c)), critical)
+
+
+def _root(falling: Callable[[float], float], start: float) -> float:
+    """Return where a falling function is 0, looking from `start` outwards."""
+    from scipy.optimize import brentq
+
+    width = 2.0
+    while not falling(start - width) > 0.0 > falling(start + width):
+        width *= 2.0
+        if width > 1e6:
+            return float("nan")
+    return float(brentq(falling, start - width, start + width, xtol=1e-10))
 
 
 def _ratios(top: FloatArray64, bottom: FloatArray64, draws: int, seed: int) -> FloatArray64:

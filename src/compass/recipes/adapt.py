@@ -23,7 +23,7 @@ from compass.data.example import Example
 from compass.data.licences import announce
 from compass.encoders import CachedEncoder, load_encoder
 from compass.errors import SelectionError
-from compass.recipes.balance import repeats_by_answer
+from compass.recipes.balance import number_answers, repeats_by_answer
 from compass.recipes.gather import Gathered, gather
 from compass.recipes.stages import Run, file_hash, fingerprint, versions, write_json, write_text
 from compass.recipes.storage import (
@@ -51,13 +51,19 @@ class Vectors:
 
 
 @dataclass(frozen=True)
-class Selected:
-    """What selection hands to training, and what the audit needs."""
+class Placed:
+    """A run's data in its semantic space: what every strategy starts from."""
 
     data: Gathered
     encoder: CachedEncoder
     vectors: Vectors
     space: SemanticSpace
+
+
+@dataclass(frozen=True)
+class Selected(Placed):
+    """What selection hands to training, and what the audit needs."""
+
     selection: Selection
     examples: tuple[Example, ...]
     """The picked rows of the pool, best first."""
@@ -112,7 +118,43 @@ def select(config: AdaptConfig) -> Selected:
     return selected
 
 
+def prepare(config: AdaptConfig) -> Placed:
+    """Do what all strategies share: read, embed, place, and measure the base model; `compare` starts here."""
+    from compass.recipes.measure import measure_model
+
+    run = Run(Path(config.run.output_dir))
+    with run.locked():
+        placed = _place(run, config)
+        measure_model(run, config, base_model(config), "base", None, placed)
+    return placed
+
+
 def _select(run: Run, config: AdaptConfig) -> Selected:
+    placed = _place(run, config)
+    data, vectors = placed.data, placed.vectors
+
+    # 4. What usage needs against what the data has, and the pool's rows that fill the gap.
+    current_answers, pool_answers = number_answers(data.current, data.pool)
+    candidates = build_candidates(
+        placed.space,
+        usage=vectors.usage,
+        current=vectors.current,
+        pool=vectors.pool,
+        usage_languages=[row.language for row in data.usage],
+        current_languages=[row.language for row in data.current],
+        pool_languages=[row.language for row in data.pool],
+        pool_costs=_costs(config, data.pool),
+        target_language=config.data.language,
+        current_answers=current_answers,
+        pool_answers=pool_answers,
+    )
+    selection = _pick(run, config, data, candidates)
+    examples = tuple(data.pool[i] for i in selection.indices)
+
+    return Selected(data, placed.encoder, vectors, placed.space, selection, examples)
+
+
+def _place(run: Run, config: AdaptConfig) -> Placed:
     # 1. Three sets in one schema: usage E, data at hand D, pool A.
     data = gather(run, config.data, seed=config.run.seed)
 
@@ -125,23 +167,7 @@ def _select(run: Run, config: AdaptConfig) -> Selected:
     # 3. One partition of meaning, with language taken out, fitted on E, D and a sample of A.
     strategy = get_strategy(config.selection.strategy)
     space = _fit_space(run, config, data, vectors, encoder, strategy.language_removal)
-
-    # 4. What usage needs against what the data has, and the pool's rows that fill the gap.
-    candidates = build_candidates(
-        space,
-        usage=vectors.usage,
-        current=vectors.current,
-        pool=vectors.pool,
-        usage_languages=[row.language for row in data.usage],
-        current_languages=[row.language for row in data.current],
-        pool_languages=[row.language for row in data.pool],
-        pool_costs=_costs(config, data.pool),
-        target_language=config.data.language,
-    )
-    selection = _pick(run, config, data, candidates)
-    examples = tuple(data.pool[i] for i in selection.indices)
-
-    return Selected(data, encoder, vectors, space, selection, examples)
+    return Placed(data, encoder, vectors, space)
 
 
 def _fit_space(

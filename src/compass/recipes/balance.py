@@ -1,12 +1,15 @@
-"""How often each row of the data at hand is seen in an epoch."""
+"""Kinds of answer, and how often each row of the data at hand is seen in an epoch."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 from compass.data.example import Example
 from compass.evaluation import parse_call
+from compass.semantic.arrays import IntArray
 
 SHORT_ANSWER = 20
 """Characters up to which an answer that is no function call counts as a class label."""
@@ -19,6 +22,13 @@ def answer_kind(response: str) -> str:
         return call.intent
     text = response.strip()
     return text.casefold() if len(text) <= SHORT_ANSWER else ""
+
+
+def number_answers(*parts: Sequence[Example]) -> tuple[IntArray, ...]:
+    """Number the kinds of answer in several sets alike. Returns (n,) ints for each set, -1 for an answer of no kind."""
+    kinds = [[answer_kind(row.response) for row in rows] for rows in parts]
+    numbers = {kind: i for i, kind in enumerate(sorted({kind for part in kinds for kind in part} - {""}))}
+    return tuple(np.array([numbers.get(kind, -1) for kind in part], dtype=np.int64) for part in kinds)
 
 
 def repeats_by_answer(rows: Sequence[Example], most: int) -> list[int]:

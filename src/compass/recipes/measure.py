@@ -14,7 +14,7 @@ from compass.evaluation.files import read_differences, read_evaluation
 from compass.recipes.stages import Run, file_hash, fingerprint, write_json
 
 if TYPE_CHECKING:
-    from compass.recipes.adapt import Selected
+    from compass.recipes.adapt import Placed, Selected
 
 FERTILITY_ROWS = 200
 """Rows of each language behind its fertility figures."""
@@ -28,26 +28,10 @@ def measure(
     Returns the metrics by test and model, and the paired differences. Without a test set both are empty.
     """
     _write_fertility(run, base, selected)
-    weights = {"base": None, "adapter": adapter}
-    done: dict[str, dict[str, Evaluation]] = {}
-    for model_name, folder in weights.items():
-        inputs = {
-            "evaluation": dataclasses.asdict(config.evaluation),
-            "seed": config.run.seed,
-            "model": [base.name, base.revision],
-            "adapter": file_hash(folder / "adapter_model.safetensors") if folder else "",
-            "space": file_hash(run.folder / "space" / "space.safetensors"),
-            "tests": fingerprint({name: [row.to_dict() for row in rows] for name, rows in selected.data.tests.items()}),
-        }
-        stage = f"evaluation-{model_name}"
-        output = run.folder / "eval" / model_name
-        if run.finished(stage, inputs):
-            run.skip(stage)
-            done[model_name] = {name: read_evaluation(output / f"{name}.json") for name in selected.data.tests}
-            continue
-        with run.stage(stage, inputs, [output]):
-            output.mkdir(parents=True, exist_ok=True)
-            done[model_name] = _evaluate_all(config, base, folder, selected, output)
+    done = {
+        name: measure_model(run, config, base, name, folder, selected)
+        for name, folder in (("base", None), ("adapter", adapter))
+    }
     evaluations = {
         name: {model: done[model][name].to_dict()["metrics"] for model in done} for name in selected.data.tests
     }
@@ -59,8 +43,30 @@ def measure(
     return evaluations, tuple(difference.to_dict() for difference in stored)
 
 
+def measure_model(
+    run: Run, config: AdaptConfig, base: Any, name: str, adapter: Path | None, placed: Placed
+) -> dict[str, Evaluation]:
+    """Evaluate one model, `base` or `adapter`, on every test set, or read what was measured before."""
+    inputs = {
+        "evaluation": dataclasses.asdict(config.evaluation),
+        "seed": config.run.seed,
+        "model": [base.name, base.revision],
+        "adapter": file_hash(adapter / "adapter_model.safetensors") if adapter else "",
+        "space": file_hash(run.folder / "space" / "space.safetensors"),
+        "tests": fingerprint({name: [row.to_dict() for row in rows] for name, rows in placed.data.tests.items()}),
+    }
+    stage = f"evaluation-{name}"
+    output = run.folder / "eval" / name
+    if run.finished(stage, inputs):
+        run.skip(stage)
+        return {test: read_evaluation(output / f"{test}.json") for test in placed.data.tests}
+    with run.stage(stage, inputs, [output]):
+        output.mkdir(parents=True, exist_ok=True)
+        return _evaluate_all(config, base, adapter, placed, output)
+
+
 def _evaluate_all(
-    config: AdaptConfig, base: Any, adapter: Path | None, selected: Selected, output: Path
+    config: AdaptConfig, base: Any, adapter: Path | None, selected: Placed, output: Path
 ) -> dict[str, Evaluation]:
     from compass.training import LanguageModel
 
@@ -87,13 +93,13 @@ def _evaluate_all(
     return done
 
 
-def _labels_beside_the_point(selected: Selected, rows: tuple[Example, ...]) -> tuple[str, ...]:
+def _labels_beside_the_point(selected: Placed, rows: tuple[Example, ...]) -> tuple[str, ...]:
     """Labels of the data at hand that no test row asks for: a model that answers with them repeats what it has seen."""
     asked = {row.label for row in rows}
     return tuple(sorted({row.label for row in selected.data.current if row.label} - asked))
 
 
-def _write_fertility(run: Run, base: Any, selected: Selected) -> None:
+def _write_fertility(run: Run, base: Any, selected: Placed) -> None:
     from compass.training import load_tokenizer
 
     texts: dict[str, list[str]] = {}

@@ -362,6 +362,51 @@ def difference_forest(differences: Sequence[Difference], names: Sequence[str], *
     return _name_rows(figure, names)
 
 
+STRATEGY_COLOURS = ("#2b83c6", "#8791a0", "#d39a0b", "#0c9b76", "#d55e00", "#b562a2", "#5a6b7d", "#8a5a2b")
+STRATEGY_SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "star", "x", "hexagon")
+
+
+def budget_curves(series: Mapping[str, Sequence[tuple[int, float, float, float]]], *, axis: str, unit: str) -> Figure:
+    """Draw one line for each strategy over the budgets, with intervals; a single budget gives one dot each.
+
+    series: strategy -> (budget, value, low, high), values in [0, 1].
+    """
+    import plotly.graph_objects as go
+
+    figure = _figure(0, height=420)
+    several = len({budget for points in series.values() for budget, *_ in points}) > 1
+    for i, (name, points) in enumerate(series.items()):
+        colour = STRATEGY_COLOURS[i % len(STRATEGY_COLOURS)]
+        figure.add_trace(
+            go.Scatter(
+                name=name,
+                mode="lines+markers" if several else "markers",
+                x=[budget for budget, *_ in points] if several else [name] * len(points),
+                y=[_percent(value) for _, value, _, _ in points],
+                error_y={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [_percent(high - value) for _, value, _, high in points],
+                    "arrayminus": [_percent(value - low) for _, value, low, _ in points],
+                    "color": colour,
+                    "thickness": 1.5,
+                    "width": 0,
+                },
+                line={"color": colour, "width": 2},
+                marker={"color": colour, "symbol": STRATEGY_SYMBOLS[i % len(STRATEGY_SYMBOLS)], "size": 9},
+                customdata=[[_percent(low), _percent(high), budget] for budget, _, low, high in points],
+                hovertemplate=(
+                    f"{_label(name)}, %{{customdata[2]}} {unit}<br>%{{y:.1f}} % "
+                    "[%{customdata[0]:.1f}, %{customdata[1]:.1f}]<extra></extra>"
+                ),
+            )
+        )
+    figure.update_yaxes(title_text=axis, ticksuffix=" %", rangemode="tozero")
+    if several:
+        figure.update_xaxes(title_text=f"budget, {unit}", type="log")
+    return figure
+
+
 def excludes_zero(difference: Difference) -> bool:
     """Tell whether the interval of a paired difference lies on one side of zero."""
     return difference.low > 0 or difference.high < 0

@@ -24,17 +24,28 @@ def build_report(run_dir: Path, *, include_texts: bool = True) -> Path:
     off no prompt, response, answer or cluster name (made of the texts' words) is in it. Raises RunError if `run_dir`
     is no run folder or a file in it cannot be read.
     """
-    path = run_dir / "report.html"
-    # A report that is open in a browser or half written must never be seen in part.
+    page = render(load_run(run_dir), include_texts=include_texts)
+    return write_page(run_dir / "report.html", page)
+
+
+def write_page(path: Path, page: str) -> Path:
+    """Write a page so that it is never seen in part, and return its path."""
     partial = path.with_name(path.name + ".part")
     # A model may emit lone surrogates, which UTF-8 cannot hold.
-    partial.write_bytes(render(load_run(run_dir), include_texts=include_texts).encode("utf-8", "replace"))
+    partial.write_bytes(page.encode("utf-8", "replace"))
     os.replace(partial, path)
     return path
 
 
 def render(run: Run, *, include_texts: bool = True) -> str:
     """Return the page of a run as HTML."""
+    target = str(run.options.get("language") or "und")
+    title = f"{bare_language(target)} · COMPASS report" if target != "und" else "COMPASS report"
+    return render_page(title, run.folder, sections(run, include_texts=include_texts))
+
+
+def render_page(title: str, folder: Path, parts: tuple[Section, ...]) -> str:
+    """Return sections as one HTML page that asks nothing of any server."""
     import jinja2
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
@@ -42,16 +53,14 @@ def render(run: Run, *, include_texts: bool = True) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=None
     )
-    folder = resources.files("compass.report")
-    template = environment.from_string((folder / "template.html.j2").read_text("utf-8"))
-    scripts = [get_plotlyjs(), (folder / "report.js").read_text("utf-8")]
-    parts = sections(run, include_texts=include_texts)
-    target = str(run.options.get("language") or "und")
+    resource = resources.files("compass.report")
+    template = environment.from_string((resource / "template.html.j2").read_text("utf-8"))
+    scripts = [get_plotlyjs(), (resource / "report.js").read_text("utf-8")]
     return template.render(
-        title=f"{bare_language(target)} · COMPASS report" if target != "und" else "COMPASS report",
-        run_name=run.folder.resolve().name,
+        title=title,
+        run_name=folder.resolve().name,
         sections=parts,
-        style=Markup((folder / "style.css").read_text("utf-8")),
+        style=Markup((resource / "style.css").read_text("utf-8")),
         plotly=Markup(scripts[0]),
         script=Markup(scripts[1]),
         # Only these two scripts may run, whatever the texts hold; nothing may be fetched from anywhere.

@@ -15,6 +15,7 @@ import math
 import numpy as np
 
 from compass.config import SelectionConfig
+from compass.selection.answers import answer_kinds, expected_answers
 from compass.selection.audit import current_amounts, finish
 from compass.selection.neighbourhood import answered, best_rows, hubness, queries
 from compass.selection.picking import Turns, pick_in_turns
@@ -26,7 +27,7 @@ from compass.semantic.gap import gap
 
 LIST_FACTOR = 8
 """How many times its share of the budget a usage row's list is long: others take rows from it."""
-SHORTEST_LIST = 200
+SHORTEST_LIST = 1000
 
 
 class Compass:
@@ -45,15 +46,23 @@ class Compass:
         density = hubness(candidates, seed)
         mean_cost = float(np.mean(candidates.pool_costs))
         length = max(SHORTEST_LIST, math.ceil(LIST_FACTOR * budget / n_usage / mean_cost))
-        rows, scores = best_rows(candidates, queries(candidates, density), density, length)
+        kinds = answer_kinds(candidates, seed)
+        rows, scores = best_rows(
+            candidates,
+            queries(candidates, density),
+            density,
+            length,
+            answers=expected_answers(candidates) if kinds is not None else None,
+            answer_weight=options.answer_weight,
+        )
 
         usage = shares(histogram(candidates.usage_clusters, candidates.n_clusters), options.smoothing)
         current = shares(histogram(candidates.current_clusters, candidates.n_clusters), options.smoothing)
         missing = gap(usage, current)
-        turns = pick_in_turns(candidates, rows, scores, requests, options)
+        turns = pick_in_turns(candidates, rows, scores, requests, options, answers=kinds)
         unfilled = _best_of_unfilled(candidates, missing, turns)
         if unfilled:
-            turns = pick_in_turns(candidates, rows, scores, requests, options, first=unfilled)
+            turns = pick_in_turns(candidates, rows, scores, requests, options, answers=kinds, first=unfilled)
         reasons = [
             f"no. {place} of usage row {asker + 1}'s {requests[asker]}; cluster {cluster} (gap {missing[cluster]:.2f})"
             + (f"; {relaxed}" if relaxed else "")

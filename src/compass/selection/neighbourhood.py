@@ -46,25 +46,40 @@ def hubness(candidates: Candidates, seed: int) -> RealArray:
 def queries(candidates: Candidates, density: RealArray) -> FloatArray:
     """Turn each usage row into a query for the pool. density: (n_A,) from `hubness`. Returns (n_E, d) unit rows [ours].
 
-    A single prompt is a noisy question: it is averaged with the usage rows nearest to it, and then moved towards the
-    mean of the pool rows that answer it best (pseudo-relevance feedback, Rocchio 1971).
+    A single prompt is a noisy question: it is averaged with the usage rows nearest to it, and moved towards the mean of
+    the pool rows that answer these best (pseudo-relevance feedback, Rocchio 1971). The prompt itself keeps its part, so
+    that rows with the same neighbours do not all ask the same.
     """
     usage = candidates.usage
     index, _ = nearest_rows(usage, usage, USAGE_NEIGHBOURS)
     smooth = unit_rows(usage[index].mean(axis=1))
     found, _ = best_rows(candidates, smooth, density, FEEDBACK_ROWS)
-    return unit_rows(smooth + candidates.pool[found].mean(axis=1))
+    return unit_rows(usage + smooth + candidates.pool[found].mean(axis=1))
 
 
-def best_rows(candidates: Candidates, query: FloatArray, density: RealArray, n: int) -> tuple[IntArray, FloatArray]:
-    """Return for each query its n best pool rows by cosine less the density's share, best first, and the scores.
+def best_rows(
+    candidates: Candidates,
+    query: FloatArray,
+    density: RealArray,
+    n: int,
+    *,
+    answers: tuple[RealArray, IntArray] | None = None,
+    answer_weight: float = 0.0,
+) -> tuple[IntArray, FloatArray]:
+    """Return for each query its n best pool rows and their scores, best first. query: (m, d) unit rows.
 
-    query: (m, d) unit rows. Returns (m, min(n, n_A)) indices and scores.
+    The score is the cosine less the density's share, plus `answer_weight` times the likelihood of the row's kind of
+    answer (from `expected_answers`, one row for each query). Returns (m, n) indices and scores.
     """
-    # The density goes in as one more dimension, so that one search serves.
-    ones = np.full((len(query), 1), -HUB_WEIGHT, dtype=np.float32)
-    keys = np.concatenate([candidates.pool, density[:, None].astype(np.float32)], axis=1)
-    return nearest_rows(np.concatenate([query, ones], axis=1), keys, n)
+
+    def bonus(chunk: slice) -> RealArray:
+        crowded: RealArray = -HUB_WEIGHT * density[chunk]
+        if answers is None or answer_weight == 0:
+            return crowded
+        expected, kind = answers
+        return crowded + answer_weight * expected[:, kind[chunk]]
+
+    return nearest_rows(query, candidates.pool, n, bonus=bonus)
 
 
 def answered(candidates: Candidates) -> RealArray:

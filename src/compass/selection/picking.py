@@ -18,9 +18,11 @@ SCORE_DECIMALS = 6
 """Decimals in which scores are compared: the last bits of a matrix product depend on the row's place in the pool."""
 
 HELD_LANGUAGE = "passed over: its language had its share"
+HELD_ANSWER = "passed over: its kind of answer had its share"
 HELD_DUPLICATE = "passed over: near duplicate of an earlier pick"
 HELD_COST = "passed over: longer than the budget left"
 RELAXED_LANGUAGE = "taken above the language cap: no other supply in its cluster"
+RELAXED_ANSWER = "taken above the cap on its kind of answer: no other supply"
 RELAXED_DUPLICATE = "taken although a near duplicate: no other supply"
 
 
@@ -118,17 +120,19 @@ def pick_in_turns(
     requests: IntArray,
     options: SelectionConfig,
     *,
+    answers: IntArray | None = None,
     first: Sequence[tuple[int, int]] = (),
 ) -> Turns:
     """Let usage rows take pool rows in turns until each has what it asked for.
 
     rows, scores: (n_E, m) pool rows of each usage row, best first. requests: (n_E,) ints in units of the budget; the
-    usage row that is furthest behind its request is next. first: (usage row, pool row) pairs that are taken before.
-    Caps as in `pick`: near duplicates are passed over until nothing else is left, and so is, before them, a language
-    that has had its share. What a usage row can't find goes to the others.
+    usage row that is furthest behind its request is next. answers: (n_A,) kind of each row's answer, -1 for none; a
+    kind that has had its share (`answer_cap`) is passed over. first: (usage row, pool row) pairs that are taken before.
+    The other caps as in `pick`. When nothing else is left the caps are set aside, that on answers first, that on near
+    duplicates last. What a usage row can't find goes to the others.
     """
     budget = int(requests.sum())
-    state = _State(candidates, options, budget, caps=True)
+    state = _State(candidates, options, budget, caps=True, answers=answers)
     askers: list[int] = []
     taken: set[int] = set()
     got = np.zeros(len(requests), dtype=np.int64)
@@ -144,7 +148,7 @@ def pick_in_turns(
         if row not in taken and state.fits(row):
             known = np.flatnonzero(rows[asker] == row)
             take(asker, row, float(scores[asker, known[0]]) if len(known) else 0.0, "")
-    for relax in ("", RELAXED_LANGUAGE, RELAXED_DUPLICATE):
+    for relax in _RELAXED_BY:
         position = np.zeros(len(requests), dtype=np.int64)
         # A request of zero asks for nothing as long as another one is open.
         heap = [((got[u] + 0.5) / max(requests[u], 1e-9), u) for u in range(len(requests)) if requests[u] or relax]
@@ -182,8 +186,9 @@ def pick_in_turns(
 
 _RELAXED_BY: Mapping[str, tuple[str, ...]] = {
     "": (),
-    RELAXED_LANGUAGE: (HELD_LANGUAGE,),
-    RELAXED_DUPLICATE: (HELD_LANGUAGE, HELD_DUPLICATE),
+    RELAXED_ANSWER: (HELD_ANSWER,),
+    RELAXED_LANGUAGE: (HELD_ANSWER, HELD_LANGUAGE),
+    RELAXED_DUPLICATE: (HELD_ANSWER, HELD_LANGUAGE, HELD_DUPLICATE),
 }
 """What a pass over the pool sets aside -> what it lets through."""
 
@@ -216,7 +221,14 @@ class _Held:
 class _State:
     """What has been taken so far."""
 
-    def __init__(self, candidates: Candidates, options: SelectionConfig, budget: int, caps: bool) -> None:
+    def __init__(
+        self,
+        candidates: Candidates,
+        options: SelectionConfig,
+        budget: int,
+        caps: bool,
+        answers: IntArray | None = None,
+    ) -> None:
         self.candidates = candidates
         self.left = budget
         self.taken = np.zeros(candidates.n_clusters, dtype=np.int64)
@@ -226,9 +238,12 @@ class _State:
         self.notes: Counter[str] = Counter()
         self._in_cluster: Counter[int] = Counter()
         self._by_language: Counter[str] = Counter()
+        self._by_answer: Counter[int] = Counter()
         self._vectors: dict[str, list[int]] = {}
         self._caps = caps
         self._language_limit = math.ceil(options.language_cap * budget) if caps and options.language_cap < 1 else budget
+        self._answers = answers if options.answer_cap < 1 else None
+        self._answer_limit = math.ceil(options.answer_cap * budget)
         self._similarity = options.duplicate_similarity if caps else 1.0
 
     def fits(self, row: int) -> bool:
@@ -241,7 +256,9 @@ class _State:
             return HELD_COST
         if self._is_duplicate(row):
             return HELD_DUPLICATE
-        return "" if self._language_has_room(row) else HELD_LANGUAGE
+        if not self._language_has_room(row):
+            return HELD_LANGUAGE
+        return "" if self._answer_has_room(row) else HELD_ANSWER
 
     def take_from(self, held: _Held, cluster: int, quota: int, duplicates: bool) -> int:
         """Take the cluster's best admissible row. Returns its cost, 0 if there is none."""
@@ -283,6 +300,12 @@ class _State:
         cost = int(self.candidates.pool_costs[row])
         return self._by_language[self.candidates.pool_languages[row]] + cost <= self._language_limit
 
+    def _answer_has_room(self, row: int) -> bool:
+        if self._answers is None or self._answers[row] < 0:
+            return True
+        cost = int(self.candidates.pool_costs[row])
+        return self._by_answer[int(self._answers[row])] + cost <= self._answer_limit
+
     def _is_duplicate(self, row: int) -> bool:
         earlier = self._vectors.get(self.candidates.pool_languages[row])
         if self._similarity >= 1.0 or not earlier:
@@ -301,6 +324,8 @@ class _State:
         self.places.append(self._in_cluster[cluster])
         self.relaxed.append(why)
         self._by_language[language] += cost
+        if self._answers is not None:
+            self._by_answer[int(self._answers[row])] += cost
         self._vectors.setdefault(language, []).append(row)
         if why:
             self.notes[why] += 1

@@ -16,7 +16,7 @@ from compass.semantic.space import SemanticSpace
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """The whole view of a strategy: vectors, clusters, languages and costs; never a text, a label or a model."""
+    """The whole view of a strategy: vectors, clusters, languages, costs, kinds of answer; never a text or a model."""
 
     usage: FloatArray
     """(n_E, d) unit rows in the space's language-free form: what users ask for."""
@@ -33,6 +33,10 @@ class Candidates:
     pool_costs: IntArray
     """(n_A,) what a row takes of the budget: 1 in examples, its length in tokens."""
     target_language: str
+    current_answers: IntArray | None = None
+    """(n_D,) kind of each row's answer, the same number for the same kind, -1 for an answer of no kind."""
+    pool_answers: IntArray | None = None
+    """(n_A,) the same for the pool, in the same numbers."""
 
     def __post_init__(self) -> None:
         """Raise DataError if the arrays do not fit together."""
@@ -45,7 +49,20 @@ class Candidates:
                 raise DataError(f"candidates: {name} has {len(vectors)} vectors and {len(clusters)} clusters.")
             if len(clusters) and (clusters.min() < 0 or clusters.max() >= self.n_clusters):
                 raise DataError(f"candidates: a cluster of {name} lies outside 0 to {self.n_clusters - 1}.")
-        for name, length in (("languages", len(self.pool_languages)), ("costs", len(self.pool_costs))):
+        if (self.current_answers is None) != (self.pool_answers is None):
+            raise DataError(
+                "candidates: kinds of answer are given for one of data at hand and pool; give both or none."
+            )
+        if self.current_answers is not None and len(self.current_answers) != len(self.current):
+            raise DataError(
+                f"candidates: the data at hand has {len(self.current)} rows and {len(self.current_answers)} answers."
+            )
+        answers = self.pool if self.pool_answers is None else self.pool_answers
+        for name, length in (
+            ("languages", len(self.pool_languages)),
+            ("costs", len(self.pool_costs)),
+            ("answers", len(answers)),
+        ):
             if length != len(self.pool):
                 raise DataError(f"candidates: the pool has {len(self.pool)} rows and {length} {name}.")
         if len(self.pool_costs) and self.pool_costs.min() < 1:
@@ -112,11 +129,13 @@ def build_candidates(
     pool_languages: Sequence[str],
     target_language: str,
     pool_costs: IntArray | None = None,
+    current_answers: IntArray | None = None,
+    pool_answers: IntArray | None = None,
 ) -> Candidates:
     """Place encoder vectors in a space and gather what strategies may see. vectors: (n, d) as the encoder gave them.
 
-    pool_costs None: each row costs 1. Raises DataError if lengths or dimensions differ, SelectionError if usage or
-    pool is empty.
+    pool_costs None: each row costs 1. answers: see `Candidates`. Raises DataError if lengths or dimensions differ,
+    SelectionError if usage or pool is empty.
     """
     for name, rows in (("usage sample", usage), ("pool", pool)):
         if not len(rows):
@@ -141,4 +160,6 @@ def build_candidates(
         pool_languages=tuple(pool_languages),
         pool_costs=np.ones(len(pool), dtype=np.int64) if pool_costs is None else np.asarray(pool_costs, dtype=np.int64),
         target_language=target_language,
+        current_answers=current_answers,
+        pool_answers=pool_answers,
     )

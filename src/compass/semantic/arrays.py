@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -77,12 +77,13 @@ def nearest_mean_similarity(queries: FloatArray, keys: FloatArray, k: int, *, ex
 
 
 def nearest_rows(
-    queries: FloatArray, keys: FloatArray, k: int, *, bonus: RealArray | None = None
+    queries: FloatArray, keys: FloatArray, k: int, *, bonus: Callable[[slice], RealArray] | None = None
 ) -> tuple[IntArray, FloatArray]:
     """Return the k nearest keys of each query by cosine, nearest first. queries: (n, d), keys: (m, d).
 
-    bonus: (m,), added to a key's cosine with every query. Ties go to the lower index. Walks the keys in chunks, so
-    that a pool of a million rows needs little memory. Returns indices (n, min(k, m)) and scores of the same shape.
+    bonus(chunk of keys): (chunk,) or (n, chunk), added to the cosines. Ties go to the lower index. Walks the keys in
+    chunks, so that a pool of a million rows needs little memory. Returns indices (n, min(k, m)) and scores of the same
+    shape.
     """
     k = min(k, len(keys))
     best = np.empty((len(queries), 0), dtype=np.float32)
@@ -90,12 +91,24 @@ def nearest_rows(
     for chunk in row_chunks(len(keys), max(k, PRODUCT_CELLS // max(len(queries), 1), 1)):
         scores = queries @ keys[chunk].T
         if bonus is not None:
-            scores += bonus[chunk].astype(np.float32)
-        places = np.broadcast_to(np.arange(chunk.start, chunk.stop), scores.shape)
-        scores, places = np.concatenate([best, scores], axis=1), np.concatenate([index, places], axis=1)
+            scores += bonus(chunk).astype(np.float32)
+        places = _largest(scores, k)
+        scores = np.concatenate([best, np.take_along_axis(scores, places, axis=1)], axis=1)
+        places = np.concatenate([index, places + chunk.start], axis=1)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         best, index = np.take_along_axis(scores, order, axis=1), np.take_along_axis(places, order, axis=1)
     return index, best
+
+
+def _largest(scores: FloatArray, k: int) -> IntArray:
+    """Return the places of the k largest of each row, largest first, ties by place; sorts nothing but those."""
+    k = min(k, scores.shape[1])
+    places = np.empty((len(scores), k), dtype=np.int64)
+    least = np.partition(scores, -k, axis=1)[:, -k] if k else scores[:, :0]
+    for row, values in enumerate(scores):
+        enough = np.flatnonzero(values >= least[row])
+        places[row] = enough[np.argsort(-values[enough], kind="stable")][:k]
+    return places
 
 
 def row_keys(vectors: FloatArray, seed: int) -> npt.NDArray[np.uint64]:

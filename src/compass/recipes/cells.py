@@ -1,0 +1,239 @@
+"""The cells of a comparison: one run of `adapt` each, in a process of its own; finished cells are never run again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from queue import SimpleQueue
+
+from compass.config import AdaptConfig, CompareConfig, dump_config
+from compass.errors import RunError
+from compass.progress import progress
+from compass.recipes.balance import repeats_by_answer
+from compass.recipes.gather import Gathered
+from compass.recipes.stages import fingerprint, write_json, write_text
+
+logger = logging.getLogger(__name__)
+
+CORES_OF_A_WORKER = 4
+SHARED = ("data", "space", "eval/base")
+"""Folders of a draw that its cells take over."""
+SHARED_STAGES = ("data", "space", "evaluation-base")
+LOG_LINES = 15
+"""Lines of a failed cell's log that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One strategy with one budget on one draw."""
+
+    strategy: str
+    budget: int
+    language: str
+    seed: int
+    folder: Path
+    config: AdaptConfig
+
+    @property
+    def finished(self) -> bool:
+        """Whether the cell was measured."""
+        return (self.folder / "cell.json").is_file()
+
+
+def draw_config(config: CompareConfig, language: str, seed: int) -> AdaptConfig:
+    """Return the options of what all cells of a language and seed share."""
+    draw = _adapt_part(config)
+    draw = dataclasses.replace(draw, data=dataclasses.replace(draw.data, language=language))
+    identity = fingerprint(
+        {"data": asdict(draw.data), "encoder": asdict(draw.encoder), "space": asdict(draw.space),
+         "evaluation": asdict(draw.evaluation), "model": _model(draw), "seed": seed}
+    )  # fmt: skip
+    folder = Path(config.run.output_dir) / "draws" / f"{language}-{seed}-{identity[:10]}"
+    return dataclasses.replace(draw, run=dataclasses.replace(draw.run, seed=seed, output_dir=str(folder)))
+
+
+def cells_of(config: CompareConfig, draw: AdaptConfig, data: Gathered, mean_cost: float) -> list[Cell]:
+    """Return the cells of one draw. The folder's name holds a hash of all options, so that none is confused.
+
+    mean_cost: what a pool row costs of the budget on average; it says how many rows a budget is, and so how many
+    optimiser steps every strategy gets.
+    """
+    cells = []
+    for budget in config.grid.budgets:
+        steps = _steps(config, data, budget / mean_cost) if config.grid.equal_steps else draw.training.max_steps
+        for strategy in config.grid.strategies:
+            cell = dataclasses.replace(
+                draw,
+                selection=dataclasses.replace(draw.selection, strategy=strategy, budget=budget),
+                training=dataclasses.replace(draw.training, max_steps=steps),
+            )
+            identity = fingerprint(asdict(cell) | {"run": {"seed": cell.run.seed}})
+            language, seed = cell.data.language, cell.run.seed
+            name = f"{language}-{seed}-{strategy}-{budget}-{identity[:10]}"
+            folder = Path(config.run.output_dir) / "cells" / name
+            cell = dataclasses.replace(cell, run=dataclasses.replace(cell.run, output_dir=str(folder)))
+            cells.append(Cell(strategy, budget, language, seed, folder, cell))
+    return cells
+
+
+def run_cells(cells: Sequence[Cell], draws: dict[tuple[str, int], Path], workers: int) -> None:
+    """Run the cells that are not finished, `workers` at a time (0: see `default_workers`).
+
+    A cell that fails does not stop the others. Raises RunError at the end, with the last lines of each failed cell's
+    log; the same command tries them again.
+    """
+    waiting = [cell for cell in cells if not cell.finished]
+    if not waiting:
+        return
+    devices = _devices()
+    count = workers or default_workers(len(devices))
+    free: SimpleQueue[int] = SimpleQueue()
+    for worker in range(count):
+        free.put(worker)
+    running: set[subprocess.Popen[bytes]] = set()
+    stopped = threading.Event()
+
+    def work(cell: Cell) -> str:
+        if stopped.is_set():
+            return ""
+        worker = free.get()
+        try:
+            return _run(cell, draws[cell.language, cell.seed], _environment(worker, count, devices), running, stopped)
+        finally:
+            free.put(worker)
+
+    failures: dict[str, str] = {}
+    with progress("Cells", len(waiting), "cells") as advance, ThreadPoolExecutor(count) as pool:
+        names: dict[Future[str], str] = {pool.submit(work, cell): cell.folder.name for cell in waiting}
+        left = set(names)
+        try:
+            while left:
+                done, left = wait(left, return_when=FIRST_COMPLETED)
+                for future in done:
+                    advance()
+                    if error := future.result():
+                        failures[names[future]] = error
+                        logger.warning("Cell %s failed; the others go on", names[future])
+        except BaseException:
+            stopped.set()
+            for process in list(running):
+                process.terminate()
+            raise
+    if failures:
+        raise RunError(
+            f"{len(failures)} of {len(waiting)} cells failed; the others are kept. The same command tries the failed "
+            "ones again.\n" + "\n".join(f"{name}:\n{text}" for name, text in failures.items())
+        )
+
+
+def default_workers(n_devices: int) -> int:
+    """Return how many cells run at a time: one for each GPU, or one for each four cores."""
+    return n_devices or max(1, (os.cpu_count() or 1) // CORES_OF_A_WORKER)
+
+
+def _run(
+    cell: Cell,
+    draw: Path,
+    environment: dict[str, str],
+    running: set[subprocess.Popen[bytes]],
+    stopped: threading.Event,
+) -> str:
+    """Run one cell; return the end of its log if it failed."""
+    _take_over(draw, cell.folder)
+    write_text(cell.folder / "compass.yaml", dump_config(cell.config))
+    log = cell.folder / "logs" / "cell.log"
+    with log.open("ab") as file:
+        command = [sys.executable, "-m", "compass.cli", "adapt", "--config", str(cell.folder / "compass.yaml")]
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+        running.add(process)
+        try:
+            if stopped.is_set():
+                process.terminate()
+            code = process.wait()
+        finally:
+            running.discard(process)
+    if code:
+        return "\n".join(log.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]) or f"exit code {code}"
+    write_json(
+        cell.folder / "cell.json",
+        {"strategy": cell.strategy, "budget": cell.budget, "language": cell.language, "seed": cell.seed},
+    )
+    return ""
+
+
+def _take_over(draw: Path, folder: Path) -> None:
+    """Let a cell start from its draw: its data, space and base evaluation, linked where the disk can."""
+    if (folder / "logs" / "stages").is_dir():
+        return
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # The records go last: a stage counts as finished only when its files are there.
+    stages = [draw / "logs" / "stages" / f"{stage}.json" for stage in SHARED_STAGES]
+    files = [file for name in SHARED for file in sorted((draw / name).rglob("*")) if file.is_file()]
+    for file in [*files, *stages]:
+        target = folder / file.relative_to(draw)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # A strategy that wants another space writes its own over it, so the space is copied and never shared.
+        if file.is_relative_to(draw / "data"):
+            try:
+                os.link(file, target)
+                continue
+            except FileExistsError:
+                continue
+            except OSError:
+                logger.debug("%s can't be linked, it is copied", file)
+        shutil.copy2(file, target)
+
+
+def _steps(config: CompareConfig, data: Gathered, rows: float) -> int:
+    training = config.training
+    if training.max_steps > 0:
+        return training.max_steps
+    total = rows + sum(repeats_by_answer(data.current, training.answer_balance))
+    batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
+    return max(1, math.ceil(total * training.num_train_epochs / batch))
+
+
+def _adapt_part(config: CompareConfig) -> AdaptConfig:
+    return AdaptConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(AdaptConfig)})
+
+
+def _model(config: AdaptConfig) -> list[object]:
+    training = config.training
+    return [training.model_name_or_path, training.model_revision, training.dtype, training.load_in_4bit]
+
+
+def _devices() -> list[str]:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [device for device in visible.split(",") if device.strip()]
+    import torch
+
+    return [str(i) for i in range(torch.cuda.device_count())]
+
+
+def _environment(worker: int, count: int, devices: Sequence[str]) -> dict[str, str]:
+    environment = dict(os.environ)
+    if devices:
+        environment["CUDA_VISIBLE_DEVICES"] = devices[worker % len(devices)]
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    return environment
+
+
+def seconds_of(cell: Cell) -> float:
+    """Return the seconds that a finished cell's own stages took."""
+    path = cell.folder / "logs" / "stages.jsonl"
+    if not path.is_file():
+        return math.nan
+    entries = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line]
+    return sum(float(entry["seconds"]) for entry in entries if not entry["skipped"])

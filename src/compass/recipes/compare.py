@@ -1,0 +1,290 @@
+"""Strategies against each other, on the same data, budget and optimiser steps, with paired statistics.
+
+draws (data, space, base model, once for each language and seed) -> cells (one run of `adapt` for each strategy and
+budget) -> rows -> comparisons -> report. Every cell is a run folder with a report of its own. A comparison that was
+killed goes on with the cells that are missing, and a strategy that is added costs its own cells alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compass.config import AdaptConfig, CompareConfig, dump_config
+from compass.evaluation.files import read_evaluation
+from compass.evaluation.statistics import compare_paired, ratio_interval
+from compass.recipes.adapt import prepare
+from compass.recipes.cells import Cell, cells_of, default_workers, draw_config, run_cells, seconds_of
+from compass.recipes.gather import Gathered
+from compass.recipes.stages import Run, write_json, write_text
+from compass.recipes.storage import base_model
+from compass.report.comparison import Curves
+from compass.selection import get_strategy
+
+logger = logging.getLogger(__name__)
+
+METRICS = ("exact", "intent")
+"""Scores of a row that are compared: the whole answer is right; its function is."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Where a finished comparison keeps its results."""
+
+    folder: Path
+    report: Path
+    cells: tuple[dict[str, Any], ...]
+    """One row a cell: its metrics, what it picked and what it cost."""
+    comparisons: tuple[dict[str, Any], ...]
+    """The first strategy against each other one, by language and budget, and over all languages."""
+
+
+def compare(config: CompareConfig) -> Compared:
+    """Run every cell of the grid that is missing, compare the strategies row by row, and write the report.
+
+    Raises ConfigError before any work for a strategy that does not exist, RunError for cells that failed.
+    """
+    from compass.report.comparison import build_comparison
+
+    for strategy in config.grid.strategies:
+        get_strategy(strategy)
+    run = Run(Path(config.run.output_dir))
+    with run.locked():
+        write_text(run.path("compare.yaml"), dump_config(config))
+
+        # 1. What all strategies of a language and seed share: data, space, and the base model's answers.
+        draws: dict[tuple[str, int], Path] = {}
+        cells: list[Cell] = []
+        for language in config.grid.languages or (config.data.language,):
+            for seed in config.grid.seeds:
+                draw = draw_config(config, language, seed)
+                placed = prepare(draw)
+                draws[language, seed] = Path(draw.run.output_dir)
+                cells += cells_of(config, draw, placed.data, _mean_cost(draw, placed.data))
+
+        # 2. One run of `adapt` for each cell that is not there yet.
+        _announce(cells, config.grid.workers)
+        run_cells(cells, draws, config.grid.workers)
+
+        # 3. One row for each answer, one for each cell, one for each comparison.
+        rows = [row for cell in cells for row in _rows(cell)]
+        figures = [_figures(cell, rows) for cell in cells]
+        comparisons = _comparisons(config, rows)
+        _write_parquet(run.path("rows.parquet"), rows)
+        _write_parquet(run.path("cells.parquet"), figures)
+        write_json(run.path("comparisons.json"), comparisons)
+        report = build_comparison(
+            run.folder,
+            config.grid.strategies,
+            figures,
+            comparisons,
+            _overlaps(cells),
+            _curves(config, rows),
+            budget_unit=config.selection.budget_unit,
+        )
+    return Compared(run.folder, report, tuple(figures), tuple(comparisons))
+
+
+def _mean_cost(draw: AdaptConfig, data: Gathered) -> float:
+    if draw.selection.budget_unit == "examples":
+        return 1.0
+    from compass.training import load_tokenizer, token_counts
+
+    return float(np.mean(token_counts(load_tokenizer(base_model(draw)), data.pool)))
+
+
+def _announce(cells: Sequence[Cell], workers: int) -> None:
+    waiting = [cell for cell in cells if not cell.finished]
+    known = [seconds for cell in cells if cell.finished and not math.isnan(seconds := seconds_of(cell))]
+    at_a_time = workers or default_workers(0)
+    estimate = (
+        f"about {np.mean(known) * len(waiting) / at_a_time / 60:.0f} min by the {len(known)} finished ones"
+        if known
+        else "their time is known after the first"
+    )
+    logger.info("%d of %d cells to run, %d at a time: %s", len(waiting), len(cells), at_a_time, estimate)
+
+
+def _rows(cell: Cell) -> list[dict[str, Any]]:
+    """Return the answers of a cell to its language's test, one row each."""
+    evaluation = read_evaluation(cell.folder / "eval" / "adapter" / f"{cell.language}.json")
+    clusters = evaluation.clusters if evaluation.clusters is not None else np.full(len(evaluation.examples), -1)
+    return [
+        {
+            "language": cell.language,
+            "seed": cell.seed,
+            "budget": cell.budget,
+            "strategy": cell.strategy,
+            "id": example.id,
+            # Another seed may draw another row under the same name; the prompt itself is not kept here.
+            "item": hashlib.sha256(example.prompt.encode("utf-8", "replace")).hexdigest()[:16],
+            "cluster": int(cluster),
+            "exact": float(exact),
+            "intent": float(intent) if is_call else float(exact),
+            "nats": float(nats),
+            "bytes": float(n_bytes),
+        }
+        for example, cluster, exact, intent, is_call, nats, n_bytes in zip(
+            evaluation.examples,
+            clusters,
+            evaluation.scores.exact,
+            evaluation.scores.intent_correct,
+            evaluation.scores.is_call,
+            evaluation.nats,
+            evaluation.n_bytes,
+            strict=True,
+        )
+    ]
+
+
+def _figures(cell: Cell, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    own = [row for row in rows if _key(row) == (cell.language, cell.seed, cell.budget, cell.strategy)]
+    training = json.loads((cell.folder / "training" / "result.json").read_text("utf-8"))
+    picked = _picked(cell)
+    languages: dict[str, int] = {}
+    for row in picked:
+        languages[row["language"]] = languages.get(row["language"], 0) + 1
+    return {
+        "language": cell.language,
+        "seed": cell.seed,
+        "budget": cell.budget,
+        "strategy": cell.strategy,
+        "rows": len(own),
+        "exact": float(np.mean([row["exact"] for row in own])),
+        "intent": float(np.mean([row["intent"] for row in own])),
+        "loss_per_byte": sum(row["nats"] for row in own) / sum(row["bytes"] for row in own),
+        "picked": len(picked),
+        "clusters_picked": len({row["cluster"] for row in picked}),
+        "languages_picked": json.dumps(dict(sorted(languages.items(), key=lambda item: -item[1]))),
+        "steps": int(training["steps"]),
+        "tokens": int(training["tokens"]),
+        "train_seconds": float(training["train_seconds"]),
+        "peak_memory_bytes": int(training["peak_memory_bytes"]),
+        "run": str(cell.folder),
+    }
+
+
+def _comparisons(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Compare the first strategy with each other one, paired by row: each language and budget, and all languages.
+
+    A test item that comes back in another seed is one unit: its rows are resampled and swapped together.
+    """
+    first, *others = config.grid.strategies
+    if not others:
+        return []
+    found = []
+    for budget in config.grid.budgets:
+        languages = sorted({row["language"] for row in rows})
+        for scope in [*([""] if len(languages) > 1 else []), *languages]:
+            chosen = [row for row in rows if row["budget"] == budget and scope in ("", row["language"])]
+            for metric in METRICS:
+                scores = {
+                    strategy: {
+                        (row["language"], row["seed"], row["id"], row["item"]): row[metric]
+                        for row in chosen
+                        if row["strategy"] == strategy
+                    }
+                    for strategy in config.grid.strategies
+                }
+                items = sorted(set.intersection(*(set(values) for values in scores.values())))
+                results = compare_paired(
+                    {strategy: [values[item] for item in items] for strategy, values in scores.items()},
+                    first,
+                    draws=config.grid.permutations,
+                    confidence=config.evaluation.confidence,
+                    seed=config.run.seed,
+                    units=[(language, item) for language, _seed, _id, item in items],
+                )
+                for result in results:
+                    effect = result.effect
+                    found.append(
+                        {
+                            "budget": budget,
+                            "language": scope,
+                            "metric": metric,
+                            "strategy": first,
+                            "against": result.name,
+                            "rows": len(items),
+                            "units": result.units,
+                            "value": float(np.mean(list(scores[first].values()))),
+                            "other": float(np.mean(list(scores[result.name].values()))),
+                            # compare_paired gives the other less the reference.
+                            "difference": -result.difference.value,
+                            "low": -result.difference.high,
+                            "high": -result.difference.low,
+                            "p_value": result.p_value,
+                            "p_holm": result.p_holm,
+                            "cohens_d": -effect.value,
+                            "detectable": result.detectable,
+                        }
+                    )
+    return found
+
+
+def _curves(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> dict[str, Curves]:
+    """Return exact match with its interval over test rows by strategy and budget, for each language and for all."""
+    languages = sorted({row["language"] for row in rows})
+    curves: dict[str, Curves] = {}
+    for scope in [*([""] if len(languages) > 1 else []), *languages]:
+        points = {}
+        for strategy in config.grid.strategies:
+            for budget in config.grid.budgets:
+                chosen = [
+                    row
+                    for row in rows
+                    if (row["strategy"], row["budget"]) == (strategy, budget) and scope in ("", row["language"])
+                ]
+                interval = ratio_interval(
+                    [row["exact"] for row in chosen],
+                    np.ones(len(chosen)),
+                    draws=config.evaluation.bootstrap_draws,
+                    confidence=config.evaluation.confidence,
+                    seed=config.run.seed,
+                    units=[(row["language"], row["item"]) for row in chosen],
+                )
+                points[strategy, budget] = (interval.value, interval.low, interval.high)
+        curves[scope] = points
+    return curves
+
+
+def _overlaps(cells: Sequence[Cell]) -> dict[tuple[str, str], float]:
+    """Return the mean Jaccard overlap of what two strategies picked from the same draw at the same budget."""
+    by_draw: dict[tuple[str, int, int], dict[str, set[str]]] = {}
+    for cell in cells:
+        ids = {str(row["id"]) for row in _picked(cell)}
+        by_draw.setdefault((cell.language, cell.seed, cell.budget), {})[cell.strategy] = ids
+    sums: dict[tuple[str, str], list[float]] = {}
+    for picks in by_draw.values():
+        for one, ids in picks.items():
+            for two, other in picks.items():
+                if one < two and (ids or other):
+                    sums.setdefault((one, two), []).append(len(ids & other) / len(ids | other))
+    return {pair: float(np.mean(values)) for pair, values in sums.items()}
+
+
+def _picked(cell: Cell) -> list[dict[str, Any]]:
+    path = cell.folder / "selection" / "selected.jsonl"
+    return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line] if path.is_file() else []
+
+
+def _key(row: dict[str, Any]) -> tuple[str, int, int, str]:
+    return row["language"], row["seed"], row["budget"], row["strategy"]
+
+
+def _write_parquet(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    import os
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    partial = path.with_name(path.name + ".partial")
+    pq.write_table(pa.Table.from_pylist(list(rows)), partial)
+    os.replace(partial, path)

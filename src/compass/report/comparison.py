@@ -1,0 +1,214 @@
+"""The page of a comparison: curves over budgets, paired differences, what was picked, and what it cost."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compass.report.blocks import Block, Cell, Chart, Charts, Code, Section, Table, Text, table
+from compass.report.figures import budget_curves
+from compass.report.html import render_page, write_page
+from compass.report.wording import language, memory, number, percent, plural, seconds, signed
+
+METRICS = {"exact": "Exact match", "intent": "Intent accuracy"}
+LANGUAGES_SHOWN = 5
+"""Languages named among a strategy's picks."""
+
+Curves = Mapping[tuple[str, int], tuple[float, float, float]]
+
+
+def build_comparison(
+    folder: Path,
+    strategies: Sequence[str],
+    cells: Sequence[Mapping[str, Any]],
+    comparisons: Sequence[Mapping[str, Any]],
+    overlaps: Mapping[tuple[str, str], float],
+    curves: Mapping[str, Curves],
+    *,
+    budget_unit: str,
+) -> Path:
+    """Write `report.html` of a comparison and return its path; it holds no text of any example.
+
+    cells, comparisons: rows of `cells.parquet` and `comparisons.json`. overlaps: pairs of strategies -> mean Jaccard
+    overlap of their picks. curves: language ("" for all) -> (strategy, budget) -> exact match with its interval.
+    """
+    parts = (
+        _headline(strategies, cells, comparisons),
+        _curves(strategies, curves, budget_unit),
+        _differences(comparisons),
+        _picks(strategies, cells, overlaps),
+        _costs(strategies, cells),
+        Section(
+            "again", "Repeat", "Repeat it",
+            (Code("compass compare --config compare.yaml"),
+             Text("Finished cells are kept: a changed grid costs the cells that are new.", "quiet")),
+        ),
+    )  # fmt: skip
+    return write_page(folder / "report.html", render_page("COMPASS comparison", folder, parts))
+
+
+def _headline(
+    strategies: Sequence[str], cells: Sequence[Mapping[str, Any]], comparisons: Sequence[Mapping[str, Any]]
+) -> Section:
+    languages = sorted({cell["language"] for cell in cells})
+    budgets, seeds = {cell["budget"] for cell in cells}, {cell["seed"] for cell in cells}
+    grid = (
+        f"{plural(len(strategies), 'strategy', 'strategies')}, {plural(len(languages), 'language')}, "
+        f"{plural(len(budgets), 'budget')}, {plural(len(seeds), 'seed')}: {plural(len(cells), 'run')}."
+    )
+    lines: list[Block] = []
+    overall = [c for c in comparisons if c["metric"] == "exact" and (c["language"] == "" or len(languages) == 1)]
+    for c in overall:
+        lines.append(
+            Text(
+                f"At a budget of {c['budget']}, {c['strategy']} answers {percent(c['value'])} of the test rows exactly "
+                f"and {c['against']} {percent(c['other'])}: {_points(c)}, {_verdict(c)}.",
+                "lead",
+            )
+        )
+    return Section("overview", "Overview", "What was compared", (Text(grid), *lines))
+
+
+def _curves(strategies: Sequence[str], curves: Mapping[str, Curves], unit: str) -> Section:
+    charts = []
+    for scope, values in curves.items():
+        series = {
+            strategy: [(budget, *point) for (name, budget), point in values.items() if name == strategy]
+            for strategy in strategies
+        }
+        series = {strategy: points for strategy, points in series.items() if points}
+        rows = [
+            [strategy, str(budget), percent(value), f"{percent(low)} to {percent(high)}"]
+            for strategy, points in series.items()
+            for budget, value, low, high in points
+        ]
+        charts.append(
+            Chart(
+                id=f"curve-{scope or 'all'}",
+                title="All languages" if not scope else language(scope),
+                summary="Exact match after training, mean over seeds"
+                + (" and languages" if not scope else "")
+                + ", with intervals over test rows.",
+                figure=budget_curves(series, axis="exact match", unit=unit),
+                table=table("The numbers", ["strategy", "#budget", "#exact match", "#interval"], rows, collapsed=True),
+            )
+        )
+    return Section("curves", "Budgets", "Accuracy by budget", (Charts(tuple(charts)) if charts else Text("No cell."),))
+
+
+def _differences(comparisons: Sequence[Mapping[str, Any]]) -> Section:
+    rows = [
+        [
+            language(c["language"]) if c["language"] else "all",
+            str(c["budget"]),
+            METRICS[c["metric"]],
+            c["against"],
+            f"{percent(c['value'])} / {percent(c['other'])}",
+            Cell(_points(c), tone=_tone(c)),
+            _p(c["p_value"]),
+            _p(c["p_holm"]),
+            f"{c['cohens_d']:+.2f}",
+            f"{100 * c['detectable']:.1f}",
+            number(c["units"]),
+        ]
+        for c in comparisons
+    ]
+    columns = (
+        "language", "#budget", "metric", "against", "#ours / theirs", "#difference, points", "#p", "#p, Holm", "#d",
+        "#detectable", "#items",
+    )  # fmt: skip
+    note = (
+        "Paired by test row. Intervals by bootstrap; p by permutation, two-sided, of whole items; "
+        "Holm over the strategies; d is Cohen's, of paired differences; detectable is the smallest true difference, in "
+        "points, that this many items would have shown with a power of 80 %."
+    )
+    content: Block = table("Paired differences", columns, rows, note=note) if rows else Text("One strategy: no pairs.")
+    return Section("differences", "Differences", "The first strategy against each other one", (content,))
+
+
+def _picks(
+    strategies: Sequence[str], cells: Sequence[Mapping[str, Any]], overlaps: Mapping[tuple[str, str], float]
+) -> Section:
+    rows = []
+    for strategy in strategies:
+        own = [cell for cell in cells if cell["strategy"] == strategy]
+        counts: Counter[str] = Counter()
+        for cell in own:
+            counts.update(json.loads(cell["languages_picked"]))
+        total = sum(counts.values())
+        named = [f"{language(tag)} {percent(n / total, 0)}" for tag, n in counts.most_common(LANGUAGES_SHOWN)]
+        rows.append(
+            [
+                strategy,
+                number(_mean(own, "picked")),
+                number(_mean(own, "clusters_picked"), 1),
+                number(len(counts)),
+                ", ".join(named) or "nothing",
+            ]
+        )
+    blocks: list[Block] = [
+        table("Mean picks of a cell", ("strategy", "#rows", "#clusters", "#languages", "most of"), rows)
+    ]
+    if overlaps:
+        matrix = [
+            [one, *(_overlap(overlaps, one, two) for two in strategies)]
+            for one in strategies
+        ]  # fmt: skip
+        blocks.append(
+            table(
+                "Overlap of the picks", ("", *(f"#{name}" for name in strategies)), matrix,
+                note="Rows that both picked over rows that either picked, mean over draws and budgets.",
+            )
+        )  # fmt: skip
+    return Section("picks", "Picks", "What each strategy picked", tuple(blocks))
+
+
+def _costs(strategies: Sequence[str], cells: Sequence[Mapping[str, Any]]) -> Section:
+    rows = []
+    for strategy in strategies:
+        own = [cell for cell in cells if cell["strategy"] == strategy]
+        rows.append(
+            [
+                strategy,
+                number(_mean(own, "steps")),
+                number(_mean(own, "tokens")),
+                seconds(_mean(own, "train_seconds")),
+                memory(max((cell["peak_memory_bytes"] for cell in own), default=0)),
+            ]
+        )
+    content: Table = table("Mean cost of a cell", ("strategy", "#steps", "#tokens", "#training", "#peak memory"), rows)
+    return Section("cost", "Cost", "What it cost", (content,))
+
+
+def _overlap(overlaps: Mapping[tuple[str, str], float], one: str, two: str) -> str:
+    if one == two:
+        return "–"
+    value = overlaps.get((min(one, two), max(one, two)))
+    return percent(value, 0) if value is not None else "–"
+
+
+def _mean(cells: Sequence[Mapping[str, Any]], name: str) -> float:
+    return sum(float(cell[name]) for cell in cells) / len(cells) if cells else 0.0
+
+
+def _points(c: Mapping[str, Any]) -> str:
+    return f"{signed(100 * c['difference'], 1)} [{signed(100 * c['low'], 1)}, {signed(100 * c['high'], 1)}]"
+
+
+def _verdict(c: Mapping[str, Any]) -> str:
+    if c["p_holm"] >= 0.05:
+        return f"no difference that this sample could show (p = {_p(c['p_holm'])})"
+    return f"{'better' if c['difference'] > 0 else 'worse'} (p = {_p(c['p_holm'])})"
+
+
+def _tone(c: Mapping[str, Any]) -> str:
+    if c["p_holm"] >= 0.05:
+        return "quiet"
+    return "good" if c["difference"] > 0 else "bad"
+
+
+def _p(value: float) -> str:
+    return "< .001" if value < 0.001 else f"{value:.3f}".lstrip("0")

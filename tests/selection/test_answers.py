@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from sklearn.metrics import cohen_kappa_score
+
+from compass.config import SelectionConfig
+from compass.errors import DataError
+from compass.selection import get_strategy
+from compass.selection.answers import agreement, answer_kinds, expected_answers, familiarity
+
+OPTIONS = dataclasses.replace(SelectionConfig(), language_cap=1.0, duplicate_similarity=1.0)
+
+
+@pytest.fixture
+def answering(make_candidates):
+    """Candidates whose kind of answer is the topic: usage of topics 0 and 1, rows at hand of 0 to 2."""
+    c = make_candidates([6, 6, 0, 0], [2, 2, 8, 0], [40, 40, 40, 40], noise=0.1)
+    return dataclasses.replace(c, current_answers=c.current_clusters, pool_answers=c.pool_clusters)
+
+
+def test_a_usage_row_expects_the_answer_of_the_rows_at_hand_like_it(answering):
+    """Breaks if kinds and columns are mixed up, or if a kind that is not at hand gets a likelihood."""
+    expected, column = expected_answers(answering)
+    assert expected.shape == (12, 4)
+    np.testing.assert_array_equal(expected.argmax(axis=1), answering.usage_clusters)
+    np.testing.assert_allclose(expected.sum(axis=1), familiarity(answering))
+    assert (expected[:, 3] == 0).all()
+    np.testing.assert_array_equal(column, np.minimum(answering.pool_answers, 3))
+
+
+def test_numbers_of_kinds_mean_nothing(answering):
+    """Breaks if kinds are used as indices: the numbers may have gaps, and a number of the pool's may lie between."""
+    renamed = np.array([7, 900, 30, 450])
+    other = dataclasses.replace(
+        answering,
+        current_answers=renamed[answering.current_answers],
+        pool_answers=renamed[answering.pool_answers],
+    )
+    (one, columns), (two, other_columns) = expected_answers(answering), expected_answers(other)
+    np.testing.assert_allclose(one[:, columns], two[:, other_columns])
+
+
+def test_usage_that_is_far_from_the_rows_at_hand_expects_nothing(make_candidates):
+    """Breaks if the nearest kind is taken however far it is: here no row at hand is of the usage's topics."""
+    c = make_candidates([6, 6, 0, 0], [0, 0, 8, 8], [40, 40, 40, 40], noise=0.1)
+    c = dataclasses.replace(c, current_answers=c.current_clusters, pool_answers=c.pool_clusters)
+    assert familiarity(c) < 0.2
+    same = make_candidates([6, 6, 0, 0], [8, 8, 0, 0], [40, 40, 40, 40], noise=0.1)
+    same = dataclasses.replace(same, current_answers=same.current_clusters, pool_answers=same.pool_clusters)
+    assert familiarity(same) > 0.8
+
+
+def test_agreement_is_cohens_kappa_with_the_nearest_row_of_another_language(answering):
+    """Breaks if a row's own language counts, or if chance is not taken off; scikit-learn is the reference."""
+    mixed = np.where(np.arange(160) % 3 == 0, 3, answering.pool_answers)
+    c = dataclasses.replace(answering, pool_answers=mixed)
+    similarity = c.pool @ c.pool.T
+    for row, language in enumerate(c.pool_languages):
+        similarity[row, [other == language for other in c.pool_languages]] = -1
+    assert agreement(c, 0) == pytest.approx(cohen_kappa_score(mixed, mixed[similarity.argmax(axis=1)]))
+    assert agreement(answering, 0) == pytest.approx(1.0)
+
+
+def test_choices_a_to_d_say_nothing(answering):
+    """Breaks if answers that are not a matter of the prompt steer the picks: they must be as if there were none."""
+    rng = np.random.default_rng(0)
+    letters = dataclasses.replace(
+        answering, current_answers=rng.integers(0, 4, 12), pool_answers=rng.integers(0, 4, 160)
+    )
+    assert answer_kinds(letters, 0) is None
+    without = dataclasses.replace(answering, current_answers=None, pool_answers=None)
+    assert answer_kinds(without, 0) is None
+    picks = [get_strategy("compass").select(c, 40, seed=0, options=OPTIONS).indices for c in (letters, without)]
+    np.testing.assert_array_equal(*picks)
+
+
+def test_one_language_has_nothing_to_agree_with(answering):
+    """Breaks with an error, or a kappa, where the pool has one language or one kind of answer."""
+    assert agreement(dataclasses.replace(answering, pool_languages=("de",) * 160), 0) == 0.0
+    assert agreement(dataclasses.replace(answering, pool_answers=np.zeros(160, dtype=np.int64)), 0) == 0.0
+    assert agreement(dataclasses.replace(answering, pool_answers=np.full(160, -1)), 0) == 0.0
+
+
+def test_the_rows_at_hand_tell_opposites_apart(make_candidates):
+    """Breaks if the bridge is not used: topics 0 and 1 lie together in the pool, the rows at hand tell them apart."""
+    rng = np.random.default_rng(0)
+    c = make_candidates([10, 0, 0, 0], [4, 4, 4, 0], [60, 60, 60, 60], noise=0.05)
+    pool = c.pool.copy()
+    pool[:120, :2] = pool[:120, :2].mean(axis=1, keepdims=True) + 0.05 * rng.normal(size=(120, 2))
+    pool /= np.linalg.norm(pool, axis=1, keepdims=True)
+    # A third of the rows keeps what tells the two apart, so that kinds are a matter of the prompt in the pool too.
+    pool[:120:3] = c.pool[:120:3]
+    kinds = np.repeat(np.arange(4), 60)
+    bridged = dataclasses.replace(c, pool=pool, current_answers=c.current_clusters, pool_answers=kinds)
+    plain = dataclasses.replace(bridged, current_answers=None, pool_answers=None)
+    options = dataclasses.replace(OPTIONS, answer_cap=1.0)
+    share = {
+        name: np.mean(kinds[get_strategy("compass").select(x, 50, seed=0, options=options).indices] == 0)
+        for name, x in (("bridged", bridged), ("plain", plain))
+    }
+    assert share["plain"] < 0.75 < 0.9 < share["bridged"], share
+
+
+@pytest.mark.parametrize("budget", [20, 60])
+def test_a_kind_of_answer_has_its_share_at_most(answering, budget):
+    """Breaks if the cap is not held as long as there is other supply, or if it holds back what nothing can replace."""
+    options = dataclasses.replace(OPTIONS, answer_cap=0.3)
+    selection = get_strategy("compass").select(answering, budget, seed=0, options=options)
+    assert np.bincount(answering.pool_answers[selection.indices]).max() <= np.ceil(0.3 * budget)
+    two = dataclasses.replace(
+        answering, pool_answers=answering.pool_answers % 2, current_answers=answering.current_answers % 2
+    )
+    filled = get_strategy("compass").select(two, budget, seed=0, options=options)
+    assert filled.spent == budget
+    assert any("kind of answer" in note for note in filled.notes)
+
+
+def test_half_of_the_answers_is_refused(answering):
+    """Breaks if arrays that do not belong together go through."""
+    with pytest.raises(DataError, match="give both or none"):
+        dataclasses.replace(answering, current_answers=None)
+    with pytest.raises(DataError, match="12 rows and 3 answers"):
+        dataclasses.replace(answering, current_answers=answering.current_answers[:3])
+    with pytest.raises(DataError, match="160 rows and 5 answers"):
+        dataclasses.replace(answering, pool_answers=answering.pool_answers[:5])
