@@ -31,6 +31,7 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_jsonl(folder / "usage.jsonl", data.usage[:30])
     write_jsonl(folder / "window.jsonl", data.tests["cy"][:40])
     write_jsonl(folder / "current.jsonl", data.current[:40])
+    write_jsonl(folder / "more.jsonl", data.current[40:52])
     write_jsonl(folder / "pool.jsonl", data.pool[:300])
     write_jsonl(folder / "test.jsonl", data.tests["cy"][40:46])
     write_jsonl(folder / "english.jsonl", data.tests["en"][:4])
@@ -83,11 +84,12 @@ def test_two_updates_keep_history_space_and_tests(parent: Path) -> None:
     assert again == {path: path.stat().st_mtime_ns for path in again}, "a finished update is not trained again"
 
     options = UpdateConfig(method="replay", anchor_rule="loss", anchor_share=0.1, fisher_rows=6)
-    current = str(parent.parent / "current.jsonl")
+    current = str(parent.parent / "more.jsonl")
     second = update(child(first.run_dir, "v2"), options, parent=first.run_dir, window=window, current=current)
     version = read_version(second.run_dir)
     assert version.period == 2
     assert {period_of(row) for row in version.history} == {0, 1, 2}
+    assert sum(row.id.startswith("2/current/") for row in version.history) > 0
     assert list(version.tests) == ["cy", "cy-1", "cy-0", "english"]
     assert {period_of(row) for row in read_jsonl(second.run_dir / "anchors" / "anchors.jsonl")} == {0, 1}
     picked = [
@@ -96,6 +98,19 @@ def test_two_updates_keep_history_space_and_tests(parent: Path) -> None:
     ]
     assert not picked[0] & picked[1]
     assert not picked[1] & picked[2]
+
+
+def test_retraining_uses_all_history_and_no_anchors(parent: Path) -> None:
+    """A yardstick that saw less than the history would flatter the other methods."""
+    options = UpdateConfig(method="retrain", fisher_rows=6)
+    window = str(parent.parent / "window.jsonl")
+    done = update(child(parent, "retrained"), options, parent=parent, window=window)
+    rows = json.loads((done.run_dir / "training" / "result.json").read_text("utf-8"))["rows"]
+    history = len(read_jsonl(done.run_dir / "data" / "current.jsonl"))
+    picked = len(read_jsonl(done.run_dir / "selection" / "selected.jsonl"))
+    assert rows >= history + picked
+    assert not (done.run_dir / "anchors" / "anchors.jsonl").exists()
+    assert Fisher.load(done.run_dir / "fisher.safetensors").versions == 1
 
 
 def test_what_is_no_finished_version_is_refused(parent: Path, tmp_path: Path) -> None:

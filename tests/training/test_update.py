@@ -133,8 +133,8 @@ def test_a_killed_update_goes_on_and_ends_with_the_same_weights(
     )
 
     whole = update_adapter(
-        examples, adapter=start, base=tiny, config=config, options=UpdateConfig(ema_decay=0.9), output_dir=tmp_path / "a",
-        seed=0, anchors=OLD[:5], fisher=Fisher.load(start.parent / "fisher.safetensors"),
+        examples, adapter=start, base=tiny, config=config, options=UpdateConfig(ema_decay=0.9),
+        output_dir=tmp_path / "a", seed=0, anchors=OLD[:5], fisher=Fisher.load(start.parent / "fisher.safetensors"),
     )  # fmt: skip
     folder = tmp_path / "killed"
     arguments = [

@@ -85,15 +85,17 @@ def update(
     *,
     parent: Path,
     window: str,
+    current: str = "",
     test: str = "",
     pool: Sequence[str] = (),
 ) -> Updated:
     """Let the adapter of the run folder `parent` follow the usage in `window`; write a run folder of its own.
 
     config: the parent's options (`load_config(parent / "compass.yaml", overrides)`) with an `output_dir` of its own.
-    window: source of prompts; responses are welcome. test: held-out new usage; empty: half of the window's rows that
-    have a response. pool: other sources than the parent's pool. The parent's tests are taken over, so that each
-    earlier period is measured. Resumes as `adapt` does. Raises RunError if `parent` is no finished run or was changed.
+    window: source of prompts; responses are welcome. current: new training data at hand, if any. test: held-out new
+    usage; empty: half of the window's rows that have a response. pool: other sources than the parent's pool. The
+    parent's tests are taken over, so that each earlier period is measured. Resumes as `adapt` does.
+    Raises RunError if `parent` is no finished run or was changed.
     """
     from compass.recipes.measure import measure, measure_model
     from compass.report import build_report
@@ -111,7 +113,7 @@ def update(
         write_text(run.path("compass.yaml"), dump_config(config))
 
         # 1. The window's usage E, the history D, the pool A, and the tests of every period.
-        data = _gather(run, config, version, window, test, pool)
+        data = _gather(run, config, version, window, current, test, pool)
 
         # 2. Their places in the parent's space.
         encoder = load_encoder(config.encoder, cache_folder(config))
@@ -189,28 +191,35 @@ def period_of(row: Example) -> int:
     return int(row.id.partition("/")[0])
 
 
-def _gather(run: Run, config: AdaptConfig, version: Version, window: str, test: str, pool: Sequence[str]) -> Gathered:
+def _gather(
+    run: Run, config: AdaptConfig, version: Version, window: str, current: str, test: str, pool: Sequence[str]
+) -> Gathered:
     """Write the update's sources in one schema into `inputs/` and clean them as adapt does."""
     language = config.data.language
     usage = read_examples(window, columns=config.data.columns or None, default_language=language)
-    held_out: list[Example] = []
     if test:
         held_out = read_examples(test, columns=config.data.columns or None, default_language=language)
     else:
         usage, held_out = hold_out_half(usage, config.run.seed)
+    new: list[Example] = []
+    if current:
+        rows = read_examples(
+            current, columns=config.data.columns or None, default_language=language, require_response=True
+        )
+        new = [dataclasses.replace(row, id=f"{version.period + 1}/current/{row.id}") for row in rows]
     write_jsonl(run.path("inputs", "usage.jsonl"), usage)
-    write_jsonl(run.path("inputs", "history.jsonl"), version.history)
+    write_jsonl(run.path("inputs", "history.jsonl"), [*version.history, *new])
     if not pool:
         seen = {(row.prompt, row.response) for row in version.history}
         rows = read_jsonl(version.folder / "data" / "pool.jsonl")
-        write_jsonl(run.path("inputs", "pool.jsonl"), [row for row in rows if (row.prompt, row.response) not in seen])
+        write_jsonl(run.path("inputs", "pool.jsonl"), (row for row in rows if (row.prompt, row.response) not in seen))
     if held_out:
         write_jsonl(run.path("inputs", "tests", f"{language}.jsonl"), held_out)
     kept = []
-    for name, rows in version.tests.items():
+    for name, tests in version.tests.items():
         # The parent's own usage makes room for the new one, and says which period it is of.
         path = run.path("inputs", "tests", f"{name}-{version.period}.jsonl" if name == language else f"{name}.jsonl")
-        write_jsonl(path, rows)
+        write_jsonl(path, tests)
         kept.append(str(path))
     inputs = run.folder / "inputs"
     sources = dataclasses.replace(
@@ -249,12 +258,14 @@ def _draw_anchors(
     options: UpdateConfig,
     version: Version,
     base: BaseModel,
-    history: Sequence[Example],
+    at_hand: Sequence[Example],
     clusters: IntArray,
 ) -> list[Example]:
     method = UPDATE_METHODS[options.method]
     if not method.replay:
         return []
+    old = [i for i, row in enumerate(at_hand) if period_of(row) <= version.period]
+    history, clusters = [at_hand[i] for i in old], clusters[old]
     rule = "random" if method.replay == "random" else options.anchor_rule
     file = run.path("anchors", "anchors.jsonl")
     inputs = {
@@ -328,14 +339,15 @@ def _train(
     from compass.training import update_adapter
 
     method = UPDATE_METHODS[options.method]
-    history = _as_adapt_trains(config, selected.data.current) if method.all_history else []
+    history, new = _old_and_new(config, version, selected)
+    history = history if method.all_history else []
     inputs = {
         "training": asdict(config.training),
         "update": asdict(options),
         "seed": config.run.seed,
         "model": [base.name, base.revision],
         "parent": file_hash(version.adapter / "adapter_model.safetensors"),
-        "rows": fingerprint({"rows": [row.to_dict() for row in (*history, *selected.examples)]}),
+        "rows": fingerprint({"rows": [row.to_dict() for row in (*history, *new)]}),
         "anchors": fingerprint({"rows": [row.to_dict() for row in anchors]}),
     }
     adapter = run.folder / "adapter"
@@ -344,7 +356,7 @@ def _train(
         return adapter
     with run.stage("training", inputs, [adapter, run.folder / "training"]):
         result = update_adapter(
-            selected.examples,
+            new,
             adapter=version.adapter,
             base=base,
             config=config.training,
@@ -355,16 +367,18 @@ def _train(
             anchors=anchors,
             fisher=fisher,
         )
-        write_training(run, result, len(history) + len(selected.examples))
+        write_training(run, result, len(history) + len(new))
     return adapter
 
 
-def _as_adapt_trains(config: AdaptConfig, history: Sequence[Example]) -> list[Example]:
-    """Return the history with the rows at hand repeated as `adapt` repeats them, for a fair `retrain`."""
-    at_hand = [row for row in history if row.id.split("/")[1] == "current"]
+def _old_and_new(config: AdaptConfig, version: Version, selected: Selected) -> tuple[list[Example], list[Example]]:
+    """Return the rows of earlier periods and of this one, the rows at hand repeated as `adapt` repeats them."""
+    at_hand = [row for row in selected.data.current if row.id.split("/")[1] == "current"]
     times = repeats_by_answer(at_hand, config.training.answer_balance)
     repeated = [row for row, n in zip(at_hand, times, strict=True) for _ in range(n)]
-    return [*repeated, *(row for row in history if row.id.split("/")[1] != "current")]
+    picked = [row for row in selected.data.current if row.id.split("/")[1] == "picked"]
+    old = [row for row in (*picked, *repeated) if period_of(row) <= version.period]
+    return old, [*selected.examples, *(row for row in repeated if period_of(row) > version.period)]
 
 
 def _measure_fisher(
@@ -385,8 +399,9 @@ def _measure_fisher(
 
     method = UPDATE_METHODS[options.method]
     adds_up = options.fisher_mode == "accumulated" and not method.fresh and not method.merge
-    known = selected.examples if adds_up and previous else (*selected.data.current, *selected.examples)
-    rows = _sample(known, options.fisher_rows, config.run.seed)
+    oldest = version.period + 1 if adds_up and previous else 0
+    at_hand = [row for row in selected.data.current if period_of(row) >= oldest]
+    rows = _sample([*at_hand, *selected.examples], options.fisher_rows, config.run.seed)
     inputs = {
         "adapter": file_hash(run.folder / "adapter" / "adapter_model.safetensors"),
         "rows": fingerprint({"rows": [row.to_dict() for row in rows]}),
