@@ -100,8 +100,8 @@ def adapt(config: AdaptConfig) -> Adapted:
         base = base_model(config)
         adapter = _train(run, config, base, selected)
         evaluations, differences = measure(run, config, base, adapter, selected)
-        _write_lock(run, config, selected, base)
-        _write_card(run, config, base, selected, differences)
+        write_lock(run, config, selected, base)
+        write_card(run, config, base, selected, differences)
         report = build_report(run.folder)
     return Adapted(run.folder, adapter, report, evaluations, differences)
 
@@ -114,7 +114,7 @@ def select(config: AdaptConfig) -> Selected:
     with run.locked():
         write_text(run.path("compass.yaml"), dump_config(config))
         selected = _select(run, config)
-        _write_lock(run, config, selected, None)
+        write_lock(run, config, selected, None)
         build_report(run.folder)
     return selected
 
@@ -132,36 +132,12 @@ def prepare(config: AdaptConfig) -> Placed:
 
 def _select(run: Run, config: AdaptConfig) -> Selected:
     placed = _place(run, config)
-    data, vectors = placed.data, placed.vectors
 
     # 4. What usage needs against what the data has, and the pool's rows that fill the gap.
-    current_answers, pool_answers = number_answers(data.current, data.pool)
-    candidates = build_candidates(
-        placed.space,
-        usage=vectors.usage,
-        current=vectors.current,
-        pool=vectors.pool,
-        usage_languages=[row.language for row in data.usage],
-        current_languages=[row.language for row in data.current],
-        pool_languages=[row.language for row in data.pool],
-        pool_costs=_costs(config, data.pool),
-        target_language=config.data.language,
-        current_answers=current_answers,
-        pool_answers=pool_answers,
-    )
-    extras = gather_extras(
-        needs_of(get_strategy(config.selection.strategy)),
-        data,
-        target_language=config.data.language,
-        base=lambda: base_model(config),
-        cache_dir=cache_folder(config),
-        transfer_results=config.selection.transfer_results,
-    )
-    candidates = dataclasses.replace(candidates, extras=extras)
-    selection = _pick(run, config, data, candidates)
-    examples = tuple(data.pool[i] for i in selection.indices)
+    selection = choose(run, config, placed, place_candidates(config, placed))
+    examples = tuple(placed.data.pool[i] for i in selection.indices)
 
-    return Selected(data, placed.encoder, vectors, placed.space, selection, examples)
+    return Selected(placed.data, placed.encoder, placed.vectors, placed.space, selection, examples)
 
 
 def _place(run: Run, config: AdaptConfig) -> Placed:
@@ -216,7 +192,36 @@ def _fit_space(
     return space
 
 
-def _pick(run: Run, config: AdaptConfig, data: Gathered, candidates: Candidates) -> Selection:
+def place_candidates(config: AdaptConfig, placed: Placed) -> Candidates:
+    """Gather what the configured strategy may see of a run's data."""
+    data, vectors = placed.data, placed.vectors
+    current_answers, pool_answers = number_answers(data.current, data.pool)
+    candidates = build_candidates(
+        placed.space,
+        usage=vectors.usage,
+        current=vectors.current,
+        pool=vectors.pool,
+        usage_languages=[row.language for row in data.usage],
+        current_languages=[row.language for row in data.current],
+        pool_languages=[row.language for row in data.pool],
+        pool_costs=_costs(config, data.pool),
+        target_language=config.data.language,
+        current_answers=current_answers,
+        pool_answers=pool_answers,
+    )
+    extras = gather_extras(
+        needs_of(get_strategy(config.selection.strategy)),
+        data,
+        target_language=config.data.language,
+        base=lambda: base_model(config),
+        cache_dir=cache_folder(config),
+        transfer_results=config.selection.transfer_results,
+    )
+    return dataclasses.replace(candidates, extras=extras)
+
+
+def choose(run: Run, config: AdaptConfig, placed: Placed, candidates: Candidates) -> Selection:
+    """Let the configured strategy pick, and write the picks and their audit. Raises SelectionError for no pick."""
     selection = get_strategy(config.selection.strategy).select(
         candidates, config.selection.budget, seed=config.run.seed, options=config.selection
     )
@@ -235,7 +240,7 @@ def _pick(run: Run, config: AdaptConfig, data: Gathered, candidates: Candidates)
         run.skip("selection")
         return selection
     with run.stage("selection", inputs, [run.folder / "selection"]):
-        write_selection(run, selection, candidates, data, seed=config.run.seed)
+        write_selection(run, selection, candidates, placed.data, seed=config.run.seed)
     return selection
 
 
@@ -273,7 +278,8 @@ def _train(run: Run, config: AdaptConfig, base: Any, selected: Selected) -> Path
     return adapter
 
 
-def _write_lock(run: Run, config: AdaptConfig, selected: Selected, base: Any) -> None:
+def write_lock(run: Run, config: AdaptConfig, selected: Selected, base: Any) -> None:
+    """Write what makes the run repeatable: versions, revisions, hashes, seeds."""
     files = sorted(path for path in (run.folder / "data").rglob("*.jsonl"))
     files += [run.folder / "space" / "space.safetensors", run.folder / "selection" / "selected.jsonl"]
     weights = run.folder / "adapter" / "adapter_model.safetensors"
@@ -294,9 +300,10 @@ def _write_lock(run: Run, config: AdaptConfig, selected: Selected, base: Any) ->
     write_json(run.path("lock.json"), content)
 
 
-def _write_card(
+def write_card(
     run: Run, config: AdaptConfig, base: Any, selected: Selected, differences: Sequence[dict[str, Any]]
 ) -> None:
+    """Write the model card beside the adapter."""
     from compass.recipes.card import model_card
 
     text = model_card(config, base, selected.data, selected.selection, differences, run.folder)

@@ -65,7 +65,7 @@ def read_and_clean(config: DataConfig, seed: int) -> tuple[Gathered, dict[str, C
             "to tell what usage needs; 50 to 300 are better. Give more prompts with --usage."
         )
     if not tests:
-        usage, held_out = _hold_out_half(usage, seed)
+        usage, held_out = hold_out_half(usage, seed)
         tests = {config.language: held_out} if held_out else {}
     if not pool:
         raise DataError("The pool is empty. Give one or more sources with --pool.")
@@ -162,7 +162,7 @@ def _in_language(what: str, rows: Sequence[Example], language: str) -> list[Exam
     return [row.with_language(language) for row in kept]
 
 
-def _hold_out_half(usage: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:
+def hold_out_half(usage: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:
     """Split the usage rows that have a response; rows without one can only show what usage needs."""
     with_response = [row for row in usage if row.response]
     held_out = random.Random(f"held-out/{seed}").sample(with_response, len(with_response) // 2)

@@ -1,18 +1,30 @@
 """Base models, adapters, training and generation: the only room with torch, transformers, peft and trl."""
 
+from compass.training.ewc import with_ewc
+from compass.training.fisher import Fisher, accumulate, adapter_fisher, model_fisher
 from compass.training.formatting import encode_example, token_counts
 from compass.training.generation import LanguageModel
+from compass.training.merging import merge_adapters
 from compass.training.models import BaseModel, gpu_names, load_tokenizer, resolve_model
-from compass.training.trainer import TrainingResult, train
+from compass.training.trainer import Retention, TrainingResult, train
+from compass.training.update import update_adapter
 
 __all__ = [
     "BaseModel",
+    "Fisher",
     "LanguageModel",
+    "Retention",
     "TrainingResult",
+    "accumulate",
+    "adapter_fisher",
     "encode_example",
     "gpu_names",
     "load_tokenizer",
+    "merge_adapters",
+    "model_fisher",
     "resolve_model",
     "token_counts",
     "train",
+    "update_adapter",
+    "with_ewc",
 ]

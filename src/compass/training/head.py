@@ -27,3 +27,16 @@ def response_states(model: Any, inputs: dict[str, Any], labels: Any) -> tuple[An
     shifted = labels[:, 1:]
     has_loss = shifted != IGNORED
     return outputs.hidden_states[-1][:, :-1][has_loss], shifted[has_loss]
+
+
+def response_nll(model: Any, inputs: dict[str, Any], labels: Any) -> Any:
+    """Return the negative log-likelihood of the labelled tokens of a batch in nats, summed: a scalar with a graph."""
+    import torch
+
+    if has_plain_head(model):
+        hidden, targets = response_states(model, inputs, labels)
+        logits = model.get_output_embeddings()(hidden)
+    else:
+        has_loss = labels[:, 1:] != IGNORED
+        logits, targets = model(**inputs, use_cache=False).logits[:, :-1][has_loss], labels[:, 1:][has_loss]
+    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")

@@ -20,9 +20,14 @@ from compass.config import TrainingConfig
 from compass.data.example import Example
 from compass.errors import DataError, ModelError
 from compass.progress import Advance, progress
+from compass.training.ewc import EWC, EWC_LAMBDA
+from compass.training.fisher import Fisher
 from compass.training.formatting import Encoded, encode_example
 from compass.training.head import IGNORED, MOST_LOGITS, has_plain_head, response_states
 from compass.training.models import BaseModel, check_adapter, load_base, load_tokenizer
+from compass.training.replay import REPLAY_WEIGHT, Replay
+from compass.training.slow import SlowCopy
+from compass.training.terms import Term, with_terms
 
 logger = logging.getLogger(__name__)
 
@@ -42,14 +47,37 @@ class TrainingResult:
     trainable_parameters: int
     resumed_from_step: int
     log: tuple[dict[str, Any], ...]
-    """The trainer's log history: step, epoch, loss, learning_rate, grad_norm."""
+    """The trainer's log history: step, epoch, loss, learning_rate, grad_norm, and the loss's terms if it has any."""
+
+
+@dataclass(frozen=True, eq=False)
+class Retention:
+    """What keeps an update from forgetting; each part is off by default."""
+
+    fisher: Fisher | None = None
+    """Adds the penalty λ · L_EWC."""
+    ewc_lambda: float = EWC_LAMBDA
+    anchors: Sequence[Example] = ()
+    """Rows of the history; they add the replay loss β · L_DAR."""
+    replay_weight: float = REPLAY_WEIGHT
+    replay_batch_size: int = 4
+    """Anchors beside each batch of new rows."""
+    ema_decay: float = 0.0
+    """Above 0: the adapter that is saved is a slow copy, with this decay a step."""
 
 
 def train(
-    examples: Sequence[Example], *, base: BaseModel, config: TrainingConfig, output_dir: Path, seed: int
+    examples: Sequence[Example],
+    *,
+    base: BaseModel,
+    config: TrainingConfig,
+    output_dir: Path,
+    seed: int,
+    retention: Retention | None = None,
 ) -> TrainingResult:
     """Train an adapter on the responses of the examples and save it in `output_dir/adapter`.
 
+    retention: what keeps an update from forgetting; with it, `config.adapter` is the adapter to go on from.
     Checkpoints live in `output_dir/checkpoints` until the adapter is saved; the same call with the same inputs goes
     on from the last complete one, and a call with other inputs starts anew.
     Raises DataError if there is nothing to train on, ModelError if start adapter and base model do not fit.
@@ -65,14 +93,20 @@ def train(
         )
     tokenizer = load_tokenizer(base)
     encoded = [encode_example(tokenizer, row, max_length=config.max_length) for row in rows]
-    checkpoints = _checkpoint_folder(output_dir, encoded, base, config, seed)
+    keeping = _Kept(retention or Retention(), tokenizer, config, seed)
+    checkpoints = _checkpoint_folder(output_dir, encoded, base, config, seed, keeping)
 
     use_flash = _packs(config)
     model = _model_to_train(base, config, attention="flash_attention_2" if use_flash else None)
     resume_from = _last_complete(checkpoints)
     progress_callback = _Progress()
-    trainer_class = _cpu_trainer() if not torch.cuda.is_available() and has_plain_head(model) else SFTTrainer
+    trainer_class: Any = _cpu_trainer() if not torch.cuda.is_available() and has_plain_head(model) else SFTTrainer
+    terms = keeping.terms()
+    if terms:
+        trainer_class = with_terms(trainer_class)
+    slow = SlowCopy(keeping.retention.ema_decay, resume_from) if keeping.retention.ema_decay else None
     trainer = trainer_class(
+        **({"terms": terms} if terms else {}),
         model=model,
         processing_class=tokenizer,
         peft_config=None if config.adapter else _lora(base, config),
@@ -111,7 +145,7 @@ def train(
             dataloader_pin_memory=torch.cuda.is_available(),
             disable_tqdm=True,
         ),
-        callbacks=[_MarkComplete(), progress_callback],
+        callbacks=[*([slow] if slow else []), _MarkComplete(), progress_callback],
     )
     # Both write to stdout, which belongs to results.
     trainer.remove_callback(PrinterCallback)
@@ -123,6 +157,8 @@ def train(
     seconds = time.monotonic() - start
 
     adapter = output_dir / "adapter"
+    if slow:
+        slow.copy_into(trainer.model)
     if trainer.is_world_process_zero():
         _save_adapter(trainer.model, base, adapter)
         shutil.rmtree(checkpoints)
@@ -194,13 +230,49 @@ def _save_adapter(model: Any, base: BaseModel, folder: Path) -> None:
     partial.rename(folder)
 
 
+class _Kept:
+    """A retention with its anchors as tokens."""
+
+    def __init__(self, retention: Retention, tokenizer: Any, config: TrainingConfig, seed: int) -> None:
+        self.retention = retention
+        self._anchors = [
+            encode_example(tokenizer, row, max_length=config.max_length) for row in retention.anchors if row.response
+        ]
+        self._pad, self._seed = int(tokenizer.pad_token_id), seed
+
+    def terms(self) -> tuple[Term, ...]:
+        r = self.retention
+        ewc = EWC(r.fisher, r.ewc_lambda) if r.fisher else None
+        replay = (
+            Replay(self._anchors, r.replay_weight, batch_size=r.replay_batch_size, pad_id=self._pad, seed=self._seed)
+            if r.anchors
+            else None
+        )
+        return tuple(term for term in (ewc, replay) if term)
+
+    def identity(self) -> bytes:
+        """Return what tells this retention's training from another's; nothing when nothing is kept."""
+        r = self.retention
+        digest = hashlib.sha256()
+        if r.fisher:
+            for part in (r.fisher.diagonal, r.fisher.weights):
+                for name in sorted(part):
+                    digest.update(name.encode() + part[name].numpy().tobytes())
+        elif not r.anchors and not r.ema_decay:
+            return b""
+        digest.update(repr((r.ewc_lambda, r.replay_weight, r.replay_batch_size, r.ema_decay)).encode())
+        digest.update(repr([(row.prompt, row.response) for row in self._anchors]).encode())
+        return digest.digest()
+
+
 def _checkpoint_folder(
-    output_dir: Path, encoded: Sequence[Encoded], base: BaseModel, config: TrainingConfig, seed: int
+    output_dir: Path, encoded: Sequence[Encoded], base: BaseModel, config: TrainingConfig, seed: int, keeping: _Kept
 ) -> Path:
     """Return the folder of this run's checkpoints, emptied if it holds those of other inputs."""
     digest = hashlib.sha256(json.dumps([base.name, base.revision, seed, dataclasses.asdict(config)]).encode())
     for row in encoded:
         digest.update(repr((row.prompt, row.response)).encode())
+    digest.update(keeping.identity())
     folder = output_dir / "checkpoints"
     stamp = folder / "inputs.sha256"
     if folder.exists() and (not stamp.is_file() or stamp.read_text(encoding="utf-8") != digest.hexdigest()):

@@ -1,0 +1,131 @@
+"""Tests of an update of a real run folder: tiny model, packaged encoder, real commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from compass.config import AdaptConfig, UpdateConfig, load_config
+from compass.data.readers import read_jsonl
+from compass.errors import RunError
+from compass.recipes.adapt import adapt
+from compass.recipes.stages import file_hash
+from compass.recipes.update import period_of, read_version, update
+from compass.training.fisher import Fisher
+from tiny_model import make_tiny_model
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of adapt on a few Welsh commands."""
+    from compass.data.assist import load_assist
+    from compass.data.readers import write_jsonl
+
+    folder = tmp_path_factory.mktemp("update")
+    data = load_assist("cy")
+    model = make_tiny_model(folder / "model")
+    write_jsonl(folder / "usage.jsonl", data.usage[:30])
+    write_jsonl(folder / "window.jsonl", data.tests["cy"][:40])
+    write_jsonl(folder / "current.jsonl", data.current[:40])
+    write_jsonl(folder / "more.jsonl", data.current[40:52])
+    write_jsonl(folder / "pool.jsonl", data.pool[:300])
+    write_jsonl(folder / "test.jsonl", data.tests["cy"][40:46])
+    write_jsonl(folder / "english.jsonl", data.tests["en"][:4])
+    sources = {name: str(folder / f"{name}.jsonl") for name in ("usage", "current", "pool", "test")}
+    adapt(
+        load_config(
+            None,
+            {
+                "output_dir": str(folder / "v0"), "cache_dir": str(folder / "cache"), "language": "cy", "budget": 16,
+                "retention_tests": [str(folder / "english.jsonl")], "max_steps": 2, "max_new_tokens": 4,
+                "model_name_or_path": str(model), "lora_r": 4, "n_clusters": 6, "max_length": 200,
+                "bootstrap_draws": 100, **sources,
+            },
+        )
+    )  # fmt: skip
+    return folder / "v0"
+
+
+def child(parent: Path, name: str) -> AdaptConfig:
+    return load_config(parent / "compass.yaml", {"output_dir": str(parent.parent / name)})
+
+
+def test_two_updates_keep_history_space_and_tests(parent: Path) -> None:
+    """Each version must be a whole run folder that says what it came from, and the next one must build on it."""
+    window = str(parent.parent / "window.jsonl")
+    before = {path: file_hash(path) for path in parent.rglob("*") if path.is_file() and "logs" not in path.parts}
+    options = UpdateConfig(anchor_share=0.1, fisher_rows=6)
+    first = update(child(parent, "v1"), options, parent=parent, window=window)
+    assert before == {p: file_hash(p) for p in parent.rglob("*") if p.is_file() and "logs" not in p.parts}
+
+    lock = json.loads((first.run_dir / "lock.json").read_text("utf-8"))
+    assert lock["parent"]["adapter"] == file_hash(parent / "adapter" / "adapter_model.safetensors")
+    assert lock["update"]["period"] == 1
+    assert lock["hashes"]["fisher.safetensors"] == file_hash(first.run_dir / "fisher.safetensors")
+    for name in ("space.safetensors", "space.json", "clusters.json"):
+        assert (first.run_dir / "space" / name).read_bytes() == (parent / "space" / name).read_bytes()
+    history = {row.id for row in read_jsonl(first.run_dir / "data" / "current.jsonl")}
+    assert {name.split("/")[1] for name in history} == {"current", "picked"}
+    anchors = read_jsonl(first.run_dir / "anchors" / "anchors.jsonl")
+    assert 0 < len(anchors) <= round(0.1 * len(history)) + 1
+    assert {row.id for row in anchors} <= history
+    entries = [json.loads(line) for line in (first.run_dir / "training" / "log.jsonl").read_text("utf-8").splitlines()]
+    assert {"task_loss", "ewc_loss", "replay_loss"} <= entries[0].keys()
+    assert {d["name"] for d in first.differences} == {"cy", "cy-0", "english"}
+    assert first.report.is_file()
+    assert not (first.run_dir / "inputs").exists()
+    assert Fisher.load(first.run_dir / "fisher.safetensors").versions == 2
+
+    again = {path: path.stat().st_mtime_ns for path in (first.adapter / "adapter_model.safetensors",)}
+    update(child(parent, "v1"), options, parent=parent, window=window)
+    assert again == {path: path.stat().st_mtime_ns for path in again}, "a finished update is not trained again"
+
+    options = UpdateConfig(method="replay", anchor_rule="loss", anchor_share=0.1, fisher_rows=6)
+    current = str(parent.parent / "more.jsonl")
+    second = update(child(first.run_dir, "v2"), options, parent=first.run_dir, window=window, current=current)
+    version = read_version(second.run_dir)
+    assert version.period == 2
+    assert {period_of(row) for row in version.history} == {0, 1, 2}
+    assert sum(row.id.startswith("2/current/") for row in version.history) > 0
+    assert list(version.tests) == ["cy", "cy-1", "cy-0", "english"]
+    assert {period_of(row) for row in read_jsonl(second.run_dir / "anchors" / "anchors.jsonl")} == {0, 1}
+    picked = [
+        {(row.prompt, row.response) for row in read_jsonl(folder / "selection" / "selected.jsonl")}
+        for folder in (parent, first.run_dir, second.run_dir)
+    ]
+    assert not picked[0] & picked[1]
+    assert not picked[1] & picked[2]
+
+
+def test_retraining_uses_all_history_and_no_anchors(parent: Path) -> None:
+    """A yardstick that saw less than the history would flatter the other methods."""
+    options = UpdateConfig(method="retrain", fisher_rows=6)
+    window = str(parent.parent / "window.jsonl")
+    done = update(child(parent, "retrained"), options, parent=parent, window=window)
+    rows = json.loads((done.run_dir / "training" / "result.json").read_text("utf-8"))["rows"]
+    history = len(read_jsonl(done.run_dir / "data" / "current.jsonl"))
+    picked = len(read_jsonl(done.run_dir / "selection" / "selected.jsonl"))
+    assert rows >= history + picked
+    assert not (done.run_dir / "anchors" / "anchors.jsonl").exists()
+    assert Fisher.load(done.run_dir / "fisher.safetensors").versions == 1
+
+
+def test_what_is_no_finished_version_is_refused(parent: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"is no finished run: adapter/adapter_model.safetensors, .* missing"):
+        read_version(tmp_path)
+    window = str(parent.parent / "window.jsonl")
+    with pytest.raises(RunError, match="would overwrite its parent"):
+        update(child(parent, "v0"), UpdateConfig(), parent=parent, window=window)
+    lock = parent / "lock.json"
+    text = lock.read_text("utf-8")
+    weights = file_hash(parent / "adapter" / "adapter_model.safetensors")
+    lock.write_text(text.replace(weights, "0" * 64), encoding="utf-8")
+    try:
+        with pytest.raises(RunError, match="is not the file of its lock"):
+            read_version(parent)
+    finally:
+        lock.write_text(text, encoding="utf-8")
