@@ -19,6 +19,7 @@ def loss_p_value(window: npt.ArrayLike, reference: npt.ArrayLike, *, most: int, 
     rng = np.random.default_rng(seed)
 
     def draw(size: int) -> RealArray:
-        return rng.permuted(np.tile(pooled, (size, 1)), axis=1)[:, : len(new)].mean(axis=1)
+        means: RealArray = rng.permuted(np.tile(pooled, (size, 1)), axis=1)[:, : len(new)].mean(axis=1)
+        return means
 
     return sequential_p_value(float(new.mean()), draw, most=most)

@@ -83,7 +83,7 @@ class HistogramTest:
         return (above + 1) / (len(self.null_) + 1)
 
     def test(self, window: IntArray, *, seed: int, screen_only: bool = False) -> HistogramResult:
-        """Compare a window's counts with the reference. window: (k,) counts. `screen_only` leaves the exact test out."""
+        """Compare a window with the reference. window: (k,) counts. `screen_only` leaves the exact test out."""
         divergence = jensen_shannon_divergence(self.counts, window)
         p_value = self.calibrated_p_value(divergence)
         if screen_only or p_value > max(SCREEN, 10 * self.alpha):

@@ -121,7 +121,7 @@ class Monitor:
 
         database: SQLAlchemy URL; cluster_names: K or none; reference_examples: cluster -> texts, to show what shrank;
         restart: forget windows and alarms of an earlier reference, but not what input was counted.
-        Raises ConfigError if options are wrong, MonitorError if the state belongs to another reference or can't be used.
+        Raises ConfigError for wrong options, MonitorError if the state belongs to another reference or can't be used.
         """
         check_config(config)
         if config.reservoir == "redacted":
@@ -143,6 +143,8 @@ class Monitor:
             self._mix_test = HistogramTest.calibrate(
                 counts, config.window, alpha=self._alphas["languages"], seed=self.seed_of(MIX, "languages", 0)
             )
+        self._stale = False
+        """Whether the windows in memory may be ahead of the database."""
         self._state = MonitorState(database, name)
         try:
             self._load(restart=restart)
@@ -546,7 +548,8 @@ def check_config(config: MonitorConfig) -> None:
     total = sum(getattr(config, f"share_{test}") for test in TESTS)
     if total > 1.0 + 1e-9:
         problems.append(
-            f"The shares of the tests must sum to 1 at most, or the promise on false alarms does not hold; they sum to {total:g}"
+            "share_histogram and the other shares must sum to 1 at most, or the promise on false alarms does not hold; "
+            f"they sum to {total:g}"
         )
     if problems:
         raise ConfigError(problems)

@@ -3,7 +3,8 @@
 A histogram puts each prompt into the nearest cluster, however far it is. "Far" is beyond the r-th largest distance of
 the m reference rows. With no change, each of n new distances is as likely to take any rank among all m + n, so the
 number beyond that distance is beta-binomial(n, r, m - r + 1), whatever the distribution of distances (the exceedance
-test; Gibbons and Chakraborti, Nonparametric Statistical Inference, ch. 6). The tail's own uncertainty is thus in the p-value.
+test; Gibbons and Chakraborti, Nonparametric Statistical Inference, ch. 6). So the p-value knows how uncertain the
+reference's tail is.
 """
 
 from __future__ import annotations

@@ -139,7 +139,8 @@ class Reference:
                 meta = json.loads(file.metadata()["reference"])
                 if meta["format"] != FORMAT:
                     raise MonitorError(
-                        f"{path}: drift reference of format {meta['format']}, this version reads {FORMAT}. Make it again."
+                        f"{path}: drift reference of format {meta['format']}, this version reads {FORMAT}. "
+                        "Make it again."
                     )
                 read: Callable[[str], npt.NDArray[np.generic]] = file.get_tensor
                 languages = {
@@ -152,15 +153,14 @@ class Reference:
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise MonitorError(f"{path}: no drift reference can be read from here ({error}). Make it again.") from error
         if reference.identity != meta["identity"]:
-            raise MonitorError(
-                f"{path}: the drift reference and the space beside it do not belong together. Make it again."
-            )
+            raise MonitorError(f"{path}: drift reference and space do not belong together. Make the reference again.")
         return reference
 
 
 def centroid_distances(free: FloatArray, clusters: IntArray, space: SemanticSpace) -> RealArray:
     """Return 1 - cosine of each row to the centroid of its cluster. free: (n, d) transformed rows. Returns (n,)."""
-    return 1.0 - np.einsum("ij,ij->i", free, space.centroids_[clusters]).astype(np.float64)
+    distances: RealArray = 1.0 - np.einsum("ij,ij->i", free, space.centroids_[clusters]).astype(np.float64)
+    return distances
 
 
 def _arrays(reference: LanguageReference) -> dict[str, npt.NDArray[np.generic]]:

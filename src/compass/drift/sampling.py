@@ -12,7 +12,7 @@ from compass.semantic.arrays import FloatArray, RealArray
 class VectorSample:
     """Evenly spaced vectors of the last whole window of a stream, in memory alone: vectors never reach the state.
 
-    Which prompts are taken depends on their place in the stream only, so that the sample is as exchangeable as they are.
+    Which prompts are taken depends on their place in the stream only: the sample is as exchangeable as they are.
     """
 
     def __init__(self, window: int, rows: int) -> None:

@@ -1,8 +1,8 @@
 """Where prompts come from: a JSON Lines stream, or a folder of growing files that is read from where it was left.
 
 A line is an object with `prompt` (or `messages`, whose last user turn counts), and where known `language` (BCP-47) and
-the feedback `loss` (a number, higher is worse) or `correct` (true or false). Lines that can't be used are passed over and
-counted, and a warning names file and place, never the content.
+the feedback `loss` (a number, higher is worse) or `correct` (true or false). Lines that can't be used are passed over
+and counted, and a warning names file and place, never the content.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ def read_files(
 
     offsets: where each file was left, by name (`Monitor.offsets()`). With `follow`, goes on looking for new lines and
     new files until `stop()`, and yields None when there is nothing new, after waiting `poll_seconds`. A last line
-    without a line feed is left until it is whole; without `follow` it is taken as it is. A file that was cut or replaced
-    is read from its start. Raises DataError if the path does not exist.
+    without a line feed is left until it is whole; without `follow` it is taken as it is. A file that was cut or
+    replaced is read from its start. Raises DataError if the path does not exist.
     """
     root = Path(path)
     if not root.exists():

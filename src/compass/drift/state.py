@@ -190,7 +190,8 @@ class MonitorState:
                 session.flush()
             elif row.format != FORMAT:
                 raise MonitorError(
-                    f"Monitor {self.name!r} has state of format {row.format}, this version reads {FORMAT}. Choose another name."
+                    f"Monitor {self.name!r} has state of format {row.format}, this version reads {FORMAT}. "
+                    "Choose another name."
                 )
             elif restart:
                 row.reference, row.options, row.version = reference, dict(options), row.version + 1
@@ -307,9 +308,9 @@ class MonitorState:
         return self._contents(EventRow, most)
 
     def _contents(self, table: type[LookRow] | type[EventRow], most: int) -> list[dict[str, Any]]:
+        query = select(table.at, table.content).where(table.monitor == self._id).order_by(table.id.desc()).limit(most)
         with self._session() as session:
-            rows = session.scalars(select(table).where(table.monitor == self._id).order_by(table.id.desc()).limit(most))
-            return [{"at": row.at, **row.content} for row in rows][::-1]
+            return [{"at": at, **content} for at, content in session.execute(query)][::-1]
 
     def _counted(self, session: Session, batch: str | None, position: Position | None) -> bool:
         if batch is not None and session.scalar(
@@ -324,7 +325,8 @@ class MonitorState:
         if position.end <= row.offset:
             return True
         raise MonitorError(
-            f"{position.source}: bytes {position.start} to {position.end} are counted up to {row.offset}. Read the file from there."
+            f"{position.source}: bytes {position.start} to {position.end} are counted up to {row.offset}. "
+            "Read the file from there."
         )
 
     def _expire(self, session: Session, oldest: float) -> int:
@@ -360,7 +362,8 @@ class MonitorState:
                 yield session
         except IntegrityError as error:
             raise MonitorError(
-                f"Another process writes the state of monitor {self.name!r} ({type(error.orig).__name__}). Let one of them run."
+                f"Another process writes the state of monitor {self.name!r} ({type(error.orig).__name__}). "
+                "Let one of them run."
             ) from None
         except SQLAlchemyError as error:
             reason = str(getattr(error, "orig", None) or type(error).__name__)
@@ -376,8 +379,8 @@ def _open(url: str) -> Engine:
         engine = create_engine(parsed, hide_parameters=True)
     except (ArgumentError, ImportError) as error:
         raise MonitorError(
-            f"database: {_shown(url)} can't be opened ({error}). Give an SQLAlchemy URL, such as sqlite:////var/lib/compass.db "
-            "or postgresql://user@host/name (PostgreSQL: pip install 'compass-peft[postgres]')."
+            f"database: {_shown(url)} can't be opened ({error}). Give an SQLAlchemy URL, such as "
+            "sqlite:////var/lib/compass.db or postgresql://user@host/name (PostgreSQL: pip install 'compass-peft[postgres]')."
         ) from error
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)

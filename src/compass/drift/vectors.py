@@ -44,7 +44,7 @@ def mmd_test(window: FloatArray, reference: FloatArray, *, most: int, seed: int)
 
 
 def gaussian_kernel(rows: FloatArray) -> RealArray:
-    """Return exp(-|x - y|² / (2 w²)) of all pairs, w the median distance of distinct rows. rows: (n, d). Returns (n, n)."""
+    """Return exp(-|x - y|² / (2 w²)) of all pairs, w the median distance. rows: (n, d). Returns (n, n)."""
     x = rows.astype(np.float64)
     squares = (x**2).sum(axis=1)
     distances = np.maximum(squares[:, None] + squares[None, :] - 2.0 * (x @ x.T), 0.0)

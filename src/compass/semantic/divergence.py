@@ -25,8 +25,10 @@ def jensen_shannon_divergence(p: npt.ArrayLike, q: npt.ArrayLike) -> float:
 
 
 def jensen_shannon_divergences(p: npt.ArrayLike, q: npt.ArrayLike) -> RealArray:
-    """Return the divergence in bits of each row of p from the same row of q. p, q: (n, k) non-negative weights, each row
-    with some weight. Returns (n,). Raises ValueError if the shapes differ or a row is empty."""
+    """Return the divergence in bits of each row of p from the same row of q. p, q: (n, k) non-negative weights.
+
+    Each row is normalised. Returns (n,). Raises ValueError if the shapes differ or a row is empty.
+    """
     from scipy.spatial.distance import jensenshannon
 
     a, b = np.asarray(p, dtype=np.float64), np.asarray(q, dtype=np.float64)
