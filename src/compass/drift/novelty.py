@@ -36,9 +36,9 @@ class NoveltyTest:
         x = np.sort(np.asarray(distances, dtype=np.float64))
         m = len(x)
         r = int(np.clip(round(tail * m), 1, m))
-        # sf(e - 1) is the probability of e or more.
-        p_values = betabinom.sf(np.arange(-1, window), window, r, m - r + 1)
-        return cls(float(x[m - r]), r / m, np.clip(np.asarray(p_values, dtype=np.float64), 0.0, 1.0))
+        # Summed from the far end, so that small tails keep their digits.
+        law = np.asarray(betabinom.pmf(np.arange(window + 1), window, r, m - r + 1), dtype=np.float64)
+        return cls(float(x[m - r]), r / m, np.minimum(np.cumsum(law[::-1])[::-1], 1.0))
 
     @property
     def window(self) -> int:

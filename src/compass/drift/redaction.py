@@ -17,7 +17,9 @@ _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}
 
 def redact(text: str, language: str = "und") -> str:
     """Return the text with private data replaced. Raises MissingExtraError without the packages."""
-    spans = sorted({*_patterns(text, language), *_phones(text, language), *_ibans(text)}, key=lambda s: (s[0], -s[1]))
+    # The sort is stable: of two rules for the same characters, the more particular one names them.
+    found = [*_ibans(text), *_patterns(text, language), *_phones(text, language)]
+    spans = sorted(found, key=lambda span: (span[0], -span[1]))
     out, end = [], 0
     for start, stop, kind in spans:
         if start >= end:

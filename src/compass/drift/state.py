@@ -380,7 +380,7 @@ def _open(url: str) -> Engine:
     except (ArgumentError, ImportError) as error:
         raise MonitorError(
             f"database: {_shown(url)} can't be opened ({error}). Give an SQLAlchemy URL, such as "
-            "sqlite:////var/lib/compass.db or postgresql://user@host/name (PostgreSQL: pip install 'compass-peft[postgres]')."
+            "sqlite:////var/lib/compass.db or postgresql://user@host/name (which needs: pip install 'compass-peft[postgres]')."
         ) from error
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
