@@ -25,7 +25,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vectors", type=int, default=10_000_000, help="Vectors to observe.")
-    parser.add_argument("--batch", type=int, default=10_000, help="Vectors in one batch, one transaction each.")
+    parser.add_argument("--batch", type=int, default=20_000, help="Vectors in one batch, one transaction each.")
     parser.add_argument("--clusters", type=int, default=100)
     parser.add_argument("--dimensions", type=int, default=384)
     parser.add_argument("--languages", type=int, default=2)

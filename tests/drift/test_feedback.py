@@ -8,7 +8,7 @@ from compass.drift.feedback import loss_p_value
 
 
 def test_right_and_wrong_against_fishers_exact_test():
-    """Breaks if the permutation is not one-sided or not over the pooled rows: 0/1 losses, where it is hypergeometric."""
+    """Breaks if the permutation is not one-sided or not over the pooled rows: 0/1 losses are hypergeometric."""
     window, reference = [1] * 16 + [0] * 24, [1] * 12 + [0] * 88
     exact = hypergeom.sf(15, 140, 28, 40)
     assert exact < 0.001

@@ -29,7 +29,7 @@ def test_null_divergence_has_the_mean_that_theory_gives():
 
 
 def test_split_p_value_against_the_exact_distribution():
-    """Breaks if splits are drawn from another law than the hypergeometric: two clusters, where all splits can be listed."""
+    """Breaks if splits are drawn from another law than the hypergeometric: two clusters, all splits listed."""
     reference, window = np.array([30, 20]), np.array([4, 16])
     k = np.arange(21)
     weights = hypergeom.pmf(k, 70, 34, 20)

@@ -25,7 +25,9 @@ def test_private_data_is_replaced(language, text, secret, mark):
     assert cleaned.split("[")[0] == text[: len(cleaned.split("[")[0])]
 
 
-@pytest.mark.parametrize("text", ["", "trowch y golau ymlaen", "set a timer for 10 minutes", "打开厨房的灯", "turn it to 21"])
+@pytest.mark.parametrize(
+    "text", ["", "trowch y golau ymlaen", "set a timer for 10 minutes", "打开厨房的灯", "turn it to 21"]
+)
 def test_plain_prompts_stay_as_they_are(text):
     """Breaks if redaction eats commands: an update would be trained on holes."""
     assert redact(text, "en") == text

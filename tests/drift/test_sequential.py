@@ -18,8 +18,8 @@ def test_levels_spend_the_promise_and_no_more():
 
 def test_p_values_are_valid_without_change():
     """Breaks if stopping early, or the last draw, makes p-values too small. 4,000 observed values from the null: the
-    number with p <= alpha is binomial(4000, <= alpha); the bound fails once in 10,000 runs of a right test, and the seed
-    is fixed."""
+    number with p <= alpha is binomial(4000, <= alpha); the bound fails once in 10,000 runs of a right test, and the
+    seed is fixed."""
     rng = np.random.default_rng(0)
     p_values = np.array(
         [sequential_p_value(float(rng.normal()), lambda n: rng.normal(size=n), most=400) for _ in range(4000)]

@@ -24,7 +24,7 @@ def test_kernel_against_scikit_learn():
 def test_mmd_and_p_value_against_all_splits():
     """Breaks if the estimate or the permutations are wrong: 4 + 4 rows, all 70 splits listed, sums written out."""
     rng = np.random.default_rng(1)
-    window, reference = unit(rng.normal(size=(4, 3)) + [1.0, 0, 0]), unit(rng.normal(size=(4, 3)))
+    window, reference = unit(rng.normal(size=(4, 3)) + np.array([1.0, 0, 0])), unit(rng.normal(size=(4, 3)))
     kernel = gaussian_kernel(np.concatenate([window, reference]))
 
     def mmd(ours: tuple[int, ...]) -> float:
@@ -42,7 +42,7 @@ def test_mmd_and_p_value_against_all_splits():
 
 
 def test_valid_without_change_and_sees_what_the_histogram_can_not(world):
-    """Breaks if the level is not kept, or if a shift within clusters, which leaves every count as it was, stays unseen."""
+    """Breaks if the level is not kept, or if a shift within clusters, which leaves all counts as they were, stays unseen."""
     rng = np.random.default_rng(2)
     reference = world.draw(150, rng)
     p_values = [mmd_test(world.draw(100, rng), world.draw(150, rng), most=200, seed=i).p_value for i in range(120)]

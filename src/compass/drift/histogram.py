@@ -18,9 +18,10 @@ from compass.errors import DataError
 from compass.semantic.arrays import IntArray, RealArray
 from compass.semantic.divergence import jensen_shannon_divergence, jensen_shannon_divergences
 
-SCREEN = 0.05
-"""Calibrated p-value below which the exact test is run, or ten levels if that is more. A screen can only take alarms
-away, so the promise does not rest on it [ours]."""
+SCREEN_LEVELS = 4
+SCREEN = 0.002
+"""The exact test is run where the calibrated p-value is below so many levels, or below SCREEN if that is more. A screen
+can only take alarms away, so the promise does not rest on it [ours]."""
 FEWEST_DRAWS = 2_000
 MOST_DRAWS = 50_000
 DRAWS_ABOVE_THRESHOLD = 20
@@ -86,7 +87,7 @@ class HistogramTest:
         """Compare a window with the reference. window: (k,) counts. `screen_only` leaves the exact test out."""
         divergence = jensen_shannon_divergence(self.counts, window)
         p_value = self.calibrated_p_value(divergence)
-        if screen_only or p_value > max(SCREEN, 10 * self.alpha):
+        if screen_only or p_value > max(SCREEN, SCREEN_LEVELS * self.alpha):
             return HistogramResult(divergence, p_value, exact=False)
         p_value = split_p_value(self.counts, window, most=draws_for(self.alpha), seed=seed)
         return HistogramResult(divergence, p_value, exact=True)

@@ -18,7 +18,7 @@ from compass.drift.feedback import loss_p_value
 from compass.drift.histogram import HistogramTest
 from compass.drift.novelty import NoveltyTest
 from compass.drift.redaction import check_installed, redact
-from compass.drift.reference import LanguageReference, Reference, centroid_distances
+from compass.drift.reference import LanguageReference, Reference, place
 from compass.drift.sampling import VectorSample, sampling_ranks
 from compass.drift.sequential import draws_for, level
 from compass.drift.state import KeptPrompt, MonitorState, NewPrompt, Position
@@ -196,7 +196,7 @@ class Monitor:
         written = self._state.write(
             prompts=n,
             streams={name: stream.to_dict() for name, stream in self._streams.items() if name in batch.touched},
-            looks=[asdict(look) for look in looks],
+            looks=[dict(vars(look)) for look in looks],
             events=[event.to_dict(examples=False) for event in events],
             kept=kept,
             reservoir_size=self.config.reservoir_size,
@@ -295,21 +295,20 @@ class Monitor:
     ) -> _Batch:
         space = self.reference.space
         tags = np.asarray(languages, dtype=str)
-        free = space.transform(vectors, languages)
-        clusters = space.assign_transformed(free)
+        free, clusters, distances = place(space, vectors, languages)
         values = np.full(len(tags), np.nan) if losses is None else np.asarray(losses, dtype=np.float64)
         if values.shape != (len(tags),):
             raise DataError(f"observe: losses must be one a prompt, NaN where unknown; got shape {values.shape}.")
         found, index = np.unique(tags, return_inverse=True)
         rows = {str(tag): np.flatnonzero(index == i) for i, tag in enumerate(found)}
-        places = {tag: i for i, tag in enumerate(self._classes)}
-        table = np.array([places.get(str(tag), len(self._classes) - 1) for tag in found], dtype=np.int64)
+        order = {tag: i for i, tag in enumerate(self._classes)}
+        table = np.array([order.get(str(tag), len(self._classes) - 1) for tag in found], dtype=np.int64)
         classes = table[index] if len(tags) else np.empty(0, dtype=np.int64)
         return _Batch(
-            free, clusters, centroid_distances(free, clusters, space), values, texts,
-            {tag: place for tag, place in rows.items() if tag in self._tests},
+            free, clusters, distances, values, texts,
+            {tag: mine for tag, mine in rows.items() if tag in self._tests},
             classes,
-            {tag: len(place) for tag, place in rows.items() if tag not in self._tests},
+            {tag: len(mine) for tag, mine in rows.items() if tag not in self._tests},
         )  # fmt: skip
 
     def _count(self, batch: _Batch) -> tuple[list[Look], list[DriftEvent]]:
@@ -443,7 +442,7 @@ class _Stream:
             "losses": self.losses,
             "first_losses": self.first_losses,
             "alarms": self.alarms,
-            "last": {test: asdict(look) for test, look in self.last.items()},
+            "last": {test: dict(vars(look)) for test, look in self.last.items()},
         }
 
     @classmethod

@@ -22,6 +22,7 @@ from sqlalchemy import (
     delete,
     event,
     func,
+    insert,
     select,
     update,
 )
@@ -259,7 +260,9 @@ class MonitorState:
                 )
             for name, content in streams.items():
                 session.merge(StreamRow(monitor=self._id, name=name, content=content))
-            session.add_all([LookRow(monitor=self._id, at=at, content=look) for look in looks[-LOOKS_KEPT:]])
+            if looks:
+                rows = [{"monitor": self._id, "at": at, "content": look} for look in looks[-LOOKS_KEPT:]]
+                session.execute(insert(LookRow), rows)
             session.add_all([EventRow(monitor=self._id, at=at, content=event_) for event_ in events])
             self._expire(session, oldest)
             self._keep(session, kept, reservoir_size, at)
@@ -380,7 +383,7 @@ def _open(url: str) -> Engine:
     except (ArgumentError, ImportError) as error:
         raise MonitorError(
             f"database: {_shown(url)} can't be opened ({error}). Give an SQLAlchemy URL, such as "
-            "sqlite:////var/lib/compass.db or postgresql://user@host/name (which needs: pip install 'compass-peft[postgres]')."
+            "sqlite:////var/lib/compass.db or postgresql://user@host/name (with pip install 'compass-peft[postgres]')."
         ) from error
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
