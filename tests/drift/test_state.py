@@ -160,7 +160,7 @@ WRITER = """
     vectors = np.load(sys.argv[3])
     with Monitor(reference, MonitorConfig(window=60, look_every=20), database=sys.argv[2]) as monitor:
         print("ready", flush=True)
-        for i in range(400):
+        for i in range(200):
             seen = monitor.observe(vectors[10 * i : 10 * i + 10], ["cy"] * 10, batch_id=str(i))
             assert seen.prompts == (0 if seen.repeated else 10)
             print(i, flush=True)
@@ -177,7 +177,7 @@ def test_killed_between_and_within_batches_each_batch_counts_once(world, databas
 
     reference = world.reference(100)
     reference.save(tmp_path / "reference")
-    vectors = world.draw(4000, np.random.default_rng(0))
+    vectors = world.draw(2000, np.random.default_rng(0))
     np.save(tmp_path / "vectors.npy", vectors)
     command = [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path / "reference"), database]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
@@ -201,9 +201,9 @@ def test_killed_between_and_within_batches_each_batch_counts_once(world, databas
         Monitor(reference, config, database=database) as killed,
         Monitor(reference, config, database=f"sqlite:///{tmp_path}/whole.db") as whole,
     ):
-        for i in range(400):
+        for i in range(200):
             whole.observe(vectors[10 * i : 10 * i + 10], ["cy"] * 10, batch_id=str(i))
-        assert killed.status()["prompts"] == 4000
+        assert killed.status()["prompts"] == 2000
         for name, stream in whole._streams.items():
             assert killed._streams[name].window.to_dict() == stream.window.to_dict()
             histogram = "languages" if name == "*" else "histogram"

@@ -42,7 +42,7 @@ def test_mmd_and_p_value_against_all_splits():
 
 
 def test_valid_without_change_and_sees_what_the_histogram_can_not(world):
-    """Breaks if the level is not kept, or if a shift within clusters, which leaves all counts as they were, stays unseen."""
+    """Breaks if the level is not kept, or if a shift that leaves all counts as they were stays unseen."""
     rng = np.random.default_rng(2)
     reference = world.draw(150, rng)
     p_values = [mmd_test(world.draw(100, rng), world.draw(150, rng), most=200, seed=i).p_value for i in range(120)]

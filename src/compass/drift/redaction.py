@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from compass.data.scripts import is_unspaced
 from compass.errors import MissingExtraError
 
 Span = tuple[int, int, str]
@@ -17,8 +18,10 @@ _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}
 
 def redact(text: str, language: str = "und") -> str:
     """Return the text with private data replaced. Raises MissingExtraError without the packages."""
-    # The sort is stable: of two rules for the same characters, the more particular one names them.
-    found = [*_ibans(text), *_patterns(text, language), *_phones(text, language)]
+    # Rules look for the ends of words, which Chinese, Japanese or Thai text does not show: each such character is read
+    # as a space. The sort is stable: of two rules for the same characters, the more particular one names them.
+    spaced = "".join(" " if is_unspaced(character) else character for character in text)
+    found = [*_ibans(spaced), *_patterns(spaced, language), *_phones(spaced, language)]
     spans = sorted(found, key=lambda span: (span[0], -span[1]))
     out, end = [], 0
     for start, stop, kind in spans:
