@@ -72,12 +72,17 @@ def test_a_changed_mix_is_found_explained_once_and_ends(monitor, world):
 
 
 def test_what_a_histogram_can_not_see(monitor, world):
-    """Breaks if one of the other tests is not wired up: prompts far from every cluster, another language, more errors."""
+    """Breaks if another test is not wired up: prompts far from every cluster, a shift within clusters, another language,
+    more errors."""
     rng = np.random.default_rng(2)
     monitor.observe(world.draw(400, rng), ["cy"] * 400)
     noisy = monitor.observe(world.draw(400, rng, noise=0.16), ["cy"] * 400)
-    assert {"novelty", "vectors"} <= set(drifts(noisy))
+    assert "novelty" in drifts(noisy)
     assert next(e for e in noisy.events if e.look.test == "novelty").reference_value == pytest.approx(0.05)
+    push = 0.12 * world.topics.sum(axis=0).astype(np.float32)
+    shifted = world.draw(400, rng) + push
+    shifted /= np.linalg.norm(shifted, axis=1, keepdims=True)
+    assert "vectors" in drifts(monitor.observe(shifted, ["cy"] * 400))
     other = monitor.observe(world.draw(200, rng), ["cy", "de"] * 100)
     assert "languages" in drifts(other)
     assert other.unwatched == {"de": 100}
@@ -99,8 +104,8 @@ def test_first_feedback_is_the_reference_where_there_is_none(world, tmp_path):
 
 
 def test_a_restart_changes_nothing(world, database, tmp_path):
-    """Breaks if windows, alarms, losses or seeds are not brought back: a monitor that is opened anew for each batch gives
-    the looks of one that stays open, but for the test on vectors, whose window is in memory alone."""
+    """Breaks if windows, alarms, losses or seeds are not brought back: a monitor that is opened anew for each batch
+    gives the looks of one that stays open, but for the test on vectors, whose window is in memory alone."""
     rng = np.random.default_rng(4)
     batches = [world.draw(130, rng, moved(world, 0.3 if i > 6 else 0.0)) for i in range(14)]
     losses = [rng.random(130) < 0.3 for _ in batches]
@@ -116,7 +121,7 @@ def test_a_restart_changes_nothing(world, database, tmp_path):
 
 
 def test_prompts_are_kept_as_the_option_says(world, database):
-    """Breaks if a prompt is stored by default, unredacted, or longer than allowed; `full` then `redacted` then `off`."""
+    """Breaks if a prompt is stored by default, unredacted, or longer than allowed."""
     rng = np.random.default_rng(5)
     texts = [f"mail number {i} to jo{i}@example.org" for i in range(300)]
     now = [1000.0]
