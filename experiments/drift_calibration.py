@@ -20,6 +20,8 @@ from compass.drift import Monitor, Reference
 from compass.semantic import SemanticSpace
 
 TOPICS, HIDDEN, D, NOISE = 28, 4, 32, 0.08
+SIZES = {"mix": (0.05, 0.1, 0.2, 0.4), "new": (0.05, 0.1, 0.2), "within": (0.05, 0.1)}
+"""Kinds of drift and their sizes; see `World.drifted`."""
 Vectors = npt.NDArray[np.float32]
 
 
@@ -101,12 +103,13 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=20_000, help="Prompts that each of them sees.")
     parser.add_argument("--drifting", type=int, default=10, help="Monitors for each kind and size of drift.")
     parser.add_argument("--most", type=int, default=4_000, help="Prompts after which a drift counts as not found.")
+    parser.add_argument("--kinds", nargs="*", default=list(SIZES), choices=list(SIZES), help="Kinds of drift.")
     arguments = parser.parse_args()
     config = MonitorConfig()
     for rows in (300, 2000):
         print(json.dumps(without_drift(rows, arguments.monitors, arguments.prompts, config)), flush=True)
-    for kind, sizes in {"mix": (0.05, 0.1, 0.2, 0.4), "new": (0.05, 0.1, 0.2), "within": (0.05, 0.1)}.items():
-        for size in sizes:
+    for kind in arguments.kinds:
+        for size in SIZES[kind]:
             for rows in (300, 2000):
                 found = with_drift(rows, kind, size, arguments.drifting, arguments.most, config)
                 print(json.dumps(found), flush=True)

@@ -72,8 +72,8 @@ def test_a_changed_mix_is_found_explained_once_and_ends(monitor, world):
 
 
 def test_what_a_histogram_can_not_see(monitor, world):
-    """Breaks if another test is not wired up: prompts far from every cluster, a shift within clusters, another language,
-    more errors."""
+    """Breaks if another test is not wired up: prompts far from every cluster, a shift within clusters, a
+    new language, more errors."""
     rng = np.random.default_rng(2)
     monitor.observe(world.draw(400, rng), ["cy"] * 400)
     noisy = monitor.observe(world.draw(400, rng, noise=0.16), ["cy"] * 400)

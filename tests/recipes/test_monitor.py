@@ -17,7 +17,7 @@ from compass.recipes import monitor as recipe
 from compass.semantic import SemanticSpace
 
 TOPICS = ("lights", "timers", "music", "doors", "news", "vacuum")
-OPTIONS = MonitorConfig(window=100, look_every=50, prompts_per_false_alarm=1000, monitor_batch_size=64)
+OPTIONS = MonitorConfig(window=100, look_every=50, prompts_per_false_alarm=20_000, monitor_batch_size=64)
 
 
 class TopicEncoder:

@@ -137,8 +137,8 @@ def _reference_rows(run: Run, config: AdaptConfig, source: str) -> Sequence[Exam
     if len(held_out) >= ENOUGH_HELD_OUT:
         return held_out
     logger.warning(
-        "The run has %d held-out usage rows, and the reference takes the rows that the space was fitted on as well. These "
-        "lie closer to the clusters than later prompts will. Give fresh usage as the reference, 300 prompts or more.",
+        "The run has %d held-out usage rows, so the reference takes those that the space was fitted on too. "
+        "These lie closer to the clusters than later prompts will. Give fresh usage as the reference, 300 prompts or more.",
         len(held_out),
     )
     return [*held_out, *read_jsonl(data / "usage.jsonl")]
