@@ -2,10 +2,11 @@
 
 from compass.drift.explain import ClusterShift, Explanation, explain
 from compass.drift.histogram import HistogramResult, HistogramTest
-from compass.drift.monitor import DriftEvent, Look, Monitor, Observed, check_config, describe
+from compass.drift.monitor import Monitor, check_config
 from compass.drift.novelty import NoveltyTest
 from compass.drift.redaction import redact
 from compass.drift.reference import LanguageReference, Reference
+from compass.drift.results import DriftEvent, Look, Observed, describe
 from compass.drift.sources import InputBatch, Record, read_files, read_stream
 from compass.drift.state import KeptPrompt, MonitorState, Position
 from compass.drift.vectors import VectorResult, mmd_test

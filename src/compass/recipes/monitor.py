@@ -132,13 +132,15 @@ def _reference_rows(run: Run, config: AdaptConfig, source: str) -> Sequence[Exam
         rows = read_examples([source], columns=config.data.columns or None)
         return [row.with_language(_tag(row.language, config.data.language)) for row in rows]
     data = run.folder / "data"
+    if not (data / "tests.json").is_file():
+        raise RunError(f"{run.folder} holds no usage to compare with. Finish its run, or give reference prompts.")
     names = json.loads((data / "tests.json").read_text(encoding="utf-8"))
     held_out = read_jsonl(data / "tests" / f"{names[0]}.jsonl") if names else []
     if len(held_out) >= ENOUGH_HELD_OUT:
         return held_out
     logger.warning(
         "The run has %d held-out usage rows, so the reference takes those that the space was fitted on too. "
-        "These lie closer to the clusters than later prompts will. Give fresh usage as the reference, 300 prompts or more.",
+        "These lie closer to the clusters than later prompts will. Give 300 prompts of fresh usage as the reference.",
         len(held_out),
     )
     return [*held_out, *read_jsonl(data / "usage.jsonl")]
