@@ -151,6 +151,16 @@ def test_prompts_are_kept_as_the_option_says(world, database):
         assert monitor._state.prompts("cy") == []
 
 
+def test_odd_characters_do_not_stop_the_monitor(world, database):
+    """Breaks if one prompt with a NUL or half a surrogate pair fails each try of its batch, on either database."""
+    config = replace(CONFIG, reservoir="full")
+    with Monitor(world.reference(), config, database=database) as monitor:
+        texts = ["nul \0 here", "half \ud83d pair", "whole \U0001f4a1 pair"]
+        monitor.observe(world.draw(3, np.random.default_rng(0)), ["cy"] * 3, texts=texts, batch_id="x" * 1000)
+        kept = {row.text for row in monitor.kept_prompts("cy")}
+    assert kept == {"nul   here", "half ? pair", "whole \U0001f4a1 pair"}
+
+
 def test_a_failed_write_is_taken_up_again(monitor, world, monkeypatch):
     """Breaks if windows in memory run ahead of the database after an error: the same batch again must count once."""
     rng = np.random.default_rng(6)
@@ -175,6 +185,8 @@ def test_wrong_options_and_shapes_are_named(monitor, world, tmp_path):
         monitor.observe(world.draw(3, np.random.default_rng(0)), ["cy"] * 2)
     with pytest.raises(DataError, match="losses must be one a prompt"):
         monitor.observe(world.draw(3, np.random.default_rng(0)), ["cy"] * 3, losses=[1.0])
+    with pytest.raises(DataError, match="infinity"):
+        monitor.observe(world.draw(1, np.random.default_rng(0)), ["cy"], losses=[np.inf])
     assert monitor.observe(world.draw(0, np.random.default_rng(0)), []).prompts == 0
     other = replace(CONFIG, window=400)
     with pytest.raises(MonitorError, match="another window"):

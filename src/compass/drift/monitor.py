@@ -241,6 +241,8 @@ class Monitor:
         values = np.full(len(tags), np.nan) if losses is None else np.asarray(losses, dtype=np.float64)
         if values.shape != (len(tags),):
             raise DataError(f"observe: losses must be one a prompt, NaN where unknown; got shape {values.shape}.")
+        if np.isinf(values).any():
+            raise DataError("observe: losses must be finite, or NaN where unknown; got infinity.")
         found, index = np.unique(tags, return_inverse=True)
         rows = {str(tag): np.flatnonzero(index == i) for i, tag in enumerate(found)}
         order = {tag: i for i, tag in enumerate(self._classes)}
@@ -304,7 +306,7 @@ class Monitor:
             for i in np.sort(best[ranks[best] > self._ranks.get(tag, -np.inf)]):
                 text = batch.texts[rows[i]]
                 text = redact(text, tag) if mode == "redacted" else text
-                kept.append(NewPrompt(text, tag, int(batch.clusters[rows[i]]), mode, float(ranks[i])))
+                kept.append(NewPrompt(storable(text), tag, int(batch.clusters[rows[i]]), mode, float(ranks[i])))
         return kept
 
     def _told(self, name: str) -> Explanation | None:
@@ -471,6 +473,11 @@ class _LanguageTests:
             p_value <= alpha,
         )  # fmt: skip
         yield look, LOSS_LOOKS, float(reference.mean())
+
+
+def storable(text: str) -> str:
+    """Return a text as every database takes it: no NUL, which PostgreSQL refuses, and no lone surrogate."""
+    return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
 
 
 def check_config(config: MonitorConfig) -> None:

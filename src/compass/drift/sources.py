@@ -106,6 +106,8 @@ def read_files(
         idle = True
         for file in [root] if root.is_file() else sorted(root.rglob(pattern)):
             name = file.name if file == root else file.relative_to(root).as_posix()
+            # Names need not be valid text on Linux, and a database takes nothing else.
+            name = name.encode("utf-8", "backslashreplace").decode("utf-8")
             while not stop():
                 try:
                     batch = _next(file, name, places.get(name), batch_size, whole_lines=follow)

@@ -69,7 +69,7 @@ class StreamRow(Base):
 
     __tablename__ = "compass_streams"
     monitor: Mapped[int] = mapped_column(ForeignKey("compass_monitors.id", ondelete="CASCADE"), primary_key=True)
-    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
     content: Mapped[dict[str, Any]]
 
 
@@ -79,7 +79,7 @@ class BatchRow(Base):
     __tablename__ = "compass_batches"
     id: Mapped[int] = mapped_column(_Key, primary_key=True, autoincrement=True)
     monitor: Mapped[int] = mapped_column(ForeignKey("compass_monitors.id", ondelete="CASCADE"), index=True)
-    batch: Mapped[str] = mapped_column(String(200), index=True)
+    batch: Mapped[str] = mapped_column(Text, index=True)
 
 
 class SourceRow(Base):
@@ -87,7 +87,7 @@ class SourceRow(Base):
 
     __tablename__ = "compass_sources"
     monitor: Mapped[int] = mapped_column(ForeignKey("compass_monitors.id", ondelete="CASCADE"), primary_key=True)
-    name: Mapped[str] = mapped_column(String(500), primary_key=True)
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
     offset: Mapped[int] = mapped_column("byte_offset", BigInteger)
     head: Mapped[str] = mapped_column(String(100))
 
@@ -118,7 +118,7 @@ class PromptRow(Base):
     __tablename__ = "compass_prompts"
     id: Mapped[int] = mapped_column(_Key, primary_key=True, autoincrement=True)
     monitor: Mapped[int] = mapped_column(ForeignKey("compass_monitors.id", ondelete="CASCADE"), index=True)
-    language: Mapped[str] = mapped_column(String(100), index=True)
+    language: Mapped[str] = mapped_column(Text, index=True)
     cluster: Mapped[int]
     text: Mapped[str] = mapped_column("prompt", Text)
     mode: Mapped[str] = mapped_column(String(10))

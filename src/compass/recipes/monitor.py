@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from compass.config import AdaptConfig, MonitorConfig, load_config
 from compass.data.example import Example
 from compass.data.languages import UNDETERMINED, from_any
@@ -78,7 +80,7 @@ def monitor(
             skipped += batch.skipped
             texts = [record.prompt for record in batch.records]
             seen = watching.observe(
-                encoder.encoder.encode(texts),
+                encoder.encoder.encode(texts) if texts else np.empty((0, fitted.space.dimensions), dtype=np.float32),
                 [_tag(record.language, config.data.language) for record in batch.records],
                 texts=texts,
                 losses=[record.loss for record in batch.records],
