@@ -9,6 +9,7 @@ CompassError
 ├── EncoderError       texts could not be turned into vectors
 ├── SelectionError     no selection can be made from this pool
 ├── ModelError         a base model or adapter cannot be loaded or does not fit
+├── MonitorError       a drift monitor's state or input cannot be used
 ├── RunError           a run folder is missing, incomplete or belongs to other inputs
 └── MissingExtraError  an optional dependency is not installed (says the pip line)
 """
@@ -52,6 +53,10 @@ class ModelError(CompassError):
 
 class RunError(CompassError):
     """A run folder is missing, incomplete, or belongs to other inputs."""
+
+
+class MonitorError(CompassError):
+    """A drift monitor's state is damaged, belongs to another reference, or is written by another process."""
 
 
 class MissingExtraError(CompassError):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import entropy
 
-from compass.semantic import gap, histogram, jensen_shannon_divergence, shares
+from compass.semantic import gap, histogram, jensen_shannon_divergence, jensen_shannon_divergences, shares
 
 
 def test_histogram_counts_and_refuses_strangers():
@@ -40,3 +40,17 @@ def test_divergence_against_its_definition():
     assert jensen_shannon_divergence([1, 3], [2, 6]) == pytest.approx(0.0, abs=1e-9)
     with pytest.raises(ValueError, match="sums to 0"):
         jensen_shannon_divergence([0, 0], [1, 1])
+
+
+def test_divergences_of_many_rows_are_those_of_each():
+    """Breaks if the form for many rows is another measure, does not normalise, or gives NaN for equal rows."""
+    rng = np.random.default_rng(0)
+    p, q = rng.integers(0, 5, (20, 6)), rng.integers(1, 9, (20, 6))
+    p[:, 0] += 1
+    q[3] = 2 * p[3]
+    expected = [jensen_shannon_divergence(a, b) for a, b in zip(p, q, strict=True)]
+    np.testing.assert_allclose(jensen_shannon_divergences(p, q), expected, atol=1e-9)
+    with pytest.raises(ValueError, match="sums to 0"):
+        jensen_shannon_divergences(np.zeros((1, 6)), q[:1])
+    with pytest.raises(ValueError, match="one shape"):
+        jensen_shannon_divergences(p, q[:, :5])

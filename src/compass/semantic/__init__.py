@@ -2,7 +2,7 @@
 
 from compass.semantic.arrays import FloatArray, IntArray, RealArray
 from compass.semantic.distributions import histogram, shares
-from compass.semantic.divergence import jensen_shannon_divergence
+from compass.semantic.divergence import jensen_shannon_divergence, jensen_shannon_divergences
 from compass.semantic.gap import gap
 from compass.semantic.space import SemanticSpace
 
@@ -14,5 +14,6 @@ __all__ = [
     "gap",
     "histogram",
     "jensen_shannon_divergence",
+    "jensen_shannon_divergences",
     "shares",
 ]

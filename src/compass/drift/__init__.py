@@ -1,0 +1,39 @@
+"""Drift: watch production prompts in the frozen space of the adapter that serves them."""
+
+from compass.drift.explain import ClusterShift, Explanation, explain
+from compass.drift.histogram import HistogramResult, HistogramTest
+from compass.drift.monitor import Monitor, check_config
+from compass.drift.novelty import NoveltyTest
+from compass.drift.redaction import redact
+from compass.drift.reference import LanguageReference, Reference
+from compass.drift.results import DriftEvent, Look, Observed, describe
+from compass.drift.sources import InputBatch, Record, read_files, read_stream
+from compass.drift.state import KeptPrompt, MonitorState, Position
+from compass.drift.vectors import VectorResult, mmd_test
+
+__all__ = [
+    "ClusterShift",
+    "DriftEvent",
+    "Explanation",
+    "HistogramResult",
+    "HistogramTest",
+    "InputBatch",
+    "KeptPrompt",
+    "LanguageReference",
+    "Look",
+    "Monitor",
+    "MonitorState",
+    "NoveltyTest",
+    "Observed",
+    "Position",
+    "Record",
+    "Reference",
+    "VectorResult",
+    "check_config",
+    "describe",
+    "explain",
+    "mmd_test",
+    "read_files",
+    "read_stream",
+    "redact",
+]

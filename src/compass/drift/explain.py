@@ -1,0 +1,107 @@
+"""What changed, in clusters that people can name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from compass.semantic.arrays import IntArray, RealArray
+from compass.semantic.distributions import shares
+
+CLUSTERS_SHOWN = 8
+EXAMPLES_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class ClusterShift:
+    """How one cluster's share moved."""
+
+    cluster: int
+    name: str
+    reference_share: float
+    window_share: float
+    contribution: float
+    """Its part of the divergence, in [0, 1]; the parts of all clusters sum to 1."""
+    examples: tuple[str, ...]
+    """Prompts kept from the window, newest first, for a cluster that grew; reference texts for one that shrank."""
+
+    @property
+    def change(self) -> float:
+        """Window share - reference share, in [-1, 1]."""
+        return self.window_share - self.reference_share
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dict."""
+        return asdict(self) | {"change": self.change}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The clusters that moved a window away from the reference, most telling first."""
+
+    divergence: float
+    grew: tuple[ClusterShift, ...]
+    shrank: tuple[ClusterShift, ...]
+    untold: float
+    """Part of the divergence that lies in clusters not listed, in [0, 1]."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dict."""
+        return {
+            "divergence": self.divergence,
+            "grew": [shift.to_dict() for shift in self.grew],
+            "shrank": [shift.to_dict() for shift in self.shrank],
+            "untold": self.untold,
+        }
+
+    def sentences(self) -> list[str]:
+        """Return a line for people for each listed cluster."""
+        return [
+            f"{shift.name}: {100 * shift.reference_share:.1f} % -> {100 * shift.window_share:.1f} % "
+            f"({100 * shift.contribution:.0f} % of the divergence)"
+            for shift in (*self.grew, *self.shrank)
+        ]
+
+
+def explain(
+    reference: IntArray,
+    window: IntArray,
+    *,
+    names: Sequence[str] = (),
+    reference_examples: Mapping[int, Sequence[str]] | None = None,
+    window_examples: Mapping[int, Sequence[str]] | None = None,
+    most: int = CLUSTERS_SHOWN,
+) -> Explanation:
+    """Rank clusters by their part of the divergence. reference, window: (k,) counts; names: k or none.
+
+    Lists `most` clusters at most, grown and shrunk ones together.
+    """
+    p, q = shares(reference), shares(window)
+    parts = divergence_parts(p, q)
+    total = float(parts.sum())
+    weights = parts / total if total > 0 else parts
+    listed = [int(k) for k in np.argsort(-weights, kind="stable")[:most] if weights[k] > 0]
+    shifts = []
+    for k in listed:
+        texts = (window_examples if q[k] > p[k] else reference_examples) or {}
+        name = names[k] if k < len(names) else f"cluster {k}"
+        shown = tuple(texts.get(k, ()))[:EXAMPLES_SHOWN]
+        shifts.append(ClusterShift(k, name, float(p[k]), float(q[k]), float(weights[k]), shown))
+    return Explanation(
+        total,
+        tuple(shift for shift in shifts if shift.change > 0),
+        tuple(shift for shift in shifts if shift.change <= 0),
+        float(max(0.0, 1.0 - weights[listed].sum())) if total > 0 else 0.0,
+    )
+
+
+def divergence_parts(p: RealArray, q: RealArray) -> RealArray:
+    """Return each cluster's term of the Jensen-Shannon divergence in bits, all >= 0. p, q: (k,) shares."""
+    from scipy.special import rel_entr
+
+    middle = (p + q) / 2.0
+    parts: RealArray = (rel_entr(p, middle) + rel_entr(q, middle)) / (2.0 * np.log(2.0))
+    return np.maximum(parts, 0.0)

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+import math
+import os
+
+import pytest
+
+from compass.drift import read_files, read_stream
+from compass.drift.sources import parse
+from compass.errors import DataError
+
+
+def lines(*prompts: str) -> str:
+    return "".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts)
+
+
+def prompts(batches) -> list[str]:
+    return [record.prompt for batch in batches if batch for record in batch.records]
+
+
+def test_lines():
+    """Breaks if a field is read from another place, or feedback is turned over."""
+    record = parse(b'{"prompt": "golau", "language": "cy", "loss": 2}')
+    assert (record.prompt, record.language, record.loss) == ("golau", "cy", 2.0)
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
+    record = parse(json.dumps({"messages": turns, "correct": False}).encode())
+    assert (record.prompt, record.language, record.loss) == ("c", "", 1.0)
+    assert parse(b'{"prompt": "a", "correct": true}').loss == 0.0
+    assert math.isnan(parse(b'{"prompt": "a"}').loss)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["{", "[]", "{}", '{"prompt": " "}', '{"prompt": "secret", "loss": "x"}', '{"prompt": "secret", "loss": NaN}',
+     '{"prompt": "secret", "correct": 1}', '{"prompt": "secret", "language": 4}', "\xff"],
+)  # fmt: skip
+def test_unusable_lines_are_counted_and_not_shown(line, caplog):
+    """Breaks if one bad line ends the monitor, is passed over silently, or puts a prompt into the log."""
+    stream = io.BytesIO(b'{"prompt": "one"}\n' + line.encode("latin-1") + b'\n\n{"prompt": "two"}')
+    with caplog.at_level(logging.WARNING):
+        batches = list(read_stream(stream, batch_size=10))
+    assert prompts(batches) == ["one", "two"]
+    assert sum(batch.skipped for batch in batches) == 1
+    assert "line 2" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_a_stream_is_handed_on_as_it_comes():
+    """Breaks if a slow pipe is held back until a batch is full, or a line is cut where the pipe's chunks end."""
+    read, write = os.pipe()
+    with os.fdopen(read, "rb") as stream, os.fdopen(write, "wb", buffering=0) as pipe:
+        batches = read_stream(stream, batch_size=2)
+        pipe.write(lines("a", "b", "c").encode() + b'{"prom')
+        assert [prompts([next(batches)]) for _ in range(2)] == [["a", "b"], ["c"]]
+        pipe.write(b'pt": "d"}\n')
+        assert prompts([next(batches)]) == ["d"]
+        pipe.close()
+        assert list(batches) == []
+
+
+def test_files_go_on_where_they_were_left(tmp_path):
+    """Breaks if a line is read twice or not at all: a folder read three times while it grows."""
+    (tmp_path / "b.jsonl").write_text(lines("b1", "b2", "b3"))
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.jsonl").write_text(lines("a1"))
+    (tmp_path / "notes.txt").write_text("not read")
+    places = {}
+    first = list(read_files(tmp_path, places, batch_size=2))
+    places |= {batch.position.source: batch.position for batch in first}
+    assert prompts(first) == ["b1", "b2", "b3", "a1"]
+    assert [(batch.position.source, batch.position.start) for batch in first] == [
+        ("b.jsonl", 0), ("b.jsonl", len(lines("b1", "b2"))), ("sub/a.jsonl", 0),
+    ]  # fmt: skip
+    assert list(read_files(tmp_path, places, batch_size=2)) == []
+    with (tmp_path / "b.jsonl").open("a") as file:
+        file.write(lines("b4"))
+    (tmp_path / "c.jsonl").write_text(lines("c1"))
+    assert prompts(read_files(tmp_path, places, batch_size=2)) == ["b4", "c1"]
+
+
+def test_a_followed_file_waits_for_whole_lines(tmp_path):
+    """Breaks if half a line that a server is just writing is taken for a line, or the idle sign does not come."""
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"prompt": "on')
+    rounds = iter(range(100))
+    follow = read_files(path, {}, batch_size=10, follow=True, poll_seconds=0.0, stop=lambda: next(rounds) > 20)
+    assert next(follow) is None
+    path.write_text('{"prompt": "one"}\n{"prompt": "tw')
+    assert prompts([next(follow)]) == ["one"]
+    path.write_text(lines("one", "two"))
+    assert prompts(follow) == ["two"]
+
+
+def test_cut_and_replaced_files_are_read_from_their_start(tmp_path):
+    """Breaks if lines are lost, or read as halves, after a log was rotated or cut."""
+    path = tmp_path / "log.jsonl"
+    path.write_text(lines("one", "two"))
+    (batch,) = read_files(path, {}, batch_size=10)
+    places = {"log.jsonl": batch.position}
+    path.write_text(lines("other one", "two", "three", "four"))
+    (replaced,) = read_files(path, places, batch_size=10)
+    assert prompts([replaced]) == ["other one", "two", "three", "four"]
+    path.write_text(lines("one"))
+    (cut,) = read_files(path, places, batch_size=10)
+    assert (prompts([cut]), cut.position.start) == (["one"], 0)
+    assert cut.position.head != batch.position.head
+    with path.open("a") as file:
+        file.write(lines("five"))
+    assert prompts(read_files(path, {"log.jsonl": cut.position}, batch_size=10)) == ["five"]
+
+
+def test_a_missing_input_is_named(tmp_path):
+    """Breaks if a mistyped path is an empty input."""
+    with pytest.raises(DataError, match="does not exist"):
+        list(read_files(tmp_path / "nowhere", {}, batch_size=1))

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from compass.drift.state import MonitorState, NewPrompt, Position
+from compass.errors import MonitorError
+
+NOTHING = {"streams": {}, "looks": [], "events": [], "kept": [], "reservoir_size": 3, "oldest": 0.0, "at": 1.0}
+
+
+@pytest.fixture
+def state(database):
+    state = MonitorState(database, "one")
+    state.begin("reference", {"window": 10}, restart=False)
+    yield state
+    state.close()
+
+
+def prompts_of(url: str, name: str = "one") -> int:
+    state = MonitorState(url, name)
+    try:
+        return state.begin("reference", {"window": 10}, restart=False)[0]
+    finally:
+        state.close()
+
+
+def test_a_batch_is_counted_once(state, database):
+    """Breaks if a batch that is sent again, or a stretch of a file that is read again, is added again."""
+    assert state.write(prompts=5, batch="a", position=None, **NOTHING)
+    assert not state.write(prompts=5, batch="a", position=None, **NOTHING)
+    assert state.counted("a", None)
+    assert not state.counted("b", None)
+    first = Position("log", 0, 100, "head")
+    assert state.write(prompts=7, batch=None, position=first, **NOTHING)
+    assert not state.write(prompts=7, batch=None, position=first, **NOTHING)
+    assert state.offsets() == {"log": first}
+    with pytest.raises(MonitorError, match="0 to 150 are counted up to 100"):
+        state.counted(None, Position("log", 0, 150, "head"))
+    assert not state.counted(None, Position("log", 0, 150, "another file"))
+    assert prompts_of(database) == 12
+
+
+def test_all_or_nothing(state, database):
+    """Breaks if counts are kept of a batch whose other parts failed: then they would be counted again."""
+    broken = NOTHING | {"kept": [NewPrompt("text", "cy", 0, "full", None)]}  # a rank is required
+    with pytest.raises(MonitorError) as error:
+        state.write(prompts=5, batch="a", position=None, **broken)
+    assert "text" not in str(error.value)
+    assert error.value.__cause__ is None
+    assert not state.counted("a", None)
+    assert prompts_of(database) == 0
+
+
+def test_two_writers(state, database):
+    """Breaks if two processes that write one monitor overwrite each other's windows."""
+    other = MonitorState(database, "one")
+    other.begin("reference", {"window": 10}, restart=False)
+    assert state.write(prompts=1, batch=None, position=None, **NOTHING)
+    with pytest.raises(MonitorError, match="Another process"):
+        other.write(prompts=1, batch=None, position=None, **NOTHING)
+    other.begin("reference", {"window": 10}, restart=False)
+    assert other.write(prompts=1, batch=None, position=None, **NOTHING)
+    other.close()
+    assert prompts_of(database) == 2
+
+
+def test_another_reference_needs_a_restart(state, database):
+    """Breaks if windows of one reference are compared with another, or a restart counts old input again."""
+    state.write(prompts=5, batch="a", position=None, **(NOTHING | {"streams": {"cy": {"x": 1}}, "looks": [{"p": 1}]}))
+    other = MonitorState(database, "one")
+    with pytest.raises(MonitorError, match="another reference"):
+        other.begin("new", {"window": 10}, restart=False)
+    with pytest.raises(MonitorError, match="another window"):
+        other.begin("reference", {"window": 20}, restart=False)
+    assert other.begin("reference", {"window": 10}, restart=False) == (5, {"cy": {"x": 1}})
+    assert other.begin("new", {"window": 20}, restart=True) == (5, {})
+    assert other.looks() == []
+    assert other.counted("a", None)
+    other.close()
+    second = MonitorState(database, "two")
+    assert second.begin("new", {"window": 20}, restart=False) == (0, {})
+    second.close()
+
+
+def test_the_reservoir_keeps_the_highest_ranks(state):
+    """Breaks if it grows, mixes languages, or keeps others than the best."""
+    ranks = [0.3, 0.9, 0.1, 0.7, 0.5]
+    kept = [NewPrompt(f"prompt {rank}", "cy", 2, "full", rank) for rank in ranks]
+    kept.append(NewPrompt("english", "en", 1, "full", 0.0))
+    state.write(prompts=6, batch=None, position=None, **(NOTHING | {"kept": kept}))
+    assert {row.text for row in state.prompts("cy")} == {"prompt 0.9", "prompt 0.7", "prompt 0.5"}
+    assert state.lowest_ranks(3) == {"cy": 0.5}
+    assert [row.text for row in state.prompts("en", cluster=1)] == ["english"]
+
+
+def test_old_and_unwanted_prompts_go(state):
+    """Breaks if a prompt outlives its time or a stricter option."""
+    keep = [NewPrompt("full", "cy", 0, "full", 1.0), NewPrompt("redacted", "cy", 0, "redacted", 1.0)]
+    state.write(prompts=1, batch=None, position=None, **(NOTHING | {"kept": keep, "at": 100.0}))
+    assert state.purge(modes=("redacted",), oldest=0.0) == 1
+    assert [row.text for row in state.prompts("cy")] == ["redacted"]
+    state.write(prompts=1, batch=None, position=None, **(NOTHING | {"oldest": 100.5}))
+    assert state.prompts("cy") == []
+
+
+def test_looks_and_batches_are_bounded(state, monkeypatch):
+    """Breaks if the database grows with the stream."""
+    monkeypatch.setattr("compass.drift.state.LOOKS_KEPT", 4)
+    monkeypatch.setattr("compass.drift.state.BATCHES_REMEMBERED", 2)
+    for i in range(6):
+        state.write(prompts=1, batch=str(i), position=None, **(NOTHING | {"looks": [{"n": i}, {"n": i + 0.5}]}))
+    assert [look["n"] for look in state.looks()] == [4, 4.5, 5, 5.5]
+    assert [state.counted(str(i), None) for i in range(6)] == [False] * 4 + [True] * 2
+
+
+def test_deleted_prompts_leave_the_file(tmp_path):
+    """Breaks if SQLite leaves deleted prompts in free pages, or if others may read the file."""
+    path = tmp_path / "folder" / "state.db"
+    state = MonitorState(f"sqlite:///{path}", "one")
+    state.begin("reference", {}, restart=False)
+    kept = [NewPrompt(f"my secret {i} " * 50, "cy", 0, "full", float(i)) for i in range(100)]
+    state.write(prompts=1, batch=None, position=None, **(NOTHING | {"kept": kept, "reservoir_size": 100}))
+    assert b"my secret" in path.read_bytes()
+    assert state.purge(modes=(), oldest=0.0) == 100
+    state.close()
+    assert b"my secret" not in b"".join(file.read_bytes() for file in path.parent.iterdir())
+    assert path.stat().st_mode & 0o077 == 0
+    assert path.parent.stat().st_mode & 0o077 == 0
+
+
+def test_databases_that_can_not_be_used_are_named(tmp_path):
+    """Breaks if a password is printed, or a user meets a driver's traceback."""
+    with pytest.raises(MonitorError, match="SQLAlchemy URL"):
+        MonitorState("not a url", "one")
+    with pytest.raises(MonitorError) as error:
+        MonitorState("postgresql://me:hidden@127.0.0.1:1/none", "one")
+    assert "hidden" not in str(error.value)
+    broken = tmp_path / "broken.db"
+    broken.write_bytes(b"this is no database" * 100)
+    with pytest.raises(MonitorError, match="can't be opened"):
+        MonitorState(f"sqlite:///{broken}", "one")
+    sqlite3.connect(tmp_path / "fine.db").close()
+
+
+WRITER = """
+    import sys
+    import numpy as np
+    from compass.config import MonitorConfig
+    from compass.drift import Monitor, Reference
+    reference = Reference.load(sys.argv[1])
+    vectors = np.load(sys.argv[3])
+    with Monitor(reference, MonitorConfig(window=60, look_every=20), database=sys.argv[2]) as monitor:
+        print("ready", flush=True)
+        for i in range(200):
+            seen = monitor.observe(vectors[10 * i : 10 * i + 10], ["cy"] * 10, batch_id=str(i))
+            assert seen.prompts == (0 if seen.repeated else 10)
+            print(i, flush=True)
+"""
+
+
+def test_killed_between_and_within_batches_each_batch_counts_once(world, database, tmp_path):
+    """Breaks if a killed monitor loses a batch or counts one twice: killed with SIGKILL after random times and started
+    again with all batches, its windows must be those of a monitor that was never killed."""
+    import numpy as np
+
+    from compass.config import MonitorConfig
+    from compass.drift import Monitor
+
+    reference = world.reference(100)
+    reference.save(tmp_path / "reference")
+    vectors = world.draw(2000, np.random.default_rng(0))
+    np.save(tmp_path / "vectors.npy", vectors)
+    command = [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path / "reference"), database]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    kills = 0
+    for pause in (0.15, 0.4, None):
+        process = subprocess.Popen(
+            [*command, str(tmp_path / "vectors.npy")], stdout=subprocess.PIPE, env=environment, text=True
+        )
+        assert process.stdout is not None
+        if pause is not None:
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(pause)
+            process.send_signal(signal.SIGKILL)
+            kills += process.wait(30) == -signal.SIGKILL
+        else:
+            assert process.wait(120) == 0
+        process.stdout.close()
+    assert kills == 2
+    config = MonitorConfig(window=60, look_every=20)
+    with (
+        Monitor(reference, config, database=database) as killed,
+        Monitor(reference, config, database=f"sqlite:///{tmp_path}/whole.db") as whole,
+    ):
+        for i in range(200):
+            whole.observe(vectors[10 * i : 10 * i + 10], ["cy"] * 10, batch_id=str(i))
+        assert killed.status()["prompts"] == 2000
+        for name, stream in whole._streams.items():
+            assert killed._streams[name].window.to_dict() == stream.window.to_dict()
+            histogram = "languages" if name == "*" else "histogram"
+            assert killed._streams[name].last[histogram] == stream.last[histogram]

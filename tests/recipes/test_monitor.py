@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from compass.config import AdaptConfig, MonitorConfig, dump_config
+from compass.data.example import Example
+from compass.data.readers import write_jsonl
+from compass.errors import MonitorError, RunError
+from compass.recipes import monitor as recipe
+from compass.semantic import SemanticSpace
+
+TOPICS = ("lights", "timers", "music", "doors", "news", "vacuum")
+OPTIONS = MonitorConfig(window=100, look_every=50, prompts_per_false_alarm=20_000, monitor_batch_size=64)
+
+
+class TopicEncoder:
+    """A text's first word is its topic; the rest makes it a little different."""
+
+    name, revision = "topics", "1"
+
+    def encode(self, texts):
+        rows = np.zeros((len(texts), 16), dtype=np.float32)
+        for i, text in enumerate(texts):
+            noise = np.random.default_rng([ord(c) for c in text]).normal(size=16)
+            rows[i] = 4 * np.eye(16)[TOPICS.index(text.split()[0])] + 0.5 * noise
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def prompts(n: int, mix: list[float], seed: int) -> list[str]:
+    rng = np.random.default_rng(seed)
+    return [f"{TOPICS[k]} {seed}-{i}" for i, k in enumerate(rng.choice(len(TOPICS), n, p=mix))]
+
+
+STEADY, MOVED = [0.3, 0.25, 0.2, 0.15, 0.1, 0.0], [0.1, 0.1, 0.1, 0.1, 0.1, 0.5]
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run folder as `compass adapt` leaves it, of an encoder that costs nothing."""
+    folder = tmp_path / "run"
+    encoder = TopicEncoder()
+    texts = prompts(400, [1 / 6] * 6, 0)
+    space = SemanticSpace.fit(encoder.encode(texts), ["cy"] * 400, language_removal="none", n_clusters=6, seed=0)
+    space.save(folder / "space")
+    labels = space.assign(encoder.encode([f"{topic} x" for topic in TOPICS]), ["cy"] * 6).tolist()
+    names = [
+        {"cluster": k, "name": TOPICS[labels.index(k)], "terms": [], "examples": [f"{TOPICS[labels.index(k)]} old"]}
+        for k in range(6)
+    ]
+    (folder / "space" / "clusters.json").write_text(json.dumps(names))
+    (folder / "compass.yaml").write_text(dump_config(AdaptConfig()))
+    (folder / "data" / "tests").mkdir(parents=True)
+    (folder / "data" / "tests.json").write_text('["cy"]')
+    rows = [Example(id=str(i), prompt=text, language="cy") for i, text in enumerate(prompts(300, STEADY, 1))]
+    write_jsonl(folder / "data" / "tests" / "cy.jsonl", rows)
+    write_jsonl(folder / "data" / "usage.jsonl", rows[:50])
+    wrapped = SimpleNamespace(encoder=encoder, encode=encoder.encode, name=encoder.name, revision=encoder.revision)
+    monkeypatch.setattr(recipe, "load_encoder", lambda *_: wrapped)
+    return folder
+
+
+def write(path: Path, texts: list[str]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps({"prompt": text, "language": "cym"}) + "\n" for text in texts)
+
+
+def test_a_folder_is_watched_and_drift_is_told(run_dir, tmp_path):
+    """Breaks if a line is counted twice over three runs, steady usage alarms, or drift is not told by name."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    write(logs / "day1.jsonl", prompts(300, STEADY, 2))
+    (status,) = recipe.monitor(run_dir, str(logs), OPTIONS)
+    assert (status["event"], status["prompts"], status["drift"]) == ("status", 300, False)
+    (status,) = recipe.monitor(run_dir, str(logs), OPTIONS)
+    assert status["prompts"] == 300
+    write(logs / "day1.jsonl", prompts(20, STEADY, 3))
+    write(logs / "day2.jsonl", [*prompts(200, MOVED, 4)])
+    with (logs / "day2.jsonl").open("a") as file:
+        file.write("not json\n")
+    *events, status = recipe.monitor(run_dir, str(logs), replace(OPTIONS, reservoir="full"))
+    assert (status["prompts"], status["skipped_lines"], status["drift"]) == (520, 1, True)
+    drift = next(event for event in events if event["event"] == "drift" and event["test"] == "histogram")
+    grown, *_ = drift["explanation"]["grew"]
+    assert grown["name"] == "vacuum"
+    assert grown["examples"]
+    assert drift["explanation"]["shrank"][0]["examples"][0].endswith("old")
+    json.dumps(events)
+    assert b"vacuum 4-" not in (run_dir / "monitor" / "reference" / "reference.safetensors").read_bytes()
+
+
+def test_standard_input_and_another_reference(run_dir, tmp_path, monkeypatch):
+    """Breaks if a pipe can't be read, or a new reference is mixed with windows of the old one."""
+    lines = "".join(json.dumps({"prompt": text}) + "\n" for text in prompts(120, STEADY, 5))
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(lines.encode())))
+    (status,) = recipe.monitor(run_dir, "-", OPTIONS)
+    assert status["streams"]["cy"]["prompts"] == status["prompts"] == 120
+    fresh = tmp_path / "fresh.jsonl"
+    write(fresh, prompts(200, MOVED, 6))
+    with pytest.raises(MonitorError, match="another reference"):
+        list(recipe.monitor(run_dir, "-", OPTIONS, reference=str(fresh)))
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"")))
+    (status,) = recipe.monitor(run_dir, "-", OPTIONS, reference=str(fresh), restart=True)
+    assert status["streams"]["cy"]["prompts"] == 0
+
+
+def test_no_prompt_is_left_behind(run_dir, tmp_path):
+    """Breaks if by default any file below the run folder holds a prompt of production."""
+    write(tmp_path / "in.jsonl", [f"{text} uniquely-private" for text in prompts(150, MOVED, 7)])
+    list(recipe.monitor(run_dir, str(tmp_path / "in.jsonl"), OPTIONS))
+    files = [path for path in run_dir.rglob("*") if path.is_file()]
+    assert any(path.name == "state.db" for path in files)
+    assert not [path for path in files if b"uniquely-private" in path.read_bytes()]
+
+
+def test_a_folder_that_is_no_run_is_named(tmp_path):
+    """Breaks if a wrong folder ends in a traceback."""
+    with pytest.raises(RunError, match="no run folder"):
+        list(recipe.monitor(tmp_path, "-", OPTIONS))
