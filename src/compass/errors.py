@@ -10,6 +10,7 @@ CompassError
 ├── SelectionError     no selection can be made from this pool
 ├── ModelError         a base model or adapter cannot be loaded or does not fit
 ├── RunError           a run folder is missing, incomplete or belongs to other inputs
+├── RegistryError      a version or an alias of the registry is missing, damaged or may not be moved
 └── MissingExtraError  an optional dependency is not installed (says the pip line)
 """
 
@@ -52,6 +53,10 @@ class ModelError(CompassError):
 
 class RunError(CompassError):
     """A run folder is missing, incomplete, or belongs to other inputs."""
+
+
+class RegistryError(CompassError):
+    """A version or an alias of the registry is missing, damaged, or may not be moved as asked."""
 
 
 class MissingExtraError(CompassError):
