@@ -137,22 +137,16 @@ def _right_or_wrong(x: FloatArray64, y: FloatArray64, bound: float, level: float
     n = len(x)
     won, lost = int((y > x).sum()), int((y < x).sum())
 
-    def above(value: float) -> float:
-        return _p(won, lost, n, value)
-
-    def below(value: float) -> float:
-        return _p(lost, won, n, -value)
-
-    difference = (won - lost) / n
+    low, high = _limits(won, lost, n, level)
     return PairedTest(
         n=n,
         before=float(x.mean()),
         after=float(y.mean()),
-        difference=difference,
-        low=_limit(above, difference, -1.0, level),
-        high=_limit(below, difference, 1.0, level),
-        p_above=above(bound),
-        p_below=below(bound),
+        difference=(won - lost) / n,
+        low=low,
+        high=high,
+        p_above=_p(won, lost, n, bound),
+        p_below=_p(lost, won, n, -bound),
         deviation=float((y - x).std()),
         method="exact score test" if n <= EXACT_ROWS else "score test",
     )
@@ -167,6 +161,16 @@ def _p(won: int, lost: int, n: int, bound: float) -> float:
     from scipy.stats import norm
 
     return float(norm.sf(score_statistic(won, lost, n, bound)))
+
+
+@lru_cache(maxsize=8192)
+def _limits(won: int, lost: int, n: int, level: float) -> tuple[float, float]:
+    """Return the one-sided lower and upper limits of the difference."""
+    difference = (won - lost) / n
+    return (
+        _limit(lambda bound: _p(won, lost, n, bound), difference, -1.0, level),
+        _limit(lambda bound: _p(lost, won, n, -bound), difference, 1.0, level),
+    )
 
 
 def _limit(p: Callable[[float], float], start: float, end: float, level: float) -> float:
@@ -213,16 +217,17 @@ def _largest_tail(last: npt.NDArray[np.int64], n: int, bound: float) -> float:
 
 def _tails(q: FloatArray64, last: npt.NDArray[np.int64], n: int, bound: float) -> FloatArray64:
     """Return (m,): the probability that a row count falls into the region, for each share (m,) of lost rows."""
-    from scipy.stats import binom
+    from scipy.special import bdtr, gammaln, xlog1py, xlogy
 
     # Only numbers of rows won that have a part in the region, and lie where the binomial has its mass.
     won = np.flatnonzero(last >= 0)
     p_won = np.clip(q + bound, 0.0, 1.0)[:, None]
     given = np.clip(np.divide(q[:, None], 1.0 - p_won, out=np.ones_like(p_won), where=p_won < 1.0), 0.0, 1.0)
-    weight = binom.pmf(won[None, :], n, p_won)
+    ways = gammaln(n + 1) - gammaln(won + 1) - gammaln(n - won + 1)
+    weight = np.exp(ways + xlogy(won, p_won) + xlog1py(n - won, -p_won))
     rows, columns = np.nonzero(weight > 1e-16)
     tail = np.zeros_like(weight)
-    tail[rows, columns] = binom.cdf(last[won][columns], n - won[columns], given[rows, 0])
+    tail[rows, columns] = bdtr(last[won][columns].astype(float), n - won[columns], given[rows, 0])
     return np.asarray((weight * tail).sum(axis=1))
 
 
