@@ -35,21 +35,34 @@ def build_report(run_dir: Path, *, include_texts: bool = True) -> Path:
 
 def render(run: Run, *, include_texts: bool = True) -> str:
     """Return the page of a run as HTML."""
+    target = str(run.options.get("language") or "und")
+    return render_page(
+        f"{bare_language(target)} · COMPASS report" if target != "und" else "COMPASS report",
+        "Run folder",
+        run.folder.resolve().name,
+        sections(run, include_texts=include_texts),
+    )
+
+
+def render_page(title: str, subject_kind: str, subject_name: str, parts: tuple[Section, ...]) -> str:
+    """Return a page of sections as HTML; plotly.js is in it only where there is a figure to draw.
+
+    subject_kind, subject_name: what the page is about, under its title (`Run folder`, `cy`).
+    """
     import jinja2
     from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
 
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=None
     )
     folder = resources.files("compass.report")
     template = environment.from_string((folder / "template.html.j2").read_text("utf-8"))
-    scripts = [get_plotlyjs(), (folder / "report.js").read_text("utf-8")]
-    parts = sections(run, include_texts=include_texts)
-    target = str(run.options.get("language") or "und")
+    figures = {chart.id: Markup(_json(specification(chart.figure))) for chart in _charts(parts)}
+    scripts = [_plotly() if figures else "", (folder / "report.js").read_text("utf-8")]
     return template.render(
-        title=f"{bare_language(target)} · COMPASS report" if target != "und" else "COMPASS report",
-        run_name=run.folder.resolve().name,
+        title=title,
+        subject_kind=subject_kind,
+        subject_name=subject_name,
         sections=parts,
         style=Markup((folder / "style.css").read_text("utf-8")),
         plotly=Markup(scripts[0]),
@@ -57,10 +70,16 @@ def render(run: Run, *, include_texts: bool = True) -> str:
         # Only these two scripts may run, whatever the texts hold; nothing may be fetched from anywhere.
         policy=(
             "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data: blob:; style-src 'unsafe-inline'; "
-            "script-src " + " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
+            "script-src " + " ".join(f"'sha256-{_digest(script)}'" for script in scripts if script)
         ),
-        figures={chart.id: Markup(_json(specification(chart.figure))) for chart in _charts(parts)},
+        figures=figures,
     )
+
+
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
 
 
 def _charts(parts: tuple[Section, ...]) -> Iterator[Chart]:
