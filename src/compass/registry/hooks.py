@@ -203,7 +203,12 @@ class Hooks:
 
 def signature(secret: str, timestamp: str, body: bytes) -> str:
     """Return the value of `X-Compass-Signature`."""
-    return "sha256=" + hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+    return (
+        "sha256="
+        + hmac.new(
+            secret.encode("utf-8", "surrogateescape"), timestamp.encode() + b"." + body, hashlib.sha256
+        ).hexdigest()
+    )
 
 
 def verify_signature(
