@@ -11,6 +11,7 @@ CompassError
 ├── ModelError         a base model or adapter cannot be loaded or does not fit
 ├── MonitorError       a drift monitor's state or input cannot be used
 ├── RunError           a run folder is missing, incomplete or belongs to other inputs
+├── RegistryError      a version or an alias of the registry is missing, damaged or may not be moved
 └── MissingExtraError  an optional dependency is not installed (says the pip line)
 """
 
@@ -57,6 +58,10 @@ class RunError(CompassError):
 
 class MonitorError(CompassError):
     """A drift monitor's state is damaged, belongs to another reference, or is written by another process."""
+
+
+class RegistryError(CompassError):
+    """A version or an alias of the registry is missing, damaged, or may not be moved as asked."""
 
 
 class MissingExtraError(CompassError):

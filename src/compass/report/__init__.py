@@ -1,7 +1,8 @@
-"""The report of a run: one HTML file that can be read offline, mailed and printed."""
+"""The report of a run and the status of a registry: HTML files that can be read offline, mailed and printed."""
 
 from __future__ import annotations
 
 from compass.report.html import build_report
+from compass.report.status import build_status
 
-__all__ = ["build_report"]
+__all__ = ["build_report", "build_status"]

@@ -47,7 +47,7 @@ def build_comparison(
              Text("Finished cells are kept: a changed grid costs the cells that are new.", "quiet")),
         ),
     )  # fmt: skip
-    return write_page(folder / "report.html", render_page("COMPASS comparison", folder, parts))
+    return write_page(folder / "report.html", render_page("COMPASS comparison", "Folder", folder.resolve().name, parts))
 
 
 def _headline(

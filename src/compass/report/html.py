@@ -24,8 +24,7 @@ def build_report(run_dir: Path, *, include_texts: bool = True) -> Path:
     off no prompt, response, answer or cluster name (made of the texts' words) is in it. Raises RunError if `run_dir`
     is no run folder or a file in it cannot be read.
     """
-    page = render(load_run(run_dir), include_texts=include_texts)
-    return write_page(run_dir / "report.html", page)
+    return write_page(run_dir / "report.html", render(load_run(run_dir), include_texts=include_texts))
 
 
 def write_page(path: Path, page: str) -> Path:
@@ -40,36 +39,50 @@ def write_page(path: Path, page: str) -> Path:
 def render(run: Run, *, include_texts: bool = True) -> str:
     """Return the page of a run as HTML."""
     target = str(run.options.get("language") or "und")
-    title = f"{bare_language(target)} · COMPASS report" if target != "und" else "COMPASS report"
-    return render_page(title, run.folder, sections(run, include_texts=include_texts))
+    return render_page(
+        f"{bare_language(target)} · COMPASS report" if target != "und" else "COMPASS report",
+        "Run folder",
+        run.folder.resolve().name,
+        sections(run, include_texts=include_texts),
+    )
 
 
-def render_page(title: str, folder: Path, parts: tuple[Section, ...]) -> str:
-    """Return sections as one HTML page that asks nothing of any server."""
+def render_page(title: str, subject_kind: str, subject_name: str, parts: tuple[Section, ...]) -> str:
+    """Return a page of sections as HTML; plotly.js is in it only where there is a figure to draw.
+
+    subject_kind, subject_name: what the page is about, under its title (`Run folder`, `cy`).
+    """
     import jinja2
     from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
 
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=None
     )
-    resource = resources.files("compass.report")
-    template = environment.from_string((resource / "template.html.j2").read_text("utf-8"))
-    scripts = [get_plotlyjs(), (resource / "report.js").read_text("utf-8")]
+    folder = resources.files("compass.report")
+    template = environment.from_string((folder / "template.html.j2").read_text("utf-8"))
+    figures = {chart.id: Markup(_json(specification(chart.figure))) for chart in _charts(parts)}
+    scripts = [_plotly() if figures else "", (folder / "report.js").read_text("utf-8")]
     return template.render(
         title=title,
-        run_name=folder.resolve().name,
+        subject_kind=subject_kind,
+        subject_name=subject_name,
         sections=parts,
-        style=Markup((resource / "style.css").read_text("utf-8")),
+        style=Markup((folder / "style.css").read_text("utf-8")),
         plotly=Markup(scripts[0]),
         script=Markup(scripts[1]),
         # Only these two scripts may run, whatever the texts hold; nothing may be fetched from anywhere.
         policy=(
             "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data: blob:; style-src 'unsafe-inline'; "
-            "script-src " + " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
+            "script-src " + " ".join(f"'sha256-{_digest(script)}'" for script in scripts if script)
         ),
-        figures={chart.id: Markup(_json(specification(chart.figure))) for chart in _charts(parts)},
+        figures=figures,
     )
+
+
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
 
 
 def _charts(parts: tuple[Section, ...]) -> Iterator[Chart]:

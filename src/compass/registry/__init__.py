@@ -1,0 +1,32 @@
+"""Versions of a language's adapter, which of them is in production, and the gate that a new one has to pass."""
+
+from __future__ import annotations
+
+from compass.registry.aliases import Aliases, Move
+from compass.registry.difference import VersionDiff, diff
+from compass.registry.events import Event
+from compass.registry.gate import GateDecision, HeldOut, TestRow, decide
+from compass.registry.hooks import Delivery, Hooks, verify_signature
+from compass.registry.mirror import mirror
+from compass.registry.store import Pruned, Registry
+from compass.registry.versions import Check, Version
+
+__all__ = [
+    "Aliases",
+    "Check",
+    "Delivery",
+    "Event",
+    "GateDecision",
+    "HeldOut",
+    "Hooks",
+    "Move",
+    "Pruned",
+    "Registry",
+    "TestRow",
+    "Version",
+    "VersionDiff",
+    "decide",
+    "diff",
+    "mirror",
+    "verify_signature",
+]

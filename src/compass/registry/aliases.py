@@ -1,0 +1,209 @@
+"""Which version is candidate and which is in production, and how that came to be.
+
+`state.json` alone says what holds. It is replaced by one rename, and carries the move that made it; `history.jsonl`
+gets the same move afterwards. A process killed in between has moved the alias, and the next move, or `moves`, takes the
+line over from the state: a move is never lost and never half done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from compass.errors import RegistryError
+from compass.registry.files import append_line, read_lines, read_sealed, seal, write_sealed
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Move:
+    """One line of the history: what was done to the aliases, why, and what held afterwards."""
+
+    sequence: int
+    """1, 2, 3, ... without gaps."""
+    at: str
+    """ISO 8601, UTC."""
+    action: str
+    """`candidate`, `withdraw`, `promote`, `rollback` or `prune`."""
+    before: str
+    """What the alias pointed to; empty for nothing."""
+    after: str
+    candidate: str
+    """Id of the candidate after the move; empty for none."""
+    production: tuple[str, ...]
+    """Ids that were in production, oldest first, up to the one that is now."""
+    reason: str = ""
+    decision: Mapping[str, Any] | None = None
+    """The gate's decision behind a promotion; None: moved by hand."""
+    removed: tuple[str, ...] = ()
+    """Versions that a `prune` took away."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Move:
+        """Read back what `to_dict` returned."""
+        lists = {name: tuple(content[name]) for name in ("production", "removed")}
+        return cls(**{key: value for key, value in content.items() if key != "seal"} | lists)
+
+
+@dataclass(frozen=True)
+class Aliases:
+    """What holds now."""
+
+    candidate: str = ""
+    production: tuple[str, ...] = ()
+    """Ids that were in production, oldest first; the last one is now."""
+    sequence: int = 0
+    last_number: int = 0
+    """The highest number that a version had: numbers are never used again."""
+    last_move: Move | None = field(default=None, repr=False)
+
+    @property
+    def current(self) -> str:
+        """Id in production; empty for none."""
+        return self.production[-1] if self.production else ""
+
+    @property
+    def previous(self) -> str:
+        """Id that a rollback would bring back; empty for none."""
+        return self.production[-2] if len(self.production) > 1 else ""
+
+
+def read_aliases(folder: Path) -> Aliases:
+    """Read what holds in a language's folder. Raises RegistryError if the file is damaged."""
+    path = folder / "state.json"
+    if not path.exists():
+        if (folder / "history.jsonl").exists():
+            raise RegistryError(f"{path} is missing. `repair` writes it anew from the history.")
+        return Aliases()
+    try:
+        content = read_sealed(path)
+    except RegistryError as error:
+        raise RegistryError(f"{error} `repair` writes it anew from the history.") from error
+    if content.get("format") != FORMAT:
+        raise RegistryError(f"{path} has format {content.get('format')!r}; this release reads format {FORMAT}.")
+    return Aliases(
+        candidate=content["candidate"],
+        production=tuple(content["production"]),
+        sequence=content["sequence"],
+        last_number=content["last_number"],
+        last_move=Move.from_dict(content["last_move"]),
+    )
+
+
+def move(
+    folder: Path,
+    now: Aliases,
+    action: str,
+    *,
+    before: str,
+    after: str,
+    candidate: str,
+    production: tuple[str, ...],
+    last_number: int,
+    reason: str = "",
+    decision: Mapping[str, Any] | None = None,
+    removed: tuple[str, ...] = (),
+) -> Move:
+    """Make `candidate` and `production` hold, in one step, and write the history. The caller holds the lock.
+
+    Raises OSError if the state can't be written; then nothing has changed. A history that can't be written is no error:
+    the state keeps the line until it can.
+    """
+    if now.last_move:
+        _complete_history(folder, now.last_move)
+    made = Move(
+        sequence=now.sequence + 1,
+        at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        action=action,
+        before=before,
+        after=after,
+        candidate=candidate,
+        production=production,
+        reason=reason,
+        decision=decision,
+        removed=removed,
+    )
+    _write(folder, made, max(last_number, now.last_number))
+    try:
+        append_line(folder / "history.jsonl", seal(made.to_dict()))
+    except OSError as error:
+        logger.warning("The move is made, but %s can't be written yet (%s)", folder / "history.jsonl", error.strerror)
+    return made
+
+
+def moves(folder: Path) -> tuple[Move, ...]:
+    """Return every move, oldest first, the last one included even if its line isn't written yet.
+
+    Raises RegistryError for a line that was changed and for a gap.
+    """
+    lines = read_lines(folder / "history.jsonl")
+    for number, line in enumerate(lines, start=1):
+        if seal(line) != line or line["sequence"] != number:
+            raise RegistryError(
+                f"{folder / 'history.jsonl'}, line {number}, is damaged: its checksum or its sequence number is wrong. "
+                "Restore the file from a backup; the aliases themselves don't depend on it."
+            )
+    history = [Move.from_dict(line) for line in lines]
+    last = read_aliases(folder).last_move
+    if last and last.sequence == len(history) + 1:
+        history.append(last)
+    return tuple(history)
+
+
+def repair(folder: Path, last_number: int) -> Aliases:
+    """Write `state.json` anew from the last whole line of the history. The caller holds the lock.
+
+    Raises RegistryError if no line of the history is whole.
+    """
+    path = folder / "history.jsonl"
+    whole = []
+    for raw in path.read_bytes().split(b"\n") if path.is_file() else []:
+        line = _parsed(raw)
+        if line and seal(line) == line:
+            whole.append(Move.from_dict(line))
+    if not whole:
+        raise RegistryError(f"{path} has no whole line to rebuild the aliases from. Promote a version to set them.")
+    last = max(whole, key=lambda made: made.sequence)
+    _write(folder, last, last_number)
+    return read_aliases(folder)
+
+
+def _write(folder: Path, made: Move, last_number: int) -> None:
+    content = {
+        "format": FORMAT,
+        "sequence": made.sequence,
+        "candidate": made.candidate,
+        "production": list(made.production),
+        "last_number": last_number,
+        "last_move": made.to_dict(),
+    }
+    write_sealed(folder / "state.json", content)
+
+
+def _complete_history(folder: Path, last: Move) -> None:
+    """Append the last move if its line is missing: the process that made it was killed, or the disk was full."""
+    lines = read_lines(folder / "history.jsonl")
+    if not lines or lines[-1].get("sequence", 0) < last.sequence:
+        append_line(folder / "history.jsonl", seal(last.to_dict()))
+
+
+def _parsed(raw: bytes) -> dict[str, Any] | None:
+    import json
+
+    try:
+        content = json.loads(raw)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None

@@ -1,0 +1,48 @@
+"""What happens to a language's adapter, as records for hooks, logs and the status page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+KINDS = ("drift", "update", "promotion", "refusal")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened. `details` leave the machine through hooks: put figures and ids there, no prompts."""
+
+    kind: str
+    """`drift`, `update`, `promotion` or `refusal`."""
+    language: str
+    message: str
+    """One sentence for people."""
+    version: str = ""
+    """Id of the version that it is about; empty where there is none."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values."""
+    id: str = field(default_factory=lambda: uuid4().hex)
+    """Receivers tell by it that a second delivery is the same event."""
+    at: str = field(default_factory=_now)
+    """ISO 8601, UTC."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a kind that no hook is called on."""
+        if self.kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {self.kind!r}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Event:
+        """Read back what `to_dict` returned."""
+        return cls(**content)

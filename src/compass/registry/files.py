@@ -1,0 +1,134 @@
+"""Files that survive a kill and a full disk: written beside, synced, renamed; lines appended whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from compass.errors import RegistryError
+
+BLOCK = 1 << 20
+"""Bytes that are copied and hashed at a time."""
+
+
+def canonical(content: Any) -> bytes:
+    """Return JSON whose bytes depend on the values alone."""
+    return json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def seal(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content with the SHA-256 of its canonical JSON under `seal`."""
+    bare = {key: value for key, value in content.items() if key != "seal"}
+    return {**bare, "seal": hashlib.sha256(canonical(bare)).hexdigest()}
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Read JSON that `seal` closed. Raises RegistryError if it can't be read or a character of it has changed."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        whole = isinstance(content, dict) and seal(content) == content
+    except (OSError, ValueError) as error:
+        raise RegistryError(f"{path} can't be read ({type(error).__name__}: {error}).") from error
+    if not whole:
+        raise RegistryError(f"{path} is damaged: its content doesn't match its checksum.")
+    return dict(content)
+
+
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """Write sealed JSON so that a reader, now or after a crash, finds the old file or the new one."""
+    text = json.dumps(seal(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def append_line(path: Path, content: Mapping[str, Any]) -> None:
+    """Append one JSON line and sync it. A line that a crash or a full disk cut short is cut off, now or next time.
+
+    The caller holds the lock of the file.
+    """
+    line = json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace") + b"\n"
+    with path.open("ab+") as file:
+        end = _end_of_last_line(file)
+        file.truncate(end)
+        try:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(file.fileno(), end)
+            raise
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the finished lines of a JSONL file, oldest first; none where there is no file.
+
+    Raises RegistryError for a line that is not JSON, unless it is the last and has no end: that one is being written.
+    """
+    if not path.is_file():
+        return []
+    *lines, _unfinished = path.read_bytes().split(b"\n")
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise RegistryError(f"{path}, line {number}, is damaged ({error}).") from error
+    return rows
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def copy_hashed(source: Path, target: Path) -> tuple[str, int]:
+    """Copy a file, sync it, and return the SHA-256 and the size of the bytes that were written."""
+    digest = hashlib.sha256()
+    size = 0
+    with source.open("rb") as reader, target.open("xb") as writer:
+        while block := reader.read(BLOCK):
+            digest.update(block)
+            writer.write(block)
+            size += len(block)
+        writer.flush()
+        os.fsync(writer.fileno())
+    return digest.hexdigest(), size
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename or a new file in the folder last through a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _end_of_last_line(file: Any) -> int:
+    """Return the offset behind the last newline of a file that is open for reading."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - BLOCK)
+        file.seek(start)
+        found = file.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return int(start + found + 1)
+        end = start
+    return 0

@@ -1,0 +1,529 @@
+"""The registry: a folder per language with its versions, its aliases and their history.
+
+    registry/
+        cy/
+            versions/v0001-.../   see versions.py
+            state.json            candidate, production and what was in production before: see aliases.py
+            history.jsonl         every move of an alias
+            events.jsonl          drift, updates, promotions, refusals: see events.py
+            register.lock         held while versions are added or removed
+            state.lock            held while aliases move
+
+What is on disk decides, for every process alike: nothing is kept in memory between two calls. Readers need no lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+from compass.data.languages import normalize_tag
+from compass.errors import RegistryError, RunError
+from compass.registry import aliases
+from compass.registry.aliases import Aliases, Move, read_aliases
+from compass.registry.events import Event
+from compass.registry.files import append_line, read_lines, sync_folder, write_sealed
+from compass.registry.gate import PROMOTE, GateDecision
+from compass.registry.versions import (
+    FOLDER,
+    Check,
+    Version,
+    check_against_lock,
+    check_run,
+    check_version,
+    identity_of,
+    read_version,
+    run_files,
+    run_metrics,
+    take_in,
+)
+
+logger = logging.getLogger(__name__)
+
+NOTHING = "none"
+"""Says of `over` that nothing may be in production yet."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What a prune took away, what it kept and why."""
+
+    removed: tuple[str, ...]
+    kept: Mapping[str, str]
+    """Reason by id."""
+    freed: int
+    """Bytes."""
+
+
+class Registry:
+    """The versions of each language, and which of them is candidate and which in production."""
+
+    def __init__(self, root: Path, *, lock_timeout: float = 30.0) -> None:
+        """Remember the folder; `register` makes it. lock_timeout: seconds to wait for another process."""
+        self.root = Path(root)
+        self.lock_timeout = lock_timeout
+
+    def languages(self) -> tuple[str, ...]:
+        """Return the languages that have a version, sorted."""
+        return tuple(sorted(path.parent.name for path in self.root.glob("*/versions") if path.is_dir()))
+
+    def folder(self, language: str) -> Path:
+        """Return a language's folder. Raises LanguageError if the tag is unknown."""
+        return self.root / normalize_tag(language)
+
+    def register(
+        self,
+        run_folder: Path,
+        *,
+        language: str = "",
+        parent: str = "",
+        trigger: str = "manual",
+        metrics: Mapping[str, Mapping[str, float]] | None = None,
+        notes: Mapping[str, Any] | None = None,
+        leave_out: Sequence[str] = (),
+        link: bool = False,
+        candidate: bool = True,
+    ) -> Version:
+        """Copy a finished run folder in as a new version, and make it the candidate.
+
+        language: empty takes the run's own. parent: a version of the language, by any name that `get` knows. metrics:
+        None takes what the run measured. notes: JSON values to keep with it. leave_out: glob patterns of files to keep
+        out (`data/usage.jsonl`). link: hard-link the weights instead of copying them; then nothing may write into the
+        run folder any more. A run that is registered already, whole, is returned as it is.
+        Raises RunError if the run isn't finished or is at work, RegistryError if the disk is full; then nothing is
+        visible of it.
+        """
+        source = Path(run_folder)
+        check_run(source)
+        language = normalize_tag(language or _language_of(source))
+        folder = self.folder(language)
+        self._make(folder)
+        with _run_at_rest(source), self._locked(folder, "register"):
+            self._clear_leftovers(folder)
+            parent_id = self.get(language, parent).id if parent else ""
+            incoming = folder / "versions" / f".incoming-{uuid4().hex}"
+            try:
+                version = self._take_in(
+                    source, folder, incoming, language, parent_id, trigger, metrics, notes or {}, leave_out, link
+                )
+            except OSError as error:
+                raise _disk_error(error, f"register {source}", folder) from error
+            finally:
+                if incoming.exists():
+                    shutil.rmtree(incoming, ignore_errors=True)
+        if candidate:
+            self.nominate(language, version.id)
+        return version
+
+    def versions(self, language: str) -> tuple[Version, ...]:
+        """Return a language's versions, oldest first. One whose manifest is damaged is left out, with a warning."""
+        found = []
+        for home in self._homes(self.folder(language)):
+            try:
+                found.append(read_version(home))
+            except RegistryError as error:
+                logger.warning("Left out: %s", error)
+        return tuple(found)
+
+    def get(self, language: str, name: str) -> Version:
+        """Return the version with a name: `candidate`, `production`, `previous`, `3`, `v3`, an id, or six or more
+        characters of its hash. Raises RegistryError if there is none, or more than one.
+        """
+        return read_version(self._home(self.folder(language), self._id(language, name)))
+
+    def aliases(self, language: str) -> Aliases:
+        """Return what is candidate and what is in production. Raises RegistryError if the state is damaged."""
+        return read_aliases(self.folder(language))
+
+    def nominate(self, language: str, name: str, *, reason: str = "") -> Move | None:
+        """Make a version the candidate. Returns None if it is candidate or in production already."""
+        folder = self.folder(language)
+        with self._locked(folder, "state"):
+            now = read_aliases(folder)
+            version = self.get(language, name)
+            if version.id in (now.candidate, now.current):
+                return None
+            return self._move(
+                folder, now, "candidate", before=now.candidate, after=version.id, candidate=version.id, reason=reason
+            )
+
+    def withdraw(self, language: str, *, reason: str = "") -> Move:
+        """Leave no version candidate, as after a refusal. Raises RegistryError if there is none."""
+        folder = self.folder(language)
+        with self._locked(folder, "state"):
+            now = read_aliases(folder)
+            if not now.candidate:
+                raise RegistryError(f"There is no candidate of {folder.name} to withdraw.")
+            return self._move(folder, now, "withdraw", before=now.candidate, after="", candidate="", reason=reason)
+
+    def promote(
+        self,
+        language: str,
+        name: str = "candidate",
+        *,
+        decision: GateDecision | None = None,
+        over: str = "",
+        reason: str = "",
+    ) -> Move:
+        """Put a version into production, once every file of it has been checked.
+
+        decision: the gate's, kept in the history; it has to say promote, and to be about this version. over: the
+        version that has to be in production still (`none`: nothing), empty for any; a decision brings its own.
+        Raises RegistryError if the version is damaged, the decision doesn't allow it, or another process was faster;
+        then production is what it was.
+        """
+        folder = self.folder(language)
+        with self._locked(folder, "state"):
+            now = read_aliases(folder)
+            version = self.get(language, name)
+            if version.id == now.current:
+                raise RegistryError(f"{version.id} is in production already. There is nothing to promote.")
+            self._allow(version, now, decision, over)
+            self._check(folder, version.id, "promote")
+            return self._move(
+                folder,
+                now,
+                "promote",
+                before=now.current,
+                after=version.id,
+                candidate="" if now.candidate == version.id else now.candidate,
+                production=(*now.production, version.id),
+                reason=reason,
+                decision=decision.to_dict() if decision else None,
+            )
+
+    def rollback(self, language: str, *, to: str = "", reason: str = "") -> Move:
+        """Put back the version that was in production before, or one further back, once it has been checked.
+
+        Raises RegistryError if there is none, or it is damaged; then production is what it was.
+        """
+        folder = self.folder(language)
+        with self._locked(folder, "state"):
+            now = read_aliases(folder)
+            if not now.previous:
+                raise RegistryError(
+                    f"There is no version of {folder.name} to go back to: "
+                    + (f"{now.current} is the first in production." if now.current else "none is in production.")
+                )
+            target = self._id(language, to) if to else now.previous
+            earlier = now.production[:-1]
+            if target not in earlier:
+                raise RegistryError(
+                    f"{target} was not in production before {now.current}; these were, newest first: "
+                    f"{', '.join(reversed(earlier))}. Name one of them, or promote {target}."
+                )
+            self._check(folder, target, "go back to")
+            last = len(earlier) - 1 - earlier[::-1].index(target)
+            return self._move(
+                folder,
+                now,
+                "rollback",
+                before=now.current,
+                after=target,
+                production=now.production[: last + 1],
+                reason=reason,
+            )
+
+    def verify(self, language: str, name: str = "") -> tuple[Check, ...]:
+        """Hash every file of one version, or of all; damage is listed, not raised. Needs no lock."""
+        folder = self.folder(language)
+        homes = [self._home(folder, self._id(language, name))] if name else self._homes(folder)
+        return tuple(check_version(home) for home in homes)
+
+    def repair(self, language: str) -> Aliases:
+        """Write a lost or damaged `state.json` anew from the history; one that is whole is left alone."""
+        folder = self.folder(language)
+        with self._locked(folder, "state"):
+            try:
+                return read_aliases(folder)
+            except RegistryError:
+                return aliases.repair(folder, self._last_number(folder))
+
+    def history(self, language: str) -> tuple[Move, ...]:
+        """Return every move of an alias, oldest first. Raises RegistryError if the history is damaged."""
+        return aliases.moves(self.folder(language))
+
+    def prune(self, language: str, *, keep: int = 5, dry_run: bool = False) -> Pruned:
+        """Remove all but the newest `keep` versions and those that an alias or its rollback needs.
+
+        Versions that were in production before the one that a rollback brings back are removed like others.
+        Raises ValueError if keep is below 0.
+        """
+        if keep < 0:
+            raise ValueError(f"keep must be at least 0; got {keep}")
+        folder = self.folder(language)
+        with self._locked(folder, "register"), self._locked(folder, "state"):
+            self._clear_leftovers(folder)
+            now = read_aliases(folder)
+            homes = self._homes(folder)
+            kept = {home.name: f"one of the newest {keep}" for home in homes[max(0, len(homes) - keep) :]}
+            for needed, why in (
+                (now.previous, "a rollback brings it back"),
+                (now.candidate, "candidate"),
+                (now.current, "in production"),
+            ):
+                if needed:
+                    kept[needed] = why
+            removed = [home for home in homes if home.name not in kept]
+            freed = sum(file.stat().st_size for home in removed for file in home.rglob("*") if file.is_file())
+            if removed and not dry_run:
+                self._move(
+                    folder,
+                    now,
+                    "prune",
+                    before=now.current,
+                    after=now.current,
+                    production=tuple(id for id in now.production if id in kept),
+                    removed=tuple(home.name for home in removed),
+                )
+                for home in removed:
+                    # A name that nobody lists: a kill leaves a leftover, never half a version.
+                    hidden = home.with_name(f".removed-{uuid4().hex}")
+                    home.rename(hidden)
+                    shutil.rmtree(hidden, ignore_errors=True)
+                sync_folder(folder / "versions")
+        return Pruned(tuple(home.name for home in removed), dict(sorted(kept.items())), freed)
+
+    def record(self, event: Event) -> None:
+        """Append an event to its language's log. Raises RegistryError if the disk is full."""
+        folder = self.folder(event.language)
+        self._make(folder)
+        with self._locked(folder, "state"):
+            try:
+                append_line(folder / "events.jsonl", event.to_dict())
+            except OSError as error:
+                raise _disk_error(error, f"record the event {event.kind}", folder) from error
+
+    def events(self, language: str) -> tuple[Event, ...]:
+        """Return a language's events, oldest first."""
+        return tuple(Event.from_dict(line) for line in read_lines(self.folder(language) / "events.jsonl"))
+
+    def _take_in(
+        self,
+        source: Path,
+        folder: Path,
+        incoming: Path,
+        language: str,
+        parent: str,
+        trigger: str,
+        metrics: Mapping[str, Mapping[str, float]] | None,
+        notes: Mapping[str, Any],
+        leave_out: Sequence[str],
+        link: bool,
+    ) -> Version:
+        paths, left_out = run_files(source, leave_out)
+        _check_space(source, folder, paths)
+        (incoming / "run").mkdir(parents=True)
+        files = take_in(source, incoming / "run", paths, link=link)
+        check_against_lock(source, files)
+        identity = identity_of(files)
+        for version in self.versions(language):
+            if version.identity == identity and check_version(version.folder.parent).ok:
+                logger.info("%s holds this run already", version.id)
+                return version
+        number = self._last_number(folder) + 1
+        home = folder / "versions" / f"v{number:04d}-{identity[:12]}"
+        measured = run_metrics(source) if metrics is None else metrics
+        version = Version(
+            id=home.name,
+            number=number,
+            language=language,
+            identity=identity,
+            parent=parent,
+            trigger=trigger,
+            # Not a number is what can't be told, which JSON has no word for.
+            metrics={
+                test: {name: float(value) for name, value in values.items() if math.isfinite(value)}
+                for test, values in measured.items()
+            },
+            created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            files=files,
+            folder=home / "run",
+            left_out=tuple(left_out),
+            notes=notes,
+        )
+        write_sealed(incoming / "manifest.json", version.to_dict())
+        (incoming / "manifest.json").chmod(0o444)
+        for path in sorted(path for path in incoming.rglob("*") if path.is_dir()):
+            sync_folder(path)
+        os.rename(incoming, home)
+        sync_folder(home.parent)
+        return version
+
+    def _allow(self, version: Version, now: Aliases, decision: GateDecision | None, over: str) -> None:
+        if decision is not None:
+            if decision.verdict != PROMOTE:
+                raise RegistryError(
+                    f"The gate doesn't let {version.id} through ({decision.verdict}): {decision.reason}"
+                )
+            if decision.candidate and decision.candidate != version.id:
+                raise RegistryError(
+                    f"The decision is about {decision.candidate}, not about {version.id}. Decide anew for this version."
+                )
+            over = over or decision.baseline
+        expected = "" if over == NOTHING else self._id(version.language, over) if over else now.current
+        if now.current != expected:
+            raise RegistryError(
+                f"{version.id} was to replace {expected or 'nothing'}, but {now.current or 'nothing'} is in production "
+                "now: another process moved the alias. Measure against that and decide anew."
+            )
+
+    def _check(self, folder: Path, id: str, verb: str) -> None:
+        check = check_version(self._home(folder, id))
+        if not check.ok:
+            raise RegistryError(
+                f"Version {id} is damaged, so it isn't safe to {verb} it; production stays as it is. "
+                + "; ".join(check.problems)
+                + ". Register the run anew, or choose another version."
+            )
+
+    def _move(
+        self,
+        folder: Path,
+        now: Aliases,
+        action: str,
+        *,
+        before: str,
+        after: str,
+        candidate: str | None = None,
+        production: tuple[str, ...] | None = None,
+        reason: str = "",
+        decision: Mapping[str, Any] | None = None,
+        removed: tuple[str, ...] = (),
+    ) -> Move:
+        try:
+            return aliases.move(
+                folder,
+                now,
+                action,
+                before=before,
+                after=after,
+                candidate=now.candidate if candidate is None else candidate,
+                production=now.production if production is None else production,
+                last_number=self._last_number(folder),
+                reason=reason,
+                decision=decision,
+                removed=removed,
+            )
+        except OSError as error:
+            raise _disk_error(error, f"{action} {after}".strip(), folder) from error
+
+    def _id(self, language: str, name: str) -> str:
+        folder = self.folder(language)
+        name = name.strip()
+        ids = [home.name for home in self._homes(folder)]
+        if name in ids:
+            return name
+        if name in ("candidate", "production", "previous"):
+            now = read_aliases(folder)
+            named = {"candidate": now.candidate, "production": now.current, "previous": now.previous}[name]
+            if not named:
+                raise RegistryError(f"No version of {folder.name} is {name!r}. Versions: {_listed(ids)}.")
+            return named
+        digits = name.removeprefix("v")
+        found = [id for id in ids if digits.isdecimal() and int(id[1:].partition("-")[0]) == int(digits)]
+        if not found and len(name) >= 6:
+            found = [id for id in ids if id.partition("-")[2].startswith(name[:12])]
+        if len(found) != 1:
+            problem = f"{name!r} stands for several versions" if found else f"There is no version {name!r}"
+            raise RegistryError(f"{problem} of {folder.name}. Versions: {_listed(found or ids)}.")
+        return found[0]
+
+    def _home(self, folder: Path, id: str) -> Path:
+        home = folder / "versions" / id
+        if not home.is_dir():
+            raise RegistryError(f"Version {id} of {folder.name} is gone from {home.parent}. Restore it from a backup.")
+        return home
+
+    def _homes(self, folder: Path) -> list[Path]:
+        """Return the folders of a language's versions, oldest first."""
+        root = folder / "versions"
+        homes = [path for path in (root.iterdir() if root.is_dir() else ()) if FOLDER.fullmatch(path.name)]
+        return sorted(homes, key=lambda path: (int(path.name[1:].partition("-")[0]), path.name))
+
+    def _last_number(self, folder: Path) -> int:
+        on_disk = [int(home.name[1:].partition("-")[0]) for home in self._homes(folder)]
+        with contextlib.suppress(RegistryError):
+            on_disk.append(read_aliases(folder).last_number)
+        return max(on_disk, default=0)
+
+    def _make(self, folder: Path) -> None:
+        # Versions hold users' prompts: nobody else on the machine needs to read them.
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / "versions").mkdir(parents=True, exist_ok=True)
+
+    def _clear_leftovers(self, folder: Path) -> None:
+        """Remove what a killed process left. The caller holds the lock that its maker would hold."""
+        for leftover in (folder / "versions").glob(".*"):
+            logger.info("Removed %s, which a killed process left", leftover)
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    @contextmanager
+    def _locked(self, folder: Path, name: str) -> Iterator[None]:
+        if not folder.is_dir():
+            raise RegistryError(
+                f"{self.root} has no version of {folder.name}; its languages: {_listed(self.languages())}. "
+                "Register a run first."
+            )
+        try:
+            with FileLock(folder / f"{name}.lock", timeout=self.lock_timeout):
+                yield
+        except Timeout as error:
+            raise RegistryError(
+                f"Another process has held {folder / name}.lock for {self.lock_timeout:g} s. Wait for it, or see what "
+                "it is doing; the lock goes with the process that holds it."
+            ) from error
+
+
+@contextmanager
+def _run_at_rest(folder: Path) -> Iterator[None]:
+    """Keep the run's own command out of its folder while it is copied. Raises RunError if it is at work there."""
+    (folder / "logs").mkdir(exist_ok=True)
+    try:
+        with FileLock(folder / "logs" / "run.lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise RunError(f"Another process is at work in {folder}. Register the run when it has ended.") from error
+
+
+def _language_of(folder: Path) -> str:
+    import yaml
+
+    options = yaml.safe_load((folder / "compass.yaml").read_text("utf-8"))
+    language = (options.get("data") or {}).get("language") or options.get("language")
+    if not language:
+        raise RunError(f"{folder / 'compass.yaml'} names no language. Say which one it is: language='cy'.")
+    return str(language)
+
+
+def _check_space(source: Path, folder: Path, paths: Sequence[str]) -> None:
+    needed = sum((source / path).stat().st_size for path in paths)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(errno.ENOSPC, f"{needed:,} bytes are needed, {free:,} are free")
+
+
+def _disk_error(error: OSError, what: str, folder: Path) -> RegistryError:
+    full = error.errno in FULL
+    return RegistryError(
+        f"Can't {what}: {error.strerror} ({error.filename or folder}). Nothing has changed. "
+        + ("Free some space (`prune` removes old versions) and try again." if full else "Check the folder's rights.")
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"

@@ -1,0 +1,205 @@
+"""The status page: what is in production, what waits, what happened, and why the gate said what it said."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compass.errors import RegistryError
+from compass.report.blocks import Block, Cell, Facts, Section, Text, table
+from compass.report.html import render_page
+from compass.report.wording import bare_language, language, number, percent, plural, signed
+
+if TYPE_CHECKING:
+    from compass.registry import Check, Event, Registry, Version
+
+MOST = 20
+"""Events, moves and versions of a language that are listed, newest first."""
+
+TONES = {"promote": "good", "passed": "good", "refuse": "bad", "failed": "bad"}
+KINDS = {"promotion": "good", "refusal": "bad", "drift": "bad"}
+
+
+def build_status(registry: Registry, path: Path, *, verify: bool = True) -> Path:
+    """Write the page of a registry as one HTML file that asks nothing of any server, and return its path.
+
+    verify: hash every file of every version, so that the page says what is damaged. Raises RegistryError if the
+    registry can't be read; a damaged state or history of one language is told on the page.
+    """
+    text = render_status(registry, verify=verify)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(text.encode("utf-8", "replace"))
+    os.replace(partial, path)
+    return path
+
+
+def render_status(registry: Registry, *, verify: bool = True) -> str:
+    """Return the page as HTML."""
+    languages = registry.languages()
+    parts = [_section(registry, tag, verify=verify) for tag in languages]
+    if not parts:
+        parts = [Section("summary", "Summary", "Summary", (Text("No version is registered yet.", "lead"),))]
+    title = "COMPASS status"
+    if len(languages) == 1:
+        title = f"{bare_language(languages[0])} · COMPASS status"
+    return render_page(title, "Registry", registry.root.resolve().name, tuple(parts))
+
+
+def _section(registry: Registry, tag: str, *, verify: bool) -> Section:
+    versions = registry.versions(tag)
+    blocks: list[Block] = []
+    try:
+        now = registry.aliases(tag)
+        history = registry.history(tag)
+        events = registry.events(tag)
+    except RegistryError as error:
+        blocks = [Text(str(error), "note"), *_versions(versions, {}, {})]
+        return Section(f"language-{tag}", bare_language(tag), language(tag), tuple(blocks))
+    checks = {check.id: check for check in registry.verify(tag)} if verify else {}
+    blocks.append(Text(_lead(now.current, now.candidate, checks), "lead"))
+    facts = [
+        ("In production", now.current or "nothing"),
+        ("A rollback brings back", now.previous or "nothing"),
+        ("Candidate", now.candidate or "none"),
+        ("Versions", number(len(versions))),
+    ]
+    if events:
+        facts.append(("Last event", f"{events[-1].kind}, {_time(events[-1].at)}"))
+    blocks.append(Facts(tuple(facts)))
+    for damaged in (check for check in checks.values() if not check.ok):
+        blocks.append(Text(f"{damaged.id} is damaged. {'; '.join(damaged.problems)}", "note"))
+    roles = {now.previous: "previous", now.candidate: "candidate", now.current: "production"}
+    decisions = [(move.at, move.decision) for move in history if move.decision]
+    # A refusal moves no alias: the event brings the decision.
+    decisions += [
+        (event.at, event.details["decision"])
+        for event in events
+        if event.kind == "refusal" and isinstance(event.details.get("decision"), Mapping)
+    ]
+    if decisions:
+        blocks += _decision(max(decisions, key=lambda pair: pair[0])[1])
+    blocks += _events(events)
+    blocks += _versions(versions, roles, checks)
+    blocks.append(
+        table(
+            "Moves of the aliases, newest first",
+            ("#Move", "When", "What", "From", "To", "Why"),
+            [
+                (
+                    number(move.sequence),
+                    _time(move.at),
+                    move.action,
+                    Cell(move.before, code=True),
+                    Cell(move.after, code=True),
+                    move.reason or ("the gate passed it" if move.decision else ""),
+                )
+                for move in reversed(history[-MOST:])
+            ],
+            collapsed=True,
+        )
+    )
+    return Section(f"language-{tag}", bare_language(tag), language(tag), tuple(blocks))
+
+
+def _lead(current: str, candidate: str, checks: Mapping[str, Check]) -> str:
+    if not current:
+        return "Nothing is in production yet." + (f" {candidate} waits to be promoted." if candidate else "")
+    check = checks.get(current)
+    state = "is in production" if not checks else "is in production, but missing"
+    if check:
+        state = "is in production and whole" if check.ok else "is in production and damaged: roll back"
+    return f"{current} {state}." + (f" {candidate} waits to be promoted." if candidate else "")
+
+
+def _decision(content: Mapping[str, Any]) -> list[Block]:
+    verdict = str(content["verdict"])
+    rows = [
+        (
+            str(test["name"]),
+            str(test["role"]),
+            number(test["n"]),
+            _value(test["before"]),
+            _value(test["after"]),
+            _value(test["difference"], sign=True),
+            f"[{_value(test['low'], sign=True)}, {_value(test['high'], sign=True)}]",
+            _value(test["p"]),
+            _value(-test["margin"], sign=True),
+            Cell(str(test["verdict"]), tone=TONES.get(str(test["verdict"]), "quiet")),
+            str(test["more_data"]),
+        )
+        for test in content["tests"]
+    ]
+    about = f"{content['candidate'] or 'a candidate'} against {content['baseline'] or 'production'}"
+    columns = (
+        "Test", "Role", "#n", "#Before", "#After", "#Difference", "#Interval", "#p", "#Must exceed", "Verdict",
+        "What would tell",
+    )  # fmt: skip
+    return [
+        table(
+            f"The gate's last decision: {verdict}",
+            columns,
+            rows,
+            note=f"{about}, {_time(str(content['decided_at']))}. {content['reason']} Each test is one-sided at "
+            f"{percent(content['level'], 0)}; the interval's ends are its one-sided limits.",
+        )
+    ]
+
+
+def _events(events: Sequence[Event]) -> list[Block]:
+    if not events:
+        return [Text("No event yet.", "quiet")]
+    rows = [
+        (
+            _time(event.at),
+            Cell(event.kind, tone=KINDS.get(event.kind, "quiet")),
+            event.message,
+            Cell(event.version, code=True),
+        )
+        for event in reversed(events[-MOST:])
+    ]
+    note = f"{plural(len(events) - MOST, 'earlier event')} not shown." if len(events) > MOST else ""
+    return [table("Events, newest first", ("When", "What", "Message", "Version"), rows, note=note)]
+
+
+def _versions(versions: Sequence[Version], roles: Mapping[str, str], checks: Mapping[str, Check]) -> list[Block]:
+    rows = []
+    for version in reversed(versions[-MOST:]):
+        check = checks.get(version.id)
+        state = Cell("not checked", tone="quiet") if check is None else Cell("whole", tone="good")
+        if check and not check.ok:
+            state = Cell("damaged", tone="bad")
+        metrics = "; ".join(
+            f"{test} {name.replace('_', ' ')} {number(value, 3)}"
+            for test, values in version.metrics.items()
+            for name, value in values.items()
+            if name == "exact_match" or "exact_match" not in values
+        )
+        rows.append(
+            (
+                Cell(version.id, code=True),
+                roles.get(version.id, ""),
+                _time(version.created_at),
+                version.trigger,
+                Cell(version.parent, code=True),
+                metrics,
+                f"{number(version.size / 1e6, 1)} MB",
+                state,
+            )
+        )
+    note = f"{plural(len(versions) - MOST, 'earlier version')} not shown." if len(versions) > MOST else ""
+    columns = ("Version", "Alias", "Made", "Trigger", "Parent", "Measured", "#Size", "Files")
+    return [table("Versions, newest first", columns, rows, note=note)]
+
+
+def _value(value: float | None, *, sign: bool = False) -> str:
+    if value is None:
+        return "–"
+    return signed(value, 3) if sign else number(value, 3)
+
+
+def _time(text: str) -> str:
+    """Return `2026-04-22 09:30 UTC` of an ISO time."""
+    return text[:16].replace("T", " ") + " UTC"

@@ -1,0 +1,48 @@
+"""What differs between two versions is said, and what does not is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from compass.errors import RegistryError
+from compass.registry import Registry, diff
+from registry_types import MakeRun
+
+
+def test_differences_are_named(registry: Registry, make_run: MakeRun) -> None:
+    """A person would roll back without seeing what the newer version had changed."""
+    a, b = registry.register(make_run(0, exact=0.5)), registry.register(make_run(2, exact=0.75))
+    found = diff(a, b)
+    assert [(change.name, change.a, change.b) for change in found.config] == [("run.seed", 0, 2)]
+    assert [(change.name, change.a, change.b) for change in found.metrics] == [("cy/exact_match", 0.5, 0.75)]
+    assert [(change.name, change.a, change.b) for change in found.selection] == [("picked", 6, 8)]
+    assert found.stamps == ()
+    assert [rows.path for rows in found.rows] == ["data/current.jsonl", "data/usage.jsonl", "selection/selected.jsonl"]
+    # Rows 0 to 5 against rows 2 to 7, half of each Welsh.
+    assert {(rows.common, rows.only_a, rows.only_b) for rows in found.rows} == {(4, 2, 2)}
+    assert {tuple(rows.languages.items()) for rows in found.rows} == {()}
+    assert "adapter/adapter_model.safetensors" in {change.name for change in found.files}
+    assert "space/space.safetensors" not in {change.name for change in found.files}
+    assert not found.same
+    assert "cwestiwn" not in str(found.to_dict())
+
+
+def test_a_version_is_the_same_as_itself(registry: Registry, make_run: MakeRun) -> None:
+    version = registry.register(make_run(0))
+    assert diff(version, version).same
+
+
+def test_left_out_files_count_as_empty(registry: Registry, make_run: MakeRun) -> None:
+    """A file that was left out of one version would end the comparison."""
+    a, b = registry.register(make_run(0)), registry.register(make_run(1), leave_out=["data/usage.jsonl"])
+    usage = next(rows for rows in diff(a, b).rows if rows.path == "data/usage.jsonl")
+    assert (usage.common, usage.only_a, usage.only_b, dict(usage.languages)) == (0, 6, 0, {"cy": (3, 0), "en": (3, 0)})
+
+
+def test_damage_is_an_error_for_people(registry: Registry, make_run: MakeRun) -> None:
+    a, b = registry.register(make_run(0)), registry.register(make_run(1))
+    file = b.folder / "selection" / "summary.json"
+    file.chmod(0o644)
+    file.write_text("{", "utf-8")
+    with pytest.raises(RegistryError, match="`verify` says whether it is damaged"):
+        diff(a, b)

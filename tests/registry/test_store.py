@@ -1,0 +1,346 @@
+"""Versions, aliases and their history, in one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from compass.config import GateConfig
+from compass.errors import LanguageError, RegistryError, RunError
+from compass.registry import Event, GateDecision, HeldOut, Registry, decide
+from registry_types import MakeRun
+
+
+def decision(verdict: str, candidate: str = "", baseline: str = "") -> GateDecision:
+    """Return a real decision of the gate with the verdict asked for."""
+    zeros, ones = np.zeros(60), np.ones(60)
+    new = {"promote": (zeros, ones), "refuse": (ones, zeros), "not enough evidence": (zeros, zeros)}[verdict]
+    config = GateConfig(gate_requires=())
+    made = decide([HeldOut("new", "new-usage", *new)], config, seed=0, candidate=candidate, baseline=baseline)
+    assert made.verdict == verdict
+    return made
+
+
+def test_a_version_is_the_run_with_its_hashes(registry: Registry, make_run: MakeRun) -> None:
+    """A version would lack files of its run, or say other things of it than the run does."""
+    run = make_run(0, exact=0.75)
+    version = registry.register(run, trigger="adapt", notes={"why": "first"})
+    assert (version.number, version.language, version.parent, version.trigger) == (1, "cy", "", "adapt")
+    assert version.id == f"v0001-{version.identity[:12]}"
+    assert version.metrics == {"cy": {"exact_match": 0.75}}
+    assert registry.get("cy", "candidate") == version == registry.get("cy", "1")
+    taken = {path.relative_to(version.folder).as_posix() for path in version.folder.rglob("*") if path.is_file()}
+    of_run = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+    assert taken == of_run - {"logs/run.lock"} == set(version.files)
+    for path in taken:
+        assert (version.folder / path).read_bytes() == (run / path).read_bytes()
+        assert stat.S_IMODE((version.folder / path).stat().st_mode) == 0o444
+    assert stat.S_IMODE(registry.root.stat().st_mode) == 0o700
+    assert registry.verify("cy")[0].ok
+    assert version.size == sum((run / path).stat().st_size for path in taken)
+
+
+def test_identity_is_the_content(registry: Registry, make_run: MakeRun) -> None:
+    """A run registered twice, or whose report was drawn again, would become two versions; another adapter would not."""
+    run = make_run(0)
+    first = registry.register(run)
+    (run / "report.html").write_text("drawn again", "utf-8")
+    assert registry.register(run) == first
+    second = registry.register(make_run(1))
+    assert second.identity != first.identity
+    assert second.number == 2
+    assert [version.id for version in registry.versions("cy")] == [first.id, second.id]
+
+
+def test_a_damaged_twin_is_no_reason_to_refuse_a_whole_one(registry: Registry, make_run: MakeRun) -> None:
+    """Registering the run again, as the error advises, would return the damaged version."""
+    run = make_run(0)
+    first = registry.register(run)
+    damage(first.adapter / "adapter_model.safetensors")
+    again = registry.register(run)
+    assert (again.number, again.identity) == (2, first.identity)
+    assert registry.verify("cy", "2")[0].ok
+    with pytest.raises(RegistryError, match="stands for several"):
+        registry.get("cy", first.identity[:8])
+
+
+def damage(file: Path) -> None:
+    """Flip one bit in the middle of a file."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.chmod(0o644)
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("path", ["adapter/adapter_model.safetensors", "space/space.json", "lock.json"])
+def test_what_is_not_finished_is_not_registered(registry: Registry, make_run: MakeRun, path: str) -> None:
+    run = make_run(0)
+    (run / path).unlink()
+    with pytest.raises(RunError, match=f"no finished run: {path} is missing"):
+        registry.register(run)
+    assert registry.languages() == ()
+
+
+def test_a_cut_output_is_not_registered(registry: Registry, make_run: MakeRun) -> None:
+    """A file that a stage wrote and something cut since would be sealed as if it were good."""
+    run = make_run(0)
+    os.truncate(run / "adapter" / "adapter_config.json", 3)
+    with pytest.raises(RunError, match=r"stage 'training' wrote adapter/adapter_config\.json"):
+        registry.register(run)
+
+
+def test_an_edited_run_is_not_registered(registry: Registry, make_run: MakeRun) -> None:
+    """Weights of the same size that the run didn't write would be sealed as its own."""
+    run = make_run(0)
+    damage(run / "adapter" / "adapter_model.safetensors")
+    with pytest.raises(RunError, match=r"adapter_model\.safetensors isn't what the run"):
+        registry.register(run)
+    assert registry.versions("cy") == ()
+    assert not list((registry.root / "cy" / "versions").iterdir())
+
+
+def test_a_run_at_work_is_not_registered(registry: Registry, make_run: MakeRun) -> None:
+    run = make_run(0)
+    with FileLock(run / "logs" / "run.lock"), pytest.raises(RunError, match="at work"):
+        registry.register(run)
+
+
+def test_links_out_of_the_run_are_refused(registry: Registry, make_run: MakeRun) -> None:
+    """A symbolic link would make a version depend on a file that nobody hashes."""
+    run = make_run(0)
+    (run / "eval" / "link").symlink_to("/etc/hostname")
+    with pytest.raises(RunError, match="symbolic link"):
+        registry.register(run)
+
+
+def test_texts_can_be_left_out(registry: Registry, make_run: MakeRun) -> None:
+    """Users' prompts would be kept in every version, though somebody asked for them not to be."""
+    version = registry.register(make_run(0), leave_out=["data/usage.jsonl", "eval/*"])
+    assert version.left_out == ("data/usage.jsonl", "eval/adapter/cy.json")
+    assert not (version.folder / "data" / "usage.jsonl").exists()
+    assert registry.verify("cy")[0].ok
+    with pytest.raises(RunError, match="can't do without"):
+        registry.register(make_run(1), leave_out=["adapter/*"])
+
+
+def test_weights_can_be_linked(registry: Registry, make_run: MakeRun) -> None:
+    run = make_run(0)
+    version = registry.register(run, link=True)
+    assert (version.adapter / "adapter_model.safetensors").samefile(run / "adapter" / "adapter_model.safetensors")
+    assert not (version.folder / "logs" / "stages.jsonl").samefile(run / "logs" / "stages.jsonl")
+    assert registry.verify("cy")[0].ok
+
+
+def test_promote_and_go_back(three: Registry) -> None:
+    first, second, third = (version.id for version in three.versions("cy"))
+    assert three.get("cy", "production").id == first
+    assert three.get("cy", "2").parent == first
+    three.promote("cy", "2")
+    three.promote("cy")
+    now = three.aliases("cy")
+    assert (now.candidate, now.current, now.previous) == ("", third, second)
+    assert three.rollback("cy", reason="complaints").after == second
+    assert three.rollback("cy").after == first
+    with pytest.raises(RegistryError, match="is the first in production"):
+        three.rollback("cy")
+    three.promote("cy", "3")
+    assert three.aliases("cy").production == (first, third)
+    history = three.history("cy")
+    assert [move.sequence for move in history] == list(range(1, len(history) + 1))
+    assert [move.action for move in history][-5:] == ["promote", "promote", "rollback", "rollback", "promote"]
+    assert [move.reason for move in history if move.action == "rollback"] == ["complaints", ""]
+
+
+def test_go_back_further(three: Registry) -> None:
+    first, second, third = (version.id for version in three.versions("cy"))
+    three.promote("cy", "2")
+    three.promote("cy", "3")
+    with pytest.raises(RegistryError, match="was not in production before"):
+        three.rollback("cy", to="3")
+    assert three.rollback("cy", to="1").after == first
+    assert three.aliases("cy").production == (first,)
+    assert {second, third} <= {version.id for version in three.versions("cy")}
+
+
+def test_the_gate_is_heeded(three: Registry) -> None:
+    """A version that was refused, or another one than was tested, would go into production."""
+    first, second, third = (version.id for version in three.versions("cy"))
+    for verdict in ("refuse", "not enough evidence"):
+        with pytest.raises(RegistryError, match=verdict):
+            three.promote("cy", decision=decision(verdict))
+    with pytest.raises(RegistryError, match=f"about {second}, not about {third}"):
+        three.promote("cy", decision=decision("promote", second))
+    with pytest.raises(RegistryError, match="another process moved the alias"):
+        three.promote("cy", decision=decision("promote", third, second))
+    with pytest.raises(RegistryError, match="was to replace nothing"):
+        three.promote("cy", over="none")
+    made = decision("promote", third, first)
+    move = three.promote("cy", decision=made)
+    assert move.decision is not None
+    assert GateDecision.from_dict(json.loads(json.dumps(three.history("cy")[-1].decision))) == made
+    with pytest.raises(RegistryError, match="in production already"):
+        three.promote("cy", "3")
+
+
+def test_candidates_come_and_go(three: Registry) -> None:
+    third = three.get("cy", "3").id
+    assert three.nominate("cy", "3") is None
+    assert three.nominate("cy", "production") is None
+    assert three.withdraw("cy", reason="refused").before == third
+    with pytest.raises(RegistryError, match="no candidate of cy"):
+        three.withdraw("cy")
+    with pytest.raises(RegistryError, match="No version of cy is 'candidate'"):
+        three.promote("cy")
+
+
+@pytest.mark.parametrize("name", ["9", "v9", "nope", "abcdef", "", "../../etc", "v0001-../../x"])
+def test_unknown_names(three: Registry, name: str) -> None:
+    with pytest.raises(RegistryError, match=f"There is no version {name.strip()!r} of cy. Versions: v0001"):
+        three.get("cy", name)
+
+
+def test_unknown_languages(three: Registry) -> None:
+    """A mistyped language would be made, empty, on disk; one with slashes would leave the registry."""
+    for call in (three.promote, three.rollback, three.withdraw, three.prune):
+        with pytest.raises(RegistryError, match="has no version of el; its languages: cy"):
+            call("el")
+    with pytest.raises(LanguageError):
+        three.get("../cy", "1")
+    assert three.languages() == ("cy",)
+    assert three.get("cym", "1").language == "cy"
+
+
+@pytest.mark.parametrize("file", ["run/adapter/adapter_model.safetensors", "run/compass.yaml", "manifest.json"])
+@pytest.mark.parametrize("how", ["flipped", "missing", "cut"])
+def test_damage_is_found_and_never_promoted(three: Registry, file: str, how: str) -> None:
+    """A server would load a damaged version, or production would point to one."""
+    first, third = three.get("cy", "production"), three.get("cy", "3")
+    path = third.folder.parent / file
+    path.chmod(0o644)
+    if how == "flipped":
+        damage(path)
+    elif how == "missing":
+        path.unlink()
+    else:
+        os.truncate(path, path.stat().st_size // 2)
+    broken = [check for check in three.verify("cy") if not check.ok]
+    assert [check.id for check in broken] == [third.id]
+    assert str(path) in broken[0].problems[0]
+    with pytest.raises(RegistryError):
+        three.promote("cy", "3")
+    assert three.get("cy", "production") == first
+
+
+def test_damage_stops_a_rollback(three: Registry) -> None:
+    """Going back would replace a bad version by a broken one."""
+    three.promote("cy", "2")
+    three.promote("cy", "3")
+    damage(three.get("cy", "2").adapter / "adapter_model.safetensors")
+    with pytest.raises(RegistryError, match="isn't safe to go back to"):
+        three.rollback("cy")
+    assert three.get("cy", "production").number == 3
+    assert three.rollback("cy", to="1").after.startswith("v0001")
+
+
+def test_files_that_were_added_are_found(three: Registry) -> None:
+    (three.get("cy", "1").folder / "adapter" / "extra.bin").write_bytes(b"x")
+    assert "isn't in the manifest" in three.verify("cy", "1")[0].problems[0]
+
+
+def test_one_damaged_manifest_hides_no_other_version(three: Registry, caplog: pytest.LogCaptureFixture) -> None:
+    damage(three.get("cy", "2").folder.parent / "manifest.json")
+    assert [version.number for version in three.versions("cy")] == [1, 3]
+    assert "Left out" in caplog.text
+
+
+def test_prune_keeps_what_is_needed(registry: Registry, make_run: MakeRun) -> None:
+    """Pruning would take away production, what a rollback brings back, or the candidate."""
+    for seed in range(7):
+        registry.register(make_run(seed))
+        if seed in (0, 1, 2):
+            registry.promote("cy")
+    registry.nominate("cy", "4")
+    would = registry.prune("cy", keep=1, dry_run=True)
+    assert len(registry.versions("cy")) == 7
+    pruned = registry.prune("cy", keep=1)
+    assert pruned == would
+    assert [id[:5] for id in pruned.removed] == ["v0001", "v0005", "v0006"]
+    assert {id[:5]: why for id, why in pruned.kept.items()} == {
+        "v0002": "a rollback brings it back",
+        "v0003": "in production",
+        "v0004": "candidate",
+        "v0007": "one of the newest 1",
+    }
+    assert pruned.freed > 3 * 16 * 64 * 4
+    assert [version.number for version in registry.versions("cy")] == [2, 3, 4, 7]
+    assert registry.rollback("cy").after.startswith("v0002")
+    with pytest.raises(RegistryError, match="first in production"):
+        registry.rollback("cy")
+    assert registry.history("cy")[-2].removed == pruned.removed
+
+
+def test_numbers_are_not_used_again(registry: Registry, make_run: MakeRun) -> None:
+    """Two different adapters would have been called v2 at different times."""
+    registry.register(make_run(0))
+    registry.promote("cy")
+    registry.register(make_run(1))
+    registry.withdraw("cy")
+    assert [id[:5] for id in registry.prune("cy", keep=0).removed] == ["v0002"]
+    assert registry.register(make_run(2)).number == 3
+
+
+def test_a_lost_state_is_rebuilt_from_the_history(three: Registry) -> None:
+    """One flipped bit in a small file would cost the knowledge of what is in production."""
+    three.promote("cy", "2")
+    before = three.aliases("cy")
+    state = three.root / "cy" / "state.json"
+    for spoil in (damage, Path.unlink):
+        spoil(state)
+        with pytest.raises(RegistryError, match="`repair` writes it anew"):
+            three.aliases("cy")
+        with pytest.raises(RegistryError, match="`repair` writes it anew"):
+            three.promote("cy", "3")
+        assert three.repair("cy") == before == three.aliases("cy")
+    assert three.rollback("cy").after.startswith("v0001")
+
+
+def test_a_torn_line_of_the_history_is_made_whole(three: Registry) -> None:
+    """A kill in the middle of writing a line would make the history unreadable, or lose the move."""
+    history = three.history("cy")
+    path = three.root / "cy" / "history.jsonl"
+    os.truncate(path, path.stat().st_size - 40)
+    assert three.history("cy") == history
+    three.promote("cy", "2")
+    assert three.history("cy")[:-1] == history
+    assert path.read_bytes().count(b"\n") == len(history) + 1
+
+
+def test_a_changed_line_of_the_history_is_found(three: Registry) -> None:
+    path = three.root / "cy" / "history.jsonl"
+    path.write_text(path.read_text("utf-8").replace('"promote"', '"rollback"'), "utf-8")
+    with pytest.raises(RegistryError, match=r"history\.jsonl, line 2, is damaged"):
+        three.history("cy")
+
+
+def test_events_are_kept(three: Registry) -> None:
+    events = [Event(kind, "cy", f"{kind} → ś\u2028", details={"p": 0.01}) for kind in ("drift", "refusal")]
+    for event in events:
+        three.record(event)
+    assert three.events("cy") == tuple(events)
+    with pytest.raises(ValueError, match="kind must be one of drift, update, promotion, refusal; got 'drfit'"):
+        Event("drfit", "cy", "")
+
+
+def test_bad_numbers_are_not_written(registry: Registry, make_run: MakeRun) -> None:
+    """NaN is no JSON: other readers would refuse the manifest."""
+    metrics: dict[str, Any] = {"cy": {"exact_match": 0.5, "loss_per_byte": float("nan")}}
+    assert registry.register(make_run(0), metrics=metrics).metrics == {"cy": {"exact_match": 0.5}}
+    with pytest.raises(ValueError, match="keep must be at least 0"):
+        registry.prune("cy", keep=-1)
