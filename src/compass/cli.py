@@ -14,7 +14,16 @@ from typing import Annotated, Any
 
 import typer
 
-from compass.config import AdaptConfig, CompareConfig, Option, fields_of, load_config, load_options
+from compass.config import (
+    AdaptConfig,
+    CompareConfig,
+    MonitorOptions,
+    Option,
+    UpdateOptions,
+    fields_of,
+    load_config,
+    load_options,
+)
 from compass.errors import CompassError, ConfigError, DataError
 
 app = typer.Typer(
@@ -25,8 +34,9 @@ app = typer.Typer(
     help="Adapt an LLM to the languages that its users really speak.",
 )
 
-EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
-"""Exit codes: something failed; the options or the data are wrong; stopped by Ctrl-C (the same command goes on)."""
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_DRIFT, EXIT_INTERRUPTED = 1, 2, 3, 130
+"""Exit codes: something failed; the options or the data are wrong; `monitor` found a drift or the gate refused; stopped by
+Ctrl-C (the same command goes on)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -294,6 +304,84 @@ def evaluate(
 
 
 @app.command()
+@_with_options("monitor", of=MonitorOptions)
+def monitor(
+    run: Annotated[Path, typer.Argument(help="Run folder whose adapter serves.")],
+    source: Annotated[str, typer.Argument(help="JSON Lines file or folder of production prompts; - reads stdin.")],
+    reference: Annotated[str, typer.Option("--reference", help="Usage to compare with; empty: the held-out.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", help="Wait for more, until Ctrl-C.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Forget what was counted, and start anew.")] = False,
+    config: Config = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
+    verbose: Verbose = False,
+    *,
+    options: Any = None,
+) -> None:
+    """Count production prompts against the run's usage, and say when and how their distribution drifts.
+
+    What was counted is remembered: the same command goes on behind it. Exit code 3 says that a drift stands.
+    """
+    _set_up_logging(verbose)
+    from compass.recipes.monitor import monitor as run_monitor
+
+    resolved = load_options(MonitorOptions, config, options)
+    drift = False
+    for event in run_monitor(run, source, resolved.monitor, reference=reference, follow=follow, restart=restart):
+        if json_:
+            print(json.dumps(event, ensure_ascii=False), flush=True)
+        elif event["event"] == "status":
+            state = "drift" if event["drift"] else "no drift"
+            print(f"{event['prompts']} prompts counted: {state}")
+        else:
+            print(event["summary"], flush=True)
+        if event["event"] == "status":
+            drift = bool(event["drift"])
+    if drift:
+        raise typer.Exit(EXIT_DRIFT)
+
+
+@app.command()
+@_with_options("run", "selection", "training", "evaluation", "update", of=UpdateOptions)
+def update(
+    parent: Annotated[Path, typer.Argument(help="Run folder whose adapter serves now; it is only read.")],
+    window: Annotated[str, typer.Argument(help="New usage: prompts, and responses where there are any.")],
+    current: Annotated[str, typer.Option("--new-data", help="New training data in the target language.")] = "",
+    test: Annotated[str, typer.Option("--new-test", help="Held-out new usage with responses.")] = "",
+    pool: Annotated[list[str] | None, typer.Option("--new-pool", help="Another pool than the parent's.")] = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+    *,
+    options: Any = None,
+) -> None:
+    """Let an adapter follow new usage without losing the old, into a run folder of its own."""
+    _set_up_logging(verbose)
+    from compass.recipes.update import update as run_update
+
+    own = load_options(UpdateOptions, None, options)
+    if "output_dir" not in (options or {}):
+        raise ConfigError("--output-dir: name a folder for the new version; the parent is not written to.")
+    names = {option.name for option in fields_of(AdaptConfig)}
+    given = {name: value for name, value in (options or {}).items() if name in names}
+    resolved = load_config(parent / "compass.yaml", given)
+    done = run_update(
+        resolved, own.update, parent=parent, window=window, current=current, test=test, pool=tuple(pool or ())
+    )
+    if json_:
+        _print_json(
+            {
+                "run": str(done.run_dir),
+                "adapter": str(done.adapter),
+                "report": str(done.report),
+                "parent": str(done.parent),
+                "differences": list(done.differences),
+            }
+        )
+        return
+    _print_differences(done.differences, title="Parent and update")
+    print(f"Adapter: {done.adapter}\nReport:  {done.report.resolve()}")
+
+
+@app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     texts: Annotated[bool, typer.Option("--texts/--no-texts", help="Show example texts.")] = True,
@@ -315,6 +403,157 @@ def env(json_: Json = False) -> None:
     else:
         for name, value in found.items():
             print(f"{name}: {value}")
+
+
+registry = typer.Typer(no_args_is_help=True, help="Versions of adapters: register, promote, roll back, verify.")
+app.add_typer(registry, name="registry")
+
+RegistryDir = Annotated[Path, typer.Option("--registry-dir", "--registry_dir", help="Folder of the registry.")]
+Language = Annotated[str, typer.Argument(help="Language of the versions, BCP-47.")]
+Name = Annotated[str, typer.Argument(help="Version: its id or number, `candidate` or `production`.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the history.")]
+REGISTRY_DIR = Path("registry")
+
+
+@registry.command("add")
+def registry_add(
+    run: Annotated[Path, typer.Argument(help="Finished run folder.")],
+    registry_dir: RegistryDir = REGISTRY_DIR,
+    parent: Annotated[str, typer.Option("--parent", help="Version that it was updated from.")] = "",
+    trigger: Annotated[str, typer.Option("--trigger", help="What caused it.")] = "manual",
+    json_: Json = False,
+) -> None:
+    """Take a finished run in as an immutable version, and make it the candidate."""
+    from compass.registry import Registry
+
+    version = Registry(registry_dir).register(run, parent=parent, trigger=trigger)
+    _print_json(version.to_dict()) if json_ else print(f"{version.id} is the candidate of {version.language}")
+
+
+@registry.command("list")
+def registry_list(registry_dir: RegistryDir = REGISTRY_DIR, json_: Json = False) -> None:
+    """Show every version of every language, and which of them serves."""
+    from compass.registry import Registry
+
+    store = Registry(registry_dir)
+    rows = []
+    for language in store.languages():
+        aliases = store.aliases(language)
+        for version in store.versions(language):
+            marks = [
+                name
+                for name, id in (("candidate", aliases.candidate), ("production", aliases.current))
+                if id == version.id
+            ]
+            rows.append((language, version.id, ", ".join(marks), version.parent, version.trigger, version.created_at))
+    names = ("language", "version", "alias", "parent", "trigger", "created")
+    if json_:
+        _print_json([dict(zip(names, row, strict=True)) for row in rows])
+    else:
+        _print_rows(names, rows)
+
+
+@registry.command("show")
+def registry_show(language: Language, name: Name, registry_dir: RegistryDir = REGISTRY_DIR) -> None:
+    """Print a version's manifest as JSON."""
+    from compass.registry import Registry
+
+    _print_json(Registry(registry_dir).get(language, name).to_dict())
+
+
+@registry.command("diff")
+def registry_diff(language: Language, a: Name, b: Name, registry_dir: RegistryDir = REGISTRY_DIR) -> None:
+    """Print what differs between two versions as JSON: options, metrics, picks, data, files."""
+    from compass.registry import Registry, diff
+
+    store = Registry(registry_dir)
+    _print_json(diff(store.get(language, a), store.get(language, b)).to_dict())
+
+
+@registry.command("promote")
+def registry_promote(
+    language: Language,
+    name: Annotated[str, typer.Argument(help="Version to promote.")] = "candidate",
+    registry_dir: RegistryDir = REGISTRY_DIR,
+    reason: Reason = "",
+    without_gate: Annotated[bool, typer.Option("--without-gate", help="Promote without asking the gate.")] = False,
+    json_: Json = False,
+) -> None:
+    """Put a version into production if the gate lets it pass; a first version has nothing to be compared with.
+
+    Exit code 3 says that the gate refused, or had not enough evidence.
+    """
+    from compass.recipes.promotion import promote
+
+    move, decision = promote(registry_dir, language, name, reason=reason, ask_the_gate=not without_gate)
+    if json_:
+        _print_json({"promoted": move is not None, "decision": decision.to_dict() if decision else None})
+    else:
+        if decision:
+            rows = [
+                (row.name, row.role, f"{row.difference:+.3f}", f"{row.margin:+.3f}", f"{row.p:.3f}", row.verdict)
+                for row in decision.tests
+            ]
+            _print_rows(("test", "role", "difference", "margin", "p", "verdict"), rows)
+        print(f"{move.after} is in production" if move else f"Not promoted: {decision.reason if decision else ''}")
+    if move is None:
+        raise typer.Exit(EXIT_DRIFT)
+
+
+@registry.command("rollback")
+def registry_rollback(
+    language: Language,
+    to: Annotated[str, typer.Option("--to", help="Version to go back to; empty: the one before.")] = "",
+    registry_dir: RegistryDir = REGISTRY_DIR,
+    reason: Reason = "",
+) -> None:
+    """Put the version that served before back into production."""
+    from compass.registry import Registry
+
+    move = Registry(registry_dir).rollback(language, to=to, reason=reason)
+    print(f"{move.after} is in production again")
+
+
+@registry.command("verify")
+def registry_verify(language: Language, registry_dir: RegistryDir = REGISTRY_DIR, json_: Json = False) -> None:
+    """Check every hash of every version. Exit code 1 says that a file is not what was registered."""
+    from compass.registry import Registry
+
+    checks = Registry(registry_dir).verify(language)
+    if json_:
+        _print_json([{"id": check.id, "files": check.files, "problems": list(check.problems)} for check in checks])
+    else:
+        for check in checks:
+            print(f"{check.id}: {'whole' if check.ok else '; '.join(check.problems)} ({check.files} files)")
+    if not all(check.ok for check in checks):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@registry.command("prune")
+def registry_prune(
+    language: Language,
+    keep: Annotated[int, typer.Option("--keep", help="Newest versions to keep.", min=0)] = 5,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,
+    registry_dir: RegistryDir = REGISTRY_DIR,
+) -> None:
+    """Remove old versions, never one that an alias or its rollback needs."""
+    from compass.registry import Registry
+
+    pruned = Registry(registry_dir).prune(language, keep=keep, dry_run=dry_run)
+    verb = "would be removed" if dry_run else "removed"
+    print(f"{len(pruned.removed)} versions {verb}, {pruned.freed / 2**20:.1f} MiB: {', '.join(pruned.removed) or '-'}")
+
+
+@registry.command("status")
+def registry_status(
+    registry_dir: RegistryDir = REGISTRY_DIR,
+    output: Annotated[Path, typer.Option("--output", help="HTML file to write.")] = Path("status.html"),
+) -> None:
+    """Write the status page: versions, aliases, events, decisions."""
+    from compass.registry import Registry
+    from compass.report import build_status
+
+    print(build_status(Registry(registry_dir), output).resolve())
 
 
 @app.callback(invoke_without_command=True)
@@ -369,14 +608,14 @@ def _print_plan(config: AdaptConfig, *, as_json: bool) -> None:
     Console().print(table)
 
 
-def _print_differences(differences: Sequence[Mapping[str, Any]]) -> None:
+def _print_differences(differences: Sequence[Mapping[str, Any]], *, title: str = "Before and after") -> None:
     if not differences:
         print("Not evaluated: there was no held-out row with a response.")
         return
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("test", "metric", "before", "after", "difference", "interval", title="Before and after")
+    table = Table("test", "metric", "before", "after", "difference", "interval", title=title)
     for row in differences:
         better = f"{row['difference']:+.3f}"
         table.add_row(
@@ -413,6 +652,16 @@ def _print_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> None:
             f"{row['other']:.3f}", f"{row['difference']:+.3f}", f"{row['low']:+.3f} to {row['high']:+.3f}",
             f"{row['p_holm']:.4f}",
         )  # fmt: skip
+    Console().print(table)
+
+
+def _print_rows(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*names)
+    for row in rows:
+        table.add_row(*row)
     Console().print(table)
 
 

@@ -765,3 +765,25 @@ class HookConfig:
     hook_command: str = knob("", "Shell command that gets each event as JSON on stdin; empty: none.")
     hook_command_timeout: float = knob(60.0, "Seconds after which the shell command is ended.", low=0.1)
     hook_events: tuple[str, ...] = knob(("drift", "update", "promotion", "refusal"), "Events that hooks are called on.")
+
+
+@dataclass(frozen=True)
+class MonitorOptions(AdaptConfig):
+    """All options of `compass monitor`."""
+
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)
+
+
+@dataclass(frozen=True)
+class UpdateOptions(AdaptConfig):
+    """All options of `compass update`."""
+
+    update: UpdateConfig = field(default_factory=UpdateConfig)
+
+
+@dataclass(frozen=True)
+class RegistryOptions(AdaptConfig):
+    """All options of `compass registry`."""
+
+    registry: RegistryConfig = field(default_factory=RegistryConfig)
+    gate: GateConfig = field(default_factory=GateConfig)

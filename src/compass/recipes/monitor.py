@@ -22,7 +22,7 @@ from compass.data.example import Example
 from compass.data.languages import UNDETERMINED, from_any
 from compass.data.licences import announce
 from compass.data.readers import read_examples, read_jsonl
-from compass.drift import InputBatch, Monitor, Reference, check_config, read_files, read_stream
+from compass.drift import InputBatch, Monitor, Reference, check_config, describe, read_files, read_stream
 from compass.encoders import CachedEncoder, load_encoder
 from compass.errors import LanguageError, RunError
 from compass.recipes.stages import Run, file_hash, fingerprint
@@ -88,7 +88,7 @@ def monitor(
             )
             for event in seen.events:
                 told = event.to_dict()
-                yield {"event": told.pop("kind"), **told}
+                yield {"event": told.pop("kind"), "summary": describe(event), **told}
         yield {"event": "status", **watching.status(), "skipped_lines": skipped}
 
 

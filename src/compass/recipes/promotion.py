@@ -1,0 +1,96 @@
+"""From a candidate's own measurements to a decision: what the gate compares, and promotion by it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compass.config import GateConfig
+from compass.data.languages import same_language
+from compass.errors import RegistryError
+from compass.evaluation.files import read_evaluation
+from compass.registry import GateDecision, HeldOut, Move, Registry, Version, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ENGLISH = "en"
+
+
+def promote(
+    registry_dir: Path,
+    language: str,
+    name: str = "candidate",
+    *,
+    config: GateConfig | None = None,
+    reason: str = "",
+    ask_the_gate: bool = True,
+    seed: int = 0,
+) -> tuple[Move | None, GateDecision | None]:
+    """Promote a version if the gate lets it pass. Returns the move, None where the gate did not, and its decision.
+
+    A first version has nothing to be compared with and passes. Raises RegistryError if the candidate was not measured
+    against the version that is in production.
+    """
+    store = Registry(registry_dir)
+    current = store.aliases(language).current
+    if not ask_the_gate or not current:
+        return store.promote(language, name, reason=reason), None
+    candidate, baseline = store.get(language, name), store.get(language, current)
+    decision = decide(
+        held_out_sets(candidate, baseline),
+        config or GateConfig(),
+        seed=seed,
+        candidate=candidate.id,
+        baseline=baseline.id,
+    )
+    if not decision.promotes:
+        return None, decision
+    return store.promote(language, candidate.id, decision=decision, reason=reason), decision
+
+
+def held_out_sets(candidate: Version, baseline: Version) -> list[HeldOut]:
+    """Return the rows on which an update measured itself and its parent, by role; scores are exact matches.
+
+    Roles go by the test's name: the language itself is the new usage, `cy-0` is what it was trained for before its last
+    update or an earlier period, `en` or `english` is English; other tests count as periods.
+    """
+    if candidate.parent != baseline.id:
+        raise RegistryError(
+            f"{candidate.id} was made from {candidate.parent or 'no version'} and measured against it, but "
+            f"{baseline.id} is in production. Update from that one, or promote with --without-gate."
+        )
+    folder = candidate.folder / "eval"
+    if not (folder / "parent").is_dir():
+        raise RegistryError(
+            f"{candidate.id} holds no measurement of its parent: it was not made by compass update. Promote it with "
+            "--without-gate if you know that it is better."
+        )
+    names = json.loads((candidate.folder / "data" / "tests.json").read_text(encoding="utf-8"))
+    periods = sorted(
+        (n for n in names if _period(n, candidate.language) >= 0), key=lambda n: _period(n, candidate.language)
+    )
+    sets = []
+    for test in names:
+        before = read_evaluation(folder / "parent" / f"{test}.json")
+        after = read_evaluation(folder / "adapter" / f"{test}.json")
+        role = _role(test, candidate.language, periods)
+        sets.append(HeldOut(test, role, before.scores.exact.astype(float), after.scores.exact.astype(float)))
+    return sets
+
+
+def _role(test: str, language: str, periods: Sequence[str]) -> str:
+    if test == language:
+        return "new-usage"
+    if periods and test == periods[-1]:
+        return "old-usage"
+    if test == "english" or (re.fullmatch(r"[A-Za-z-]+", test) and same_language(test, ENGLISH)):
+        return "english"
+    return "period"
+
+
+def _period(test: str, language: str) -> int:
+    found = re.fullmatch(re.escape(language) + r"-(\d+)", test)
+    return int(found[1]) if found else -1
