@@ -35,8 +35,8 @@ app = typer.Typer(
 )
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_DRIFT, EXIT_INTERRUPTED = 1, 2, 3, 130
-"""Exit codes: something failed; the options or the data are wrong; `monitor` found a drift or the gate refused; stopped by
-Ctrl-C (the same command goes on)."""
+"""Exit codes: something failed; the options or the data are wrong; `monitor` found a drift, or the gate refused;
+stopped by Ctrl-C (the same command goes on)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -659,10 +659,13 @@ def _print_rows(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*names)
+    table = Table()
+    for name in names:
+        # Ids are there to be copied: they are wrapped where there is no room, and never cut.
+        table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def _print_metrics(evaluations: Mapping[str, Mapping[str, Any]]) -> None:
