@@ -48,11 +48,12 @@ $(STAMP): pyproject.toml requirements/torch.txt requirements/lock.txt requiremen
 # torch is resolved as a constraint and then left out of the lock: its CPU and CUDA builds share no hash. Run this where
 # pip finds a CPU build (TORCH_FIND_LINKS=URL), or the lock takes up the CUDA libraries; the last line refuses that.
 TORCH_FIND_LINKS ?=
+EXTRAS := embedded dev postgres redaction uriel langrank mlflow
 lock: $(STAMP)
 	$(PIP) install --quiet pip-tools==7.6.2
 	$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options --unsafe-package torch \
-	  $(if $(TORCH_FIND_LINKS),--find-links $(TORCH_FIND_LINKS)) --extra embedded --extra dev \
+	  $(if $(TORCH_FIND_LINKS),--find-links $(TORCH_FIND_LINKS)) $(foreach extra,$(EXTRAS),--extra $(extra)) \
 	  --constraint requirements/torch.txt --output-file $(VENV)/lock.txt pyproject.toml requirements/build.in
 	{ head -n 2 requirements/lock.txt; sed -e '/^# The following packages/,$$d' $(VENV)/lock.txt | sed -e '$${/^$$/d}'; } > $(VENV)/lock.new
 	! grep -n -i -E '^(torch|triton|nvidia|cuda)|--(index|extra-index|find)|file:' $(VENV)/lock.new
