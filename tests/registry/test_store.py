@@ -103,6 +103,7 @@ def test_an_edited_run_is_not_registered(registry: Registry, make_run: MakeRun) 
     with pytest.raises(RunError, match=r"adapter_model\.safetensors isn't what the run"):
         registry.register(run)
     assert registry.versions("cy") == ()
+    assert registry.languages() == ()
     assert not list((registry.root / "cy" / "versions").iterdir())
 
 

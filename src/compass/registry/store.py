@@ -79,7 +79,7 @@ class Registry:
 
     def languages(self) -> tuple[str, ...]:
         """Return the languages that have a version, sorted."""
-        return tuple(sorted(path.parent.name for path in self.root.glob("*/versions") if path.is_dir()))
+        return tuple(sorted(path.parent.name for path in self.root.glob("*/versions") if self._homes(path.parent)))
 
     def folder(self, language: str) -> Path:
         """Return a language's folder. Raises LanguageError if the tag is unknown."""
