@@ -109,11 +109,10 @@ def run_tasks(
         raise MissingExtraError("lm_eval", "lm-eval", "An lm-eval task")
     from datasets.exceptions import DatasetsError
     from lm_eval.evaluator import simple_evaluate
-    from lm_eval.tasks import TaskManager
 
     if include_path is not None and not include_path.is_dir():
         raise DataError(f"{include_path} is no folder of tasks. Make one with make_tasks, or leave include_path out.")
-    manager = TaskManager(include_path=str(include_path) if include_path else None)
+    manager = _manager(tasks, include_path)
     _check_names(tasks, manager)
     try:
         if usage and num_fewshot != 0:
@@ -185,17 +184,33 @@ def compare_tasks(
 
 
 def usage_rows(docs: Iterable[Mapping[str, Any]], usage: Collection[str]) -> list[int]:
-    """Return the numbers of the rows that stand in the usage sample: a text field of theirs begins a usage prompt.
+    """Return the numbers of the rows that stand in the usage sample: one of their texts begins as a usage prompt does.
 
     A question comes with its choices in one place and without them in another, so the whole prompt is not compared.
     """
-    prompts = [" ".join(prompt.split()) for prompt in usage]
+    prompts = [text for prompt in usage if len(text := " ".join(prompt.split())) >= SHORTEST_FIELD]
     found = []
     for number, doc in enumerate(docs):
         fields = [" ".join(value.split()) for value in doc.values() if isinstance(value, str)]
-        if any(len(text) >= SHORTEST_FIELD and any(p.startswith(text) for p in prompts) for text in fields):
+        if any(
+            len(text) >= SHORTEST_FIELD
+            and any(prompt.startswith(text) or text.startswith(prompt) for prompt in prompts)
+            for text in fields
+        ):
             found.append(number)
     return found
+
+
+def _manager(tasks: Sequence[str], include_path: Path | None) -> Any:
+    """Return lm-eval's index of tasks. That of its own 14,000 files takes seconds, so it is left out where it can be."""
+    from lm_eval.tasks import TaskManager
+
+    if include_path is None:
+        return TaskManager()
+    local = TaskManager(include_path=str(include_path), include_defaults=False)
+    if tasks and all(local.match_tasks([name]) for name in tasks):
+        return local
+    return TaskManager(include_path=str(include_path))
 
 
 def _check_names(tasks: Sequence[str], manager: Any) -> None:

@@ -35,7 +35,7 @@ TEMPLATES: Mapping[str, str] = {
 """The ways to put a row to a model, by name. Layouts follow lm-eval's own tasks of these data sets."""
 
 NUMBER = r"-?[0-9](?:[0-9,]*[0-9])?(?:\.[0-9]+)?"
-LONGEST_ANSWER = 256
+LONGEST_ANSWER = 128
 """Tokens of an answer to a sum [ours]."""
 
 Record = dict[str, Any]
