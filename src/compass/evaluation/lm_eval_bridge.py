@@ -202,7 +202,7 @@ def usage_rows(docs: Iterable[Mapping[str, Any]], usage: Collection[str]) -> lis
 
 
 def _manager(tasks: Sequence[str], include_path: Path | None) -> Any:
-    """Return lm-eval's index of tasks. That of its own 14,000 files takes seconds, so it is left out where it can be."""
+    """Return lm-eval's index of tasks. Its own 14,000 files take seconds, so they are left out if they can be."""
     from lm_eval.tasks import TaskManager
 
     if include_path is None:
