@@ -60,7 +60,7 @@ class TaskSample:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What one task, or a group of tasks, gave on one model. A group has no samples of its own."""
+    """What one task, or a group of tasks, gave on one model. A group's samples are those of its tasks in turn."""
 
     task: str
     version: str
@@ -138,8 +138,9 @@ def run_tasks(
     if found is None:  # not the first process under `accelerate launch`
         return []
     samples = found.get("samples") or {}
+    members = found.get("group_subtasks") or {}
     return [
-        _result(name, found, samples.get(name, ()))
+        _result(name, found, _samples(name, samples, members))
         for name in sorted(found["results"], key=lambda name: (name not in samples, name))
     ]
 
@@ -238,6 +239,14 @@ def _check_fewshot(tasks: Mapping[str, Any], num_fewshot: int | None, usage: Col
                 "Rows that chose the training data can't be examples in the test too: set num_fewshot to 0, or split "
                 "them with split_usage and make a task of the rest."
             )
+
+
+def _samples(
+    name: str, samples: Mapping[str, Sequence[Mapping[str, Any]]], members: Mapping[str, Sequence[str]]
+) -> list[Mapping[str, Any]]:
+    if name in samples:
+        return list(samples[name])
+    return [sample for member in members.get(name, ()) for sample in _samples(member, samples, members)]
 
 
 def _result(name: str, found: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> TaskResult:
