@@ -42,7 +42,9 @@ class RunConfig:
 @dataclass(frozen=True)
 class DataConfig:
     """What is read. A source is a file (.jsonl, .json, .csv, .parquet, also .gz), a folder saved by `datasets`,
-    `hub:NAME[@REVISION][:SPLIT]`, or `assist`, the embedded data set."""
+    `hub:NAME[/CONFIG][@REVISION][:SPLIT]`, or `assist`, the embedded data set. `{language}` in a source is the
+    target language, for data with a file or configuration for each (`hub:CohereLabs/Global-MMLU/{language}:dev`).
+    """
 
     language: str = knob("cy", "Target language, BCP-47 (`cy`, `zh-Hans`, `pt-BR`).")
     usage: str = knob("assist", "Sample of real usage in the target language (prompts suffice).")
@@ -787,3 +789,24 @@ class RegistryOptions(AdaptConfig):
 
     registry: RegistryConfig = field(default_factory=RegistryConfig)
     gate: GateConfig = field(default_factory=GateConfig)
+
+
+@dataclass(frozen=True)
+class TasksConfig:
+    """How lm-eval's tasks are run."""
+
+    num_fewshot: int = knob(
+        0, "Examples before each question; -1: as the task says. Rows of the usage sample are refused.", low=-1
+    )
+    limit: int = knob(0, "Rows of each task, at most, for a trial; 0: all.", low=0)
+    task_batch_size: int = knob(8, "Requests in one batch.", low=1)
+    task_max_length: int = knob(0, "Tokens of context; 0: as the model's configuration says.", low=0)
+    apply_chat_template: bool = knob(False, "Put questions into the model's chat template.")
+    include_path: str = knob("", "Folder with further task files, such as those made of local data.")
+
+
+@dataclass(frozen=True)
+class TaskOptions(AdaptConfig):
+    """All options of `compass evaluate --tasks`."""
+
+    tasks: TasksConfig = field(default_factory=TasksConfig)

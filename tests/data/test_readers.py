@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compass.data.example import Example, Message
-from compass.data.readers import iter_examples, read_examples, read_jsonl, write_jsonl
+from compass.data.readers import iter_examples, iter_records, read_examples, read_jsonl, write_jsonl
 from compass.errors import DataError, LanguageError
 
 TURNS = [
@@ -54,6 +54,19 @@ SHAPES: dict[str, tuple[dict[str, Any], tuple[str, str, tuple[Message, ...], str
         ("p", "r", (), "cy"),
     ),
     "question": ({"question": "p", "answer": "r"}, ("p", "r", (), "und")),
+    "Global-MMLU": (
+        {"question": "p", "option_a": "w", "option_b": "x", "option_c": "y", "option_d": "z", "answer": "C"},
+        ("p\nA. w\nB. x\nC. y\nD. z", "C. y", (), "und"),
+    ),
+    "MMLU-ProX": (
+        {"question": "p", "option_0": "w", "option_1": "x", "option_2": None, "answer": "B", "answer_index": 1},
+        ("p\nA. w\nB. x", "B. x", (), "und"),
+    ),
+    "choices": ({"question": "p", "choices": ["w", "x"], "answer": 0}, ("p\nA. w\nB. x", "A. w", (), "und")),
+    "prompt before choices": (
+        {"prompt": "q", "response": "r", "question": "p", "choices": ["w", "x"], "answer": 0},
+        ("q", "r", (), "und"),
+    ),
     "language by name": ({"prompt": "p", "language": "Welsh"}, ("p", "", (), "cy")),
 }
 
@@ -256,6 +269,28 @@ def test_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     with pytest.raises(DataError, match="is no hub source"):
         read_examples("hub:")
+
+
+def test_subjects_are_labels_of_multiple_choice(tmp_path: Path) -> None:
+    """The report would have no kinds of question to show, or Parquet would lose the options."""
+    row = {"question": "p", "option_a": "w", "option_b": "x", "answer": "B", "subject": "law"}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "a.parquet")
+    (example,) = read_examples(tmp_path / "a.parquet", default_language="sw")
+    assert (example.response, example.label, example.language) == ("B. x", "law", "sw")
+    (example,) = read_examples(tmp_path / "a.parquet", columns={"label": ""})
+    assert example.label == ""
+    (example,) = read_examples(tmp_path / "a.parquet", columns={"prompt": "question", "response": "answer"})
+    assert (example.prompt, example.response) == ("p", "B"), "a mapping that names the fields is followed"
+    ((place, record),) = iter_records(tmp_path / "a.parquet")
+    assert (place, record) == (f"{tmp_path / 'a.parquet'}, record 1", row)
+
+
+@pytest.mark.parametrize("answer", ["E", 4, -1, None, True, "no choice"])
+def test_an_answer_that_is_no_choice_is_refused_with_its_place(tmp_path: Path, answer: Any) -> None:
+    """A test would be scored against a wrong answer."""
+    path = lines(tmp_path / "a.jsonl", {"question": "p", "choices": ["a", "b", "c", "d"], "answer": answer})
+    with pytest.raises(DataError, match=r"line 1: the answer .* is none of the 4 choices"):
+        read_examples(path)
 
 
 def test_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from compass.config import DataConfig
 from compass.errors import DataError, LanguageError
-from compass.recipes.gather import gather, read_and_clean
+from compass.recipes.gather import gather, read_and_clean, with_language
 from compass.recipes.stages import Run
 
 
@@ -100,3 +101,29 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     gather(run, config, seed=0)
     _write(tmp_path / "current.jsonl", [{"prompt": "newydd", "response": "x"}])
     assert [row.prompt for row in gather(run, config, seed=0).current] == ["newydd"]
+
+
+def test_the_language_stands_in_a_source_name(tmp_path: Path) -> None:
+    """A grid of languages would need a configuration for each."""
+    config = _files(tmp_path)
+    (tmp_path / "usage.jsonl").rename(tmp_path / "usage-cy.jsonl")
+    config = replace(config, language="CY", usage=str(tmp_path / "usage-{language}.jsonl"))
+    assert len(read_and_clean(config, 0)[0].usage) == 10
+    assert gather(Run(tmp_path / "run"), config, seed=0).usage == read_and_clean(config, 0)[0].usage
+    hub = with_language(DataConfig(language="sw", pool=("assist", "hub:a/b/{language}:dev"), test="{language}"))
+    assert (hub.pool, hub.test) == (("assist", "hub:a/b/sw:dev"), "sw")
+
+
+def test_a_test_of_several_languages_is_cut_to_the_target(tmp_path: Path) -> None:
+    """The figure called cy would be the mean over all languages of the file."""
+    rows = [
+        {"prompt": f"prawf {i}", "response": "x", "language": language} for i in range(3) for language in ("cy", "en")
+    ]
+    rows += [{"prompt": "heb dag", "response": "x"}]
+    config = replace(_files(tmp_path), test=_write(tmp_path / "test.jsonl", rows))
+    assert [row.prompt for row in read_and_clean(config, 0)[0].tests["cy"]] == [
+        "prawf 0",
+        "prawf 1",
+        "prawf 2",
+        "heb dag",
+    ]

@@ -1,14 +1,17 @@
 """Files and data sets in, `Example`s out; and our own JSON Lines, both ways.
 
 A source is a file (`.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv`, also with `.gz`; `.parquet`), a folder saved by
-`datasets` (`FOLDER[:SPLIT]`), or `hub:NAME[/CONFIG][@REVISION][:SPLIT]`. The shape of the rows is found from the
-fields of the first ones, in this order:
+`datasets` (`FOLDER[:SPLIT]`), or `hub:NAME[/CONFIG][@REVISION][:SPLIT]`: the configuration is the third part of the
+name, `hub:CohereLabs/Global-MMLU/sw:dev` say. The shape of the rows is found from the fields of the first ones, in this
+order:
 
     messages (or conversations)      the last user turn is the prompt, the assistant's next turn the response, earlier
                                      turns the context
     prompt, completion or response   plain texts or lists of messages; either may be missing but the prompt
     instruction, input, output       the input (or Dolly's context) follows the instruction after an empty line
     inputs, targets                  Aya, with its language_code
+    question with choices, answer    multiple choice (see `choices`): the prompt is the question with its choices under
+                                     letters, the response the right one with its letter; the label is the subject
     question, answer
 
 Ids are kept; an id that occurs twice in a source is an error that names both places. A row without an id gets one from
@@ -33,6 +36,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, cast
 
+from compass.data.choices import CHOICE_FIELDS, has_choices, multiple_choice
 from compass.data.example import Example, Message
 from compass.data.languages import UNDETERMINED, from_any
 from compass.errors import DataError, LanguageError
@@ -83,10 +87,16 @@ _SHAPES = (
     _Shape("prompt", "prompt", _RESPONSE_FIELDS, ("context",)),
     _Shape("instruction", "instruction", ("output", *_RESPONSE_FIELDS), ("input", "context")),
     _Shape("aya", "inputs", ("targets",)),
+    _Shape("choices", "question", ("answer",)),
     _Shape("question", "question", ("answer",)),
 )
+_SUBJECT_FIELDS = ("subject", "category", "topic")
+"""Where multiple-choice sets say their subject: Global-MMLU, MMLU-ProX, EXAMS."""
 _OWN_FIELDS = ("id", "label", "source", *_LANGUAGE_FIELDS)
 _KNOWN_FIELDS = frozenset(chain(_OWN_FIELDS, *(shape.fields() for shape in _SHAPES)))
+
+
+_READ_FIELDS = _KNOWN_FIELDS | CHOICE_FIELDS | frozenset(_SUBJECT_FIELDS)
 
 
 def read_examples(
@@ -144,6 +154,13 @@ def iter_examples(
     origin = table.name if table.name.startswith("hub:") else Path(table.name).name
     for number, row in chain(first, rows):
         yield _example(number, row, shape, mapping, language, origin, ids, require_response)
+
+
+def iter_records(source: str | os.PathLike[str], *, streaming: bool = False) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield (place for errors, fields as they are) for every row of a source. Raises DataError as `read_examples`."""
+    table = _open(os.fspath(source), streaming, None)
+    for number, row in table.rows:
+        yield table.place(number), row
 
 
 def read_jsonl(path: str | os.PathLike[str]) -> list[Example]:
@@ -212,7 +229,10 @@ def _find_shape(name: str, rows: Sequence[Row], mapping: Mapping[str, str], requ
     have = {field for field in fields if field not in mapping and field not in mapping.values()}
     have |= {ours for ours, theirs in mapping.items() if theirs}
     ordered = sorted(_SHAPES, key=lambda shape: shape.prompt not in mapping)
-    shape = next((shape for shape in ordered if shape.prompt in have), None)
+    plain = any(mapping.get(name) for name in ("prompt", "question", "answer", *_RESPONSE_FIELDS))
+    chosen = not plain and any(map(has_choices, rows))
+    fitting = (shape for shape in ordered if shape.prompt in have and (chosen or shape.name != "choices"))
+    shape = next(fitting, None)
     if shape is None:
         raise DataError(
             f"{name}: no column for the prompt (prompt, messages, instruction, inputs or question)"
@@ -252,11 +272,17 @@ def _example(
     response_field = next((ours for ours in response_fields if value(ours) is not None), "")
     context: tuple[Message, ...] = ()
     response = ""
-    if shape.name == "messages" or isinstance(value(shape.prompt), list):
+    label = _plain(place, "label", value("label"))
+    if shape.name == "choices":
+        item = multiple_choice(row, place)
+        prompt, response, response_field = item.prompt, item.response, ""
+        subject = next((str(row[name]) for name in _SUBJECT_FIELDS if row.get(name)), "")
+        label = label or ("" if mapping.get("label") == "" else subject)
+    elif shape.name == "messages" or isinstance(value(shape.prompt), list):
         context, prompt, response = _split_turns(place, _turns(place, theirs, value(shape.prompt)))
     else:
         prompt = text(shape.prompt)
-    if isinstance(value(response_field), list):
+    if response_field and isinstance(value(response_field), list):
         turns = _turns(place, mapping.get(response_field, response_field), value(response_field))
         response = next((turn.content for turn in turns if turn.role == "assistant"), "")
     elif response_field:
@@ -275,7 +301,7 @@ def _example(
         prompt=prompt,
         response=response,
         language=_language(place, tag) if tag else default_language,
-        label=_plain(place, "label", value("label")),
+        label=label,
         source=_plain(place, "source", value("source")) or source,
         context=context,
     )
@@ -379,8 +405,8 @@ def _renamed(example: Example, name: str) -> Example:
 # -- sources to rows ---------------------------------------------------------------------------------------------------
 
 
-def _open(source: str, streaming: bool, mapping: Mapping[str, str]) -> _Table:
-    """Return the rows of a source. Raises DataError if there is no such source or no such format."""
+def _open(source: str, streaming: bool, mapping: Mapping[str, str] | None) -> _Table:
+    """Return the rows of a source. mapping: None reads every column. Raises DataError for no such source or format."""
     if source.startswith("hub:"):
         return _hub(source, streaming)
     path, _, split = source.rpartition(":")
@@ -501,7 +527,7 @@ def _csv_rows(path: Path, delimiter: str) -> Iterator[Numbered]:
         raise DataError(f"{path}, line {start}: broken CSV ({error}).") from error
 
 
-def _parquet_rows(path: Path, mapping: Mapping[str, str]) -> Iterator[Numbered]:
+def _parquet_rows(path: Path, mapping: Mapping[str, str] | None) -> Iterator[Numbered]:
     import pyarrow
     import pyarrow.parquet
 
@@ -509,7 +535,7 @@ def _parquet_rows(path: Path, mapping: Mapping[str, str]) -> Iterator[Numbered]:
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            wanted = [name for name in names if name in _KNOWN_FIELDS or name in mapping.values()]
+            wanted = [name for name in names if mapping is None or name in _READ_FIELDS or name in mapping.values()]
             # a file without any field of ours is read whole, so that the error can list what it has
             for batch in file.iter_batches(batch_size=1024, columns=wanted or None):
                 for row in batch.to_pylist():

@@ -9,7 +9,16 @@ from compass.evaluation.evaluate import (
     compare_by_cluster,
     evaluate,
 )
-from compass.evaluation.files import read_differences, read_evaluation, write_differences, write_evaluation
+from compass.evaluation.files import (
+    read_differences,
+    read_evaluation,
+    read_task,
+    write_differences,
+    write_evaluation,
+    write_task,
+)
+from compass.evaluation.lm_eval_bridge import TaskMetric, TaskResult, TaskSample, compare_tasks, run_tasks
+from compass.evaluation.local_tasks import MadeTasks, UsageSplit, make_tasks, split_usage
 from compass.evaluation.metrics import Call, parse_call
 from compass.evaluation.statistics import (
     Interval,
@@ -31,15 +40,22 @@ __all__ = [
     "Difference",
     "Evaluation",
     "Interval",
+    "MadeTasks",
     "PairedComparison",
     "PermutationTest",
+    "TaskMetric",
+    "TaskResult",
+    "TaskSample",
     "TextModel",
+    "UsageSplit",
     "cohens_d",
     "compare",
     "compare_by_cluster",
     "compare_paired",
+    "compare_tasks",
     "evaluate",
     "holm",
+    "make_tasks",
     "minimum_detectable_effect",
     "paired_difference",
     "parse_call",
@@ -47,7 +63,11 @@ __all__ = [
     "ratio_interval",
     "read_differences",
     "read_evaluation",
+    "read_task",
+    "run_tasks",
+    "split_usage",
     "wilson",
     "write_differences",
     "write_evaluation",
+    "write_task",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from compass.data.example import Example
 from compass.errors import DataError
 from compass.evaluation.evaluate import ClusterScore, Difference, Evaluation
+from compass.evaluation.lm_eval_bridge import TaskMetric, TaskResult, TaskSample
 from compass.evaluation.metrics import score_rows
 from compass.evaluation.statistics import Interval
 
@@ -85,6 +87,29 @@ def read_differences(path: Path) -> list[Difference]:
         return [Difference(**row) for row in rows]
     except TypeError as error:
         raise DataError(f"{path} is not a list of differences that compass wrote ({error}); evaluate again") from error
+
+
+def write_task(result: TaskResult, folder: Path) -> Path:
+    """Write the result of an lm-eval task with its samples' scores as `TASK.json`; return the path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # A task that was given as a file has that path for a name.
+    path = folder / f"{Path(result.task).name}.json"
+    _write_text(path, json.dumps(result.to_dict(), ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+    return path
+
+
+def read_task(path: Path) -> TaskResult:
+    """Read back what `write_task` wrote. Raises DataError if it is missing or not such a file."""
+    found = _read_json(path)
+    try:
+        metrics = tuple(
+            TaskMetric(**metric | {"stderr": math.nan if metric["stderr"] is None else metric["stderr"]})
+            for metric in found.pop("metrics")
+        )
+        samples = tuple(TaskSample(**sample) for sample in found.pop("samples"))
+        return TaskResult(metrics=metrics, samples=samples, **found)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is not a task's result that compass wrote ({error}); evaluate again") from error
 
 
 def _rows(evaluation: Evaluation) -> Iterable[dict[str, Any]]:

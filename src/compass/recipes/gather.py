@@ -6,7 +6,7 @@ import json
 import logging
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 ASSIST = "assist"
 NONE = "none"
+PLACEHOLDER = "{language}"
+"""In a source's name: the target language, for data sets with a file or a configuration a language."""
 FEWEST_USAGE_ROWS = 10
 """Below this a usage sample says too little of what usage needs to select by [ours]."""
 
@@ -44,7 +46,7 @@ def gather(run: Run, config: DataConfig, *, seed: int) -> Gathered:
 
     Raises DataError or LanguageError, with file and line, for input that can't be used.
     """
-    config = _with_normal_tag(config)
+    config = with_language(config)
     inputs = {"data": asdict(config), "seed": seed, "sources": _source_identities(config)}
     if run.finished("data", inputs):
         run.skip("data")
@@ -57,8 +59,11 @@ def gather(run: Run, config: DataConfig, *, seed: int) -> Gathered:
 
 def read_and_clean(config: DataConfig, seed: int) -> tuple[Gathered, dict[str, Cleaned]]:
     """Read every source and clean it; return the data and what was dropped of each part and why."""
+    config = with_language(config)
     usage, current, pool, tests = _sources(config, seed)
     usage = _in_language("usage sample", usage, config.language)
+    if config.language in tests:
+        tests[config.language] = _in_language("test", tests[config.language], config.language)
     if len(usage) < FEWEST_USAGE_ROWS:
         raise DataError(
             f"The usage sample has {len(usage)} rows in {config.language}, and at least {FEWEST_USAGE_ROWS} are needed "
@@ -176,10 +181,22 @@ def _identified(rows: Sequence[Example]) -> list[Example]:
     return [row.with_language(found[i]) if i in found else row for i, row in enumerate(rows)]
 
 
-def _with_normal_tag(config: DataConfig) -> DataConfig:
-    from dataclasses import replace
+def with_language(config: DataConfig) -> DataConfig:
+    """Return the options with a normal language tag, and with it in place of `{language}` in every source."""
+    tag = normalize_tag(config.language)
 
-    return replace(config, language=normalize_tag(config.language))
+    def named(source: str) -> str:
+        return source.replace(PLACEHOLDER, tag)
+
+    return replace(
+        config,
+        language=tag,
+        usage=named(config.usage),
+        current=named(config.current),
+        test=named(config.test),
+        pool=tuple(map(named, config.pool)),
+        retention_tests=tuple(map(named, config.retention_tests)),
+    )
 
 
 def _source_identities(config: DataConfig) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The two halves of the model side alone: train on given rows, evaluate on given rows."""
+"""The two halves of the model side alone: train on given rows, evaluate on given rows or on lm-eval's tasks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from compass.config import AdaptConfig
+from compass.config import AdaptConfig, TaskOptions
 from compass.data.readers import read_examples
 from compass.evaluation import compare, evaluate, write_differences, write_evaluation
+from compass.evaluation.files import write_task
+from compass.evaluation.lm_eval_bridge import TaskResult, compare_tasks, run_tasks
+from compass.recipes.gather import ASSIST, with_language
 from compass.recipes.stages import Run
 from compass.recipes.storage import base_model, write_training
 
@@ -65,3 +68,63 @@ def evaluate_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[dict[str, 
         differences = [d for name in tests for d in compare(done["base"][name], done["adapter"][name])]
         write_differences(differences, output / "differences.json")
     return metrics, [difference.to_dict() for difference in differences]
+
+
+def evaluate_tasks(
+    config: TaskOptions, tasks: Sequence[str]
+) -> tuple[dict[str, list[TaskResult]], list[dict[str, Any]]]:
+    """Run lm-eval's tasks on the base model, and with `adapter` on the adapter.
+
+    Returns results by model (`base`, `adapter`), and paired differences (empty without an adapter). Also written to
+    `output_dir/eval/tasks`, with the scores of every sample. Where few-shot examples are asked for, a task that would
+    draw them from the rows of `usage` is refused. Raises MissingExtraError without lm-eval, ConfigError for an unknown
+    task, DataError for data that can't be had, ModelError if adapter and model do not fit.
+    """
+    from compass.training import harness_model
+
+    base, options = base_model(config), config.tasks
+    usage: set[str] = set()
+    if options.num_fewshot and config.data.usage != ASSIST:
+        data = with_language(config.data)
+        usage = {
+            row.prompt
+            for row in read_examples(data.usage, columns=data.columns or None, default_language=data.language)
+        }
+    folders: dict[str, Path | None] = {"base": None}
+    if config.training.adapter:
+        folders["adapter"] = Path(config.training.adapter)
+    output = Path(config.run.output_dir) / "eval" / "tasks"
+    done: dict[str, list[TaskResult]] = {}
+    for name, folder in folders.items():
+        model = harness_model(
+            base,
+            folder,
+            dtype=config.training.dtype,
+            batch_size=options.task_batch_size,
+            max_length=options.task_max_length,
+        )
+        done[name] = run_tasks(
+            model,
+            tasks,
+            num_fewshot=None if options.num_fewshot < 0 else options.num_fewshot,
+            limit=options.limit or None,
+            seed=config.run.seed,
+            include_path=Path(options.include_path) if options.include_path else None,
+            apply_chat_template=options.apply_chat_template,
+            bootstrap_draws=config.evaluation.bootstrap_draws,
+            usage=usage,
+        )
+        for result in done[name]:
+            write_task(result, output / name)
+    if "adapter" not in done:
+        return done, []
+    evaluation = config.evaluation
+    differences = [
+        difference
+        for ours, theirs in zip(done["base"], done["adapter"], strict=True)
+        for difference in compare_tasks(
+            ours, theirs, draws=evaluation.bootstrap_draws, confidence=evaluation.confidence, seed=config.run.seed
+        )
+    ]
+    write_differences(differences, output / "differences.json")
+    return done, [difference.to_dict() for difference in differences]

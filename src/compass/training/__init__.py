@@ -4,6 +4,7 @@ from compass.training.ewc import with_ewc
 from compass.training.fisher import Fisher, accumulate, adapter_fisher, model_fisher
 from compass.training.formatting import encode_example, token_counts
 from compass.training.generation import LanguageModel
+from compass.training.harness import harness_model
 from compass.training.merging import merge_adapters
 from compass.training.models import BaseModel, gpu_names, load_tokenizer, resolve_model
 from compass.training.trainer import Retention, TrainingResult, train
@@ -19,6 +20,7 @@ __all__ = [
     "adapter_fisher",
     "encode_example",
     "gpu_names",
+    "harness_model",
     "load_tokenizer",
     "merge_adapters",
     "model_fisher",

@@ -1,0 +1,111 @@
+"""The options under experiments/paper: every key is known, and the data sets that they name would be read as meant."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+
+from compass.config import CompareConfig, load_options
+from compass.recipes.cells import draw_config
+from compass.recipes.compare import grid
+from compass.recipes.gather import read_and_clean
+
+FOLDER = Path(__file__).parents[1] / "experiments" / "paper"
+MODELS = {
+    "phi-4-mini": "microsoft/Phi-4-mini-instruct",
+    "llama-3.1-8b": "meta-llama/Llama-3.1-8B-Instruct",
+    "qwen2.5-7b": "Qwen/Qwen2.5-7B-Instruct",
+}
+
+
+def test_every_file_is_tested() -> None:
+    """A new file would go unchecked."""
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*MODELS, "exams-small"}
+
+
+@pytest.mark.parametrize("name", [*MODELS, "exams-small"])
+def test_every_option_is_known_and_every_strategy_exists(name: str) -> None:
+    """The command would end after hours of waiting for a GPU, on a typo."""
+    config = load_options(CompareConfig, FOLDER / f"{name}.yaml")
+    cells = grid(config)
+    assert len(cells) == len({tuple(cell.items()) for cell in cells}) == (9 if name == "exams-small" else 648)
+    assert config.training.model_name_or_path == MODELS.get(name, "embedded:gemma3-270m")
+    assert config.run.output_dir == f"runs/paper/{name}"
+
+
+def test_the_models_differ_in_nothing_else() -> None:
+    """A figure of one model would not compare with another's; batches may be split, but are equal in the end."""
+    seen = []
+    for name in MODELS:
+        config = load_options(CompareConfig, FOLDER / f"{name}.yaml")
+        training = config.training
+        batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
+        plain = replace(
+            training, model_name_or_path="", per_device_train_batch_size=batch, gradient_accumulation_steps=1
+        )
+        evaluation = replace(config.evaluation, per_device_eval_batch_size=1)
+        run = replace(config.run, output_dir="")
+        seen.append(replace(config, run=run, training=plain, evaluation=evaluation))
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_the_hubs_data_sets_are_read_as_the_protocol_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wrong split would choose by the test, or a question without its choices would be trained on."""
+    calls = []
+
+    def load_dataset(name: str, config: str | None, *, split: str, **options: Any) -> Any:
+        calls.append((name, config, split))
+        if name == "CohereLabs/aya_dataset":
+            rows: list[dict[str, Any]] = [
+                {"inputs": f"Question {i}?", "targets": f"Answer {i}", "language_code": ("eng", "swh")[i % 2]}
+                for i in range(8)
+            ]
+        else:
+            rows = [
+                {"sample_id": f"{split}/{i}", "subject": "law", "question": f"Swali {split} {i}?", "answer": "B",
+                 **{f"option_{letter}": f"jibu {letter}" for letter in "abcd"}}
+                for i in range(12)
+            ]  # fmt: skip
+        return datasets.Dataset.from_list(rows)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    config = load_options(CompareConfig, FOLDER / "phi-4-mini.yaml")
+    draw = draw_config(config, "yo", 0)
+    data, _ = read_and_clean(replace(draw.data, identify_languages=False), 0)
+    assert sorted(calls, key=str) == [
+        ("CohereLabs/Global-MMLU", "yo", "dev"),
+        ("CohereLabs/Global-MMLU", "yo", "test"),
+        ("CohereLabs/aya_dataset", None, "train"),
+    ]
+    assert (len(data.usage), len(data.tests["yo"]), len(data.pool), data.current) == (12, 12, 8, ())
+    row = data.tests["yo"][0]
+    assert row.prompt == "Swali test 0?\nA. jibu a\nB. jibu b\nC. jibu c\nD. jibu d"
+    assert (row.response, row.label, row.language) == ("B. jibu b", "law", "yo")
+    assert {row.language for row in data.pool} == {"en", "sw"}
+    assert not {row.prompt for row in data.usage} & {row.prompt for row in data.tests["yo"]}
+
+
+def test_exams_is_cut_to_the_target_language(tmp_path: Path) -> None:
+    """A file of several languages would be scored as one."""
+    paths = {}
+    for split in ("train", "dev", "test"):
+        rows = [
+            {"id": f"{split}-{language}-{i}", "lang": language, "question": f"{split} {language} {i}?",
+             "choices": ["a", "b"], "answer": 1, "prompt": f"{split} {language} {i}?\nA. a\nB. b",
+             "response": "B. b", "topic": ("Physics", "History")[i % 2]}
+            for language in ("bg", "tr") for i in range(12)
+        ]  # fmt: skip
+        paths[split] = tmp_path / f"{split}.jsonl"
+        paths[split].write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    sources = {"usage": str(paths["dev"]), "test": str(paths["test"]), "pool": [str(paths["train"])]}
+    config = load_options(CompareConfig, FOLDER / "exams-small.yaml", sources)
+    draw = draw_config(config, "tr", 0)
+    data, _ = read_and_clean(replace(draw.data, identify_languages=False), 0)
+    assert {row.language for row in (*data.usage, *data.tests["tr"])} == {"tr"}
+    assert {row.language for row in data.pool} == {"bg", "tr"}
+    assert {row.label for row in data.usage} == {"Physics", "History"}
