@@ -1,4 +1,5 @@
-# make demo, make test: both set up .venv first. Python 3.11 or newer, pip and a C compiler are all that is needed.
+# make demo, make demo-drift, make test: each sets up .venv first. Python 3.11 or newer, pip and a C compiler are all
+# that is needed.
 #   PYTHON=python3.12         the Python that makes the environment
 #   TORCH_INDEX_URL=URL       where torch comes from (an index of CPU builds saves gigabytes); empty: pip's own index
 #   MODEL=..., RUN=...        base model and folder of the demo
@@ -9,16 +10,21 @@ TORCH_INDEX_URL ?=
 MODEL ?= embedded:gemma3-270m
 RUN ?= runs/cy
 DEMO_ARGS ?=
+DRIFT_ARGS ?=
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint format install lock clean
+.PHONY: demo demo-drift test lint format install lock clean
 
 demo: $(STAMP)
 	$(BIN)/compass adapt --model_name_or_path $(MODEL) --output_dir $(RUN) $(DEMO_ARGS)
+
+# Goes on with the run of `make demo`, or makes a smaller one of its own.
+demo-drift: $(STAMP)
+	$(BIN)/python experiments/demo_drift.py --run $(RUN) --model_name_or_path $(MODEL) $(DRIFT_ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

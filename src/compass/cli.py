@@ -19,7 +19,9 @@ from compass.config import (
     CompareConfig,
     MonitorOptions,
     Option,
+    TaskOptions,
     UpdateOptions,
+    WatchOptions,
     fields_of,
     load_config,
     load_options,
@@ -281,20 +283,27 @@ def train(
 
 
 @app.command()
-@_with_options("run", "training", "evaluation", also=("columns",))
+@_with_options("run", "training", "evaluation", "tasks", also=("columns", "language", "usage"), of=TaskOptions)
 def evaluate(
-    data: Annotated[list[str], typer.Argument(help="Test files with a prompt and a response.")],
+    data: Annotated[list[str] | None, typer.Argument(help="Test files with a prompt and a response.")] = None,
+    tasks: Annotated[str, typer.Option("--tasks", help="lm-eval's tasks instead, with commas between.")] = "",
     config: Config = None,
     json_: Json = False,
     verbose: Verbose = False,
     *,
     options: Any = None,
 ) -> None:
-    """Measure a base model, and an adapter against it with --adapter, on any file of prompts and responses."""
+    """Measure a base model, and an adapter against it with --adapter, on files or on lm-eval's tasks."""
     _set_up_logging(verbose)
+    names = [name.strip() for name in tasks.split(",") if name.strip()]
+    if bool(names) == bool(data):
+        raise ConfigError("evaluate: give either test files or --tasks with the names of lm-eval's tasks.")
+    if names:
+        _evaluate_tasks(load_options(TaskOptions, config, options), names, as_json=json_)
+        return
     from compass.recipes.single import evaluate_on
 
-    evaluations, differences = evaluate_on(load_config(config, options), data)
+    evaluations, differences = evaluate_on(load_options(TaskOptions, config, options), data or [])
     if json_:
         _print_json({"evaluations": evaluations, "differences": differences})
     elif differences:
@@ -336,6 +345,41 @@ def monitor(
             print(event["summary"], flush=True)
         if event["event"] == "status":
             drift = bool(event["drift"])
+    if drift:
+        raise typer.Exit(EXIT_DRIFT)
+
+
+@app.command()
+@_with_options("selection", "training", "monitor", "update", "registry", "gate", "hooks", "watch", of=WatchOptions)
+def watch(
+    language: Annotated[str, typer.Argument(help="Language whose version in production is watched, BCP-47.")],
+    source: Annotated[str, typer.Argument(help="JSON Lines file or folder of production prompts; - reads stdin.")],
+    follow: Annotated[bool, typer.Option("--follow", help="Wait for more, until Ctrl-C.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Begin the windows anew.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
+    config: Config = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
+    verbose: Verbose = False,
+    *,
+    options: Any = None,
+) -> None:
+    """Monitor, update, gate and promote in one loop, with a budget of updates and a hook for each event.
+
+    A killed loop goes on where it was. Exit code 3 says that a drift stands.
+    """
+    _set_up_logging(verbose)
+    from compass.recipes.watch import watch as run_watch
+
+    resolved = load_options(WatchOptions, config, options)
+    names = {option.name for option in fields_of(AdaptConfig)}
+    given = {name: value for name, value in (options or {}).items() if name in names}
+    drift = False
+    for event in run_watch(
+        language, source, resolved, overrides=given, follow=follow, dry_run=dry_run, restart=restart
+    ):
+        print(json.dumps(event, ensure_ascii=False) if json_ else event["summary"], flush=True)
+        if event["event"] == "status":
+            drift = bool(event.get("drift"))
     if drift:
         raise typer.Exit(EXIT_DRIFT)
 
@@ -586,6 +630,25 @@ def _set_up_logging(verbose: bool) -> None:
         warnings.simplefilter("ignore")
         for noisy in ("transformers", "trl", "peft", "datasets", "accelerate", "httpx"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+def _evaluate_tasks(config: TaskOptions, names: Sequence[str], *, as_json: bool) -> None:
+    from compass.recipes.single import evaluate_tasks
+
+    results, differences = evaluate_tasks(config, names)
+    if as_json:
+        found = {model: [result.to_dict() for result in of_model] for model, of_model in results.items()}
+        _print_json({"tasks": found, "differences": differences})
+        return
+    rows = [
+        (model, result.task, metric.part or "-", metric.name, f"{metric.value:.4f}", f"{metric.stderr:.4f}")
+        for model, of_model in results.items()
+        for result in of_model
+        for metric in result.metrics
+    ]
+    _print_rows(("model", "task", "part", "metric", "value", "stderr"), rows)
+    if differences:
+        _print_differences(differences, title="Base and adapter, paired")
 
 
 def _print_json(content: Any) -> None:

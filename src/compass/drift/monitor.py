@@ -62,7 +62,7 @@ class Monitor:
         """Open the state, or make it, and go on where it ends.
 
         database: SQLAlchemy URL; cluster_names: K or none; reference_examples: cluster -> texts, to show what shrank;
-        restart: forget windows and alarms of an earlier reference, but not what input was counted.
+        restart: forget windows, alarms and kept prompts of an earlier reference, but not what input was counted.
         Raises ConfigError for wrong options, MonitorError if the state belongs to another reference or can't be used.
         """
         check_config(config)

@@ -179,8 +179,9 @@ class MonitorState:
     ) -> tuple[int, dict[str, dict[str, Any]]]:
         """Find or make the monitor's row; return prompts counted and stored streams by name.
 
-        `restart` forgets windows, looks and alarms, and takes the new reference and options; batches and offsets stay,
-        so that nothing is counted again. Raises MonitorError if reference or options are others and not `restart`.
+        `restart` forgets windows, looks, alarms and kept prompts, whose ranks go by their place in the old windows, and
+        takes the new reference and options; batches and offsets stay, so that nothing is counted again. Raises
+        MonitorError if reference or options are others and not `restart`.
         """
         with self._session() as session:
             row = session.scalar(select(MonitorRow).where(MonitorRow.name == self.name))
@@ -196,7 +197,7 @@ class MonitorState:
                 )
             elif restart:
                 row.reference, row.options, row.version = reference, dict(options), row.version + 1
-                for table in (StreamRow, LookRow):
+                for table in (StreamRow, LookRow, PromptRow):
                     session.execute(delete(table).where(table.monitor == row.id))
             elif row.reference != reference or row.options != dict(options):
                 what = "reference" if row.reference != reference else "window or tests"

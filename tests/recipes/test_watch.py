@@ -1,0 +1,402 @@
+"""Tests of the loop with an encoder that costs nothing and an update that is written down instead of trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compass.config import AdaptConfig, EvaluationConfig, UpdateConfig, WatchOptions, dump_config
+from compass.data.example import Example
+from compass.data.readers import read_jsonl, write_jsonl
+from compass.errors import ConfigError, DataError, MonitorError, RegistryError, RunError
+from compass.evaluation import write_evaluation
+from compass.evaluation.evaluate import assemble
+from compass.recipes import watch as recipe
+from compass.recipes.stages import file_hash
+from compass.recipes.watch_state import open_site
+from compass.registry import Registry
+from compass.semantic import SemanticSpace
+
+TOPICS = ("lights", "timers", "music", "doors", "news", "vacuum")
+STEADY, MOVED = [0.3, 0.25, 0.2, 0.15, 0.1, 0.0], [0.1, 0.1, 0.1, 0.1, 0.1, 0.5]
+ROWS = 120
+
+
+class TopicEncoder:
+    """A text's first word is its topic; the rest makes it a little different."""
+
+    name, revision = "topics", "1"
+
+    def encode(self, texts):
+        rows = np.zeros((len(texts), 16), dtype=np.float32)
+        for i, text in enumerate(texts):
+            noise = np.random.default_rng([ord(c) for c in text]).normal(size=16)
+            rows[i] = 4 * np.eye(16)[TOPICS.index(text.split()[0])] + 0.5 * noise
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def prompts(n: int, mix: list[float], seed: int) -> list[str]:
+    rng = np.random.default_rng(seed)
+    return [f"{TOPICS[k]} {seed}-{i}" for i, k in enumerate(rng.choice(len(TOPICS), n, p=mix))]
+
+
+def write_version(folder: Path, usage: list[str], *, seed: int, right: dict[str, tuple[int, int]]) -> Path:
+    """Write a finished run: `right` has test -> rows that parent and adapter answer rightly."""
+    from safetensors.numpy import save_file
+
+    encoder = TopicEncoder()
+    texts = prompts(400, [1 / 6] * 6, 0)
+    space = SemanticSpace.fit(encoder.encode(texts), ["cy"] * 400, language_removal="none", n_clusters=6, seed=0)
+    (folder / "adapter").mkdir(parents=True)
+    space.save(folder / "space")
+    labels = space.assign(encoder.encode([f"{topic} x" for topic in TOPICS]), ["cy"] * 6).tolist()
+    names = [{"cluster": k, "name": TOPICS[labels.index(k)], "terms": [], "examples": []} for k in range(6)]
+    (folder / "space" / "clusters.json").write_text(json.dumps(names))
+    (folder / "compass.yaml").write_text(dump_config(AdaptConfig()))
+    save_file({"lora_A": np.full((2, 2), seed, np.float32)}, folder / "adapter" / "adapter_model.safetensors")
+    (folder / "adapter" / "adapter_config.json").write_text("{}")
+    tests = {"cy": usage, **{name: [f"news {name} {i}" for i in range(ROWS)] for name in right if name != "cy"}}
+    (folder / "data" / "tests").mkdir(parents=True)
+    (folder / "data" / "tests.json").write_text(json.dumps(list(tests)))
+    for name, prompts_ in tests.items():
+        rows = [Example(f"{name}/{i}", text, "ie", "cy") for i, text in enumerate(prompts_)]
+        write_jsonl(folder / "data" / "tests" / f"{name}.jsonl", rows)
+        for model, n_right in zip(("parent", "adapter"), right.get(name, ()), strict=False):
+            n = len(rows)
+            answers = ["ie" if i < n_right else "na" for i in range(n)]
+            done = assemble(
+                rows, answers, np.ones(n), np.ones(n), name=name, language="cy",
+                config=EvaluationConfig(bootstrap_draws=100), seed=0,
+            )  # fmt: skip
+            write_evaluation(done, folder / "eval" / model)
+    weights = "adapter/adapter_model.safetensors"
+    (folder / "lock.json").write_text(json.dumps({"hashes": {weights: file_hash(folder / weights)}}))
+    return folder
+
+
+BETTER = {"cy": (40, 90), "cy-0": (100, 100), "english": (80, 80)}
+WORSE = {"cy": (40, 90), "cy-0": (100, 40), "english": (80, 80)}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        self.now += 0.001
+        return self.now
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A registry with one version in production, a folder of logs, and an update that can be told how it ends."""
+    encoder = TopicEncoder()
+    wrapped = SimpleNamespace(encoder=encoder, encode=encoder.encode, name=encoder.name, revision=encoder.revision)
+    monkeypatch.setattr(recipe, "load_encoder", lambda *_: wrapped)
+    registry = Registry(tmp_path / "registry")
+    first = write_version(tmp_path / "v0", prompts(300, STEADY, 1), seed=0, right={})
+    registry.register(first, trigger="adapt")
+    registry.promote("cy")
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    seen = tmp_path / "hook.jsonl"
+    options = WatchOptions()
+    options = dataclasses.replace(
+        options,
+        registry=dataclasses.replace(options.registry, registry_dir=str(tmp_path / "registry")),
+        monitor=dataclasses.replace(
+            options.monitor, window=100, look_every=50, prompts_per_false_alarm=20_000, monitor_batch_size=50,
+            reservoir="full", reservoir_size=300,
+        ),
+        hooks=dataclasses.replace(
+            options.hooks, hook_command=f"cat >> '{seen}'; echo >> '{seen}'"
+        ),
+        watch=dataclasses.replace(
+            options.watch, watch_dir=str(tmp_path / "watch"), prompts_after_drift=100, min_usage_rows=60
+        ),
+    )  # fmt: skip
+    made: list[dict[str, Any]] = []
+    world = SimpleNamespace(
+        root=tmp_path, registry=registry, logs=logs, options=options, made=made, right=BETTER, clock=Clock(), hook=seen
+    )
+
+    def fake_update(config: Any, options: UpdateConfig, *, parent: Path, window: str, current: str, test: str) -> Any:
+        usage = [row.prompt for row in read_jsonl(Path(window))]
+        made.append({"parent": parent, "usage": usage, "rows": config.evaluation.max_retention_rows, "test": test})
+        folder = Path(config.run.output_dir)
+        if not (folder / "lock.json").is_file():
+            write_version(folder, prompts(ROWS, MOVED, 9), seed=len(made), right=world.right)
+        return SimpleNamespace(run_dir=folder)
+
+    monkeypatch.setattr(recipe, "update", fake_update)
+    return world
+
+
+def write(path: Path, texts: list[str]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps({"prompt": text, "language": "cy"}) + "\n" for text in texts)
+
+
+def run(world: SimpleNamespace, **more: Any) -> list[dict[str, Any]]:
+    events = list(recipe.watch("cy", str(world.logs), world.options, clock=world.clock, **more))
+    json.dumps(events)
+    return events
+
+
+def kinds(events: list[dict[str, Any]]) -> list[str]:
+    return [event["event"] for event in events if event["event"] not in ("drift", "recovered")]
+
+
+def hooked(world: SimpleNamespace) -> list[str]:
+    lines = world.hook.read_text("utf-8").split("\n") if world.hook.is_file() else []
+    return [json.loads(line)["kind"] for line in lines if line]
+
+
+def drift(world: SimpleNamespace) -> None:
+    write(world.logs / "day1.jsonl", prompts(200, STEADY, 2))
+    write(world.logs / "day2.jsonl", prompts(300, MOVED, 3))
+
+
+def watch_folder(world: SimpleNamespace) -> Path:
+    return Path(world.options.watch.watch_dir) / "cy"
+
+
+def test_steady_usage_changes_nothing_and_is_counted_once(world):
+    """Breaks if the loop updates without cause or counts a line twice over two runs."""
+    write(world.logs / "day1.jsonl", prompts(300, STEADY, 2))
+    for _ in range(2):
+        (status,) = run(world)
+        assert (status["event"], status["prompts"], status["drift"]) == ("status", 300, False)
+    assert not world.made
+    assert not hooked(world)
+
+
+def test_drift_leads_to_an_update_that_serves_and_is_watched(world):
+    """The whole loop: alarm, new usage alone, candidate, gate, promotion, and no alarm on the usage it was made for."""
+    drift(world)
+    before = world.registry.get("cy", "production")
+    events = run(world)
+    assert kinds(events) == ["update", "promotion", "status"]
+    after = world.registry.get("cy", "production")
+    assert (after.parent, after.trigger, after.number) == (before.id, "drift", 2)
+    assert after.notes["drift"]["alarms"]
+    usage = world.made[0]["usage"]
+    assert len(usage) == 100
+    assert all(text.split()[1].startswith("3-") for text in usage), "prompts of before the alarm are no new usage"
+    assert world.made[0]["rows"] == 200, "the gate needs as many rows of the old tests as of the new"
+    assert hooked(world)[-2:] == ["update", "promotion"]
+    assert set(hooked(world)) == {"drift", "update", "promotion"}
+    assert [event.kind for event in world.registry.events("cy")] == hooked(world)
+    assert after.id in (Path(world.options.watch.watch_dir) / "status.html").read_text("utf-8")
+    assert not list(watch_folder(world).glob("update-*")), "prompts must not lie about"
+    assert all(check.ok for check in world.registry.verify("cy")), "a version must not be written to"
+
+    write(world.logs / "day3.jsonl", prompts(400, MOVED, 4))
+    (status,) = run(world)
+    assert status["drift"] is False
+    assert status["streams"]["cy"]["prompts"] >= 400
+
+
+@pytest.mark.parametrize(
+    "step", ["_update", "tell update", "decide", "_promote before", "_promote after", "tell promotion"]
+)
+def test_a_killed_loop_goes_on_and_promotes_once(world, monkeypatch, step):
+    """Kill the loop in and between its steps: the same command ends with one version, promoted once."""
+    drift(world)
+    name = step.split()[0]
+    real: Callable[..., Any] = open_site if name == "tell" else getattr(recipe, name)
+
+    def killed(*given: Any, **more: Any) -> Any:
+        if step in ("_update", "_promote after"):
+            real(*given, **more)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if name == "tell":
+            from compass.recipes.watch_state import Site
+
+            tell = Site.tell
+
+            def dies(site: Any, event: Any) -> None:
+                if event.kind == step.split()[1]:
+                    raise KeyboardInterrupt
+                tell(site, event)
+
+            patch.setattr(Site, "tell", dies)
+        else:
+            patch.setattr(recipe, name, killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(world)
+    events = run(world)
+    assert kinds(events)[-2:] == ["promotion", "status"]
+    assert len(world.registry.versions("cy")) == 2
+    assert [move.action for move in world.registry.history("cy")].count("promote") == 2, (
+        "the first version and this one"
+    )
+    assert world.registry.aliases("cy").current == world.registry.versions("cy")[1].id
+    assert hooked(world).count("update") == hooked(world).count("promotion") == 1
+
+
+def test_what_a_person_rolled_back_is_not_promoted_again(world, monkeypatch):
+    """Killed after the move, rolled back by a person, started again: the person's word holds."""
+    drift(world)
+    real = recipe._promote
+
+    def dies(*given: Any) -> None:
+        real(*given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recipe, "_promote", dies)
+        with pytest.raises(KeyboardInterrupt):
+            run(world)
+    world.registry.rollback("cy", reason="complaints")
+    first = world.registry.aliases("cy").current
+    status = run(world)[-1]
+    assert world.registry.aliases("cy").current == first == status["version"]
+
+
+def test_a_refusal_leaves_production_and_starts_the_quiet_period(world):
+    """An update that forgets must not serve; and it must not be tried again at each look."""
+    drift(world)
+    world.right = WORSE
+    first = world.registry.aliases("cy").current
+    events = run(world)
+    assert kinds(events) == ["update", "refusal", "held", "status"]
+    refused = events[[event["event"] for event in events].index("refusal")]
+    assert refused["decision"]["verdict"] == "refuse"
+    assert "quiet period" in next(event["summary"] for event in events if event["event"] == "held")
+    aliases = world.registry.aliases("cy")
+    assert (aliases.current, aliases.candidate) == (first, "")
+    assert world.registry.events("cy")[-1].details["decision"]["verdict"] == "refuse"
+
+    world.clock.now += 7 * 3600
+    write(world.logs / "day3.jsonl", prompts(100, MOVED, 5))
+    assert kinds(run(world)) == ["update", "refusal", "held", "status"]
+    world.clock.now += 7 * 3600
+    write(world.logs / "day4.jsonl", prompts(100, MOVED, 6))
+    held = run(world)
+    assert kinds(held) == ["held", "status"]
+    assert "budget of 2 updates a day" in held[0]["summary"]
+    world.clock.now += 24 * 3600
+    world.right = BETTER
+    write(world.logs / "day5.jsonl", prompts(100, MOVED, 7))
+    assert kinds(run(world))[:2] == ["update", "promotion"]
+
+
+def test_a_dry_run_says_what_it_would_do_and_changes_nothing(world):
+    """Breaks if a dry run leaves any byte in the registry or the loop's folder, or calls a hook."""
+    write(world.logs / "day1.jsonl", prompts(200, STEADY, 2))
+    run(world)
+    write(world.logs / "day2.jsonl", prompts(300, MOVED, 3))
+    roots = (world.root / "registry", world.root / "watch")
+
+    def hashes() -> dict[Path, str]:
+        return {path: file_hash(path) for root in roots for path in root.rglob("*") if path.is_file()}
+
+    before = hashes()
+    events = run(world, dry_run=True)
+    assert kinds(events) == ["would", "held", "status"]
+    assert events[-1]["prompts"] == 500, "it goes on where the real loop is"
+    assert before == hashes()
+    assert not world.made
+    assert not hooked(world)
+
+
+def test_without_kept_prompts_an_update_needs_a_source(world):
+    """Breaks if the loop updates on nothing, or a source of labelled rows is not used."""
+    drift(world)
+    world.options = dataclasses.replace(
+        world.options, monitor=dataclasses.replace(world.options.monitor, reservoir="off")
+    )
+    events = run(world)
+    assert kinds(events) == ["held", "status"]
+    assert "an update needs the new usage" in next(e["summary"] for e in events if e["event"] == "held")
+
+    rows = [Example(str(i), text, "ie", "cy") for i, text in enumerate(prompts(80, MOVED, 8))]
+    write_jsonl(world.root / "labelled.jsonl", [*rows, Example("en", "news en", "yes", "en")])
+    world.options = dataclasses.replace(
+        world.options,
+        watch=dataclasses.replace(
+            world.options.watch, update_usage=str(world.root / "labelled.jsonl"),
+            update_test=str(world.root / "labelled.jsonl"),
+        ),
+    )  # fmt: skip
+    write(world.logs / "day3.jsonl", prompts(100, MOVED, 4))
+    assert "promotion" in kinds(run(world))
+    assert world.made[0]["usage"] == [row.prompt for row in rows]
+    assert world.made[0]["test"].endswith("test.jsonl")
+
+
+def test_an_update_that_fails_is_told_and_the_watch_goes_on(world, monkeypatch):
+    """A source that is gone must not end the watch, nor be tried at each look."""
+    drift(world)
+
+    def fails(*_given: Any, **_more: Any) -> None:
+        raise DataError("The usage sample has 3 rows in cy.")
+
+    monkeypatch.setattr(recipe, "update", fails)
+    events = run(world)
+    assert kinds(events) == ["refusal", "held", "status"]
+    assert "failed" in world.registry.events("cy")[-1].message
+    assert len(world.registry.versions("cy")) == 1
+
+
+def test_a_promotion_by_a_person_is_followed(world):
+    """The monitor must compare with the usage of what serves, whoever put it there."""
+    write(world.logs / "day1.jsonl", prompts(200, STEADY, 2))
+    run(world)
+    world.registry.register(write_version(world.root / "v1", prompts(300, MOVED, 5), seed=7, right={}))
+    world.registry.promote("cy")
+    write(world.logs / "day2.jsonl", prompts(200, MOVED, 3))
+    (status,) = run(world)
+    assert status["version"] == world.registry.aliases("cy").current
+    assert (status["drift"], status["streams"]["cy"]["prompts"]) == (False, 200)
+
+
+def test_what_is_wrong_is_said_at_once(world):
+    with pytest.raises(RegistryError, match="Nothing of ne is in production"):
+        list(recipe.watch("ne", str(world.logs), world.options))
+    wrong = dataclasses.replace(
+        world.options,
+        monitor=dataclasses.replace(world.options.monitor, window=130),
+        watch=dataclasses.replace(world.options.watch, updates_per_day=-1),
+    )
+    with pytest.raises(ConfigError, match=r"(?s)window must be a multiple.*updates_per_day must be at least 0"):
+        list(recipe.watch("cy", str(world.logs), wrong))
+    with (
+        open_site("cy", world.options, {}, dry_run=False, clock=world.clock),
+        pytest.raises(RunError, match="Another process watches cy"),
+    ):
+        run(world)
+    run(world)
+    world.options = dataclasses.replace(world.options, monitor=dataclasses.replace(world.options.monitor, window=200))
+    with pytest.raises(MonitorError, match="restart"):
+        run(world)
+    assert kinds(run(world, restart=True)) == ["status"]
+
+
+def test_a_stream_is_not_cut_when_the_version_changes(world, monkeypatch):
+    """Standard input can't be read twice: what was read of it goes on to the next monitor."""
+    lines = "".join(json.dumps({"prompt": t}) + "\n" for t in [*prompts(200, STEADY, 2), *prompts(600, MOVED, 3)])
+
+    class Pipe:
+        def __init__(self) -> None:
+            self.parts: Iterator[bytes] = (lines.encode()[i : i + 701] for i in range(0, len(lines), 701))
+
+        def read1(self, _size: int) -> bytes:
+            return next(self.parts, b"")
+
+        read = read1
+
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=Pipe()))
+    events = list(recipe.watch("cy", "-", world.options, clock=world.clock))
+    assert "promotion" in kinds(events)
+    assert (events[-1]["prompts"], events[-1]["skipped_lines"], events[-1]["drift"]) == (800, 0, False)
