@@ -27,7 +27,7 @@ from compass.data.licences import announce
 from compass.data.readers import read_examples, write_jsonl
 from compass.drift import InputBatch, Monitor, check_config, describe
 from compass.encoders import CachedEncoder, load_encoder
-from compass.errors import CompassError, ConfigError, RegistryError
+from compass.errors import CompassError, ConfigError, DataError, RegistryError
 from compass.recipes.monitor import batches_of, clusters_of, config_of, count, reference_of
 from compass.recipes.promotion import held_out_sets
 from compass.recipes.stages import Run
@@ -253,6 +253,11 @@ def _sources(site: Site, watching: Monitor, version: Version) -> dict[str, list[
 
     if options.update_usage:
         usage = read(options.update_usage, responses=False)
+        if len(usage) < options.min_usage_rows:
+            raise DataError(
+                f"{options.update_usage} has {len(usage)} rows in {site.language}, and min_usage_rows asks for "
+                f"{options.min_usage_rows}. Gather more usage."
+            )
     else:
         # Newest first: what came since the alarm, and no fewer than an update asks for.
         most = max(options.prompts_after_drift, options.min_usage_rows)
