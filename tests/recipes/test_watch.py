@@ -374,6 +374,20 @@ def test_too_little_usage_makes_no_version(world):
     assert not world.made
 
 
+def test_a_mirror_that_fails_does_not_undo_a_promotion(world, monkeypatch):
+    """Our registry decides: what MLflow says of it must not turn a promotion into a refusal."""
+    drift(world)
+    world.options = dataclasses.replace(
+        world.options, registry=dataclasses.replace(world.options.registry, mlflow_uri="http://127.0.0.1:1")
+    )
+
+    def fails(*_given: Any) -> None:
+        raise RegistryError("MLflow can't be written.")
+
+    monkeypatch.setattr("compass.registry.mirror", fails)
+    assert kinds(run(world)) == ["update", "promotion", "status"]
+
+
 def test_a_promotion_by_a_person_is_followed(world):
     """The monitor must compare with the usage of what serves, whoever put it there."""
     write(world.logs / "day1.jsonl", prompts(200, STEADY, 2))
