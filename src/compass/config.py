@@ -823,7 +823,9 @@ class WatchConfig:
     prompts_after_drift: int = knob(
         500, "Prompts since the alarm before an update starts, so that its usage is the new one.", low=0
     )
-    min_usage_rows: int = knob(50, "Rows of new usage below which an update waits.", low=10)
+    min_usage_rows: int = knob(
+        50, "Rows of new usage below which no update is made: they are the next reference too.", low=30
+    )
     update_usage: str = knob("", "Source of new usage; empty: the newest prompts that the monitor's reservoir kept.")
     update_current: str = knob("", "Source of new training rows in the language; empty: none.")
     update_test: str = knob(

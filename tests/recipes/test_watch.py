@@ -361,6 +361,33 @@ def test_an_update_that_fails_is_told_and_the_watch_goes_on(world, monkeypatch):
     assert len(world.registry.versions("cy")) == 1
 
 
+def test_too_little_usage_makes_no_version(world):
+    """Usage too scarce to be the next reference would end the watch after its promotion."""
+    drift(world)
+    source = world.root / "few.jsonl"
+    write(source, prompts(12, MOVED, 8))
+    world.options = dataclasses.replace(
+        world.options, watch=dataclasses.replace(world.options.watch, update_usage=str(source))
+    )
+    assert kinds(run(world)) == ["refusal", "held", "status"]
+    assert "has 12 rows in cy" in world.registry.events("cy")[-1].message
+    assert not world.made
+
+
+def test_a_mirror_that_fails_does_not_undo_a_promotion(world, monkeypatch):
+    """Our registry decides: what MLflow says of it must not turn a promotion into a refusal."""
+    drift(world)
+    world.options = dataclasses.replace(
+        world.options, registry=dataclasses.replace(world.options.registry, mlflow_uri="http://127.0.0.1:1")
+    )
+
+    def fails(*_given: Any) -> None:
+        raise RegistryError("MLflow can't be written.")
+
+    monkeypatch.setattr("compass.registry.mirror", fails)
+    assert kinds(run(world)) == ["update", "promotion", "status"]
+
+
 def test_a_promotion_by_a_person_is_followed(world):
     """The monitor must compare with the usage of what serves, whoever put it there."""
     write(world.logs / "day1.jsonl", prompts(200, STEADY, 2))

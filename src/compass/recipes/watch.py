@@ -27,7 +27,7 @@ from compass.data.licences import announce
 from compass.data.readers import read_examples, write_jsonl
 from compass.drift import InputBatch, Monitor, check_config, describe
 from compass.encoders import CachedEncoder, load_encoder
-from compass.errors import CompassError, ConfigError, RegistryError
+from compass.errors import CompassError, ConfigError, DataError, RegistryError
 from compass.recipes.monitor import batches_of, clusters_of, config_of, count, reference_of
 from compass.recipes.promotion import held_out_sets
 from compass.recipes.stages import Run
@@ -253,6 +253,11 @@ def _sources(site: Site, watching: Monitor, version: Version) -> dict[str, list[
 
     if options.update_usage:
         usage = read(options.update_usage, responses=False)
+        if len(usage) < options.min_usage_rows:
+            raise DataError(
+                f"{options.update_usage} has {len(usage)} rows in {site.language}, and min_usage_rows asks for "
+                f"{options.min_usage_rows}. Gather more usage."
+            )
     else:
         # Newest first: what came since the alarm, and no fewer than an update asks for.
         most = max(options.prompts_after_drift, options.min_usage_rows)
@@ -314,6 +319,7 @@ def _finish(site: Site) -> Iterator[dict[str, Any]]:
     except CompassError as error:
         yield from _fail(site, pending.number, pending.version, error)
         return
+    _mirror(site)
     site.remember(pending=None, ended=site.clock())
     # The registry has it all.
     shutil.rmtree(site.work(pending.number), ignore_errors=True)
@@ -359,10 +365,17 @@ def _promote(site: Site, version: Version, decision: GateDecision) -> None:
         if move.action == "promote" and move.after == version.id and (move.decision or {}).get("decided_at") == decided:
             return
     site.registry.promote(site.language, version.id, decision=decision, reason="drift; the gate passed it")
-    if site.options.registry.mlflow_uri:
-        from compass.registry import mirror
 
-        mirror(site.registry, site.language, site.options.registry.mlflow_uri)
+
+def _mirror(site: Site) -> None:
+    """Make the MLflow registry say the same, where there is one; ours decides, so that a failure is only logged."""
+    from compass.registry import mirror
+
+    if site.options.registry.mlflow_uri:
+        try:
+            mirror(site.registry, site.language, site.options.registry.mlflow_uri)
+        except CompassError as error:
+            logger.warning("The MLflow registry is not up to date, and will be after the next event: %s", error)
 
 
 def _withdraw(site: Site, version: Version, reason: str) -> None:
