@@ -65,7 +65,7 @@ def _headline(
         lines.append(
             Text(
                 f"At a budget of {c['budget']}, {c['strategy']} answers {percent(c['value'])} of the test rows exactly "
-                f"and {c['against']} {percent(c['other'])}: {_points(c)}, {_verdict(c)}.",
+                f"and {c['against']} {percent(c['other'])}: {_points(c)} points, {_verdict(c)}.",
                 "lead",
             )
         )
@@ -110,7 +110,7 @@ def _differences(comparisons: Sequence[Mapping[str, Any]]) -> Section:
             Cell(_points(c), tone=_tone(c)),
             _p(c["p_value"]),
             _p(c["p_holm"]),
-            f"{c['cohens_d']:+.2f}",
+            f"{c['cohens_d'] + 0.0:+.2f}",
             f"{100 * c['detectable']:.1f}",
             number(c["units"]),
         ]
