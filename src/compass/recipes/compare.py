@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,8 +88,9 @@ def compare(config: CompareConfig) -> Compared:
         run_cells(cells, draws, config.grid.workers)
 
         # 3. One row for each answer, one for each cell, one for each comparison.
-        rows = [row for cell in cells for row in _rows(cell)]
-        figures = [_figures(cell, rows) for cell in cells]
+        answers, picks = [_rows(cell) for cell in cells], [_picked(cell) for cell in cells]
+        rows = [row for own in answers for row in own]
+        figures = [_figures(cell, own, picked) for cell, own, picked in zip(cells, answers, picks, strict=True)]
         comparisons = _comparisons(config, rows)
         _write_parquet(run.path("rows.parquet"), rows)
         _write_parquet(run.path("cells.parquet"), figures)
@@ -98,7 +100,7 @@ def compare(config: CompareConfig) -> Compared:
             config.grid.strategies,
             figures,
             comparisons,
-            _overlaps(cells),
+            _overlaps(cells, picks),
             _curves(config, rows),
             budget_unit=config.selection.budget_unit,
         )
@@ -157,10 +159,9 @@ def _rows(cell: Cell) -> list[dict[str, Any]]:
     ]
 
 
-def _figures(cell: Cell, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    own = [row for row in rows if _key(row) == (cell.language, cell.seed, cell.budget, cell.strategy)]
+def _figures(cell: Cell, own: Sequence[dict[str, Any]], picked: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Sum up a cell from its answers and its picks."""
     training = json.loads((cell.folder / "training" / "result.json").read_text("utf-8"))
-    picked = _picked(cell)
     languages: dict[str, int] = {}
     for row in picked:
         languages[row["language"]] = languages.get(row["language"], 0) + 1
@@ -267,16 +268,16 @@ def _curves(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> dict[str, 
     return curves
 
 
-def _overlaps(cells: Sequence[Cell]) -> dict[tuple[str, str], float]:
+def _overlaps(cells: Sequence[Cell], picks: Sequence[Sequence[dict[str, Any]]]) -> dict[tuple[str, str], float]:
     """Return the mean Jaccard overlap of what two strategies picked from the same draw at the same budget."""
     by_draw: dict[tuple[str, int, int], dict[str, set[str]]] = {}
-    for cell in cells:
-        ids = {str(row["id"]) for row in _picked(cell)}
+    for cell, picked in zip(cells, picks, strict=True):
+        ids = {str(row["id"]) for row in picked}
         by_draw.setdefault((cell.language, cell.seed, cell.budget), {})[cell.strategy] = ids
     sums: dict[tuple[str, str], list[float]] = {}
-    for picks in by_draw.values():
-        for one, ids in picks.items():
-            for two, other in picks.items():
+    for chosen in by_draw.values():
+        for one, ids in chosen.items():
+            for two, other in chosen.items():
                 if one < two and (ids or other):
                     sums.setdefault((one, two), []).append(len(ids & other) / len(ids | other))
     return {pair: float(np.mean(values)) for pair, values in sums.items()}
@@ -287,13 +288,7 @@ def _picked(cell: Cell) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line] if path.is_file() else []
 
 
-def _key(row: dict[str, Any]) -> tuple[str, int, int, str]:
-    return row["language"], row["seed"], row["budget"], row["strategy"]
-
-
 def _write_parquet(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    import os
-
     import pyarrow as pa
     import pyarrow.parquet as pq
 

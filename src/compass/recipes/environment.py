@@ -16,12 +16,13 @@ def environment() -> dict[str, Any]:
     import psutil
     import torch
 
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    from compass.training import gpu_names
+
     return {
         **versions(),
         "cpus": os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "gpus": gpus,
+        "gpus": gpu_names(),
         "torch_threads": torch.get_num_threads(),
         "embedded": {name: find_spec(name) is not None for name in EMBEDDED},
     }

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compass.errors import RegistryError
 from compass.report.blocks import Block, Cell, Facts, Section, Text, table
-from compass.report.html import render_page
+from compass.report.html import render_page, write_page
 from compass.report.wording import bare_language, language, number, percent, plural, signed
 
 if TYPE_CHECKING:
@@ -30,10 +29,7 @@ def build_status(registry: Registry, path: Path, *, verify: bool = True) -> Path
     """
     text = render_status(registry, verify=verify)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(text.encode("utf-8", "replace"))
-    os.replace(partial, path)
-    return path
+    return write_page(path, text)
 
 
 def render_status(registry: Registry, *, verify: bool = True) -> str:
