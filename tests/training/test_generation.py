@@ -59,3 +59,46 @@ def test_losses_are_those_of_the_full_logits(tiny: BaseModel, examples: list[Exa
         assert got == pytest.approx(expected, rel=1e-4)
         assert size == len(example.response.encode())
     assert nats.dtype == np.float64
+
+
+def test_answers_exactly_says_what_greedy_decoding_would_write(tiny: BaseModel) -> None:
+    """One forward pass stands for a decoding: with the model's own answer as the response it must say yes."""
+    model = LanguageModel(tiny)
+    prompts = ["turn on the light", "stop", "what is the time in the kitchen", "a"]
+    tokenizer, own = model.tokenizer, []
+    for prompt in prompts:
+        ids = encode_example(tokenizer, Example(id="", prompt=prompt)).prompt
+        own.append(_greedy_tokens(model._model, ids, 6))
+    encoded = {prompt: answer for prompt, answer in zip(prompts, own, strict=True)}
+    examples = [Example(id=str(i), prompt=prompt, response="x") for i, prompt in enumerate(prompts)]
+    right = _with_responses(model, examples, encoded)
+    assert right.tolist() == [True] * 4
+    for place in (0, 3, 5):
+        changed = {prompt: [*answer] for prompt, answer in encoded.items()}
+        changed["stop"][place] = (changed["stop"][place] + 1) % len(tokenizer)
+        assert _with_responses(model, examples, changed).tolist() == [True, False, True, True]
+
+
+def _greedy_tokens(model: object, ids: list[int], n: int) -> list[int]:
+    import torch
+
+    found: list[int] = []
+    for _ in range(n):
+        logits = model(input_ids=torch.tensor([[*ids, *found]])).logits  # type: ignore[operator]
+        found.append(int(logits[0, -1].argmax()))
+    return found
+
+
+def _with_responses(model: LanguageModel, examples: list[Example], responses: dict[str, list[int]]) -> np.ndarray:
+    """Score token sequences that need not be the tokenizer's own."""
+    import compass.training.generation as generation
+    from compass.training.formatting import Encoded
+
+    original = generation.encode_example
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            generation,
+            "encode_example",
+            lambda tokenizer, row: Encoded(original(tokenizer, row).prompt, tuple(responses[row.prompt])),
+        )
+        return model.answers_exactly(examples, batch_size=3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +77,36 @@ class LanguageModel:
 
         The end-of-sequence token counts as part of the response. Both arrays are (n,), in the order given.
         """
+        nats = np.zeros(len(examples))
+        for batch, inputs, labels in self._batches(examples, batch_size):
+            nats[batch] = self._row_nats(inputs, labels)
+        return nats, np.array([len(example.response.encode()) for example in examples], dtype=np.float64)
+
+    def answers_exactly(self, examples: Sequence[Example], *, batch_size: int = 16) -> npt.NDArray[np.bool_]:
+        """Say for each example whether greedy decoding would write its response, token for token, and stop. (n,).
+
+        That is so if each token of the response is the likeliest one after those before it, which one forward pass
+        tells: no decoding. A right answer in other tokens or another order of keys counts as wrong here.
+        """
+        right = np.zeros(len(examples), dtype=np.bool_)
+        for batch, inputs, labels in self._batches(examples, batch_size):
+            hidden, wanted = response_states(self._model, inputs, labels)
+            head = self._model.get_output_embeddings()
+            # What some families do to their logits afterwards does not change their order.
+            hits = [
+                head(states).argmax(dim=-1) == tokens
+                for states, tokens in zip(hidden.split(MOST_LOGITS // 4), wanted.split(MOST_LOGITS // 4), strict=True)
+            ]
+            right[batch] = [bool(row.all()) for row in _by_row(hits, labels)]
+        return right
+
+    def _batches(self, examples: Sequence[Example], batch_size: int) -> Iterator[tuple[list[int], dict[str, Any], Any]]:
+        """Yield batches of rows of like length: their places, the model's inputs, and labels (IGNORED in prompts)."""
         import torch
 
         encoded = [encode_example(self.tokenizer, example) for example in examples]
         order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i]), i))
-        nats = np.zeros(len(encoded))
+        device = self._model.device
         with progress("Scoring", len(encoded)) as advance, torch.inference_mode():
             for start in range(0, len(order), batch_size):
                 batch = order[start : start + batch_size]
@@ -92,35 +117,37 @@ class LanguageModel:
                     ids.append([*row.prompt, *row.response] + [self._pad()] * fill)
                     labels.append([IGNORED] * len(row.prompt) + list(row.response) + [IGNORED] * fill)
                     mask.append([1] * len(row) + [0] * fill)
-                nats[batch] = self._row_nats(ids, mask, labels)
+                inputs = {
+                    "input_ids": torch.tensor(ids, device=device),
+                    "attention_mask": torch.tensor(mask, device=device),
+                }
+                yield batch, inputs, torch.tensor(labels, device=device)
                 advance(len(batch))
-        return nats, np.array([len(example.response.encode()) for example in examples], dtype=np.float64)
 
-    def _row_nats(
-        self, ids: list[list[int]], mask: list[list[int]], labels: list[list[int]]
-    ) -> npt.NDArray[np.float64]:
+    def _row_nats(self, inputs: dict[str, Any], labels: Any) -> npt.NDArray[np.float64]:
         import torch
 
-        device = self._model.device
-        inputs = {
-            "input_ids": torch.tensor(ids, device=device),
-            "attention_mask": torch.tensor(mask, device=device),
-        }
-        targets = torch.tensor(labels, device=device)
         if not self._plain_head:
-            log_probs = self._model(**inputs, labels=targets, fused_lm_head=True).log_probs
+            log_probs = self._model(**inputs, labels=labels, fused_lm_head=True).log_probs
             return np.asarray(-log_probs.double().sum(dim=1).cpu())
-        hidden, flat = response_states(self._model, inputs, targets)
+        hidden, flat = response_states(self._model, inputs, labels)
         head = self._model.get_output_embeddings()
         losses = [
             torch.nn.functional.cross_entropy(head(states).float(), wanted, reduction="none")
             for states, wanted in zip(hidden.split(MOST_LOGITS // 4), flat.split(MOST_LOGITS // 4), strict=True)
         ]
-        counts = (targets[:, 1:] != IGNORED).sum(dim=1).tolist()
-        return np.array([row.double().sum().item() for row in torch.cat(losses).split(counts)])
+        return np.array([row.double().sum().item() for row in _by_row(losses, labels)])
 
     def _pad(self) -> int:
         return int(self.tokenizer.pad_token_id)
+
+
+def _by_row(parts: Sequence[Any], labels: Any) -> tuple[Any, ...]:
+    """Split values of all labelled tokens, in order, into those of each row."""
+    import torch
+
+    rows: tuple[Any, ...] = torch.cat(list(parts)).split((labels[:, 1:] != IGNORED).sum(dim=1).tolist())
+    return rows
 
 
 def _tokens_with_newline(tokenizer: Any) -> tuple[int, ...]:
