@@ -2,7 +2,7 @@
 
     python experiments/continual.py --languages cy ne --seeds 0 1 2
     python experiments/continual.py --languages cy --seeds 0 --chains ecda-lambda-200 replay-beta-1
-    python experiments/continual.py --summary          tables, paired intervals, and the heat maps as one HTML file
+    python experiments/continual_report.py --html runs/continual/report.html     tables, paired intervals, heat maps
 
 Usage is of `assist`. Its intents fall into three groups of four, drawn anew for each language and seed:
 
@@ -336,7 +336,8 @@ class Runner:
             anchors=anchors,
             fisher=fisher,
         )
-        if method.penalty and fisher:
+        # After the last period nobody asks for it.
+        if fisher and folder.name != str(len(PERIODS) - 1):
             accumulate(fisher, self._fisher(stage.new, result.adapter)).save(folder / "fisher.safetensors")
         terms = {key: value for key, value in (result.log[-2] if len(result.log) > 1 else {}).items() if "loss" in key}
         return {
@@ -370,7 +371,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--chains", nargs="+", default=list(MAIN), choices=sorted(CHAINS))
     parser.add_argument("--output", type=Path, default=Path("runs/continual/results.jsonl"))
-    parser.add_argument("--plan", action="store_true", help="Print the trigger and what each period brings; no training.")
+    parser.add_argument("--plan", action="store_true", help="Print what each period brings; no training.")
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     if options.plan:
@@ -402,7 +403,8 @@ def show_plan(language: str, seed: int) -> None:
         useful = np.mean([row.label in intents for row in picked]) if picked else float("nan")
         print(
             f"  {t} {PERIODS[t]}: {', '.join(intents)}; divergence {stage.divergence:.2f}, alarm {stage.alarm}; "
-            f"{len(stage.new)} new rows, {len(picked)} picked ({useful:.2f} of its intents), {len(period.test)} held out"
+            f"{len(stage.new)} new rows, {len(picked)} picked ({useful:.2f} of its intents), "
+            f"{len(period.test)} held out"
         )
 
 
