@@ -81,25 +81,21 @@ def _chain(method: str, *, always: bool = False, **options: Any) -> Chain:
     return Chain(UpdateConfig(method=method, **options), always)
 
 
+PAPER: dict[str, Any] = {"ewc_lambda": 2.0, "replay_weight": 0.1, "anchor_share": 0.05, "min_anchors": 0}
 CHAINS: dict[str, Chain] = {
     "static": Chain(None),
     **{method: _chain(method) for method in UPDATE_METHODS},
+    # What is known of the paper's values; the defaults of `UpdateConfig` are ours.
+    **{f"{method}-paper": _chain(method, **PAPER) for method in ("replay-random", "replay", "ecda")},
     "naive-always": _chain("naive", always=True),
     "ecda-always": _chain("ecda", always=True),
-    **{f"ewc-lambda-{value}": _chain("ewc", ewc_lambda=float(value)) for value in (20, 200, 2000, 20000)},
-    **{f"replay-beta-{value}": _chain("replay", replay_weight=float(value)) for value in ("0.3", "1", "3")},
-    **{f"replay-share-{value}": _chain("replay", anchor_share=float(value)) for value in ("0.2", "1")},
-    "replay-beta-1-share-0.2": _chain("replay", replay_weight=1.0, anchor_share=0.2),
-    "replay-beta-1-share-1": _chain("replay", replay_weight=1.0, anchor_share=1.0),
-    "replay-random-beta-1-share-0.2": _chain("replay-random", replay_weight=1.0, anchor_share=0.2),
-    "replay-loss-beta-1-share-0.2": _chain("replay", replay_weight=1.0, anchor_share=0.2, anchor_rule="loss"),
-    **{
-        f"ecda-lambda-{value}-beta-1-share-0.2": _chain(
-            "ecda", ewc_lambda=float(value), replay_weight=1.0, anchor_share=0.2
-        )
-        for value in (2, 20, 200, 2000)
-    },
     "naive-slow": _chain("naive", ema_decay=0.9),
+    "replay-loss": _chain("replay", anchor_rule="loss"),
+    "replay-all": _chain("replay", anchor_share=1.0),
+    **{f"replay-{n}-anchors": _chain("replay", anchor_share=0.0, min_anchors=n) for n in (8, 16, 32, 128)},
+    **{f"replay-beta-{value}": _chain("replay", replay_weight=float(value)) for value in ("0.1", "0.3", "3")},
+    **{f"ewc-lambda-{value}": _chain("ewc", ewc_lambda=float(value)) for value in (200, 2_000, 20_000, 200_000)},
+    **{f"ecda-lambda-{value}": _chain("ecda", ewc_lambda=float(value)) for value in (200, 2_000, 20_000)},
 }
 MAIN = ("static", "naive", "ewc", "replay-random", "replay", "ecda", "merge", "retrain")
 
@@ -320,7 +316,14 @@ class Runner:
                 nats, n_bytes = LanguageModel(self.base, adapter).loss(history)
                 losses = nats / n_bytes
             drawn = draw_anchors(
-                clusters, periods=period_of, losses=losses, share=options.anchor_share, rule=rule, seed=self.seed
+                clusters,
+                periods=period_of,
+                losses=losses,
+                share=options.anchor_share,
+                least=options.min_anchors,
+                most=options.max_anchors,
+                rule=rule,
+                seed=self.seed,
             )
             anchors = [history[i] for i in drawn.indices]
         fisher = Fisher.load(fisher_file) if method.penalty else None

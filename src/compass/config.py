@@ -661,9 +661,10 @@ class UpdateConfig:
 
     method: str = knob("ecda", "Way to update the adapter.", choices=tuple(UPDATE_METHODS))
     ewc_lambda: float = knob(2.0, "Weight of the EWC penalty, λ.", low=0.0)
-    replay_weight: float = knob(0.1, "Weight of the replay loss, β.", low=0.0)
+    replay_weight: float = knob(1.0, "Weight of the replay loss, β.", low=0.0)
     replay_batch_size: int = knob(4, "Anchors beside each batch of new rows.", low=1)
     anchor_share: float = knob(0.05, "Share of the history that is kept as anchors.", low=0.0, high=1.0)
+    min_anchors: int = knob(64, "Fewest anchors, as far as the history has rows for them.", low=0)
     max_anchors: int = knob(2000, "Most anchors, however long the history.", low=1)
     anchor_rule: str = knob(
         "clusters",

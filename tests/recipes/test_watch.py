@@ -403,6 +403,9 @@ def test_a_promotion_by_a_person_is_followed(world):
 def test_what_is_wrong_is_said_at_once(world):
     with pytest.raises(RegistryError, match="Nothing of ne is in production"):
         list(recipe.watch("ne", str(world.logs), world.options))
+    with pytest.raises(DataError, match="nowhere does not exist"):
+        list(recipe.watch("cy", "nowhere", world.options))
+    assert not Path(world.options.watch.watch_dir).exists()
     wrong = dataclasses.replace(
         world.options,
         monitor=dataclasses.replace(world.options.monitor, window=130),

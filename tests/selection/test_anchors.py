@@ -28,6 +28,17 @@ def test_five_percent_in_proportion_to_periods_and_clusters() -> None:
     assert (anchors.wanted, anchors.shortfall) == (30, 0)
 
 
+def test_a_short_history_is_rehearsed_by_more_than_its_share() -> None:
+    """5 % of 160 rows are 8, which is no sample of anything; the floor never asks for more than there is."""
+    clusters = np.arange(160) % 4
+    assert draw_anchors(clusters, least=64, seed=0).wanted == 64
+    assert draw_anchors(np.arange(2000) % 4, least=64, seed=0).wanted == 100
+    assert draw_anchors(clusters, least=64, most=50, seed=0).wanted == 50
+    whole = draw_anchors(clusters[:40], least=64, seed=0)
+    assert whole.indices.tolist() == list(range(40))
+    assert whole.shortfall == 0
+
+
 def test_a_random_draw_misses_small_periods_that_strata_keep() -> None:
     """Three rows of an old period among 1,003: one anchor by strata; uniformly, most seeds draw none."""
     periods = np.repeat([0, 1], [3, 1000])

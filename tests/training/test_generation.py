@@ -69,7 +69,7 @@ def test_answers_exactly_says_what_greedy_decoding_would_write(tiny: BaseModel) 
     for prompt in prompts:
         ids = encode_example(tokenizer, Example(id="", prompt=prompt)).prompt
         own.append(_greedy_tokens(model._model, ids, 6))
-    encoded = {prompt: answer for prompt, answer in zip(prompts, own, strict=True)}
+    encoded = dict(zip(prompts, own, strict=True))
     examples = [Example(id=str(i), prompt=prompt, response="x") for i, prompt in enumerate(prompts)]
     right = _with_responses(model, examples, encoded)
     assert right.tolist() == [True] * 4

@@ -7,7 +7,7 @@ from compass.drift.novelty import NoveltyTest
 from compass.drift.redaction import redact
 from compass.drift.reference import LanguageReference, Reference
 from compass.drift.results import DriftEvent, Look, Observed, describe
-from compass.drift.sources import InputBatch, Record, read_files, read_stream
+from compass.drift.sources import InputBatch, Record, check_path, read_files, read_stream
 from compass.drift.state import KeptPrompt, MonitorState, Position
 from compass.drift.vectors import VectorResult, mmd_test
 
@@ -30,6 +30,7 @@ __all__ = [
     "Reference",
     "VectorResult",
     "check_config",
+    "check_path",
     "describe",
     "explain",
     "mmd_test",

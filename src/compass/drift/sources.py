@@ -98,9 +98,7 @@ def read_files(
     without a line feed is left until it is whole; without `follow` it is taken as it is. A file that was cut or
     replaced is read from its start. Raises DataError if the path does not exist.
     """
-    root = Path(path)
-    if not root.exists():
-        raise DataError(f"{root} does not exist. Give a JSON Lines file, a folder of them, or - for standard input.")
+    root = check_path(path)
     places = dict(offsets)
     while not stop():
         idle = True
@@ -124,6 +122,13 @@ def read_files(
         if idle:
             time.sleep(poll_seconds)
             yield None
+
+
+def check_path(path: str | Path) -> Path:
+    """Return the path of a file or folder that is there. Raises DataError if it is not."""
+    if not Path(path).exists():
+        raise DataError(f"{path} does not exist. Give a JSON Lines file, a folder of them, or - for standard input.")
+    return Path(path)
 
 
 def _next(file: Path, name: str, place: Position | None, batch_size: int, *, whole_lines: bool) -> InputBatch | None:

@@ -22,7 +22,17 @@ from compass.data.example import Example
 from compass.data.languages import UNDETERMINED, from_any, normalize_tag
 from compass.data.licences import announce
 from compass.data.readers import read_examples, read_jsonl
-from compass.drift import InputBatch, Monitor, Observed, Reference, check_config, describe, read_files, read_stream
+from compass.drift import (
+    InputBatch,
+    Monitor,
+    Observed,
+    Reference,
+    check_config,
+    check_path,
+    describe,
+    read_files,
+    read_stream,
+)
 from compass.encoders import CachedEncoder, load_encoder
 from compass.errors import LanguageError, RunError
 from compass.recipes.stages import Run, file_hash, fingerprint
@@ -55,6 +65,7 @@ def monitor(
     """
     # 1. What the adapter was trained with: its options, its encoder, its frozen space, the names of its clusters.
     check_config(options)
+    check_source(source)
     run = Run(Path(run_dir))
     config = config_of(run.folder)
     encoder = load_encoder(config.encoder, cache_folder(config))
@@ -167,6 +178,12 @@ def batches_of(
     if source == STDIN:
         return read_stream(sys.stdin.buffer, batch_size=size)
     return read_files(source, watching.offsets(), batch_size=size, follow=follow, stop=stop)
+
+
+def check_source(source: str) -> None:
+    """Raise DataError if a source is neither standard input nor a file or folder that is there."""
+    if source != STDIN:
+        check_path(source)
 
 
 def _tag(language: str, default: str) -> str:

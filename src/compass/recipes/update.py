@@ -263,7 +263,7 @@ def _draw_anchors(
     rule = "random" if method.replay == "random" else options.anchor_rule
     file = run.path("anchors", "anchors.jsonl")
     inputs = {
-        "rule": [rule, options.anchor_share, options.max_anchors, config.run.seed],
+        "rule": [rule, options.anchor_share, options.min_anchors, options.max_anchors, config.run.seed],
         "history": fingerprint({"rows": [row.to_dict() for row in history]}),
         "clusters": clusters.tolist(),
         "adapter": file_hash(version.adapter / "adapter_model.safetensors") if rule == "loss" else "",
@@ -283,6 +283,7 @@ def _draw_anchors(
             periods=[period_of(row) for row in history],
             losses=losses,
             share=options.anchor_share,
+            least=options.min_anchors,
             most=options.max_anchors,
             rule=rule,
             seed=config.run.seed,

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from compass.config import WatchOptions, load_config, validate
@@ -28,13 +29,13 @@ from compass.data.readers import read_examples, write_jsonl
 from compass.drift import InputBatch, Monitor, check_config, describe
 from compass.encoders import CachedEncoder, load_encoder
 from compass.errors import CompassError, ConfigError, DataError, RegistryError
-from compass.recipes.monitor import batches_of, clusters_of, config_of, count, reference_of
+from compass.recipes.monitor import batches_of, check_source, clusters_of, config_of, count, reference_of
 from compass.recipes.promotion import held_out_sets
 from compass.recipes.stages import Run
 from compass.recipes.storage import cache_folder
 from compass.recipes.update import update
 from compass.recipes.watch_state import DAY, Pending, Site, open_site, stored_drift
-from compass.registry import Event, GateDecision, Version, decide
+from compass.registry import Event, GateDecision, Registry, Version, decide
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,10 @@ def watch(
     """
     check_options(options)
     language = normalize_tag(language)
+    registry = Registry(Path(options.registry.registry_dir), lock_timeout=options.registry.lock_timeout)
+    # Refused before the loop's folder is made.
+    _production(registry, language)
+    check_source(source)
     with open_site(language, options, overrides or {}, dry_run=dry_run, clock=clock) as site:
         # 1. What an earlier process began is brought to its end.
         yield from _finish(site)
@@ -68,7 +73,7 @@ def watch(
         skipped = 0
         while True:
             # 2. What serves now, in its frozen space, against the usage that it was made for.
-            version = _production(site)
+            version = _production(site.registry, language)
             with _monitor(site, version, restart=restart) as (watching, encoder):
                 restart = False
                 batches = batches or batches_of(source, watching, options.monitor, follow=follow, stop=stop)
@@ -123,14 +128,14 @@ def check_options(options: WatchOptions) -> None:
         raise ConfigError(problems)
 
 
-def _production(site: Site) -> Version:
-    current = site.registry.aliases(site.language).current
+def _production(registry: Registry, language: str) -> Version:
+    current = registry.aliases(language).current
     if not current:
         raise RegistryError(
-            f"Nothing of {site.language} is in production in {site.registry.root}. Register a run and promote it: "
-            f"compass registry add RUN, compass registry promote {site.language}."
+            f"Nothing of {language} is in production in {registry.root}. Register a run and promote it: "
+            f"compass registry add RUN, compass registry promote {language}."
         )
-    return site.registry.get(site.language, current)
+    return registry.get(language, current)
 
 
 @contextmanager

@@ -46,6 +46,7 @@ def draw_anchors(
     losses: npt.ArrayLike | None = None,
     period_sizes: Mapping[int, int] | None = None,
     share: float = ANCHOR_SHARE,
+    least: int = 0,
     most: int | None = None,
     rule: str = "clusters",
     seed: int,
@@ -54,7 +55,8 @@ def draw_anchors(
 
     clusters: (n,) ints. periods: (n,) ints, 0 the oldest; None: one period. losses: (n,), of the serving adapter, for
     the rule "loss". period_sizes: rows that each period had, where only earlier anchors of it are left; None: the rows
-    at hand. share: anchors by row of the history, rounded up. most: bound on the anchors.
+    at hand. share: anchors by row of the history, rounded up. least, most: bounds on the anchors;
+    a history of fewer rows than `least` is taken whole.
 
     Each period gets anchors in proportion to its size, and at least one as long as there are as many anchors as
     periods, so the oldest keeps its share however many follow. Within a period each cluster gets its part in
@@ -83,6 +85,7 @@ def draw_anchors(
     sizes = _sizes(present, at_hand, period_sizes)
     # 0.07 · 100 is a little above 7 in floating point.
     wanted = math.ceil(round(share * int(sizes.sum()), 9))
+    wanted = max(wanted, min(least, int(sizes.sum())))
     wanted = wanted if most is None else min(wanted, most)
     if rule == "random":
         taken = order[:wanted]
