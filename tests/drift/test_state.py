@@ -208,3 +208,73 @@ def test_killed_between_and_within_batches_each_batch_counts_once(world, databas
             assert killed._streams[name].window.to_dict() == stream.window.to_dict()
             histogram = "languages" if name == "*" else "histogram"
             assert killed._streams[name].last[histogram] == stream.last[histogram]
+
+
+FILE_READER = """
+    import sys
+    import numpy as np
+    from compass.config import MonitorConfig
+    from compass.drift import Monitor, Reference, read_files
+    reference = Reference.load(sys.argv[1])
+    vectors = np.load(sys.argv[3])
+    with Monitor(reference, MonitorConfig(window=60, look_every=20), database=sys.argv[2]) as monitor:
+        print("ready", flush=True)
+        for batch in read_files(sys.argv[4], monitor.offsets(), batch_size=7, follow=True, poll_seconds=0.01):
+            if batch is None:
+                if monitor.status()["prompts"] >= 2000:
+                    break
+                continue
+            rows = [int(record.prompt) for record in batch.records]
+            monitor.observe(vectors[rows], ["cy"] * len(rows), position=batch.position)
+"""
+
+
+def test_killed_while_it_reads_growing_files_each_line_counts_once(world, database, tmp_path):
+    """Breaks if a file's offset and its counts are not one transaction, or a line that is torn when the kill comes is
+    lost or counted in part: the files grow all the while, and their last line is whole only at the end."""
+    import json
+
+    import numpy as np
+
+    from compass.config import MonitorConfig
+    from compass.drift import Monitor
+
+    reference = world.reference(100)
+    reference.save(tmp_path / "reference")
+    vectors = world.draw(2000, np.random.default_rng(0))
+    np.save(tmp_path / "vectors.npy", vectors)
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    lines = [json.dumps({"prompt": str(i)}).encode() + b"\n" for i in range(2000)]
+    first, second = logs / "1.jsonl", logs / "2.jsonl"
+    first.write_bytes(b"".join(lines[:1000]))
+    command = [sys.executable, "-c", textwrap.dedent(FILE_READER), str(tmp_path / "reference"), database]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    kills = 0
+    for pause, until in ((0.15, 1400), (0.3, 1800), (None, 2000)):
+        process = subprocess.Popen(
+            [*command, str(tmp_path / "vectors.npy"), str(logs)], stdout=subprocess.PIPE, env=environment, text=True
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        if pause is not None:
+            # Some lines, and the beginning of one that the next round ends.
+            grown = b"".join(lines[1000:until])
+            second.write_bytes(grown + lines[until][:9])
+            time.sleep(pause)
+            process.send_signal(signal.SIGKILL)
+            kills += process.wait(30) == -signal.SIGKILL
+        else:
+            second.write_bytes(b"".join(lines[1000:]))
+            assert process.wait(120) == 0
+        process.stdout.close()
+    assert kills == 2
+    config = MonitorConfig(window=60, look_every=20)
+    with (
+        Monitor(reference, config, database=database) as killed,
+        Monitor(reference, config, database=f"sqlite:///{tmp_path}/whole.db") as whole,
+    ):
+        whole.observe(vectors, ["cy"] * 2000)
+        assert killed.status()["prompts"] == 2000
+        for name, stream in whole._streams.items():
+            assert killed._streams[name].window.to_dict() == stream.window.to_dict()
