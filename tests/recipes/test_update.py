@@ -58,7 +58,7 @@ def test_two_updates_keep_history_space_and_tests(parent: Path) -> None:
     """Each version must be a whole run folder that says what it came from, and the next one must build on it."""
     window = str(parent.parent / "window.jsonl")
     before = {path: file_hash(path) for path in parent.rglob("*") if path.is_file() and "logs" not in path.parts}
-    options = UpdateConfig(anchor_share=0.1, fisher_rows=6)
+    options = UpdateConfig(anchor_share=0.1, min_anchors=0, fisher_rows=6)
     first = update(child(parent, "v1"), options, parent=parent, window=window)
     assert before == {p: file_hash(p) for p in parent.rglob("*") if p.is_file() and "logs" not in p.parts}
 
@@ -84,7 +84,7 @@ def test_two_updates_keep_history_space_and_tests(parent: Path) -> None:
     update(child(parent, "v1"), options, parent=parent, window=window)
     assert again == {path: path.stat().st_mtime_ns for path in again}, "a finished update is not trained again"
 
-    options = UpdateConfig(method="replay", anchor_rule="loss", anchor_share=0.1, fisher_rows=6)
+    options = UpdateConfig(method="replay", anchor_rule="loss", anchor_share=0.1, min_anchors=0, fisher_rows=6)
     current = str(parent.parent / "more.jsonl")
     second = update(child(first.run_dir, "v2"), options, parent=first.run_dir, window=window, current=current)
     version = read_version(second.run_dir)
