@@ -804,6 +804,8 @@ class TasksConfig:
     task_max_length: int = knob(0, "Tokens of context; 0: as the model's configuration says.", low=0)
     apply_chat_template: bool = knob(False, "Put questions into the model's chat template.")
     include_path: str = knob("", "Folder with further task files, such as those made of local data.")
+    oneruler: str = knob("", "Folder of OneRuler's repository; tasks `oneruler_...` are made of it.")
+    oneruler_rows: int = knob(50, "Prompts of each of OneRuler's tasks.", low=1)
 
 
 @dataclass(frozen=True)

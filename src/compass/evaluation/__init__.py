@@ -20,6 +20,7 @@ from compass.evaluation.files import (
 from compass.evaluation.lm_eval_bridge import TaskMetric, TaskResult, TaskSample, compare_tasks, run_tasks
 from compass.evaluation.local_tasks import MadeTasks, UsageSplit, make_tasks, split_usage
 from compass.evaluation.metrics import Call, parse_call
+from compass.evaluation.oneruler import is_oneruler, make_oneruler
 from compass.evaluation.statistics import (
     Interval,
     PairedComparison,
@@ -55,6 +56,8 @@ __all__ = [
     "compare_tasks",
     "evaluate",
     "holm",
+    "is_oneruler",
+    "make_oneruler",
     "make_tasks",
     "minimum_detectable_effect",
     "paired_difference",

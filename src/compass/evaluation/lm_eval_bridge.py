@@ -91,7 +91,7 @@ def run_tasks(
     num_fewshot: int | None = 0,
     limit: int | None = None,
     seed: int = 0,
-    include_path: Path | None = None,
+    include_path: Path | Sequence[Path] | None = None,
     apply_chat_template: bool = False,
     bootstrap_draws: int = 1000,
     usage: Collection[str] = (),
@@ -110,9 +110,11 @@ def run_tasks(
     from datasets.exceptions import DatasetsError
     from lm_eval.evaluator import simple_evaluate
 
-    if include_path is not None and not include_path.is_dir():
-        raise DataError(f"{include_path} is no folder of tasks. Make one with make_tasks, or leave include_path out.")
-    manager = _manager(tasks, include_path)
+    folders = [include_path] if isinstance(include_path, Path) else list(include_path or ())
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"{folder} is no folder of tasks. Make one with make_tasks, or leave include_path out.")
+    manager = _manager(tasks, folders)
     _check_names(tasks, manager)
     try:
         if usage and num_fewshot != 0:
@@ -202,16 +204,17 @@ def usage_rows(docs: Iterable[Mapping[str, Any]], usage: Collection[str]) -> lis
     return found
 
 
-def _manager(tasks: Sequence[str], include_path: Path | None) -> Any:
+def _manager(tasks: Sequence[str], folders: Sequence[Path]) -> Any:
     """Return lm-eval's index of tasks. Its own 14,000 files take seconds, so they are left out if they can be."""
     from lm_eval.tasks import TaskManager
 
-    if include_path is None:
+    if not folders:
         return TaskManager()
-    local = TaskManager(include_path=str(include_path), include_defaults=False)
+    paths = [str(folder) for folder in folders]
+    local = TaskManager(include_path=paths, include_defaults=False)
     if tasks and all(local.match_tasks([name]) for name in tasks):
         return local
-    return TaskManager(include_path=str(include_path))
+    return TaskManager(include_path=paths)
 
 
 def _check_names(tasks: Sequence[str], manager: Any) -> None:

@@ -139,18 +139,18 @@ def make_tasks(
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     for task, task_docs in parts.items():
-        _write_jsonl(folder / f"{task}.jsonl", task_docs)
+        write_jsonl(folder / f"{task}.jsonl", task_docs)
         files = {"test": str(folder / f"{task}.jsonl")}
         if examples:
-            _write_jsonl(folder / f"{task}.fewshot.jsonl", examples)
+            write_jsonl(folder / f"{task}.fewshot.jsonl", examples)
             files["fewshot"] = str(folder / f"{task}.fewshot.jsonl")
-        _write_yaml(folder / f"{task}.yaml", _task(task, template, files, folder, num_fewshot))
+        write_yaml(folder / f"{task}.yaml", _task(task, template, files, folder, num_fewshot))
     if group:
         metric = "exact_match" if template == "number" else "acc"
         mean = {"metric": metric, "aggregation": "mean", "weight_by_size": True}
         if template == "number":
             mean["filter_list"] = "last-number"
-        _write_yaml(folder / f"{group}.group.yaml", {"group": group, "task": members, "aggregate_metric_list": [mean]})
+        write_yaml(folder / f"{group}.group.yaml", {"group": group, "task": members, "aggregate_metric_list": [mean]})
     return MadeTasks(folder, {task: len(task_docs) for task, task_docs in parts.items()}, group)
 
 
@@ -274,17 +274,17 @@ def _slug(text: str) -> str:
     return re.sub(r"[^\w]+", "_", text.strip().lower()).strip("_")
 
 
-def _write_jsonl(path: Path, rows: Iterable[Record]) -> None:
-    _write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+def write_jsonl(path: Path, rows: Iterable[Record]) -> None:
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def _write_yaml(path: Path, content: Record) -> None:
+def write_yaml(path: Path, content: Record) -> None:
     import yaml
 
-    _write(path, yaml.safe_dump(content, allow_unicode=True, sort_keys=False))
+    write_text(path, yaml.safe_dump(content, allow_unicode=True, sort_keys=False))
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".part")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)

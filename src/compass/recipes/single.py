@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compass.config import AdaptConfig, TaskOptions
 from compass.data.readers import read_examples
-from compass.evaluation import compare, evaluate, write_differences, write_evaluation
+from compass.errors import ConfigError
+from compass.evaluation import compare, evaluate, is_oneruler, make_oneruler, write_differences, write_evaluation
 from compass.evaluation.files import write_task
 from compass.evaluation.lm_eval_bridge import TaskResult, compare_tasks, run_tasks
 from compass.recipes.gather import ASSIST, with_language
 from compass.recipes.stages import Run
 from compass.recipes.storage import base_model, write_training
+
+if TYPE_CHECKING:
+    from compass.training import BaseModel
 
 
 def train_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[Path, dict[str, Any]]:
@@ -94,6 +98,9 @@ def evaluate_tasks(
     if config.training.adapter:
         folders["adapter"] = Path(config.training.adapter)
     output = Path(config.run.output_dir) / "eval" / "tasks"
+    included = [Path(options.include_path)] if options.include_path else []
+    if names := [name for name in tasks if is_oneruler(name)]:
+        included.append(_oneruler(config, names, base, output / "oneruler"))
     done: dict[str, list[TaskResult]] = {}
     for name, folder in folders.items():
         model = harness_model(
@@ -109,7 +116,7 @@ def evaluate_tasks(
             num_fewshot=None if options.num_fewshot < 0 else options.num_fewshot,
             limit=options.limit or None,
             seed=config.run.seed,
-            include_path=Path(options.include_path) if options.include_path else None,
+            include_path=included,
             apply_chat_template=options.apply_chat_template,
             bootstrap_draws=config.evaluation.bootstrap_draws,
             usage=usage,
@@ -128,3 +135,20 @@ def evaluate_tasks(
     ]
     write_differences(differences, output / "differences.json")
     return done, [difference.to_dict() for difference in differences]
+
+
+def _oneruler(config: TaskOptions, names: Sequence[str], base: BaseModel, folder: Path) -> Path:
+    """Make OneRuler's tasks for the base model's tokenizer; return their folder."""
+    from compass.training import load_tokenizer
+
+    if not config.tasks.oneruler:
+        raise ConfigError(
+            ["oneruler: its tasks are made of its own files. Clone github.com/mungg/OneRuler and give the folder"]
+        )
+    tokenizer = load_tokenizer(base)
+
+    def count(texts: Sequence[str]) -> list[int]:
+        return [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
+
+    source, rows = Path(config.tasks.oneruler), config.tasks.oneruler_rows
+    return make_oneruler(source, folder, names, count_tokens=count, rows=rows, seed=config.run.seed).folder
