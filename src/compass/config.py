@@ -120,6 +120,10 @@ class SelectionConfig:
     transfer_results: str = knob(
         "", "JSONL of transfer results that `langrank` learns from; empty: none, and `langrank` refuses."
     )
+    less_warmup_share: float = knob(
+        0.05, "Share of the pool that the adapter is warmed up on for `less`.", low=0.0, high=1.0
+    )
+    less_max_pool: int = knob(5000, "Pool rows above which `less` refuses: it costs a backward pass for each.", low=1)
     smoothing: float = knob(0.0, "Pseudo-count added to every cluster before shares are taken.", low=0.0)
     neighbours: int = knob(3, "Nearest usage rows that score a pool row.", low=1)
 

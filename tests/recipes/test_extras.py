@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from compass.config import SelectionConfig
+from compass.config import AdaptConfig, SelectionConfig
 from compass.data.example import Example
-from compass.errors import DataError
+from compass.errors import DataError, SelectionError
 from compass.recipes.extras import (
     gather_extras,
     read_transfer_results,
@@ -26,7 +26,9 @@ WORDS = {"en": "turn on the light", "de": "mach das Licht an", "ga": "cas an sol
 
 
 def rows(language, n, text):
-    return tuple(Example(id=f"{language}{i}", prompt=f"{text} {i}", language=language) for i in range(n))
+    return tuple(
+        Example(id=f"{language}{i}", prompt=f"{text} {i}", response=f"on {i % 3}", language=language) for i in range(n)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +121,13 @@ def test_no_results_leave_the_refusal_to_the_strategy(data, tmp_path):
     extras = gather_extras({"transfer_results"}, data, target_language="cy", base=refuse, cache_dir=tmp_path)
     assert extras.transfer_results == ()
     assert isinstance(extras, Extras)
+
+
+def test_gradients_are_refused_before_any_work(data, tmp_path):
+    """Breaks if hours of backward passes begin for a pool that nobody meant, or for usage that has no answers."""
+    small = AdaptConfig(selection=SelectionConfig(less_max_pool=23))
+    with pytest.raises(SelectionError, match=r"each of 24 pool rows.*raise less_max_pool \(now 23\)"):
+        gather_extras({"gradients"}, data, target_language="cy", base=refuse, cache_dir=tmp_path, config=small)
+    silent = dataclasses.replace(data, usage=tuple(dataclasses.replace(row, response="") for row in data.usage))
+    with pytest.raises(DataError, match="0 of 5 usage rows have a response"):
+        gather_extras({"gradients"}, silent, target_language="cy", base=refuse, cache_dir=tmp_path)

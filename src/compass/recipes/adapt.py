@@ -216,6 +216,7 @@ def place_candidates(config: AdaptConfig, placed: Placed) -> Candidates:
         base=lambda: base_model(config),
         cache_dir=cache_folder(config),
         transfer_results=config.selection.transfer_results,
+        config=config,
     )
     return dataclasses.replace(candidates, extras=extras)
 

@@ -8,17 +8,23 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from compass.config import AdaptConfig
 from compass.data.example import Example
 from compass.data.text_features import ngram_counts, pair_statistics
 from compass.data.typology import relatives, uriel_distances
 from compass.encoders import CachedEncoder
-from compass.errors import DataError
+from compass.errors import DataError, SelectionError
 from compass.recipes.gather import Gathered
 from compass.recipes.stages import write_text
-from compass.selection import Extras, ModelVectors, Ngrams, TransferResult, Typology
+from compass.selection import Extras, Gradients, ModelVectors, Ngrams, TransferResult, Typology
 
 if TYPE_CHECKING:
     from compass.training import BaseModel
+
+FEWEST_ANSWERED = 3
+SECONDS_A_GRADIENT = 0.3
 
 
 def gather_extras(
@@ -29,18 +35,23 @@ def gather_extras(
     base: Callable[[], BaseModel],
     cache_dir: Path,
     transfer_results: str = "",
+    config: AdaptConfig | None = None,
 ) -> Extras:
     """Gather what a strategy needs (`needs_of(strategy)`, fields of `Extras`) and nothing else.
 
     base: finds the base model; called only for `model_vectors`, whose rows are remembered in `cache_dir` as those of
     other encoders are. transfer_results: file for `langrank`; empty: there are none, and the strategy says so.
-    Raises DataError for a file that can't be read, MissingExtraError, ModelError.
+    config: how the adapter behind `gradients` is trained, its seed, and the largest pool; None: the defaults.
+    Raises DataError for a file that can't be read or too few usage rows with a response, SelectionError for a pool too
+    large for gradients, MissingExtraError, ModelError.
     """
     parts: dict[str, Any] = {}
     if "ngrams" in needs:
         parts["ngrams"] = Ngrams(ngram_counts(prompts(data.usage)), ngram_counts(prompts(data.pool)))
     if "model_vectors" in needs:
         parts["model_vectors"] = _model_vectors(data, base(), cache_dir)
+    if "gradients" in needs:
+        parts["gradients"] = _gradients(data, base, cache_dir, config or AdaptConfig())
     languages = sorted({row.language for row in data.pool})
     if "typology" in needs:
         distances = uriel_distances(target_language, languages)
@@ -108,3 +119,30 @@ def _model_vectors(data: Gathered, base: BaseModel, cache_dir: Path) -> ModelVec
 
     encoder = CachedEncoder(HiddenStates(base), cache_dir)
     return ModelVectors(usage=encoder.encode(prompts(data.usage)), pool=encoder.encode(prompts(data.pool)))
+
+
+def _gradients(data: Gathered, base: Callable[[], BaseModel], cache_dir: Path, config: AdaptConfig) -> Gradients:
+    from compass.training.gradients import ProjectedGradients, row_text, warm_up
+
+    answered = [i for i, row in enumerate(data.usage) if row.response]
+    if len(answered) < FEWEST_ANSWERED:
+        raise DataError(
+            f"Strategy 'less' compares gradients, which need answers: {len(answered)} of {len(data.usage)} usage rows "
+            f"have a response, and {FEWEST_ANSWERED} are the least. Add some, or try --strategy rds."
+        )
+    options, seed = config.selection, config.run.seed
+    if len(data.pool) > options.less_max_pool:
+        raise SelectionError(
+            f"Strategy 'less' takes a backward pass for each of {len(data.pool)} pool rows: on a CPU some "
+            f"{len(data.pool) * SECONDS_A_GRADIENT / 60:.0f} minutes with a model of 270 million weights. Give it a "
+            f"smaller pool, or raise less_max_pool (now {options.less_max_pool})."
+        )
+    share = options.less_warmup_share
+    adapter = warm_up(data.pool, base=base(), config=config.training, share=share, seed=seed, cache_dir=cache_dir)
+    gradients = ProjectedGradients(base(), adapter, config=config.training, seed=seed)
+    encoder = CachedEncoder(gradients, cache_dir, chunk_rows=64)
+    return Gradients(
+        usage=encoder.encode([row_text(data.usage[i]) for i in answered]),
+        usage_rows=np.array(answered, dtype=np.int64),
+        pool=encoder.encode([row_text(row) for row in data.pool]),
+    )

@@ -1,7 +1,7 @@
 """Selection: what the usage needs and the data at hand lacks, picked from the pool by a named strategy."""
 
 from compass.selection.anchors import Anchors, draw_anchors
-from compass.selection.extras import Extras, ModelVectors, Ngrams, TransferResult, Typology
+from compass.selection.extras import Extras, Gradients, ModelVectors, Ngrams, TransferResult, Typology
 from compass.selection.protocol import Candidates, Selection, Strategy, build_candidates
 from compass.selection.quotas import proportional, water_filling
 from compass.selection.registry import get_strategy, needs_of, strategy_names
@@ -10,6 +10,7 @@ __all__ = [
     "Anchors",
     "Candidates",
     "Extras",
+    "Gradients",
     "ModelVectors",
     "Ngrams",
     "Selection",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from compass.errors import DataError, SelectionError
-from compass.semantic.arrays import FloatArray
+from compass.semantic.arrays import FloatArray, IntArray
 
 T = TypeVar("T")
 
@@ -32,6 +32,18 @@ class ModelVectors:
 
     usage: FloatArray
     pool: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """Unit vectors of what rows would teach an adapter."""
+
+    usage: FloatArray
+    """(m, k) of the usage rows that have a response."""
+    usage_rows: IntArray
+    """(m,) their places in the usage sample."""
+    pool: FloatArray
+    """(n_A, k)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +74,7 @@ class Extras:
 
     ngrams: Ngrams | None = None
     model_vectors: ModelVectors | None = None
+    gradients: Gradients | None = None
     typology: Typology | None = None
     text_statistics: Mapping[str, Mapping[str, float]] | None = None
     """Pool language -> statistics of its rows against the target's: the first part of langrank's features."""
@@ -76,6 +89,8 @@ class Extras:
                     f"candidates: {name} has {part.usage.shape[0]} usage and {part.pool.shape[0]} pool rows, expected "
                     f"{n_usage} and {n_pool}."
                 )
+        if self.gradients is not None and len(self.gradients.pool) != n_pool:
+            raise DataError(f"candidates: gradients has {len(self.gradients.pool)} pool rows, expected {n_pool}.")
 
 
 def required(value: T | None, name: str, strategy: str) -> T:

@@ -15,6 +15,7 @@ from compass.selection.family import Family
 from compass.selection.fixed import AllRows, TargetOnly
 from compass.selection.langrank import LangRank
 from compass.selection.langsim import LangSim
+from compass.selection.less import Less
 from compass.selection.nearest import Nearest
 from compass.selection.protocol import Strategy
 from compass.selection.random_draw import RandomDraw
@@ -29,6 +30,7 @@ STRATEGIES: Mapping[str, Callable[[], Strategy]] = {
     "crisp": Crisp,
     "tsds": Tsds,
     "rds": Rds,
+    "less": Less,
     "dsir": Dsir,
     "langsim": LangSim,
     "langrank": LangRank,
