@@ -44,7 +44,7 @@ def test_a_killed_comparison_goes_on_and_an_added_strategy_costs_its_own_cells(
     files: Files, compass: Command, environment: dict[str, str], model: Path, output: Path
 ) -> None:
     """Finished cells keep their files, to the byte and the second, through a kill, a second run and a larger grid."""
-    command = [sys.executable, "-m", "compass.cli", *arguments(files, output, model, "compass", "random")]
+    command = [sys.executable, "-m", "compass.cli", *arguments(files, output, model, "compass", "only-fr")]
     process = subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 300
@@ -58,42 +58,45 @@ def test_a_killed_comparison_goes_on_and_an_added_strategy_costs_its_own_cells(
     kept = {path: path.stat().st_mtime_ns for path in output.glob("cells/*/cell.json")}
     assert 1 <= len(kept) < 4
 
-    done = compass(*arguments(files, output, model, "compass", "random"), "--json")
+    done = compass(*arguments(files, output, model, "compass", "only-fr"), "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert [(c["strategy"], c["seed"]) for c in result["cells"]] == [
-        ("compass", 0), ("random", 0), ("compass", 1), ("random", 1)
+        ("compass", 0), ("only-fr", 0), ("compass", 1), ("only-fr", 1)
     ]  # fmt: skip
     assert len({c["steps"] for c in result["cells"]}) == 1, "every cell has the same optimiser steps"
     rows = pq.read_table(output / "rows.parquet").to_pylist()
     assert len(rows) == 4 * 12
     assert "prompt" not in rows[0]
     (exact,) = (c for c in result["comparisons"] if c["metric"] == "exact")
-    assert (exact["strategy"], exact["against"], exact["rows"], exact["units"]) == ("compass", "random", 24, 12)
+    assert (exact["strategy"], exact["against"], exact["rows"], exact["units"]) == ("compass", "only-fr", 24, 12)
+    (transfer,) = map(json.loads, (output / "transfer_results.jsonl").read_text("utf-8").splitlines())
+    assert (transfer["target"], transfer["source"]) == ("cy", "fr")
+    assert len(transfer["features"]) >= 12
     page = (output / "report.html").read_text("utf-8")
     assert "Paired differences" in page
     files_before = {path: path.stat().st_mtime_ns for path in output.glob("cells/*/cell.json")}
     assert kept.items() <= files_before.items()
 
-    more = compass(*arguments(files, output, model, "compass", "random", "target-only"), "--json")
+    more = compass(*arguments(files, output, model, "compass", "only-fr", "target-only"), "--json")
     assert more.returncode == 0, more.stderr
     files_after = {path: path.stat().st_mtime_ns for path in output.glob("cells/*/cell.json")}
     assert files_before.items() <= files_after.items()
     assert len(files_after) == 6
     picked = {c["strategy"]: c["picked"] for c in json.loads(more.stdout)["cells"]}
-    assert picked == {"compass": 24, "random": 24, "target-only": 0}
+    assert picked == {"compass": 24, "only-fr": 24, "target-only": 0}
 
 
 def test_a_cell_that_fails_does_not_take_the_others_with_it(
     files: Files, compass: Command, model: Path, output: Path
 ) -> None:
     """Two cells are to be measured again and one can't be: the other is, and the error names the one."""
-    again = sorted(path.parent for path in output.glob("cells/*random*/cell.json"))
+    again = sorted(path.parent for path in output.glob("cells/*only-fr*/cell.json"))
     for folder in again:
         (folder / "cell.json").unlink()
     (again[0] / "compass.yaml").unlink()
     (again[0] / "compass.yaml").mkdir()
-    done = compass(*arguments(files, output, model, "compass", "random", "target-only"), "--json")
+    done = compass(*arguments(files, output, model, "compass", "only-fr", "target-only"), "--json")
     assert done.returncode == 1
     assert "1 of 2 cells failed" in done.stderr
     assert again[0].name in done.stderr

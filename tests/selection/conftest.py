@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from compass.selection import Candidates, Extras, ModelVectors, Ngrams, TransferResult, Typology
+from compass.selection import Candidates, Extras, Gradients, ModelVectors, Ngrams, TransferResult, Typology
 from compass.selection.langrank import FEATURES
 
 TOPICS = 5
@@ -21,6 +21,7 @@ def make_extras(usage: np.ndarray, pool: np.ndarray, languages: Sequence[str]) -
     return Extras(
         ngrams=Ngrams(csr_matrix(np.rint(3 * np.abs(usage))), csr_matrix(np.rint(3 * np.abs(pool)))),
         model_vectors=ModelVectors(usage[:, ::-1].copy(), pool[:, ::-1].copy()),
+        gradients=Gradients(usage[-3:], np.arange(len(usage))[-3:], pool),
         typology=Typology({language: {"genetic": near[language]} for language in languages}, frozenset(languages)),
         text_statistics={language: {"word_overlap": 1 - near[language]} for language in languages},
         transfer_results=tuple(
@@ -45,6 +46,7 @@ def reordered(candidates: Candidates, order: np.ndarray) -> Candidates:
             extras,
             ngrams=Ngrams(extras.ngrams.usage, extras.ngrams.pool[order]),
             model_vectors=ModelVectors(extras.model_vectors.usage, extras.model_vectors.pool[order]),
+            gradients=dataclasses.replace(extras.gradients, pool=extras.gradients.pool[order]),
         ),
     )
 

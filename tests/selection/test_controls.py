@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from compass.config import SelectionConfig
-from compass.errors import SelectionError
+from compass.errors import ConfigError, SelectionError
 from compass.selection import Extras, Typology, get_strategy
 
 OPTIONS = SelectionConfig()
@@ -65,8 +65,19 @@ def test_english_takes_english_of_any_region(make_candidates):
     assert len(counts) == 20
     assert 60 <= min(counts.values()) <= max(counts.values()) <= 140
     assert run("english", c, budget=30).shortfall == 10
-    with pytest.raises(SelectionError, match="no English row: the pool is in de"):
+    with pytest.raises(SelectionError, match="'english' found no row in 'en': the pool is in de"):
         run("english", make_candidates([4], [1], [20], languages=("de",)))
+
+
+def test_one_language_by_name(make_candidates):
+    """Breaks if `only-de` is another draw than `english` makes, or a tag that begins alike is taken."""
+    c = make_candidates([4, 4], [1, 1], [20, 20], languages=("de", "de-AT", "den", "en"))
+    assert {c.pool_languages[row] for row in run("only-de", c, budget=10).indices} == {"de", "de-AT"}
+    assert run("only-en", c).indices.tolist() == run("english", c).indices.tolist()
+    with pytest.raises(SelectionError, match="'only-fr' found no row in 'fr'"):
+        run("only-fr", c)
+    with pytest.raises(ConfigError, match="unknown"):
+        get_strategy("only-")
 
 
 def test_family_draws_from_relatives_alone(make_candidates):

@@ -2,7 +2,8 @@
 
 draws (data, space, base model, once for each language and seed) -> cells (one run of `adapt` for each strategy and
 budget) -> rows -> comparisons -> report. Every cell is a run folder with a report of its own. A comparison that was
-killed goes on with the cells that are missing, and a strategy that is added costs its own cells alone.
+killed goes on with the cells that are missing, and a strategy that is added costs its own cells alone. Cells of
+`only-XX` strategies, which draw from one language, give the transfer results that `langrank` learns from.
 """
 
 from __future__ import annotations
@@ -20,15 +21,17 @@ from typing import Any
 import numpy as np
 
 from compass.config import AdaptConfig, CompareConfig, dump_config
+from compass.data.readers import read_jsonl
 from compass.evaluation.files import read_evaluation
 from compass.evaluation.statistics import compare_paired, ratio_interval
 from compass.recipes.adapt import prepare
 from compass.recipes.cells import Cell, cells_of, default_workers, draw_config, run_cells, seconds_of
+from compass.recipes.extras import prompts, transfer_result, write_transfer_results
 from compass.recipes.gather import Gathered
 from compass.recipes.stages import Run, write_json, write_text
 from compass.recipes.storage import base_model
 from compass.report.comparison import Curves
-from compass.selection import get_strategy
+from compass.selection import ONE_LANGUAGE, get_strategy
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +95,7 @@ def compare(config: CompareConfig) -> Compared:
         rows = [row for own in answers for row in own]
         figures = [_figures(cell, own, picked) for cell, own, picked in zip(cells, answers, picks, strict=True)]
         comparisons = _comparisons(config, rows)
+        _write_transfers(run, draws, figures)
         _write_parquet(run.path("rows.parquet"), rows)
         _write_parquet(run.path("cells.parquet"), figures)
         write_json(run.path("comparisons.json"), comparisons)
@@ -183,6 +187,33 @@ def _figures(cell: Cell, own: Sequence[dict[str, Any]], picked: Sequence[dict[st
         "peak_memory_bytes": int(training["peak_memory_bytes"]),
         "run": str(cell.folder),
     }
+
+
+def _write_transfers(run: Run, draws: dict[tuple[str, int], Path], figures: Sequence[dict[str, Any]]) -> None:
+    """Write how well each language alone served each target, mean over budgets and seeds, if that was measured."""
+    scores: dict[tuple[str, str], list[float]] = {}
+    for cell in figures:
+        if cell["strategy"].startswith(ONE_LANGUAGE):
+            pair = (cell["language"], cell["strategy"].removeprefix(ONE_LANGUAGE))
+            scores.setdefault(pair, []).append(cell["exact"])
+    if not scores:
+        return
+    texts: dict[str, tuple[list[str], dict[str, list[str]]]] = {}
+    for (target, _seed), folder in draws.items():
+        if target not in texts:
+            usage, current, pool = (read_jsonl(folder / "data" / f"{n}.jsonl") for n in ("usage", "current", "pool"))
+            by_language: dict[str, list[str]] = {}
+            for row in pool:
+                by_language.setdefault(row.language.split("-")[0], []).append(row.prompt)
+            texts[target] = prompts([*usage, *current]), by_language
+    results = [
+        transfer_result(
+            target, source, float(np.mean(values)),
+            target_texts=texts[target][0], source_texts=texts[target][1][source.split("-")[0]],
+        )
+        for (target, source), values in sorted(scores.items())
+    ]  # fmt: skip
+    write_transfer_results(run.path("transfer_results.jsonl"), results)
 
 
 def _comparisons(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from compass.errors import ConfigError
 from compass.selection.compass import Compass
 from compass.selection.compass_paper import CompassPaper
 from compass.selection.crisp import Crisp
 from compass.selection.dsir import Dsir
-from compass.selection.english import English
 from compass.selection.family import Family
 from compass.selection.fixed import AllRows, TargetOnly
 from compass.selection.langrank import LangRank
 from compass.selection.langsim import LangSim
 from compass.selection.less import Less
 from compass.selection.nearest import Nearest
+from compass.selection.one_language import PREFIX, OneLanguage
 from compass.selection.protocol import Strategy
 from compass.selection.random_draw import RandomDraw
 from compass.selection.rds import Rds
@@ -35,7 +36,7 @@ STRATEGIES: Mapping[str, Callable[[], Strategy]] = {
     "langsim": LangSim,
     "langrank": LangRank,
     "family": Family,
-    "english": English,
+    "english": partial(OneLanguage, "en", "english"),
     "random": RandomDraw,
     "topic-random": TopicRandom,
     "all": AllRows,
@@ -49,7 +50,12 @@ def strategy_names() -> tuple[str, ...]:
 
 
 def get_strategy(name: str) -> Strategy:
-    """Return a strategy by name. Raises ConfigError for an unknown name, with the nearest one that there is."""
+    """Return a strategy by name; `only-XX` draws from the language XX alone.
+
+    Raises ConfigError for an unknown name, with the nearest one that there is.
+    """
+    if name.startswith(PREFIX) and name != PREFIX:
+        return OneLanguage(name.removeprefix(PREFIX))
     if name not in STRATEGIES:
         near = difflib.get_close_matches(name, STRATEGIES, n=1, cutoff=0.4)
         hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,46 @@
+"""Rows of one language alone: English, which most multilingual work takes without asking, or any other by name.
+
+A comparison of `only-de`, `only-fr`, ... measures how well each language serves a target: what `langrank` learns from.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from compass.config import SelectionConfig
+from compass.errors import SelectionError
+from compass.selection.audit import finish
+from compass.selection.by_language import draw_from
+from compass.selection.protocol import Candidates, Selection
+
+PREFIX = "only-"
+"""Of the names of strategies that draw from one language, before its tag."""
+
+
+class OneLanguage:
+    """Uniform draws from the pool's rows of one language; no caps, for one language is the point."""
+
+    language_removal = None
+
+    def __init__(self, tag: str, name: str = "") -> None:
+        """tag: a BCP-47 tag as the pool has it; a bare language takes its regions and scripts too."""
+        self.name = name or PREFIX + tag
+        self._tag = tag
+
+    def select(self, candidates: Candidates, budget: int, *, seed: int, options: SelectionConfig) -> Selection:
+        """Pick rows of the pool that cost no more than `budget` together. The same seed gives the same rows.
+
+        Raises SelectionError if the pool has nothing of the language.
+        """
+        wanted = self._tag
+        languages = {tag for tag in candidates.pool_languages if tag == wanted or tag.startswith(wanted + "-")}
+        if not languages:
+            raise SelectionError(
+                f"Strategy {self.name!r} found no row in {wanted!r}: the pool is in "
+                f"{', '.join(sorted(set(candidates.pool_languages)))}. Add a source in {wanted!r} to pool."
+            )
+        indices = draw_from(candidates, languages, budget, seed)
+        reasons = [f"drawn at random from the rows in {wanted}"] * len(indices)
+        return finish(
+            self.name, candidates, budget, options, indices=indices, scores=np.zeros(len(indices)), reasons=reasons
+        )
