@@ -19,6 +19,7 @@ from compass.config import (
     CompareConfig,
     MonitorOptions,
     Option,
+    RegistryOptions,
     TaskOptions,
     UpdateOptions,
     WatchOptions,
@@ -515,13 +516,16 @@ def registry_diff(language: Language, a: Name, b: Name, registry_dir: RegistryDi
 
 
 @registry.command("promote")
+@_with_options("gate", also=("registry_dir",), of=RegistryOptions)
 def registry_promote(
     language: Language,
     name: Annotated[str, typer.Argument(help="Version to promote.")] = "candidate",
-    registry_dir: RegistryDir = REGISTRY_DIR,
     reason: Reason = "",
     without_gate: Annotated[bool, typer.Option("--without-gate", help="Promote without asking the gate.")] = False,
+    config: Config = None,
     json_: Json = False,
+    *,
+    options: Any = None,
 ) -> None:
     """Put a version into production if the gate lets it pass; a first version has nothing to be compared with.
 
@@ -529,7 +533,11 @@ def registry_promote(
     """
     from compass.recipes.promotion import promote
 
-    move, decision = promote(registry_dir, language, name, reason=reason, ask_the_gate=not without_gate)
+    chosen = load_options(RegistryOptions, config, options)
+    folder = Path(chosen.registry.registry_dir)
+    move, decision = promote(
+        folder, language, name, config=chosen.gate, reason=reason, ask_the_gate=not without_gate, seed=chosen.run.seed
+    )
     if json_:
         _print_json({"promoted": move is not None, "decision": decision.to_dict() if decision else None})
     else:
