@@ -5,8 +5,8 @@
 Takes the run that `make demo` left; makes a smaller one if it is not there. Usage comes from the grammars of `assist`:
 steady prompts ask for the six functions that the adapter was made for; of the drifted ones half ask for four that
 neither its usage nor its data had. Each figure shown is measured in this run. Tests are small so that it takes minutes,
-and so are the claims: the gate's tolerances are 10 points here, since 100 rows can't show a loss to be below the default
-of 3.
+and so are the claims: the gate's tolerances are 10 points here, since 100 rows can't show a loss to be below the
+default of 3.
 """
 
 from __future__ import annotations
