@@ -8,13 +8,13 @@ from compass.selection.quotas import proportional, water_filling
 from compass.selection.registry import get_strategy, needs_of, strategy_names
 
 __all__ = [
-    "ONE_LANGUAGE",
     "Anchors",
     "Candidates",
     "Extras",
     "Gradients",
     "ModelVectors",
     "Ngrams",
+    "ONE_LANGUAGE",
     "Selection",
     "Strategy",
     "TransferResult",
