@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from compass.config import GateConfig
 from compass.data.languages import same_language
-from compass.errors import RegistryError
+from compass.errors import LanguageError, RegistryError
 from compass.evaluation.files import read_evaluation
 from compass.registry import GateDecision, HeldOut, Move, Registry, Version, decide
 
@@ -54,8 +54,9 @@ def promote(
 def held_out_sets(candidate: Version, baseline: Version) -> list[HeldOut]:
     """Return the rows on which an update measured itself and its parent, by role; scores are exact matches.
 
-    Roles go by the test's name: the language itself is the new usage, `cy-0` is what it was trained for before its last
-    update or an earlier period, `en` or `english` is English; other tests count as periods.
+    Roles go by the test's name: the language itself is the new usage, `cy-N` with the highest N is what it was made for
+    before this update, those below are earlier periods, `en` or `english` is English. Tests of other languages are
+    measured and reported, and decide nothing: the adapter is this language's.
     """
     if candidate.parent != baseline.id:
         raise RegistryError(
@@ -74,10 +75,11 @@ def held_out_sets(candidate: Version, baseline: Version) -> list[HeldOut]:
     )
     sets = []
     for test in names:
-        before = read_evaluation(folder / "parent" / f"{test}.json")
-        after = read_evaluation(folder / "adapter" / f"{test}.json")
         role = _role(test, candidate.language, periods)
-        sets.append(HeldOut(test, role, before.scores.exact.astype(float), after.scores.exact.astype(float)))
+        if role:
+            before = read_evaluation(folder / "parent" / f"{test}.json")
+            after = read_evaluation(folder / "adapter" / f"{test}.json")
+            sets.append(HeldOut(test, role, before.scores.exact.astype(float), after.scores.exact.astype(float)))
     return sets
 
 
@@ -86,9 +88,16 @@ def _role(test: str, language: str, periods: Sequence[str]) -> str:
         return "new-usage"
     if periods and test == periods[-1]:
         return "old-usage"
-    if test == "english" or (re.fullmatch(r"[A-Za-z-]+", test) and same_language(test, ENGLISH)):
+    if test == "english" or _is_english(test):
         return "english"
-    return "period"
+    return "period" if test in periods else ""
+
+
+def _is_english(test: str) -> bool:
+    try:
+        return same_language(test, ENGLISH)
+    except LanguageError:  # a file's name that is no tag
+        return False
 
 
 def _period(test: str, language: str) -> int:
