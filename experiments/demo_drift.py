@@ -5,8 +5,7 @@
 Takes the run that `make demo` left; makes a smaller one if it is not there. Usage comes from the grammars of `assist`:
 steady prompts ask for the six functions that the adapter was made for; of the drifted ones half ask for four that
 neither its usage nor its data had. Each figure shown is measured in this run. Tests are small so that it takes minutes,
-and so are the claims: the gate's tolerances are 10 points here, since 100 rows can't show a loss to be below the
-default of 3.
+and so are the claims: the gate tolerates 15 points here, since 100 rows can't show a loss to be below the default of 3.
 """
 
 from __future__ import annotations
@@ -34,6 +33,8 @@ NEW_INTENTS = {"VacuumCleanArea": 30, "UnpauseTimer": 12, "PauseTimer": 10, "Tim
 """Intents of the drifted usage and their share in 60 prompts: as many as the Welsh grammar has sentences for."""
 AT_HAND = 3
 """Rows of each intent of the drifted usage that somebody has labelled."""
+
+TOLERANCE = 0.15
 
 
 def main() -> None:
@@ -74,7 +75,7 @@ def main() -> None:
             "reservoir": "full", "prompts_after_drift": 150, "min_usage_rows": 50,
             "update_current": str(work / "new" / "current.jsonl"), "update_test": str(work / "new" / "test.jsonl"),
             "gate_rows": options.rows, "fisher_rows": 60,
-            "tolerance_old_usage": 0.1, "tolerance_period": 0.1, "tolerance_english": 0.1,
+            "tolerance_old_usage": TOLERANCE, "tolerance_period": TOLERANCE, "tolerance_english": TOLERANCE,
         },
     )  # fmt: skip
     overrides = {"budget": options.budget, "max_steps": options.steps, "max_new_tokens": options.max_new_tokens}
@@ -224,8 +225,8 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--prompts", type=int, default=300, help="Prompts of steady, and of drifted usage.")
     parser.add_argument("--rows", type=int, default=100, help="Rows of each test set, at most.")
-    parser.add_argument("--budget", type=int, default=90, help="Rows that the update picks from the pool.")
-    parser.add_argument("--steps", type=int, default=60, help="Optimiser steps of the update.")
+    parser.add_argument("--budget", type=int, default=60, help="Rows that the update picks from the pool.")
+    parser.add_argument("--steps", type=int, default=40, help="Optimiser steps of the update.")
     parser.add_argument("--max_new_tokens", type=int, default=48, help="Longest answer in tokens.")
     parser.add_argument("--pool_rows", type=int, default=1500, help="Pool rows of a smaller first run.")
     return parser.parse_args()
