@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FEWEST_ANSWERED = 3
 SECONDS_A_GRADIENT = 0.3
+GRADIENT_CHUNK = 64
+"""Rows of gradients between two writes: what a killed run loses at most."""
 
 
 def gather_extras(
@@ -122,7 +124,7 @@ def _model_vectors(data: Gathered, base: BaseModel, cache_dir: Path) -> ModelVec
 
 
 def _gradients(data: Gathered, base: Callable[[], BaseModel], cache_dir: Path, config: AdaptConfig) -> Gradients:
-    from compass.training.gradients import ProjectedGradients, row_text, warm_up
+    from compass.training.gradients import ProjectedGradients, ProjectedUpdates, row_text, warm_up
 
     answered = [i for i, row in enumerate(data.usage) if row.response]
     if len(answered) < FEWEST_ANSWERED:
@@ -139,10 +141,13 @@ def _gradients(data: Gathered, base: Callable[[], BaseModel], cache_dir: Path, c
         )
     share = options.less_warmup_share
     adapter = warm_up(data.pool, base=base(), config=config.training, share=share, seed=seed, cache_dir=cache_dir)
-    gradients = ProjectedGradients(base(), adapter, config=config.training, seed=seed)
-    encoder = CachedEncoder(gradients, cache_dir, chunk_rows=64)
+
+    def encode(kind: type[ProjectedGradients], rows: Iterable[Example]) -> Any:
+        encoder = kind(base(), adapter, config=config.training, seed=seed)
+        return CachedEncoder(encoder, cache_dir, chunk_rows=GRADIENT_CHUNK).encode([row_text(row) for row in rows])
+
     return Gradients(
-        usage=encoder.encode([row_text(data.usage[i]) for i in answered]),
+        usage=encode(ProjectedGradients, (data.usage[i] for i in answered)),
         usage_rows=np.array(answered, dtype=np.int64),
-        pool=encoder.encode([row_text(row) for row in data.pool]),
+        pool=encode(ProjectedUpdates, data.pool),
     )

@@ -74,10 +74,12 @@ def train(
     output_dir: Path,
     seed: int,
     retention: Retention | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainingResult:
     """Train an adapter on the responses of the examples and save it in `output_dir/adapter`.
 
     retention: what keeps an update from forgetting; with it, `config.adapter` is the adapter to go on from.
+    callbacks: more of transformers' own, called besides ours.
     Checkpoints live in `output_dir/checkpoints` until the adapter is saved; the same call with the same inputs goes
     on from the last complete one, and a call with other inputs starts anew.
     Raises DataError if there is nothing to train on, ModelError if start adapter and base model do not fit.
@@ -109,7 +111,7 @@ def train(
         **({"terms": terms} if terms else {}),
         model=model,
         processing_class=tokenizer,
-        peft_config=None if config.adapter else _lora(base, config),
+        peft_config=None if config.adapter else lora_config(base, config),
         train_dataset=Dataset.from_dict(
             {
                 "input_ids": [[*row.prompt, *row.response] for row in encoded],
@@ -145,7 +147,7 @@ def train(
             dataloader_pin_memory=torch.cuda.is_available(),
             disable_tqdm=True,
         ),
-        callbacks=[*([slow] if slow else []), _MarkComplete(), progress_callback],
+        callbacks=[*([slow] if slow else []), _MarkComplete(), progress_callback, *callbacks],
     )
     # Both write to stdout, which belongs to results.
     trainer.remove_callback(PrinterCallback)
@@ -160,7 +162,7 @@ def train(
     if slow:
         slow.copy_into(trainer.model)
     if trainer.is_world_process_zero():
-        _save_adapter(trainer.model, base, adapter)
+        save_adapter(trainer.model, base, adapter)
         shutil.rmtree(checkpoints)
     trainer.accelerator.wait_for_everyone()
     return TrainingResult(
@@ -185,7 +187,8 @@ def _model_to_train(base: BaseModel, config: TrainingConfig, *, attention: str |
     return model
 
 
-def _lora(base: BaseModel, config: TrainingConfig) -> Any:
+def lora_config(base: BaseModel, config: TrainingConfig) -> Any:
+    """Return peft's configuration of a new adapter."""
     from peft import LoraConfig, TaskType
 
     names = config.lora_target_modules
@@ -215,7 +218,7 @@ def _packs(config: TrainingConfig) -> bool:
     return able and config.packing != "off"
 
 
-def _save_adapter(model: Any, base: BaseModel, folder: Path) -> None:
+def save_adapter(model: Any, base: BaseModel, folder: Path) -> None:
     """Save atomically: a folder that exists is whole."""
     for peft_config in model.peft_config.values():
         peft_config.base_model_name_or_path = base.name
