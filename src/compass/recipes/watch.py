@@ -30,7 +30,7 @@ from compass.drift import InputBatch, Monitor, check_config, describe
 from compass.encoders import CachedEncoder, load_encoder
 from compass.errors import CompassError, ConfigError, DataError, RegistryError
 from compass.recipes.monitor import batches_of, check_source, clusters_of, config_of, count, reference_of
-from compass.recipes.promotion import held_out_sets
+from compass.recipes.promotion import held_out_sets, keep_mirror
 from compass.recipes.stages import Run
 from compass.recipes.storage import cache_folder
 from compass.recipes.update import update
@@ -324,7 +324,7 @@ def _finish(site: Site) -> Iterator[dict[str, Any]]:
     except CompassError as error:
         yield from _fail(site, pending.number, pending.version, error)
         return
-    _mirror(site)
+    keep_mirror(site.registry, site.language, site.options.registry.mlflow_uri)
     site.remember(pending=None, ended=site.clock())
     # The registry has it all.
     shutil.rmtree(site.work(pending.number), ignore_errors=True)
@@ -370,17 +370,6 @@ def _promote(site: Site, version: Version, decision: GateDecision) -> None:
         if move.action == "promote" and move.after == version.id and (move.decision or {}).get("decided_at") == decided:
             return
     site.registry.promote(site.language, version.id, decision=decision, reason="drift; the gate passed it")
-
-
-def _mirror(site: Site) -> None:
-    """Make the MLflow registry say the same, where there is one; ours decides, so that a failure is only logged."""
-    from compass.registry import mirror
-
-    if site.options.registry.mlflow_uri:
-        try:
-            mirror(site.registry, site.language, site.options.registry.mlflow_uri)
-        except CompassError as error:
-            logger.warning("The MLflow registry is not up to date, and will be after the next event: %s", error)
 
 
 def _withdraw(site: Site, version: Version, reason: str) -> None:
