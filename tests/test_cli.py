@@ -146,6 +146,32 @@ def test_the_gate_is_asked_with_the_options_of_file_and_flags(
     assert not (tmp_path / "versions").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["xx-nonsense", "logs.jsonl"], EXIT_BAD_INPUT, "xx-nonsense"),
+        (["cy", "logs.jsonl"], 1, "Nothing of cy is in production in registry"),
+        (["cy", "logs.jsonl", "--webhook-url", "nowhere"], EXIT_BAD_INPUT, "webhook_url must begin with https://"),
+        (["cy", "logs.jsonl", "--window", "1", "--gate-level", "2"], EXIT_BAD_INPUT, "gate_level must be at most 0.5"),
+    ],
+)
+def test_a_watch_that_is_refused_leaves_nothing_behind(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+    code: int,
+    said: str,
+) -> None:
+    """A folder `watch` would look as if something were watched."""
+    (tmp_path / "logs.jsonl").write_text("", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    got, out, err = _run(capsys, "watch", *arguments)
+    assert (got, out) == (code, "")
+    assert said in err
+    assert [path.name for path in tmp_path.iterdir()] == ["logs.jsonl"]
+
+
 def test_the_report_of_no_run_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, _, err = _run(capsys, "report", str(tmp_path))
     assert code == 1

@@ -35,7 +35,7 @@ from compass.recipes.stages import Run
 from compass.recipes.storage import cache_folder
 from compass.recipes.update import update
 from compass.recipes.watch_state import DAY, Pending, Site, open_site, stored_drift
-from compass.registry import Event, GateDecision, Registry, Version, decide
+from compass.registry import Event, GateDecision, Hooks, Registry, Version, decide
 
 logger = logging.getLogger(__name__)
 
@@ -116,14 +116,12 @@ def watch(
 def check_options(options: WatchOptions) -> None:
     """Raise ConfigError with every option that is out of range or does not go with another."""
     problems: list[str] = []
-    try:
-        check_config(options.monitor)
-    except ConfigError as error:
-        problems += error.problems
-    try:
-        validate(options)
-    except ConfigError as error:
-        problems += [problem for problem in error.problems if problem not in problems]
+    checks = (lambda: check_config(options.monitor), lambda: validate(options), lambda: Hooks(options.hooks))
+    for check in checks:
+        try:
+            check()
+        except ConfigError as error:
+            problems += [problem for problem in error.problems if problem not in problems]
     if problems:
         raise ConfigError(problems)
 
