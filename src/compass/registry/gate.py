@@ -19,7 +19,7 @@ from typing import Any
 import numpy.typing as npt
 
 from compass.config import GATE_ROLES, GateConfig
-from compass.registry.paired import PairedTest, paired_test, rows_needed, unchanged_rows_needed
+from compass.stats import PairedTest, paired_test, rows_needed, unchanged_rows_needed
 
 NEW_USAGE, OLD_USAGE, PERIOD, ENGLISH = GATE_ROLES
 
