@@ -557,7 +557,8 @@ def registry_promote(
     from compass.recipes.promotion import promote
 
     store, resolved = _open_registry(config, options)
-    move, decision = promote(store, language, name, gate=resolved.gate, reason=reason, ask_the_gate=not without_gate)
+    ask, seed = not without_gate, resolved.run.seed
+    move, decision = promote(store, language, name, gate=resolved.gate, reason=reason, ask_the_gate=ask, seed=seed)
     _keep_mirror(store, language, resolved)
     if json_:
         _print_json({"promoted": move is not None, "decision": decision.to_dict() if decision else None})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,9 @@ def test_two_updates_keep_history_space_and_tests(parent: Path) -> None:
     history = {row.id for row in read_jsonl(first.run_dir / "data" / "current.jsonl")}
     assert {name.split("/")[1] for name in history} == {"current", "picked"}
     anchors = read_jsonl(first.run_dir / "anchors" / "anchors.jsonl")
-    assert 0 < len(anchors) <= round(0.1 * len(history)) + 1
+    (seen, drawn) = json.loads((first.run_dir / "anchors" / "summary.json").read_text("utf-8"))["periods"]["0"].values()
+    assert seen >= len(history), "rows count as often as they were trained on"
+    assert drawn == len(anchors) == math.ceil(0.1 * seen)
     assert {row.id for row in anchors} <= history
     entries = [json.loads(line) for line in (first.run_dir / "training" / "log.jsonl").read_text("utf-8").splitlines()]
     assert {"task_loss", "ewc_loss", "replay_loss"} <= entries[0].keys()

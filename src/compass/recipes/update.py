@@ -258,7 +258,13 @@ def _draw_anchors(
     method = UPDATE_METHODS[options.method]
     if not method.replay:
         return []
-    old = [i for i, row in enumerate(at_hand) if period_of(row) <= version.period]
+    # As often as they were trained on: rows at hand of a rare answer were repeated, and would all but fade otherwise.
+    old = [
+        i
+        for i, (row, times) in enumerate(zip(at_hand, _repeats(config, at_hand), strict=True))
+        if period_of(row) <= version.period
+        for _ in range(times)
+    ]
     history, clusters = [at_hand[i] for i in old], clusters[old]
     rule = "random" if method.replay == "random" else options.anchor_rule
     file = run.path("anchors", "anchors.jsonl")
@@ -368,12 +374,17 @@ def _train(
 
 def _old_and_new(config: AdaptConfig, version: Version, selected: Selected) -> tuple[list[Example], list[Example]]:
     """Return the rows of earlier periods and of this one, the rows at hand repeated as `adapt` repeats them."""
-    at_hand = [row for row in selected.data.current if row.id.split("/")[1] == "current"]
-    times = repeats_by_answer(at_hand, config.training.answer_balance)
-    repeated = [row for row, n in zip(at_hand, times, strict=True) for _ in range(n)]
-    picked = [row for row in selected.data.current if row.id.split("/")[1] == "picked"]
-    old = [row for row in (*picked, *repeated) if period_of(row) <= version.period]
+    rows = selected.data.current
+    repeated = [row for row, times in zip(rows, _repeats(config, rows), strict=True) for _ in range(times)]
+    old = [row for row in repeated if period_of(row) <= version.period]
     return old, [*selected.examples, *(row for row in repeated if period_of(row) > version.period)]
+
+
+def _repeats(config: AdaptConfig, rows: Sequence[Example]) -> list[int]:
+    """Return how often an epoch sees each row of the history: rows at hand as `adapt` repeats them, picks once."""
+    at_hand = [row for row in rows if row.id.split("/")[1] == "current"]
+    times = iter(repeats_by_answer(at_hand, config.training.answer_balance))
+    return [next(times) if row.id.split("/")[1] == "current" else 1 for row in rows]
 
 
 def _measure_fisher(
