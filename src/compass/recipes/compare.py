@@ -30,7 +30,8 @@ from compass.recipes.gather import Gathered
 from compass.recipes.stages import Run, write_json, write_text
 from compass.recipes.storage import base_model
 from compass.report.comparison import Curves
-from compass.selection import ONE_LANGUAGE, get_strategy
+from compass.selection import get_strategy
+from compass.selection.one_language import PREFIX as ONE_LANGUAGE
 from compass.stats import compare_paired, ratio_interval
 
 logger = logging.getLogger(__name__)
