@@ -13,6 +13,7 @@ import pytest
 
 from compass.cli import EXIT_BAD_INPUT, NOISY, main
 from compass.config import GateConfig
+from compass.recipes.adapt import Adapted
 
 
 def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -170,6 +171,23 @@ def test_a_watch_that_is_refused_leaves_nothing_behind(
     assert (got, out) == (code, "")
     assert said in err
     assert [path.name for path in tmp_path.iterdir()] == ["logs.jsonl"]
+
+
+def test_a_result_is_json_for_machines_and_lines_for_people(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A script would meet a table, or a person would have to look for the report."""
+    row = {"name": "cy", "metric": "exact", "base": 0.1, "adapter": 0.3, "difference": 0.2, "low": 0.1, "high": 0.3}
+    done = Adapted(Path("run"), Path("run/adapter"), Path("run/report.html"), {}, (row,))
+    monkeypatch.setattr("compass.recipes.adapt.adapt", lambda _: done)
+    monkeypatch.chdir(tmp_path)
+    _, out, _ = _run(capsys, "adapt", "--output-dir", "run", "--json")
+    assert json.loads(out) == {
+        "run": "run", "adapter": "run/adapter", "report": "run/report.html", "differences": [row]
+    }  # fmt: skip
+    _, out, _ = _run(capsys, "adapt", "--output-dir", "run")
+    assert "+0.200" in out
+    assert out.splitlines()[-1] == f"report: {tmp_path / 'run' / 'report.html'}"
 
 
 def test_the_report_of_no_run_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

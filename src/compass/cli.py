@@ -180,18 +180,8 @@ def adapt(
     from compass.recipes.adapt import adapt as run_adapt
 
     done = run_adapt(resolved)
-    if json_:
-        _print_json(
-            {
-                "run": str(done.run_dir),
-                "adapter": str(done.adapter),
-                "report": str(done.report),
-                "differences": list(done.differences),
-            }
-        )
-        return
-    _print_differences(done.differences)
-    print(f"Adapter: {done.adapter}\nReport:  {done.report.resolve()}")
+    result = {"run": done.run_dir, "adapter": done.adapter, "report": done.report, "differences": done.differences}
+    _print_result(result, json_, lambda: _print_differences(done.differences))
 
 
 @app.command()
@@ -214,18 +204,8 @@ def compare(
         _print_grid(grid(resolved), as_json=json_)
         return
     done = run_compare(resolved)
-    if json_:
-        _print_json(
-            {
-                "folder": str(done.folder),
-                "report": str(done.report),
-                "cells": list(done.cells),
-                "comparisons": list(done.comparisons),
-            }
-        )
-        return
-    _print_comparisons(done.comparisons)
-    print(f"Report: {done.report.resolve()}")
+    result = {"folder": done.folder, "report": done.report, "cells": done.cells, "comparisons": done.comparisons}
+    _print_result(result, json_, lambda: _print_comparisons(done.comparisons))
 
 
 @app.command()
@@ -248,7 +228,7 @@ def select(
 
     done = run_select(resolved)
     selection, folder = done.selection, Path(resolved.run.output_dir)
-    summary = {
+    result = {
         "strategy": selection.strategy,
         "picked": len(selection.indices),
         "budget": selection.budget,
@@ -256,15 +236,11 @@ def select(
         "shortfall": selection.shortfall,
         "gap_clusters": int((selection.demand > 0).sum()),
         "gap_clusters_filled": int(((selection.demand > 0) & (selection.picked > 0)).sum()),
-        "selected": str(folder / "selection" / "selected.jsonl"),
-        "audit": str(folder / "selection" / "audit.parquet"),
-        "report": str(folder / "report.html"),
+        "selected": folder / "selection" / "selected.jsonl",
+        "audit": folder / "selection" / "audit.parquet",
+        "report": folder / "report.html",
     }
-    if json_:
-        _print_json(summary)
-    else:
-        for name, value in summary.items():
-            print(f"{name}: {value}")
+    _print_result(result, json_)
 
 
 @app.command()
@@ -416,19 +392,14 @@ def update(
     done = run_update(
         resolved, own.update, parent=parent, window=window, current=current, test=test, pool=tuple(pool or ())
     )
-    if json_:
-        _print_json(
-            {
-                "run": str(done.run_dir),
-                "adapter": str(done.adapter),
-                "report": str(done.report),
-                "parent": str(done.parent),
-                "differences": list(done.differences),
-            }
-        )
-        return
-    _print_differences(done.differences, title="Parent and update")
-    print(f"Adapter: {done.adapter}\nReport:  {done.report.resolve()}")
+    result = {
+        "run": done.run_dir,
+        "adapter": done.adapter,
+        "report": done.report,
+        "parent": done.parent,
+        "differences": done.differences,
+    }
+    _print_result(result, json_, lambda: _print_differences(done.differences, title="Parent and update"))
 
 
 @app.command()
@@ -688,6 +659,19 @@ def _evaluate_tasks(config: TaskOptions, names: Sequence[str], *, as_json: bool)
     _print_rows(("model", "task", "part", "metric", "value", "stderr"), rows)
     if differences:
         _print_differences(differences, title="Base and adapter, paired")
+
+
+def _print_result(result: Mapping[str, Any], as_json: bool, table: Callable[[], None] | None = None) -> None:
+    """End a command: all of its result as JSON, or its table and then a line for each value that is no list."""
+    if as_json:
+        _print_json({name: str(value) if isinstance(value, Path) else value for name, value in result.items()})
+        return
+    if table:
+        table()
+    for name, value in result.items():
+        if not isinstance(value, (list, tuple)):
+            # A path that a person can click on.
+            print(f"{name}: {value.resolve() if isinstance(value, Path) else value}")
 
 
 def _print_json(content: Any) -> None:
