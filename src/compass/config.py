@@ -60,6 +60,10 @@ class DataConfig:
     near_duplicates: float = knob(
         0.9, "Jaccard similarity from which two pool rows are near duplicates; 1 is off.", low=0.5, high=1.0
     )
+    redact: bool = knob(
+        False,
+        "Replace e-mail addresses, telephone numbers, cards and the like by their kind in every row that is kept.",
+    )
     max_chars: int = knob(8000, "Longest row, prompt and response together, in characters.", low=1)
     assist_setting: str = knob(
         "skewed",
