@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from compass.cli import EXIT_BAD_INPUT, main
+from compass.cli import EXIT_BAD_INPUT, NOISY, main
+from compass.config import GateConfig
+from compass.recipes.adapt import Adapted
 
 
 def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -17,6 +21,18 @@ def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
         main(arguments)
     captured = capsys.readouterr()
     return int(exit_.value.code or 0), captured.out, captured.err
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """The command sets up the log of its process: of later tests here, too."""
+    logger = logging.getLogger("compass")
+    handlers, propagate = logger.handlers, logger.propagate
+    levels = {name: logging.getLogger(name).level for name in ("compass", *NOISY)}
+    yield
+    logger.handlers, logger.propagate = handlers, propagate
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
 
 
 def test_help_lists_the_commands_and_the_options_by_room(capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,6 +110,84 @@ def test_a_column_mapping_needs_both_sides(capsys: pytest.CaptureFixture[str]) -
     code, _, err = _run(capsys, "adapt", "--columns", "prompt", "--dry-run")
     assert code == EXIT_BAD_INPUT
     assert "ours=theirs" in err
+
+
+def test_the_registry_names_all_wrong_options_at_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A level of 5, meant as per cent, would let every version pass; a role with a slip would let none."""
+    config = tmp_path / "gate.yaml"
+    config.write_text("gate:\n  tolerance_perod: 0.1\n  min_improvement: -1\n", encoding="utf-8")
+    flags = ("--gate-level", "5", "--gate-requires", "engish", "--registry-dir", "", "--config", str(config))
+    code, out, err = _run(capsys, "registry", "promote", "cy", *flags)
+    assert (code, out) == (EXIT_BAD_INPUT, "")
+    assert "gate.yaml:2: there is no option 'tolerance_perod'; did you mean tolerance_period?" in err
+    assert "gate.yaml:3: min_improvement must be at least 0; got -1" in err
+    assert "--gate-level: gate_level must be at most 0.5; got 5.0" in err
+    assert "gate_requires must be one of new-usage, old-usage, period, english; got 'engish'" in err
+    assert "registry_dir must not be empty; its default is 'registry'" in err
+
+
+def test_the_gate_is_asked_with_the_options_of_file_and_flags(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A tolerance that was given would not be the one that the gate tests."""
+    asked = {}
+
+    def promote(registry: object, language: str, name: str, **more: object) -> tuple[None, None]:
+        asked.update(more, root=registry.root, language=language, name=name)
+        return None, None
+
+    monkeypatch.setattr("compass.recipes.promotion.promote", promote)
+    config = tmp_path / "gate.yaml"
+    config.write_text(f"registry_dir: {tmp_path / 'versions'}\ntolerance_period: 0.1\ngate_draws: 500\n", "utf-8")
+    code, _, _ = _run(capsys, "registry", "promote", "cy", "-c", str(config), "--tolerance-period", "0.2")
+    assert code == 3
+    assert asked["gate"] == GateConfig(tolerance_period=0.2, gate_draws=500)
+    assert (asked["root"], asked["language"], asked["name"]) == (tmp_path / "versions", "cy", "candidate")
+    assert asked["ask_the_gate"] is True
+    assert not (tmp_path / "versions").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["xx-nonsense", "logs.jsonl"], EXIT_BAD_INPUT, "xx-nonsense"),
+        (["cy", "logs.jsonl"], 1, "Nothing of cy is in production in registry"),
+        (["cy", "logs.jsonl", "--webhook-url", "nowhere"], EXIT_BAD_INPUT, "webhook_url must begin with https://"),
+        (["cy", "logs.jsonl", "--window", "1", "--gate-level", "2"], EXIT_BAD_INPUT, "gate_level must be at most 0.5"),
+    ],
+)
+def test_a_watch_that_is_refused_leaves_nothing_behind(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+    code: int,
+    said: str,
+) -> None:
+    """A folder `watch` would look as if something were watched."""
+    (tmp_path / "logs.jsonl").write_text("", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    got, out, err = _run(capsys, "watch", *arguments)
+    assert (got, out) == (code, "")
+    assert said in err
+    assert [path.name for path in tmp_path.iterdir()] == ["logs.jsonl"]
+
+
+def test_a_result_is_json_for_machines_and_lines_for_people(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A script would meet a table, or a person would have to look for the report."""
+    row = {"name": "cy", "metric": "exact", "base": 0.1, "adapter": 0.3, "difference": 0.2, "low": 0.1, "high": 0.3}
+    done = Adapted(Path("run"), Path("run/adapter"), Path("run/report.html"), {}, (row,))
+    monkeypatch.setattr("compass.recipes.adapt.adapt", lambda _: done)
+    monkeypatch.chdir(tmp_path)
+    _, out, _ = _run(capsys, "adapt", "--output-dir", "run", "--json")
+    assert json.loads(out) == {
+        "run": "run", "adapter": "run/adapter", "report": "run/report.html", "differences": [row]
+    }  # fmt: skip
+    _, out, _ = _run(capsys, "adapt", "--output-dir", "run")
+    assert "+0.200" in out
+    assert out.splitlines()[-1] == f"report: {tmp_path / 'run' / 'report.html'}"
 
 
 def test_the_report_of_no_run_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,6 +29,9 @@ from compass.config import (
 )
 from compass.errors import CompassError, ConfigError, DataError
 
+if TYPE_CHECKING:
+    from compass.registry import Registry
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -40,6 +43,8 @@ app = typer.Typer(
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_DRIFT, EXIT_INTERRUPTED = 1, 2, 3, 130
 """Exit codes: something failed; the options or the data are wrong; `monitor` found a drift, or the gate refused;
 stopped by Ctrl-C (the same command goes on)."""
+NOISY = ("transformers", "trl", "peft", "datasets", "accelerate", "httpx")
+"""Libraries that log errors alone, unless --verbose asks for more."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -175,18 +180,8 @@ def adapt(
     from compass.recipes.adapt import adapt as run_adapt
 
     done = run_adapt(resolved)
-    if json_:
-        _print_json(
-            {
-                "run": str(done.run_dir),
-                "adapter": str(done.adapter),
-                "report": str(done.report),
-                "differences": list(done.differences),
-            }
-        )
-        return
-    _print_differences(done.differences)
-    print(f"Adapter: {done.adapter}\nReport:  {done.report.resolve()}")
+    result = {"run": done.run_dir, "adapter": done.adapter, "report": done.report, "differences": done.differences}
+    _print_result(result, json_, lambda: _print_differences(done.differences))
 
 
 @app.command()
@@ -209,18 +204,8 @@ def compare(
         _print_grid(grid(resolved), as_json=json_)
         return
     done = run_compare(resolved)
-    if json_:
-        _print_json(
-            {
-                "folder": str(done.folder),
-                "report": str(done.report),
-                "cells": list(done.cells),
-                "comparisons": list(done.comparisons),
-            }
-        )
-        return
-    _print_comparisons(done.comparisons)
-    print(f"Report: {done.report.resolve()}")
+    result = {"folder": done.folder, "report": done.report, "cells": done.cells, "comparisons": done.comparisons}
+    _print_result(result, json_, lambda: _print_comparisons(done.comparisons))
 
 
 @app.command()
@@ -243,7 +228,7 @@ def select(
 
     done = run_select(resolved)
     selection, folder = done.selection, Path(resolved.run.output_dir)
-    summary = {
+    result = {
         "strategy": selection.strategy,
         "picked": len(selection.indices),
         "budget": selection.budget,
@@ -251,15 +236,11 @@ def select(
         "shortfall": selection.shortfall,
         "gap_clusters": int((selection.demand > 0).sum()),
         "gap_clusters_filled": int(((selection.demand > 0) & (selection.picked > 0)).sum()),
-        "selected": str(folder / "selection" / "selected.jsonl"),
-        "audit": str(folder / "selection" / "audit.parquet"),
-        "report": str(folder / "report.html"),
+        "selected": folder / "selection" / "selected.jsonl",
+        "audit": folder / "selection" / "audit.parquet",
+        "report": folder / "report.html",
     }
-    if json_:
-        _print_json(summary)
-    else:
-        for name, value in summary.items():
-            print(f"{name}: {value}")
+    _print_result(result, json_)
 
 
 @app.command()
@@ -411,19 +392,14 @@ def update(
     done = run_update(
         resolved, own.update, parent=parent, window=window, current=current, test=test, pool=tuple(pool or ())
     )
-    if json_:
-        _print_json(
-            {
-                "run": str(done.run_dir),
-                "adapter": str(done.adapter),
-                "report": str(done.report),
-                "parent": str(done.parent),
-                "differences": list(done.differences),
-            }
-        )
-        return
-    _print_differences(done.differences, title="Parent and update")
-    print(f"Adapter: {done.adapter}\nReport:  {done.report.resolve()}")
+    result = {
+        "run": done.run_dir,
+        "adapter": done.adapter,
+        "report": done.report,
+        "parent": done.parent,
+        "differences": done.differences,
+    }
+    _print_result(result, json_, lambda: _print_differences(done.differences, title="Parent and update"))
 
 
 @app.command()
@@ -453,34 +429,51 @@ def env(json_: Json = False) -> None:
 registry = typer.Typer(no_args_is_help=True, help="Versions of adapters: register, promote, roll back, verify.")
 app.add_typer(registry, name="registry")
 
-RegistryDir = Annotated[Path, typer.Option("--registry-dir", "--registry_dir", help="Folder of the registry.")]
 Language = Annotated[str, typer.Argument(help="Language of the versions, BCP-47.")]
 Name = Annotated[str, typer.Argument(help="Version: its id or number, `candidate` or `production`.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the history.")]
-REGISTRY_DIR = Path("registry")
+WHERE = ("registry_dir", "lock_timeout")
+MOVED = (*WHERE, "mlflow_uri")
+
+
+def _open_registry(config: Path | None, options: Any) -> tuple[Registry, RegistryOptions]:
+    from compass.registry import Registry
+
+    _set_up_logging(verbose=False)
+    resolved = load_options(RegistryOptions, config, options)
+    where = resolved.registry
+    return Registry(Path(where.registry_dir), lock_timeout=where.lock_timeout), resolved
+
+
+def _keep_mirror(store: Registry, language: str, resolved: RegistryOptions) -> None:
+    from compass.recipes.promotion import keep_mirror
+
+    keep_mirror(store, language, resolved.registry.mlflow_uri)
 
 
 @registry.command("add")
+@_with_options(also=(*MOVED, "leave_out"), of=RegistryOptions)
 def registry_add(
     run: Annotated[Path, typer.Argument(help="Finished run folder.")],
-    registry_dir: RegistryDir = REGISTRY_DIR,
     parent: Annotated[str, typer.Option("--parent", help="Version that it was updated from.")] = "",
     trigger: Annotated[str, typer.Option("--trigger", help="What caused it.")] = "manual",
+    config: Config = None,
     json_: Json = False,
+    *,
+    options: Any = None,
 ) -> None:
     """Take a finished run in as an immutable version, and make it the candidate."""
-    from compass.registry import Registry
-
-    version = Registry(registry_dir).register(run, parent=parent, trigger=trigger)
+    store, resolved = _open_registry(config, options)
+    version = store.register(run, parent=parent, trigger=trigger, leave_out=resolved.registry.leave_out)
+    _keep_mirror(store, version.language, resolved)
     _print_json(version.to_dict()) if json_ else print(f"{version.id} is the candidate of {version.language}")
 
 
 @registry.command("list")
-def registry_list(registry_dir: RegistryDir = REGISTRY_DIR, json_: Json = False) -> None:
+@_with_options(also=WHERE, of=RegistryOptions)
+def registry_list(config: Config = None, json_: Json = False, *, options: Any = None) -> None:
     """Show every version of every language, and which of them serves."""
-    from compass.registry import Registry
-
-    store = Registry(registry_dir)
+    store, _ = _open_registry(config, options)
     rows = []
     for language in store.languages():
         aliases = store.aliases(language)
@@ -499,24 +492,25 @@ def registry_list(registry_dir: RegistryDir = REGISTRY_DIR, json_: Json = False)
 
 
 @registry.command("show")
-def registry_show(language: Language, name: Name, registry_dir: RegistryDir = REGISTRY_DIR) -> None:
+@_with_options(also=WHERE, of=RegistryOptions)
+def registry_show(language: Language, name: Name, config: Config = None, *, options: Any = None) -> None:
     """Print a version's manifest as JSON."""
-    from compass.registry import Registry
-
-    _print_json(Registry(registry_dir).get(language, name).to_dict())
+    store, _ = _open_registry(config, options)
+    _print_json(store.get(language, name).to_dict())
 
 
 @registry.command("diff")
-def registry_diff(language: Language, a: Name, b: Name, registry_dir: RegistryDir = REGISTRY_DIR) -> None:
+@_with_options(also=WHERE, of=RegistryOptions)
+def registry_diff(language: Language, a: Name, b: Name, config: Config = None, *, options: Any = None) -> None:
     """Print what differs between two versions as JSON: options, metrics, picks, data, files."""
-    from compass.registry import Registry, diff
+    from compass.registry import diff
 
-    store = Registry(registry_dir)
+    store, _ = _open_registry(config, options)
     _print_json(diff(store.get(language, a), store.get(language, b)).to_dict())
 
 
 @registry.command("promote")
-@_with_options("gate", also=("registry_dir",), of=RegistryOptions)
+@_with_options("gate", also=MOVED, of=RegistryOptions)
 def registry_promote(
     language: Language,
     name: Annotated[str, typer.Argument(help="Version to promote.")] = "candidate",
@@ -533,11 +527,10 @@ def registry_promote(
     """
     from compass.recipes.promotion import promote
 
-    chosen = load_options(RegistryOptions, config, options)
-    folder = Path(chosen.registry.registry_dir)
-    move, decision = promote(
-        folder, language, name, config=chosen.gate, reason=reason, ask_the_gate=not without_gate, seed=chosen.run.seed
-    )
+    store, resolved = _open_registry(config, options)
+    ask, seed = not without_gate, resolved.run.seed
+    move, decision = promote(store, language, name, gate=resolved.gate, reason=reason, ask_the_gate=ask, seed=seed)
+    _keep_mirror(store, language, resolved)
     if json_:
         _print_json({"promoted": move is not None, "decision": decision.to_dict() if decision else None})
     else:
@@ -553,25 +546,28 @@ def registry_promote(
 
 
 @registry.command("rollback")
+@_with_options(also=MOVED, of=RegistryOptions)
 def registry_rollback(
     language: Language,
     to: Annotated[str, typer.Option("--to", help="Version to go back to; empty: the one before.")] = "",
-    registry_dir: RegistryDir = REGISTRY_DIR,
     reason: Reason = "",
+    config: Config = None,
+    *,
+    options: Any = None,
 ) -> None:
     """Put the version that served before back into production."""
-    from compass.registry import Registry
-
-    move = Registry(registry_dir).rollback(language, to=to, reason=reason)
+    store, resolved = _open_registry(config, options)
+    move = store.rollback(language, to=to, reason=reason)
+    _keep_mirror(store, language, resolved)
     print(f"{move.after} is in production again")
 
 
 @registry.command("verify")
-def registry_verify(language: Language, registry_dir: RegistryDir = REGISTRY_DIR, json_: Json = False) -> None:
+@_with_options(also=WHERE, of=RegistryOptions)
+def registry_verify(language: Language, config: Config = None, json_: Json = False, *, options: Any = None) -> None:
     """Check every hash of every version. Exit code 1 says that a file is not what was registered."""
-    from compass.registry import Registry
-
-    checks = Registry(registry_dir).verify(language)
+    store, _ = _open_registry(config, options)
+    checks = store.verify(language)
     if json_:
         _print_json([{"id": check.id, "files": check.files, "problems": list(check.problems)} for check in checks])
     else:
@@ -582,30 +578,36 @@ def registry_verify(language: Language, registry_dir: RegistryDir = REGISTRY_DIR
 
 
 @registry.command("prune")
+@_with_options(also=(*MOVED, "keep_versions"), of=RegistryOptions)
 def registry_prune(
     language: Language,
-    keep: Annotated[int, typer.Option("--keep", help="Newest versions to keep.", min=0)] = 5,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,
-    registry_dir: RegistryDir = REGISTRY_DIR,
+    config: Config = None,
+    *,
+    options: Any = None,
 ) -> None:
     """Remove old versions, never one that an alias or its rollback needs."""
-    from compass.registry import Registry
-
-    pruned = Registry(registry_dir).prune(language, keep=keep, dry_run=dry_run)
+    store, resolved = _open_registry(config, options)
+    pruned = store.prune(language, keep=resolved.registry.keep_versions, dry_run=dry_run)
+    if not dry_run:
+        _keep_mirror(store, language, resolved)
     verb = "would be removed" if dry_run else "removed"
     print(f"{len(pruned.removed)} versions {verb}, {pruned.freed / 2**20:.1f} MiB: {', '.join(pruned.removed) or '-'}")
 
 
 @registry.command("status")
+@_with_options(also=WHERE, of=RegistryOptions)
 def registry_status(
-    registry_dir: RegistryDir = REGISTRY_DIR,
     output: Annotated[Path, typer.Option("--output", help="HTML file to write.")] = Path("status.html"),
+    config: Config = None,
+    *,
+    options: Any = None,
 ) -> None:
     """Write the status page: versions, aliases, events, decisions."""
-    from compass.registry import Registry
     from compass.report import build_status
 
-    print(build_status(Registry(registry_dir), output).resolve())
+    store, _ = _open_registry(config, options)
+    print(build_status(store, output).resolve())
 
 
 @app.callback(invoke_without_command=True)
@@ -636,7 +638,7 @@ def _set_up_logging(verbose: bool) -> None:
     logger.propagate = False
     if not verbose:
         warnings.simplefilter("ignore")
-        for noisy in ("transformers", "trl", "peft", "datasets", "accelerate", "httpx"):
+        for noisy in NOISY:
             logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
@@ -657,6 +659,19 @@ def _evaluate_tasks(config: TaskOptions, names: Sequence[str], *, as_json: bool)
     _print_rows(("model", "task", "part", "metric", "value", "stderr"), rows)
     if differences:
         _print_differences(differences, title="Base and adapter, paired")
+
+
+def _print_result(result: Mapping[str, Any], as_json: bool, table: Callable[[], None] | None = None) -> None:
+    """End a command: all of its result as JSON, or its table and then a line for each value that is no list."""
+    if as_json:
+        _print_json({name: str(value) if isinstance(value, Path) else value for name, value in result.items()})
+        return
+    if table:
+        table()
+    for name, value in result.items():
+        if not isinstance(value, (list, tuple)):
+            # A path that a person can click on.
+            print(f"{name}: {value.resolve() if isinstance(value, Path) else value}")
 
 
 def _print_json(content: Any) -> None:

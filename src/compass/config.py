@@ -60,6 +60,10 @@ class DataConfig:
     near_duplicates: float = knob(
         0.9, "Jaccard similarity from which two pool rows are near duplicates; 1 is off.", low=0.5, high=1.0
     )
+    redact: bool = knob(
+        False,
+        "Replace e-mail addresses, telephone numbers, cards and the like by their kind in every row that is kept.",
+    )
     max_chars: int = knob(8000, "Longest row, prompt and response together, in characters.", low=1)
     assist_setting: str = knob(
         "skewed",
@@ -480,7 +484,7 @@ def _checked(option: Option, value: Any) -> Any:
         items = [value] if isinstance(value, (str, bool, int, float)) else value
         if not isinstance(items, (list, tuple)):
             raise ValueError(f"{option.name} must be a list of texts; got {value!r}")
-        return tuple(_text(option.name, item) for item in items)
+        return tuple(_choice(option, item) for item in items)
     if option.type == tuple[int, ...]:
         items = value.split(",") if isinstance(value, str) else [value] if isinstance(value, (int, float)) else value
         if not isinstance(items, (list, tuple)):
@@ -491,6 +495,10 @@ def _checked(option: Option, value: Any) -> Any:
     if isinstance(value, bool) and {"on", "off"} <= set(option.choices):
         # YAML 1.1 reads an unquoted on and off as truth values.
         value = "on" if value else "off"
+    return _choice(option, value)
+
+
+def _choice(option: Option, value: Any) -> str:
     text = _text(option.name, value)
     if option.choices and text not in option.choices:
         raise ValueError(f"{option.name} must be one of {', '.join(option.choices)}; got {text!r}")
@@ -569,7 +577,7 @@ def _conflicts(config: AdaptConfig) -> Iterator[tuple[tuple[str, ...], str]]:
                 yield (name,), f"{name} must not name the same value twice; got {', '.join(map(str, values))}"
     run, data, encoder, space = config.run, config.data, config.encoder, config.space
     selection, training = config.selection, config.training
-    required = {
+    required: dict[str, str | tuple[str, ...]] = {
         "output_dir": run.output_dir,
         "usage": data.usage,
         "current": data.current,
@@ -579,9 +587,13 @@ def _conflicts(config: AdaptConfig) -> Iterator[tuple[tuple[str, ...], str]]:
         "model_name_or_path": training.model_name_or_path,
         "lora_target_modules": training.lora_target_modules,
     }
+    if isinstance(config, (RegistryOptions, WatchOptions)):
+        required["registry_dir"] = config.registry.registry_dir
+    if isinstance(config, WatchOptions):
+        required["watch_dir"] = config.watch.watch_dir
     for name, value in required.items():
         if not value:
-            yield (name,), f"{name} must not be empty; its default is {_default(name)!r}"
+            yield (name,), f"{name} must not be empty; its default is {_default(type(config), name)!r}"
     if data.usage == "none":
         yield ("usage",), "usage must be a source: without a sample of usage there is no gap to fill; got 'none'"
     if not re.fullmatch(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", data.language):
@@ -620,8 +632,8 @@ def _conflicts(config: AdaptConfig) -> Iterator[tuple[tuple[str, ...], str]]:
         )
 
 
-def _default(name: str) -> Any:
-    return next(option.default for option in fields_of(AdaptConfig) if option.name == name)
+def _default(kind: type[AdaptConfig], name: str) -> Any:
+    return next(option.default for option in fields_of(kind) if option.name == name)
 
 
 @dataclass(frozen=True)
@@ -744,6 +756,10 @@ class RegistryConfig:
     mlflow_uri: str = knob("", "MLflow registry to mirror into (`sqlite:///mlflow.db`); empty: none.")
 
 
+GATE_ROLES = ("new-usage", "old-usage", "period", "english")
+"""What a held-out set may stand for at the gate."""
+
+
 @dataclass(frozen=True)
 class GateConfig:
     """What an update has to show before it is promoted. Differences are in the unit of the scores: 0.02 is 2 points."""
@@ -754,11 +770,17 @@ class GateConfig:
     tolerance_period: float = knob(0.03, "What each earlier period may lose at most.", low=0.0)
     tolerance_english: float = knob(0.03, "What English may lose at most.", low=0.0)
     gate_requires: tuple[str, ...] = knob(
-        ("new-usage", "old-usage", "english"), "Roles without which there is never enough evidence."
+        ("new-usage", "old-usage", "english"),
+        "Roles without which there is never enough evidence.",
+        choices=GATE_ROLES,
     )
     gate_min_rows: int = knob(20, "Rows, or units, below which a test never passes.", low=2)
     gate_power: float = knob(0.8, "Power at which the rows still needed are reckoned.", low=0.5, high=0.99)
     gate_draws: int = knob(4000, "Bootstrap draws behind a test of scores other than right or wrong.", low=200)
+
+
+HOOK_EVENTS = ("drift", "update", "promotion", "refusal")
+"""What hooks can be told of."""
 
 
 @dataclass(frozen=True)
@@ -771,7 +793,7 @@ class HookConfig:
     webhook_attempts: int = knob(5, "Attempts to deliver an event to the webhook.", low=1)
     hook_command: str = knob("", "Shell command that gets each event as JSON on stdin; empty: none.")
     hook_command_timeout: float = knob(60.0, "Seconds after which the shell command is ended.", low=0.1)
-    hook_events: tuple[str, ...] = knob(("drift", "update", "promotion", "refusal"), "Events that hooks are called on.")
+    hook_events: tuple[str, ...] = knob(HOOK_EVENTS, "Events that hooks are called on.", choices=HOOK_EVENTS)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,16 @@ def jaccard(a: str, b: str, size: int = 5) -> float:
     return len(one & other) / len(one | other)
 
 
+def test_private_data_is_replaced_after_the_comparisons() -> None:
+    """A leaked row would not be found, or two callers be taken for one; or the count would say nothing."""
+    texts = ("ring 029 2087 0000", "ring 029 2087 0001", "ring the bell", "mail a@b.org")
+    examples = [Example(str(i), text, "ok", "cy") for i, text in enumerate(texts)]
+    cleaned = clean(examples, against=rows("Mail a@b.org!"), check_language=False, near_duplicates=1.0, redact=True)
+    assert [row.prompt for row in cleaned.examples] == ["ring [PHONE]", "ring [PHONE]", "ring the bell"]
+    assert cleaned.to_dict() == {"kept": 3, "dropped": {"overlap": 1}, "redacted": 2}
+    assert clean(examples, check_language=False, near_duplicates=1.0).examples == tuple(examples)
+
+
 def test_empty_and_oversize() -> None:
     """Empty rows would be trained on, or the counts would not say what went."""
     examples = [*rows("  ", "a", "b" * 11), Example("r", "a", response="c" * 9), Example("s", "d", response=" ")]

@@ -65,6 +65,28 @@ def test_pool_rows_that_stand_in_the_test_are_dropped(tmp_path: Path) -> None:
     assert sum(cleaned["pool"].counts.values()) == len(leaked)
 
 
+def test_private_data_does_not_reach_the_run_folder(tmp_path: Path) -> None:
+    """Redaction that forgets one of the sets is worse than none, and must be asked for."""
+    config = _files(tmp_path)
+    for name in ("usage", "current", "pool"):
+        rows = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text("utf-8").splitlines()]
+        _write(tmp_path / f"{name}.jsonl", [{**row, "prompt": f"{row['prompt']} jo@example.org"} for row in rows])
+
+    def texts(name: str, config: DataConfig) -> str:
+        gather(Run(tmp_path / name), config, seed=0)
+        files = [path for path in (tmp_path / name).rglob("*") if path.is_file()]
+        return "".join(path.read_text("utf-8") for path in files)
+
+    assert "jo@example.org" in texts("as-it-is", config)
+    told = texts("redacted", replace(config, redact=True))
+    assert "jo@example.org" not in told
+    assert told.count("[EMAIL]") == 20 + 5 + 30
+    counts = json.loads((tmp_path / "redacted" / "data" / "cleaning.json").read_text("utf-8"))
+    assert {name: row["redacted"] for name, row in counts.items()} == {
+        "usage": 10, "current": 5, "pool": 30, "test cy": 10
+    }  # fmt: skip
+
+
 def test_too_small_a_usage_sample_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="usage sample has 3 rows in cy, and at least 10"):
         read_and_clean(_files(tmp_path, usage_rows=3), 0)

@@ -62,7 +62,7 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_jsonl(folder / "data" / "tests" / "cy.jsonl", rows)
     write_jsonl(folder / "data" / "usage.jsonl", rows[:50])
     wrapped = SimpleNamespace(encoder=encoder, encode=encoder.encode, name=encoder.name, revision=encoder.revision)
-    monkeypatch.setattr(recipe, "load_encoder", lambda *_: wrapped)
+    monkeypatch.setattr(recipe, "open_encoder", lambda *_: wrapped)
     return folder
 
 

@@ -101,7 +101,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A registry with one version in production, a folder of logs, and an update that can be told how it ends."""
     encoder = TopicEncoder()
     wrapped = SimpleNamespace(encoder=encoder, encode=encoder.encode, name=encoder.name, revision=encoder.revision)
-    monkeypatch.setattr(recipe, "load_encoder", lambda *_: wrapped)
+    monkeypatch.setattr(recipe, "open_encoder", lambda *_: wrapped)
     registry = Registry(tmp_path / "registry")
     first = write_version(tmp_path / "v0", prompts(300, STEADY, 1), seed=0, right={})
     registry.register(first, trigger="adapt")

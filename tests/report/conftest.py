@@ -82,7 +82,7 @@ def write_selection(folder: Path, *, n_picks: int = 240, n_points: int = 1500) -
     write_json(
         folder / "data" / "cleaning.json",
         {
-            "usage": {"kept": 36, "dropped": {"exact_duplicate": 2}},
+            "usage": {"kept": 36, "dropped": {"exact_duplicate": 2}, "redacted": 5},
             "current": {"kept": 72, "dropped": {}},
             "pool": {"kept": 6270, "dropped": {"near_duplicate": 411, "overlaps_test": 23, "wrong_language": 17}},
         },

@@ -123,6 +123,12 @@ def test_sections_come_in_their_order_and_can_be_reached(page: Page) -> None:
     assert len(every) == len(set(every))
 
 
+def test_rows_with_private_data_are_counted(page: Page) -> None:
+    """Would break if the reader were not told that what he reads is not what users wrote."""
+    assert "In 5 rows that stay, private data was replaced by its kind." in page.text
+    assert "Private data replaced" in page.text
+
+
 def test_the_headline_is_the_files_figures(page: Page) -> None:
     """Would break if the headline took another test, metric or rounding, or spoke of more than the interval shows."""
     assert (

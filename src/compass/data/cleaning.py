@@ -1,8 +1,9 @@
 """What is dropped from a set of examples before anything is learnt from it, and why.
 
-The steps, in order: empty, oversize, wrong language, exact duplicates, near duplicates, overlap with held-out texts. No
-step draws at random, and none depends on the order of the rows: which of several duplicates stays is decided by tag, id
-and text. The rows that stay keep their order. All thresholds and rules here are our own choice [ours].
+The steps, in order: empty, oversize, wrong language, exact duplicates, near duplicates, overlap with held-out texts.
+Last, if asked for, private data in the rows that stay is replaced: the comparisons before need the texts as they came.
+No step draws at random, and none depends on the order of the rows: which of several duplicates stays is decided by tag,
+id and text. The rows that stay keep their order. All thresholds and rules here are our own choice [ours].
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy.typing as npt
 from compass.data.example import Example
 from compass.data.identify import can_identify, language_confidences
 from compass.data.languages import UNDETERMINED, same_language
+from compass.data.redaction import redact_example
 from compass.data.scripts import CHARACTERS_PER_WORD, is_mostly_unspaced, unspaced_kind
 
 logger = logging.getLogger(__name__)
@@ -83,10 +85,13 @@ class Cleaned:
     """The first rows dropped for each reason, at most LISTED_PER_REASON of each."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Rows dropped, by reason: all of them."""
+    redacted: int = 0
+    """Rows that stay with private data replaced."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return `{"kept": n, "dropped": {reason: n}}`."""
-        return {"kept": len(self.examples), "dropped": dict(self.counts)}
+        """Return `{"kept": n, "dropped": {reason: n}, "redacted": n}`, the last only where it is not 0."""
+        found: dict[str, Any] = {"kept": len(self.examples), "dropped": dict(self.counts)}
+        return {**found, "redacted": self.redacted} if self.redacted else found
 
 
 def clean(
@@ -99,13 +104,15 @@ def clean(
     require_response: bool = False,
     against: Sequence[Example] = (),
     ngram: int = 8,
+    redact: bool = False,
 ) -> Cleaned:
     """Drop what should not be trained on or measured with.
 
     max_chars: longest prompt and response together. near_duplicates: Jaccard similarity of character shingles from
     which two rows are near duplicates, in prompt and in response; 1 is off. check_language: compare tags with what
     identification finds (high_accuracy: with the large models). require_response: a row without one is dropped.
-    against: held-out examples, see `decontaminate`. Raises LanguageError for an unknown tag.
+    against: held-out examples, see `decontaminate`. redact: replace private data, see `redaction`. Raises LanguageError
+    for an unknown tag, MissingExtraError if redaction is asked for and its packages are missing.
     """
     steps: list[_Step] = [
         lambda rows: _empty(rows, require_response),
@@ -118,7 +125,15 @@ def clean(
         steps.append(lambda rows: _near_duplicates(rows, near_duplicates))
     if against:
         steps.append(lambda rows: _overlap(rows, against, ngram))
-    return _apply(examples, steps)
+    cleaned = _apply(examples, steps)
+    return _redacted(cleaned) if redact else cleaned
+
+
+def _redacted(cleaned: Cleaned) -> Cleaned:
+    rows = tuple(map(redact_example, cleaned.examples))
+    changed = sum(new != old for new, old in zip(rows, cleaned.examples, strict=True))
+    logger.info("Private data was replaced in %d rows", changed)
+    return replace(cleaned, examples=rows, redacted=changed)
 
 
 def decontaminate(examples: Iterable[Example], against: Sequence[Example], ngram: int = 8) -> Cleaned:

@@ -4,7 +4,6 @@ from compass.drift.explain import ClusterShift, Explanation, explain
 from compass.drift.histogram import HistogramResult, HistogramTest
 from compass.drift.monitor import Monitor, check_config
 from compass.drift.novelty import NoveltyTest
-from compass.drift.redaction import redact
 from compass.drift.reference import LanguageReference, Reference
 from compass.drift.results import DriftEvent, Look, Observed, describe
 from compass.drift.sources import InputBatch, Record, check_path, read_files, read_stream
@@ -36,5 +35,4 @@ __all__ = [
     "mmd_test",
     "read_files",
     "read_stream",
-    "redact",
 ]

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from compass.config import MonitorConfig
+from compass.data.redaction import check_installed, redact
 from compass.drift.explain import Explanation, explain
 from compass.drift.feedback import loss_p_value
 from compass.drift.histogram import HistogramTest
 from compass.drift.novelty import NoveltyTest
-from compass.drift.redaction import check_installed, redact
 from compass.drift.reference import LanguageReference, Reference, place
 from compass.drift.results import MIX, DriftEvent, Look, Observed, describe
 from compass.drift.sampling import VectorSample, sampling_ranks

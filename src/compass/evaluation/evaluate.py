@@ -14,7 +14,7 @@ from compass.config import EvaluationConfig
 from compass.data.example import Example
 from compass.errors import DataError, ModelError
 from compass.evaluation.metrics import PROPORTIONS, FloatArray64, RowScores, ratios, score_rows
-from compass.evaluation.statistics import Interval, paired_difference, ratio_interval, wilson
+from compass.stats import Interval, paired_difference, ratio_interval, wilson
 
 logger = logging.getLogger(__name__)
 

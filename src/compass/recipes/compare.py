@@ -23,7 +23,6 @@ import numpy as np
 from compass.config import AdaptConfig, CompareConfig, dump_config
 from compass.data.readers import read_jsonl
 from compass.evaluation.files import read_evaluation
-from compass.evaluation.statistics import compare_paired, ratio_interval
 from compass.recipes.adapt import prepare
 from compass.recipes.cells import Cell, cells_of, default_workers, draw_config, run_cells, seconds_of
 from compass.recipes.extras import prompts, transfer_result, write_transfer_results
@@ -33,6 +32,7 @@ from compass.recipes.storage import base_model
 from compass.report.comparison import Curves
 from compass.selection import get_strategy
 from compass.selection.one_language import PREFIX as ONE_LANGUAGE
+from compass.stats import compare_paired, ratio_interval
 
 logger = logging.getLogger(__name__)
 

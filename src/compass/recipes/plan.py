@@ -43,7 +43,9 @@ def plan(config: AdaptConfig) -> list[Step]:
     """
     data, cleaned = read_and_clean(config.data, config.run.seed)
     strategy, training, encoder = get_strategy(config.selection.strategy), config.training, config.encoder
-    dropped = sum(sum(result.counts.values()) for result in cleaned.values())
+    dropped = f"dropped {sum(sum(result.counts.values()) for result in cleaned.values())}"
+    if config.data.redact:
+        dropped += f", private data replaced in {sum(result.redacted for result in cleaned.values())}"
     cores = min(os.cpu_count() or 1, CORES_THAT_HELP)
     texts = [row.prompt for rows in (data.usage, data.current, data.pool, *data.tests.values()) for row in rows]
     missing, encoding = len(texts), "not estimated for this encoder"
@@ -60,7 +62,7 @@ def plan(config: AdaptConfig) -> list[Step]:
     removal = strategy.language_removal or config.space.language_removal
     rows = f"about {n_rows} rows, {training.num_train_epochs:g} epochs"
     return [
-        Step("data", f"{sizes}; dropped {dropped}", "done"),
+        Step("data", f"{sizes}; {dropped}", "done"),
         Step("embedding", f"{missing} of {len(texts)} texts, the others are in the cache", encoding),
         Step("space", f"{config.space.clustering}, language removal {removal}", "under a minute"),
         Step("selection", f"{strategy.name}, {config.selection.budget} {config.selection.budget_unit}", "seconds"),

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compass.config import GateConfig
 from compass.data.languages import same_language
-from compass.errors import LanguageError, RegistryError
+from compass.errors import CompassError, LanguageError, RegistryError
 from compass.evaluation.files import read_evaluation
 from compass.registry import GateDecision, HeldOut, Move, Registry, Version, decide
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+logger = logging.getLogger(__name__)
+
 ENGLISH = "en"
 
 
 def promote(
-    registry_dir: Path,
+    registry: Registry,
     language: str,
     name: str = "candidate",
     *,
-    config: GateConfig | None = None,
+    gate: GateConfig,
     reason: str = "",
     ask_the_gate: bool = True,
     seed: int = 0,
@@ -34,21 +36,31 @@ def promote(
     A first version has nothing to be compared with and passes. Raises RegistryError if the candidate was not measured
     against the version that is in production.
     """
-    store = Registry(registry_dir)
-    current = store.aliases(language).current
+    current = registry.aliases(language).current
     if not ask_the_gate or not current:
-        return store.promote(language, name, reason=reason), None
-    candidate, baseline = store.get(language, name), store.get(language, current)
+        return registry.promote(language, name, reason=reason), None
+    candidate, baseline = registry.get(language, name), registry.get(language, current)
     decision = decide(
         held_out_sets(candidate, baseline),
-        config or GateConfig(),
+        gate,
         seed=seed,
         candidate=candidate.id,
         baseline=baseline.id,
     )
     if not decision.promotes:
         return None, decision
-    return store.promote(language, candidate.id, decision=decision, reason=reason), decision
+    return registry.promote(language, candidate.id, decision=decision, reason=reason), decision
+
+
+def keep_mirror(registry: Registry, language: str, uri: str) -> None:
+    """Make the MLflow registry say the same, where one is named; ours decides, so that a failure is only logged."""
+    from compass.registry import mirror
+
+    if uri:
+        try:
+            mirror(registry, language, uri)
+        except CompassError as error:
+            logger.warning("The MLflow registry is not up to date, and will be after the next event: %s", error)
 
 
 def held_out_sets(candidate: Version, baseline: Version) -> list[HeldOut]:

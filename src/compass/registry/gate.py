@@ -18,11 +18,10 @@ from typing import Any
 
 import numpy.typing as npt
 
-from compass.config import GateConfig
-from compass.registry.paired import PairedTest, paired_test, rows_needed, unchanged_rows_needed
+from compass.config import GATE_ROLES, GateConfig
+from compass.stats import PairedTest, paired_test, rows_needed, unchanged_rows_needed
 
-NEW_USAGE, OLD_USAGE, PERIOD, ENGLISH = "new-usage", "old-usage", "period", "english"
-ROLES = (NEW_USAGE, OLD_USAGE, PERIOD, ENGLISH)
+NEW_USAGE, OLD_USAGE, PERIOD, ENGLISH = GATE_ROLES
 
 PROMOTE, REFUSE, UNDECIDED = "promote", "refuse", "not enough evidence"
 PASSED, FAILED = "passed", "failed"
@@ -153,9 +152,9 @@ def _check(sets: Sequence[HeldOut], config: GateConfig) -> None:
     names = [held_out.name for held_out in sets]
     if len(set(names)) != len(names):
         raise ValueError(f"each held-out set needs a name of its own; got {names}")
-    unknown = sorted({*(held_out.role for held_out in sets), *config.gate_requires} - set(ROLES))
+    unknown = sorted({*(held_out.role for held_out in sets), *config.gate_requires} - set(GATE_ROLES))
     if unknown:
-        raise ValueError(f"role must be one of {', '.join(ROLES)}; got {', '.join(unknown)}")
+        raise ValueError(f"role must be one of {', '.join(GATE_ROLES)}; got {', '.join(unknown)}")
 
 
 def _margin(role: str, config: GateConfig) -> float:

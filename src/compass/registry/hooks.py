@@ -29,9 +29,9 @@ from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from compass.config import HookConfig
+from compass.config import HOOK_EVENTS, HookConfig
 from compass.errors import ConfigError
-from compass.registry.events import KINDS, Event
+from compass.registry.events import Event
 
 logger = logging.getLogger(__name__)
 
@@ -77,9 +77,9 @@ class Hooks:
         if config.webhook_url and not re.match(r"https?://[^/\s]", config.webhook_url):
             # The address itself may be secret.
             problems.append("webhook_url must begin with https:// or http:// and name a host; what it holds doesn't")
-        unknown = sorted(set(config.hook_events) - set(KINDS))
+        unknown = sorted(set(config.hook_events) - set(HOOK_EVENTS))
         if unknown:
-            problems.append(f"hook_events must be among {', '.join(KINDS)}; got {', '.join(unknown)}")
+            problems.append(f"hook_events must be among {', '.join(HOOK_EVENTS)}; got {', '.join(unknown)}")
         if problems:
             raise ConfigError(problems)
         self._config = config

@@ -127,6 +127,8 @@ class Cleaning:
     name: str
     kept: int
     dropped: Mapping[str, int]
+    redacted: int = 0
+    """Rows kept with private data replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,8 @@ def _build(path: Path, rows: Iterable[Row], build: Callable[[Row], Record]) -> t
 
 def _cleaning(item: tuple[str, dict[str, Any]]) -> Cleaning:
     name, row = item
-    return Cleaning(name, int(row.get("kept", 0)), {str(k): int(v) for k, v in row.get("dropped", {}).items()})
+    dropped = {str(k): int(v) for k, v in row.get("dropped", {}).items()}
+    return Cleaning(name, int(row.get("kept", 0)), dropped, int(row.get("redacted", 0)))
 
 
 def _fertility(row: dict[str, Any]) -> Fertility:

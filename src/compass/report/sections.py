@@ -775,6 +775,7 @@ def _dropped(view: _View) -> Section:
     if not cleaning:
         return _absent("dropped", "Dropped", title, "No account of cleaning: data/cleaning.json is missing.")
     reasons = sorted({reason for row in cleaning for reason, count in row.dropped.items() if count})
+    redacted = sum(row.redacted for row in cleaning)
     rows: list[Sequence[str | Cell]] = [
         [
             row.name,
@@ -784,6 +785,7 @@ def _dropped(view: _View) -> Section:
                 for reason in reasons
             ),
             number(sum(row.dropped.values())),
+            *([_count(row.redacted)] if redacted else []),
         ]
         for row in cleaning
     ]
@@ -793,10 +795,23 @@ def _dropped(view: _View) -> Section:
         "Dropped",
         title,
         (
-            Text(f"Cleaning dropped {plural(total, 'row')} of {number(total + kept)} before anything was embedded."),
+            Text(
+                f"Cleaning dropped {plural(total, 'row')} of {number(total + kept)} before anything was embedded."
+                + (
+                    f" In {plural(redacted, 'row')} that stay, private data was replaced by its kind."
+                    if redacted
+                    else ""
+                )
+            ),
             table(
                 "Rows kept and dropped, by set and reason",
-                ("Set", "#Kept", *("#" + _capital(reason.replace("_", " ")) for reason in reasons), "#Dropped in all"),
+                (
+                    "Set",
+                    "#Kept",
+                    *("#" + _capital(reason.replace("_", " ")) for reason in reasons),
+                    "#Dropped in all",
+                    *(["#Private data replaced"] if redacted else []),
+                ),
                 rows,
             ),
         ),

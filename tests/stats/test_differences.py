@@ -12,7 +12,7 @@ from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from compass.evaluation.statistics import (
+from compass.stats import (
     cohens_d,
     compare_paired,
     holm,
@@ -133,10 +133,10 @@ def test_the_seed_decides() -> None:
 
 def test_chunks_cover_every_draw(monkeypatch: pytest.MonkeyPatch) -> None:
     """Large test sets, whose draws come in chunks, would be bootstrapped from fewer draws."""
-    from compass.evaluation import statistics
+    from compass.stats import units
 
-    monkeypatch.setattr(statistics, "CHUNK_CELLS", 70)
-    drawn = [rows.shape for rows in statistics._resamples(10, 25, 0)]
+    monkeypatch.setattr(units, "CHUNK_CELLS", 70)
+    drawn = [rows.shape for rows in units.resamples(10, 25, 0)]
     assert drawn == [(7, 10), (7, 10), (7, 10), (4, 10)]
 
 

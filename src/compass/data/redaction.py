@@ -1,4 +1,4 @@
-"""Replace private data in a prompt by what kind it was of: `[EMAIL]`, `[PHONE]`, `[IBAN]`.
+"""Replace private data in texts by what kind it was of: `[EMAIL]`, `[PHONE]`, `[IBAN]`.
 
 Rules alone, from libraries that ship them, nothing is downloaded: DataFog's patterns (e-mail and IP addresses, card and
 social security numbers, dates, postcodes; German numbers for German text), libphonenumber for telephone numbers of the
@@ -7,13 +7,17 @@ world, python-stdnum for IBANs. Names of people and street addresses are not fou
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import replace
 
+from compass.data.example import Example, Message
 from compass.data.scripts import is_unspaced
 from compass.errors import MissingExtraError
 
 Span = tuple[int, int, str]
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}(?![A-Za-z0-9])")
+_JSON_VALUE = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*')
 
 
 def redact(text: str, language: str = "und") -> str:
@@ -31,16 +35,47 @@ def redact(text: str, language: str = "und") -> str:
     return "".join([*out, text[end:]])
 
 
+def redact_example(row: Example) -> Example:
+    """Return the row with private data replaced in prompt, response and context; a response in JSON stays JSON."""
+    prompt = redact(row.prompt, row.language)
+    response = (
+        _redact_json(row.response, row.language) if _is_json(row.response) else redact(row.response, row.language)
+    )
+    context = tuple(Message(turn.role, redact(turn.content, row.language)) for turn in row.context)
+    return replace(row, prompt=prompt, response=response, context=context)
+
+
 def check_installed() -> None:
-    """Raise MissingExtraError now, and not at the first prompt, if redaction can't work."""
+    """Raise MissingExtraError now, and not at the first text, if redaction can't work."""
     redact("")
+
+
+def _is_json(text: str) -> bool:
+    if not text.lstrip().startswith(("{", "[")):
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _redact_json(text: str, language: str) -> str:
+    def value(match: re.Match[str]) -> str:
+        if match[0].startswith('"'):
+            return f'"{redact(match[0][1:-1], language)}"'
+        found = redact(match[0], language)
+        # A number that gives way to a mark becomes a text, or the whole would be no JSON any more.
+        return found if found == match[0] else f'"{found}"'
+
+    return _JSON_VALUE.sub(value, text)
 
 
 def _patterns(text: str, language: str) -> list[Span]:
     try:
         from datafog.engine import scan
     except ImportError:
-        raise MissingExtraError("datafog", "redaction", "Keeping redacted prompts") from None
+        raise MissingExtraError("datafog", "redaction", "Replacing private data") from None
     locales = ["de"] if language.split("-")[0] == "de" else None
     return [(found.start, found.end, found.type) for found in scan(text, engine="regex", locales=locales).entities]
 
@@ -49,7 +84,7 @@ def _phones(text: str, language: str) -> list[Span]:
     try:
         import phonenumbers
     except ImportError:
-        raise MissingExtraError("phonenumbers", "redaction", "Keeping redacted prompts") from None
+        raise MissingExtraError("phonenumbers", "redaction", "Replacing private data") from None
     # A language is spoken in several regions, and a national number is one of any of them.
     regions = [None, *_regions(language)]
     return [
@@ -71,7 +106,7 @@ def _ibans(text: str) -> list[Span]:
     try:
         from stdnum import iban
     except ImportError:
-        raise MissingExtraError("python-stdnum", "redaction", "Keeping redacted prompts") from None
+        raise MissingExtraError("python-stdnum", "redaction", "Replacing private data") from None
     spans = []
     for match in _IBAN.finditer(text):
         # Words after the number can look like more of it: the longest valid start counts.

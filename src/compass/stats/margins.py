@@ -18,14 +18,12 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-FloatArray64 = npt.NDArray[np.float64]
+from compass.stats.units import FloatArray64, by_unit, ratio_errors, resamples
 
 EXACT_ROWS = 1000
 """Rows up to which p is exact; there, it lies 0.000 to 0.013 above the normal limit where that says 0.05."""
 NUISANCE_POINTS = 96
 """Shares of changed rows at which the exact p is sought, before the largest is refined."""
-CHUNK_CELLS = 4_000_000
-"""Resampled indices held at once (32 MB of int64)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,10 +238,10 @@ def _bootstrap(
     seed: int,
     units: Sequence[Hashable] | None,
 ) -> PairedTest:
-    sums, counts = _by_unit(y - x, units)
+    sums, counts = by_unit(units, y - x, np.ones(len(x)))
     m = len(sums)
     difference = float(sums.sum() / counts.sum())
-    error = float(_errors(sums[None, :], counts[None, :])[0])
+    error = float(ratio_errors(sums[None, :], counts[None, :])[0])
     bounded = bool(min(x.min(), y.min()) >= 0.0 and max(x.max(), y.max()) <= 1.0)
     deviation = error * float(np.sqrt(m))
     common = {"n": m, "before": float(x.mean()), "after": float(y.mean()), "difference": difference}
@@ -290,39 +288,16 @@ def _no_spread(
     )
 
 
-def _by_unit(differences: FloatArray64, units: Sequence[Hashable] | None) -> tuple[FloatArray64, FloatArray64]:
-    """Return the sum of the differences and the number of rows of each unit."""
-    if units is None:
-        return differences, np.ones(len(differences))
-    number = {unit: i for i, unit in enumerate(dict.fromkeys(units))}
-    index = np.fromiter((number[unit] for unit in units), dtype=np.int64, count=len(units))
-    sums = np.bincount(index, weights=differences, minlength=len(number))
-    counts = np.bincount(index, minlength=len(number))
-    return np.asarray(sums, dtype=np.float64), counts.astype(np.float64)
-
-
-def _errors(sums: FloatArray64, counts: FloatArray64) -> FloatArray64:
-    """Return (draws,): the standard error of each row's ratio of sums, (draws, m) each, by linearisation."""
-    m = sums.shape[1]
-    ratio = sums.sum(axis=1, keepdims=True) / counts.sum(axis=1, keepdims=True)
-    residual = (sums - ratio * counts) / counts.mean(axis=1, keepdims=True)
-    return np.asarray(np.sqrt((residual**2).sum(axis=1) / max(m - 1, 1) / m))
-
-
 def _pivots(sums: FloatArray64, counts: FloatArray64, difference: float, draws: int, seed: int) -> FloatArray64:
     """Return (draws,): (resampled − measured difference) / its own standard error.
 
     A resample without spread says nothing of its error: it counts as infinitely far off, in the direction it went.
     """
-    rng = np.random.default_rng(seed)
-    m = len(sums)
-    step = max(1, CHUNK_CELLS // m)
     pivots = []
-    for start in range(0, draws, step):
-        rows = rng.integers(0, m, size=(min(step, draws - start), m))
+    for rows in resamples(len(sums), draws, seed):
         drawn, drawn_counts = sums[rows], counts[rows]
         shift = drawn.sum(axis=1) / drawn_counts.sum(axis=1) - difference
-        error = _errors(drawn, drawn_counts)
+        error = ratio_errors(drawn, drawn_counts)
         flat = error <= 1e-12
         pivots.append(np.where(flat, np.sign(shift) * 1e300, shift / np.where(flat, 1.0, error)))
     return np.concatenate(pivots)

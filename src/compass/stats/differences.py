@@ -16,10 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-FloatArray64 = npt.NDArray[np.float64]
+from compass.stats.units import FloatArray64, by_unit, chunks, ratio_errors, resamples
 
-CHUNK_CELLS = 4_000_000
-"""Resampled indices held at once (32 MB of int64)."""
 PERMUTATION_DRAWS = 10_000
 """Draws of a permutation test, as in the COMPASS paper: a p of 0.05 is then known to about 0.002."""
 TIE = 1e-12
@@ -102,7 +100,7 @@ def ratio_interval(
     the interval is Wilson's: a resample of identical rows has no spread, yet 0 of 20 does not prove 0.
     Raises ValueError if the shapes differ.
     """
-    top, bottom = _by_unit(units, numerators, denominators)
+    top, bottom = by_unit(units, numerators, denominators)
     total = float(bottom.sum())
     if total == 0.0:
         return Interval(float("nan"), float("nan"), float("nan"))
@@ -130,7 +128,7 @@ def paired_difference(
     base, other: (numerators, denominators), each (n,), row i of both being the same item; one draw resamples both
     alike, so that what is hard for both cancels. units: as in `ratio_interval`. Raises ValueError if the shapes differ.
     """
-    base_top, base_bottom, other_top, other_bottom = _by_unit(units, *base, *other)
+    base_top, base_bottom, other_top, other_bottom = by_unit(units, *base, *other)
     if base_bottom.sum() == 0.0 or other_bottom.sum() == 0.0:
         return Interval(float("nan"), float("nan"), float("nan"))
     value = float(other_top.sum() / other_bottom.sum() - base_top.sum() / base_bottom.sum())
@@ -155,7 +153,7 @@ def permutation_test(
     at, else p = (1 + extreme) / (1 + draws) (Phipson and Smyth 2010), which is never 0. units: as in `ratio_interval`.
     Raises ValueError if the shapes differ.
     """
-    base_top, base_bottom, other_top, other_bottom = _by_unit(units, *base, *other)
+    base_top, base_bottom, other_top, other_bottom = by_unit(units, *base, *other)
     n = len(base_top)
     if base_bottom.sum() == 0.0 or other_bottom.sum() == 0.0:
         return PermutationTest(float("nan"), float("nan"), 0, False, n)
@@ -190,7 +188,7 @@ def cohens_d(
     counting once. All nan for fewer than two units; a value without spread is infinite, or 0 if nothing differs.
     Raises ValueError if the shapes differ.
     """
-    base_sum, other_sum, size = _by_unit(units, base, other, np.ones(np.shape(base)))
+    base_sum, other_sum, size = by_unit(units, base, other, np.ones(np.shape(base)))
     n = len(size)
     if n < 2:
         return Interval(float("nan"), float("nan"), float("nan"))
@@ -239,14 +237,12 @@ def minimum_detectable_effect(
     """
     if not (0.0 < level < 1.0 and level < power < 1.0):
         raise ValueError(f"0 < level < power < 1 must hold; got level {level} and power {power}")
-    base_sum, other_sum, size = _by_unit(units, base, other, np.ones(np.shape(base)))
+    base_sum, other_sum, size = by_unit(units, base, other, np.ones(np.shape(base)))
     n = len(size)
     if n < 2:
         return float("nan")
-    differences = other_sum - base_sum
-    residuals = differences - size * differences.sum() / size.sum()
-    error = math.sqrt(n / (n - 1) * float(residuals @ residuals)) / float(size.sum())
-    return _shown(n - 1, level, power) * error
+    (error,) = ratio_errors((other_sum - base_sum)[None, :], size[None, :])
+    return _shown(n - 1, level, power) * float(error)
 
 
 def compare_paired(
@@ -306,36 +302,10 @@ def wilson(successes: int, n: int, confidence: float) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def _by_unit(units: Sequence[Hashable] | None, *columns: npt.ArrayLike) -> tuple[FloatArray64, ...]:
-    arrays = tuple(np.asarray(column, dtype=np.float64) for column in columns)
-    shapes = {array.shape for array in arrays}
-    if len(shapes) != 1 or arrays[0].ndim != 1:
-        raise ValueError(f"the arrays must be one-dimensional and of one length; got shapes {sorted(shapes)}")
-    if units is None:
-        return arrays
-    if len(units) != len(arrays[0]):
-        raise ValueError(f"units must name each of the {len(arrays[0])} rows; got {len(units)}")
-    number = {unit: i for i, unit in enumerate(dict.fromkeys(units))}
-    index = np.fromiter((number[unit] for unit in units), dtype=np.int64, count=len(units))
-    sums = np.zeros((len(arrays), len(number)))
-    for row, array in zip(sums, arrays, strict=True):
-        np.add.at(row, index, array)
-    return tuple(sums)
-
-
-def _resamples(n: int, draws: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
-    rng = np.random.default_rng(seed)
-    step = max(1, CHUNK_CELLS // n)
-    for start in range(0, draws, step):
-        yield rng.integers(0, n, size=(min(step, draws - start), n))
-
-
 def _random_swaps(n: int, draws: int, seed: int) -> Iterator[FloatArray64]:
     """Yield chunks of (m, n) zeros and ones, `draws` rows in all."""
     rng = np.random.default_rng(seed)
-    step = max(1, CHUNK_CELLS // n)
-    for start in range(0, draws, step):
-        rows = min(step, draws - start)
+    for rows in chunks(n, draws):
         bits = np.unpackbits(rng.integers(0, 256, size=(rows, -(-n // 8)), dtype=np.uint8), axis=1, count=n)
         yield bits.astype(np.float64)
 
@@ -375,7 +345,7 @@ def _root(falling: Callable[[float], float], start: float) -> float:
 def _ratios(top: FloatArray64, bottom: FloatArray64, draws: int, seed: int) -> FloatArray64:
     tops = []
     bottoms = []
-    for rows in _resamples(len(top), draws, seed):
+    for rows in resamples(len(top), draws, seed):
         tops.append(top[rows].sum(axis=1))
         bottoms.append(bottom[rows].sum(axis=1))
     denominators = np.concatenate(bottoms)

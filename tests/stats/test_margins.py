@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.stats import binom, multinomial, ttest_rel
 
-from compass.registry.paired import (
+from compass.stats.margins import (
     PairedTest,
     exact_p,
     paired_test,

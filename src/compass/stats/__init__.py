@@ -1,0 +1,34 @@
+"""How sure is a difference: intervals, tests and effect sizes on paired rows; one-sided tests against a margin."""
+
+from compass.stats.differences import (
+    Interval,
+    PairedComparison,
+    PermutationTest,
+    cohens_d,
+    compare_paired,
+    holm,
+    minimum_detectable_effect,
+    paired_difference,
+    permutation_test,
+    ratio_interval,
+    wilson,
+)
+from compass.stats.margins import PairedTest, paired_test, rows_needed, unchanged_rows_needed
+
+__all__ = [
+    "Interval",
+    "PairedComparison",
+    "PairedTest",
+    "PermutationTest",
+    "cohens_d",
+    "compare_paired",
+    "holm",
+    "minimum_detectable_effect",
+    "paired_difference",
+    "paired_test",
+    "permutation_test",
+    "ratio_interval",
+    "rows_needed",
+    "unchanged_rows_needed",
+    "wilson",
+]
