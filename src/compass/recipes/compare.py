@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 
 from compass.config import AdaptConfig, CompareConfig, dump_config
+from compass.data.example import Example
 from compass.data.readers import read_jsonl
+from compass.errors import MissingExtraError
 from compass.evaluation.files import read_evaluation
 from compass.recipes.adapt import prepare
 from compass.recipes.cells import Cell, cells_of, default_workers, draw_config, run_cells, seconds_of
@@ -32,6 +34,7 @@ from compass.recipes.storage import base_model
 from compass.report.comparison import Curves
 from compass.selection import get_strategy
 from compass.selection.one_language import PREFIX as ONE_LANGUAGE
+from compass.selection.one_language import is_in
 from compass.stats import compare_paired, ratio_interval
 
 logger = logging.getLogger(__name__)
@@ -96,7 +99,6 @@ def compare(config: CompareConfig) -> Compared:
         rows = [row for own in answers for row in own]
         figures = [_figures(cell, own, picked) for cell, own, picked in zip(cells, answers, picks, strict=True)]
         comparisons = _comparisons(config, rows)
-        _write_transfers(run, draws, figures)
         _write_parquet(run.path("rows.parquet"), rows)
         _write_parquet(run.path("cells.parquet"), figures)
         write_json(run.path("comparisons.json"), comparisons)
@@ -109,6 +111,7 @@ def compare(config: CompareConfig) -> Compared:
             _curves(config, rows),
             budget_unit=config.selection.budget_unit,
         )
+        _write_transfers(run, draws, figures)
     return Compared(run.folder, report, tuple(figures), tuple(comparisons))
 
 
@@ -199,21 +202,22 @@ def _write_transfers(run: Run, draws: dict[tuple[str, int], Path], figures: Sequ
             scores.setdefault(pair, []).append(cell["exact"])
     if not scores:
         return
-    texts: dict[str, tuple[list[str], dict[str, list[str]]]] = {}
+    texts: dict[str, tuple[list[str], list[Example]]] = {}
     for (target, _seed), folder in draws.items():
         if target not in texts:
             usage, current, pool = (read_jsonl(folder / "data" / f"{n}.jsonl") for n in ("usage", "current", "pool"))
-            by_language: dict[str, list[str]] = {}
-            for row in pool:
-                by_language.setdefault(row.language.split("-")[0], []).append(row.prompt)
-            texts[target] = prompts([*usage, *current]), by_language
-    results = [
-        transfer_result(
-            target, source, float(np.mean(values)),
-            target_texts=texts[target][0], source_texts=texts[target][1][source.split("-")[0]],
-        )
-        for (target, source), values in sorted(scores.items())
-    ]  # fmt: skip
+            texts[target] = prompts([*usage, *current]), pool
+    try:
+        results = [
+            transfer_result(
+                target, source, float(np.mean(values)), target_texts=texts[target][0],
+                source_texts=prompts(row for row in texts[target][1] if is_in(row.language, source)),
+            )
+            for (target, source), values in sorted(scores.items())
+        ]  # fmt: skip
+    except MissingExtraError as error:
+        logger.warning("No transfer_results.jsonl, all else is written: %s", error)
+        return
     write_transfer_results(run.path("transfer_results.jsonl"), results)
 
 

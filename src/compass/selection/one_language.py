@@ -33,7 +33,7 @@ class OneLanguage:
         Raises SelectionError if the pool has nothing of the language.
         """
         wanted = self._tag
-        languages = {tag for tag in candidates.pool_languages if tag == wanted or tag.startswith(wanted + "-")}
+        languages = {tag for tag in candidates.pool_languages if is_in(tag, wanted)}
         if not languages:
             raise SelectionError(
                 f"Strategy {self.name!r} found no row in {wanted!r}: the pool is in "
@@ -44,3 +44,8 @@ class OneLanguage:
         return finish(
             self.name, candidates, budget, options, indices=indices, scores=np.zeros(len(indices)), reasons=reasons
         )
+
+
+def is_in(tag: str, wanted: str) -> bool:
+    """Say whether a row's tag is the wanted one, or one of its regions or scripts."""
+    return tag == wanted or tag.startswith(wanted + "-")
