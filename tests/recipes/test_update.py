@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from compass.config import AdaptConfig, UpdateConfig, load_config
 from compass.data.readers import read_jsonl
 from compass.errors import RunError
+from compass.evaluation import read_evaluation
 from compass.recipes.adapt import adapt
 from compass.recipes.stages import file_hash
 from compass.recipes.update import period_of, read_version, update
@@ -55,8 +58,9 @@ def child(parent: Path, name: str) -> AdaptConfig:
     return load_config(parent / "compass.yaml", {"output_dir": str(parent.parent / name)})
 
 
-def test_two_updates_keep_history_space_and_tests(parent: Path) -> None:
+def test_two_updates_keep_history_space_and_tests(parent: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Each version must be a whole run folder that says what it came from, and the next one must build on it."""
+    caplog.set_level(logging.INFO)
     window = str(parent.parent / "window.jsonl")
     before = {path: file_hash(path) for path in parent.rglob("*") if path.is_file() and "logs" not in path.parts}
     options = UpdateConfig(anchor_share=0.1, min_anchors=0, fisher_rows=6)
@@ -82,6 +86,16 @@ def test_two_updates_keep_history_space_and_tests(parent: Path) -> None:
     assert first.report.is_file()
     assert not (first.run_dir / "inputs").exists()
     assert Fisher.load(first.run_dir / "fisher.safetensors").versions == 2
+
+    # What the parent's run measured is not asked again, and means the same; only new usage is.
+    for child_model, parent_model in (("base", "base"), ("parent", "adapter")):
+        for test, known in (("cy-0", "cy"), ("english", "english")):
+            took, had = (
+                read_evaluation(folder / "eval" / model / f"{name}.json")
+                for folder, model, name in ((first.run_dir, child_model, test), (parent, parent_model, known))
+            )
+            assert (took.predictions, took.nats.tolist()) == (had.predictions, had.nats.tolist())
+    assert re.findall(r"(\d+ of (?:6|4)) answers are known", caplog.text) == ["6 of 6", "4 of 4"] * 2
 
     again = {path: path.stat().st_mtime_ns for path in (first.adapter / "adapter_model.safetensors",)}
     update(child(parent, "v1"), options, parent=parent, window=window)

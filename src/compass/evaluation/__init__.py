@@ -1,5 +1,6 @@
 """Measuring models: function calls and texts, losses, intervals and paired differences."""
 
+from compass.evaluation.answered import Answered
 from compass.evaluation.evaluate import (
     ClusterScore,
     Difference,
@@ -23,6 +24,7 @@ from compass.evaluation.metrics import Call, parse_call
 from compass.evaluation.oneruler import is_oneruler, make_oneruler
 
 __all__ = [
+    "Answered",
     "Call",
     "ClusterScore",
     "Difference",

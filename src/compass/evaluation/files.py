@@ -18,6 +18,9 @@ from compass.evaluation.lm_eval_bridge import TaskMetric, TaskResult, TaskSample
 from compass.evaluation.metrics import score_rows
 from compass.stats import Interval
 
+PREDICTIONS = ".predictions.jsonl"
+"""End of the name of a file with an evaluation's rows."""
+
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
     """Write summary and rows into `folder`; return the path of the summary.
@@ -29,7 +32,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
     if not name or name != Path(name).name or name in (".", ".."):
         raise DataError(f"the test set's name {name!r} must serve as a file name; give it one without slashes")
     folder.mkdir(parents=True, exist_ok=True)
-    _write_lines(folder / f"{name}.predictions.jsonl", _rows(evaluation))
+    _write_lines(folder / f"{name}{PREDICTIONS}", _rows(evaluation))
     path = folder / f"{name}.json"
     _write_text(path, json.dumps(evaluation.to_dict(), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
     return path
@@ -41,7 +44,7 @@ def read_evaluation(path: Path) -> Evaluation:
     Row scores are taken anew from the answers; values and intervals come from the file. Raises DataError if a file is
     missing or is not one that `write_evaluation` wrote.
     """
-    rows_path = path.with_name(path.name.removesuffix(".json") + ".predictions.jsonl")
+    rows_path = path.with_name(path.name.removesuffix(".json") + PREDICTIONS)
     summary = _read_json(path)
     rows = _read_lines(rows_path)
     try:

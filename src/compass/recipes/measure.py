@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from compass.config import AdaptConfig
 from compass.data.example import Example
 from compass.data.fertility import fertility
-from compass.evaluation import Evaluation, compare, evaluate, write_differences, write_evaluation
+from compass.evaluation import Answered, Evaluation, compare, evaluate, write_differences, write_evaluation
 from compass.evaluation.files import read_differences, read_evaluation
 from compass.recipes.stages import Run, file_hash, fingerprint, write_json
 
@@ -21,16 +21,17 @@ FERTILITY_ROWS = 200
 
 
 def measure(
-    run: Run, config: AdaptConfig, base: Any, adapter: Path, selected: Selected
+    run: Run, config: AdaptConfig, base: Any, adapter: Path, selected: Selected, *, base_answers: Path | None = None
 ) -> tuple[dict[str, dict[str, Any]], tuple[dict[str, Any], ...]]:
     """Evaluate base and adapter on every test set and compare them row by row.
 
+    base_answers: the base model's `eval/base` of an earlier run, whose rows are not asked again.
     Returns the metrics by test and model, and the paired differences. Without a test set both are empty.
     """
     _write_fertility(run, base, selected)
     done = {
-        name: measure_model(run, config, base, name, folder, selected)
-        for name, folder in (("base", None), ("adapter", adapter))
+        "base": measure_model(run, config, base, "base", None, selected, answers=base_answers),
+        "adapter": measure_model(run, config, base, "adapter", adapter, selected),
     }
     evaluations = {
         name: {model: done[model][name].to_dict()["metrics"] for model in done} for name in selected.data.tests
@@ -44,9 +45,19 @@ def measure(
 
 
 def measure_model(
-    run: Run, config: AdaptConfig, base: Any, name: str, adapter: Path | None, placed: Placed
+    run: Run,
+    config: AdaptConfig,
+    base: Any,
+    name: str,
+    adapter: Path | None,
+    placed: Placed,
+    *,
+    answers: Path | None = None,
 ) -> dict[str, Evaluation]:
-    """Evaluate one model, `base` or `adapter`, on every test set, or read what was measured before."""
+    """Evaluate one model, `base` or `adapter`, on every test set, or read what was measured before.
+
+    answers: what an earlier run measured of the same model; its rows are scored anew and not asked again.
+    """
     inputs = {
         "evaluation": dataclasses.asdict(config.evaluation),
         "seed": config.run.seed,
@@ -62,15 +73,18 @@ def measure_model(
         return {test: read_evaluation(output / f"{test}.json") for test in placed.data.tests}
     with run.stage(stage, inputs, [output]):
         output.mkdir(parents=True, exist_ok=True)
-        return _evaluate_all(config, base, adapter, placed, output)
+        return _evaluate_all(config, base, adapter, placed, output, answers)
 
 
 def _evaluate_all(
-    config: AdaptConfig, base: Any, adapter: Path | None, selected: Placed, output: Path
+    config: AdaptConfig, base: Any, adapter: Path | None, selected: Placed, output: Path, answers: Path | None
 ) -> dict[str, Evaluation]:
     from compass.training import LanguageModel
 
-    model = LanguageModel(base, adapter, dtype=config.training.dtype)
+    def load() -> LanguageModel:
+        return LanguageModel(base, adapter, dtype=config.training.dtype)
+
+    model = Answered(answers, load) if answers else load()
     done = {}
     for i, (name, rows) in enumerate(selected.data.tests.items()):
         clusters = selected.space.assign(

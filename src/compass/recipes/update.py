@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compass.config import UPDATE_METHODS, AdaptConfig, UpdateConfig, dump_config
+from compass.config import UPDATE_METHODS, AdaptConfig, UpdateConfig, dump_config, load_config
 from compass.data.example import Example
 from compass.data.readers import read_examples, read_jsonl, write_jsonl
 from compass.encoders import CachedEncoder
@@ -28,7 +28,7 @@ from compass.errors import RunError
 from compass.recipes.adapt import Placed, Selected, choose, embed, place_candidates, write_card, write_lock
 from compass.recipes.balance import repeats_by_answer
 from compass.recipes.gather import Gathered, gather, hold_out_half
-from compass.recipes.stages import Run, file_hash, fingerprint, write_json, write_text
+from compass.recipes.stages import Run, file_hash, fingerprint, versions, write_json, write_text
 from compass.recipes.storage import base_model, open_encoder, write_training
 from compass.selection import draw_anchors
 from compass.semantic.arrays import IntArray
@@ -133,8 +133,9 @@ def update(
         _measure_fisher(run, config, options, version, base, selected, old_fisher)
 
         # 6. Base model, parent and new adapter on the same rows: what was won, what was lost.
-        _, from_base = measure(run, config, base, adapter, selected)
-        before = measure_model(run, config, base, "parent", version.adapter, selected)
+        known = _answers_of(version, config, base)
+        _, from_base = measure(run, config, base, adapter, selected, base_answers=known.get("base"))
+        before = measure_model(run, config, base, "parent", version.adapter, selected, answers=known.get("adapter"))
         after = measure_model(run, config, base, "adapter", adapter, selected)
         differences = _write_differences(run, before, after)
 
@@ -419,6 +420,20 @@ def _sample(rows: Sequence[Example], most: int, seed: int) -> list[Example]:
     with_response = [row for row in rows if row.response]
     chosen = np.random.default_rng(seed).permutation(len(with_response))[:most]
     return [with_response[i] for i in np.sort(chosen)]
+
+
+def _answers_of(version: Version, config: AdaptConfig, base: BaseModel) -> dict[str, Path]:
+    """Return what the parent's run measured, by model (`base`, `adapter`), as far as it would come out the same now."""
+    before = load_config(version.folder / "compass.yaml")
+    model = version.lock["model"]
+    same = (
+        [model["name"], model["revision"]] == [base.name, base.revision]
+        and version.lock["versions"] == versions()
+        and before.training.dtype == config.training.dtype
+        and before.evaluation.max_new_tokens == config.evaluation.max_new_tokens
+    )
+    folders = {name: version.folder / "eval" / name for name in ("base", "adapter")}
+    return {name: folder for name, folder in folders.items() if same and folder.is_dir()}
 
 
 def _write_differences(run: Run, before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
