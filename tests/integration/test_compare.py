@@ -78,7 +78,9 @@ def test_a_killed_comparison_goes_on_and_an_added_strategy_costs_its_own_cells(
     files_before = {path: path.stat().st_mtime_ns for path in output.glob("cells/*/cell.json")}
     assert kept.items() <= files_before.items()
 
-    more = compass(*arguments(files, output, model, "compass", "only-fr", "target-only"), "--json")
+    more = compass(*arguments(files, output, model, "compass", "only-fr", "only-cy", "target-only"), "--json")
+    assert "No cell only-cy for cy: its pool has no row in cy" in more.stderr
+    assert {c["against"] for c in json.loads(more.stdout)["comparisons"]} == {"only-fr", "target-only"}
     assert more.returncode == 0, more.stderr
     files_after = {path: path.stat().st_mtime_ns for path in output.glob("cells/*/cell.json")}
     assert files_before.items() <= files_after.items()

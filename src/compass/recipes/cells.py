@@ -23,6 +23,7 @@ from compass.errors import RunError
 from compass.progress import progress
 from compass.recipes.balance import repeats_by_answer
 from compass.recipes.gather import Gathered
+from compass.recipes.plan import training_seconds
 from compass.recipes.stages import fingerprint, write_json, write_text
 
 logger = logging.getLogger(__name__)
@@ -235,10 +236,30 @@ def _environment(worker: int, count: int, devices: Sequence[str]) -> dict[str, s
     return environment
 
 
-def seconds_of(cell: Cell) -> float:
+def seconds_needed(cells: Sequence[Cell], workers: int) -> float:
+    """Estimate the seconds that the cells need which are not finished, nan if there is no ground for it.
+
+    A cell takes time by its optimiser steps, as the finished ones did; before the first, as the embedded models do.
+    """
+    waiting = sum(cell.config.training.max_steps for cell in cells if not cell.finished)
+    done = [(seconds, cell.config.training.max_steps) for cell in cells if cell.finished if (seconds := _seconds(cell))]
+    training = cells[0].config.training
+    if min(cell.config.training.max_steps for cell in cells) <= 0:
+        return math.nan
+    if done:
+        each = sum(seconds for seconds, _ in done) / sum(steps for _, steps in done)
+    elif training.model_name_or_path.startswith("embedded:"):
+        rows = training.per_device_train_batch_size * training.gradient_accumulation_steps
+        each = training_seconds(rows, (os.cpu_count() or 1) // workers)
+    else:
+        return math.nan
+    return waiting * each / workers
+
+
+def _seconds(cell: Cell) -> float:
     """Return the seconds that a finished cell's own stages took."""
     path = cell.folder / "logs" / "stages.jsonl"
     if not path.is_file():
-        return math.nan
+        return 0.0
     entries = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line]
     return sum(float(entry["seconds"]) for entry in entries if not entry["skipped"])

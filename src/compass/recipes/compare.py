@@ -26,7 +26,7 @@ from compass.data.readers import read_jsonl
 from compass.errors import MissingExtraError
 from compass.evaluation.files import read_evaluation
 from compass.recipes.adapt import prepare
-from compass.recipes.cells import Cell, cells_of, default_workers, draw_config, run_cells, seconds_of
+from compass.recipes.cells import Cell, cells_of, default_workers, draw_config, run_cells, seconds_needed
 from compass.recipes.extras import prompts, transfer_result, write_transfer_results
 from compass.recipes.gather import Gathered
 from compass.recipes.stages import Run, write_json, write_text
@@ -88,7 +88,9 @@ def compare(config: CompareConfig) -> Compared:
                 draw = draw_config(config, language, seed)
                 placed = prepare(draw)
                 draws[language, seed] = Path(draw.run.output_dir)
-                cells += cells_of(config, draw, placed.data, _mean_cost(draw, placed.data))
+                own = cells_of(config, draw, placed.data, _mean_cost(draw, placed.data))
+                languages = {row.language for row in placed.data.pool}
+                cells += [cell for cell in own if _has_source(cell, languages)]
 
         # 2. One run of `adapt` for each cell that is not there yet.
         _announce(cells, config.grid.workers)
@@ -115,6 +117,15 @@ def compare(config: CompareConfig) -> Compared:
     return Compared(run.folder, report, tuple(figures), tuple(comparisons))
 
 
+def _has_source(cell: Cell, languages: set[str]) -> bool:
+    """Say whether a pool in these languages has what a cell draws from; a target's own language is often not in it."""
+    source = cell.strategy.removeprefix(ONE_LANGUAGE)
+    found = source == cell.strategy or any(is_in(tag, source) for tag in languages)
+    if not found:
+        logger.warning("No cell %s for %s: its pool has no row in %s", cell.strategy, cell.language, source)
+    return found
+
+
 def _mean_cost(draw: AdaptConfig, data: Gathered) -> float:
     if draw.selection.budget_unit == "examples":
         return 1.0
@@ -125,13 +136,9 @@ def _mean_cost(draw: AdaptConfig, data: Gathered) -> float:
 
 def _announce(cells: Sequence[Cell], workers: int) -> None:
     waiting = [cell for cell in cells if not cell.finished]
-    known = [seconds for cell in cells if cell.finished and not math.isnan(seconds := seconds_of(cell))]
     at_a_time = workers or default_workers(0)
-    estimate = (
-        f"about {np.mean(known) * len(waiting) / at_a_time / 60:.0f} min by the {len(known)} finished ones"
-        if known
-        else "their time is known after the first"
-    )
+    seconds = seconds_needed(cells, at_a_time)
+    estimate = "their time is known after the first" if math.isnan(seconds) else f"about {seconds / 60:.0f} min"
     logger.info("%d of %d cells to run, %d at a time: %s", len(waiting), len(cells), at_a_time, estimate)
 
 
@@ -226,13 +233,19 @@ def _comparisons(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> list[
 
     A test item that comes back in another seed is one unit: its rows are resampled and swapped together.
     """
-    first, *others = config.grid.strategies
-    if not others:
-        return []
+    first = config.grid.strategies[0]
     found = []
     for budget in config.grid.budgets:
         languages = sorted({row["language"] for row in rows})
         for scope in [*([""] if len(languages) > 1 else []), *languages]:
+            wanted = {scope} if scope else set(languages)
+            measured = {
+                strategy: {row["language"] for row in rows if row["strategy"] == strategy}
+                for strategy in config.grid.strategies
+            }
+            strategies = [strategy for strategy, own in measured.items() if wanted <= own]
+            if first not in strategies or len(strategies) == 1:
+                continue
             chosen = [row for row in rows if row["budget"] == budget and scope in ("", row["language"])]
             for metric in METRICS:
                 scores = {
@@ -241,7 +254,7 @@ def _comparisons(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> list[
                         for row in chosen
                         if row["strategy"] == strategy
                     }
-                    for strategy in config.grid.strategies
+                    for strategy in strategies
                 }
                 items = sorted(set.intersection(*(set(values) for values in scores.values())))
                 results = compare_paired(
@@ -291,6 +304,8 @@ def _curves(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> dict[str, 
                     for row in rows
                     if (row["strategy"], row["budget"]) == (strategy, budget) and scope in ("", row["language"])
                 ]
+                if not chosen:
+                    continue
                 interval = ratio_interval(
                     [row["exact"] for row in chosen],
                     np.ones(len(chosen)),

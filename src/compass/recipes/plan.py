@@ -53,10 +53,9 @@ def plan(config: AdaptConfig) -> list[Step]:
         missing = len(load_encoder(encoder, cache_folder(config)).missing(texts))
         encoding = _minutes(missing / (ROWS_PER_SECOND_AND_CORE * cores))
     n_rows = config.selection.budget + sum(repeats_by_answer(data.current, training.answer_balance))
-    tokens = n_rows * TOKENS_PER_ROW * training.num_train_epochs
     fitting = evaluating = "not estimated for this model"
     if training.model_name_or_path.startswith("embedded:"):
-        fitting, evaluating = _minutes(tokens / (TOKENS_PER_SECOND_AND_CORE * cores)), "two to four minutes"
+        fitting, evaluating = _minutes(training_seconds(n_rows * training.num_train_epochs)), "two to four minutes"
     tests = ", ".join(f"{name} {len(rows)}" for name, rows in data.tests.items()) or "none"
     sizes = f"usage {len(data.usage)}, at hand {len(data.current)}, pool {len(data.pool)}; tests: {tests}"
     removal = strategy.language_removal or config.space.language_removal
@@ -70,6 +69,12 @@ def plan(config: AdaptConfig) -> list[Step]:
         Step("evaluation", f"base and adapter on {len(data.tests)} tests", evaluating),
         Step("report", str(Path(config.run.output_dir) / "report.html"), "seconds"),
     ]
+
+
+def training_seconds(rows: float, cores: int = 0) -> float:
+    """Estimate the seconds that an embedded model trains on so many rows, epochs counted, on cores (0: all)."""
+    cores = min(cores or os.cpu_count() or 1, CORES_THAT_HELP)
+    return rows * TOKENS_PER_ROW / (TOKENS_PER_SECOND_AND_CORE * cores)
 
 
 def _minutes(seconds: float) -> str:
