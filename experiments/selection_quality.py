@@ -51,10 +51,10 @@ class Draw:
     pool: list[Example]
 
 
-def by_intent(language: str) -> dict[str, list[Example]]:
+def by_intent(language: str, per_intent: int = PER_INTENT) -> dict[str, list[Example]]:
     """Return a language's sentences by intent."""
     groups: dict[str, list[Example]] = defaultdict(list)
-    for example in assist_sentences(language, per_intent=PER_INTENT):
+    for example in assist_sentences(language, per_intent=per_intent):
         groups[example.label].append(example)
     return groups
 
