@@ -63,7 +63,7 @@ def test_two_updates_keep_history_space_and_tests(parent: Path, caplog: pytest.L
     caplog.set_level(logging.INFO)
     window = str(parent.parent / "window.jsonl")
     before = {path: file_hash(path) for path in parent.rglob("*") if path.is_file() and "logs" not in path.parts}
-    options = UpdateConfig(anchor_share=0.1, min_anchors=0, fisher_rows=6)
+    options = UpdateConfig(method="ecda", anchor_share=0.1, min_anchors=0, fisher_rows=6)
     first = update(child(parent, "v1"), options, parent=parent, window=window)
     assert before == {p: file_hash(p) for p in parent.rglob("*") if p.is_file() and "logs" not in p.parts}
 
@@ -128,7 +128,13 @@ def test_retraining_uses_all_history_and_no_anchors(parent: Path) -> None:
     picked = len(read_jsonl(done.run_dir / "selection" / "selected.jsonl"))
     assert rows >= history + picked
     assert not (done.run_dir / "anchors" / "anchors.jsonl").exists()
-    assert Fisher.load(done.run_dir / "fisher.safetensors").versions == 1
+    assert not (done.run_dir / "fisher.safetensors").exists(), (
+        "a method without a penalty measures no Fisher information"
+    )
+    # The next update with a penalty measures what its parent did not keep.
+    options = UpdateConfig(method="ewc", fisher_rows=6)
+    after = update(child(done.run_dir, "after"), options, parent=done.run_dir, window=window)
+    assert Fisher.load(after.run_dir / "fisher.safetensors").versions == 2
 
 
 def test_what_is_no_finished_version_is_refused(parent: Path, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FISHER = "fisher.safetensors"
-"""Fisher information of a version, beside its adapter."""
+"""Fisher information of a version that was trained with the penalty, beside its adapter."""
 NEEDED = (
     "adapter/adapter_model.safetensors", "compass.yaml", "data/current.jsonl", "data/pool.jsonl", "data/tests.json",
     "lock.json", "selection/selected.jsonl", "space/space.safetensors",
@@ -128,7 +128,7 @@ def update(
         anchors = _draw_anchors(run, config, options, version, base, data.current, candidates.current_clusters)
         old_fisher = _fisher_of_parent(run, config, options, version, base)
 
-        # 5. The same trainer, from the serving adapter; the new version's own Fisher information for the next update.
+        # 5. The same trainer, from the serving adapter; with a penalty, Fisher information for the next one.
         adapter = _train(run, config, options, version, base, selected, anchors, old_fisher)
         _measure_fisher(run, config, options, version, base, selected, old_fisher)
 
@@ -296,14 +296,14 @@ def _draw_anchors(
 def _fisher_of_parent(
     run: Run, config: AdaptConfig, options: UpdateConfig, version: Version, base: BaseModel
 ) -> Fisher | None:
-    """Load the parent's Fisher information, or measure it if the parent is of `adapt`, which keeps none."""
+    """Load the parent's Fisher information, or measure it: a run without a penalty keeps none."""
     from compass.training import Fisher, adapter_fisher
 
+    if not UPDATE_METHODS[options.method].penalty:
+        return None
     stored = version.folder / FISHER
     if stored.is_file():
         return Fisher.load(stored)
-    if not UPDATE_METHODS[options.method].penalty:
-        return None
     rows = _sample(version.history, options.fisher_rows, config.run.seed)
     file = run.path("training", "parent-" + FISHER)
     inputs = {
@@ -388,15 +388,16 @@ def _measure_fisher(
     selected: Selected,
     previous: Fisher | None,
 ) -> None:
-    """Keep the new version's Fisher information.
+    """Keep the new version's Fisher information, where the method has a penalty.
 
-    accumulated: the parent's, plus what the new rows add. latest, or where the parent's weights and the new ones have
-    no common course (a new or a merged adapter): measured anew on a sample of all rows.
+    accumulated: the parent's, plus what the new rows add. latest: measured anew on a sample of all rows.
     """
     from compass.training import accumulate, adapter_fisher
 
-    method = UPDATE_METHODS[options.method]
-    adds_up = options.fisher_mode == "accumulated" and not method.fresh and not method.merge
+    if not UPDATE_METHODS[options.method].penalty:
+        (run.folder / FISHER).unlink(missing_ok=True)
+        return
+    adds_up = options.fisher_mode == "accumulated"
     oldest = version.period + 1 if adds_up and previous else 0
     at_hand = [row for row in selected.data.current if period_of(row) >= oldest]
     rows = _sample([*at_hand, *selected.examples], options.fisher_rows, config.run.seed)
@@ -453,6 +454,7 @@ def _add_parent(run: Run, options: UpdateConfig, version: Version) -> None:
         "adapter": file_hash(version.adapter / "adapter_model.safetensors"),
     }
     lock["update"] = {"period": version.period + 1, **asdict(options)}
-    lock["hashes"][FISHER] = file_hash(run.folder / FISHER)
+    if (run.folder / FISHER).is_file():
+        lock["hashes"][FISHER] = file_hash(run.folder / FISHER)
     lock["command"] = f"compass update --parent {version.folder} --method {options.method}"
     write_json(file, lock)
