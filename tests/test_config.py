@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from compass.config import (
     AdaptConfig,
+    CompareConfig,
     DataConfig,
+    GridConfig,
     Option,
     RunConfig,
     SelectionConfig,
@@ -199,6 +201,14 @@ def test_advice(config: AdaptConfig, start: str) -> None:
     """A choice that surprises later would pass in silence."""
     (line,) = advice(config)
     assert line.startswith(start)
+
+
+def test_advice_of_a_comparison_is_about_its_own_budgets() -> None:
+    """`budget` is not used there: a warning about its default would stand above every grid in tokens."""
+    config = CompareConfig(selection=SelectionConfig(budget_unit="tokens"), grid=GridConfig(budgets=(4000, 1000)))
+    assert advice(config) == ()
+    (line,) = advice(replace(config, grid=GridConfig(budgets=(4000, 100))))
+    assert line.startswith("budget: 100 tokens")
 
 
 def test_advice_is_logged(caplog: pytest.LogCaptureFixture) -> None:

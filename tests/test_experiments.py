@@ -1,4 +1,4 @@
-"""The options under experiments/paper: every key is known, and the data sets that they name would be read as meant."""
+"""The options under experiments/: every key is known, and the data sets that they name would be read as meant."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from compass.recipes.cells import draw_config
 from compass.recipes.compare import grid
 from compass.recipes.gather import read_and_clean
 
-FOLDER = Path(__file__).parents[1] / "experiments" / "paper"
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+FOLDER = EXPERIMENTS / "paper"
+EVIDENCE = {"assist": 216, "assist-controls": 54}
 MODELS = {
     "phi-4-mini": "microsoft/Phi-4-mini-instruct",
     "llama-3.1-8b": "meta-llama/Llama-3.1-8B-Instruct",
@@ -36,6 +38,18 @@ def test_every_option_is_known_and_every_strategy_exists(name: str) -> None:
     assert len(cells) == len({tuple(cell.items()) for cell in cells}) == (9 if name == "exams-small" else 648)
     assert config.training.model_name_or_path == MODELS.get(name, "embedded:gemma3-270m")
     assert config.run.output_dir == f"runs/paper/{name}"
+
+
+@pytest.mark.parametrize("name", EVIDENCE)
+def test_the_evidence_is_of_whole_grids_on_the_same_draws(name: str) -> None:
+    """Two files that drew other rows would fill one table with figures that can't be compared."""
+    config = load_options(CompareConfig, EXPERIMENTS / "evidence" / f"{name}.yaml")
+    assert len(grid(config)) == EVIDENCE[name]
+    first = load_options(CompareConfig, EXPERIMENTS / "evidence" / "assist.yaml")
+    assert replace(config, run=first.run, grid=first.grid) == first
+    assert (config.grid.languages, config.grid.seeds) == (first.grid.languages, first.grid.seeds)
+    assert set(config.grid.budgets) <= set(first.grid.budgets)
+    assert {path.stem for path in (EXPERIMENTS / "evidence").glob("*.yaml")} == set(EVIDENCE)
 
 
 def test_the_models_differ_in_nothing_else() -> None:

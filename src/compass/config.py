@@ -353,9 +353,10 @@ def advice(config: AdaptConfig) -> tuple[str, ...]:
             "packing: 'on' packs rows even where the attention kernel lets them see each other; 'auto' packs only "
             "where it keeps them apart"
         )
-    if selection.budget_unit == "tokens" and selection.budget < training.max_length:
+    budget = min(config.grid.budgets) if isinstance(config, CompareConfig) else selection.budget
+    if selection.budget_unit == "tokens" and budget < training.max_length:
         lines.append(
-            f"budget: {selection.budget} tokens are fewer than one row of max_length {training.max_length}; raise "
+            f"budget: {budget} tokens are fewer than one row of max_length {training.max_length}; raise "
             "budget, or set budget_unit to examples"
         )
     if space.clustering == "hdbscan" and space.n_clusters:
