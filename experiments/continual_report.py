@@ -98,7 +98,7 @@ def interval(measured: Measured) -> Interval:
 
 
 def cost(runs: Mapping[tuple[str, int], Mapping[int, Mapping[str, Any]]]) -> dict[str, float]:
-    """Return rows, optimiser steps and seconds of training of a chain's updates, mean over languages and seeds."""
+    """Return rows, optimiser steps and seconds of training of a chain's updates, median over languages and seeds."""
     sums = [
         {
             "rows": sum(row.get("rows", 0) for t, row in run.items() if t),
@@ -107,7 +107,7 @@ def cost(runs: Mapping[tuple[str, int], Mapping[int, Mapping[str, Any]]]) -> dic
         }
         for run in runs.values()
     ]
-    return {name: float(np.mean([own[name] for own in sums])) for name in STATIC_COST}
+    return {name: float(np.median([own[name] for own in sums])) for name in STATIC_COST}
 
 
 def compare(chains: Mapping[str, Any], one: str, two: str, metric: str) -> tuple[Interval, float, int]:
