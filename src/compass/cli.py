@@ -43,7 +43,7 @@ app = typer.Typer(
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_DRIFT, EXIT_INTERRUPTED = 1, 2, 3, 130
 """Exit codes: something failed; the options or the data are wrong; `monitor` found a drift, or the gate refused;
 stopped by Ctrl-C (the same command goes on)."""
-NOISY = ("transformers", "trl", "peft", "datasets", "accelerate", "httpx")
+NOISY = ("ContinuousBatchingLogger", "transformers", "trl", "peft", "datasets", "accelerate", "httpx")
 """Libraries that log errors alone, unless --verbose asks for more."""
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
 from compass.data.example import Example
+from compass.training import generation
 from compass.training.formatting import encode_example
 from compass.training.generation import LanguageModel
 from compass.training.models import BaseModel, load_base, load_tokenizer
@@ -19,20 +22,23 @@ def test_answers_do_not_depend_on_the_batch(tiny: BaseModel, examples: list[Exam
     assert len(set(alone)) > 1
 
 
-def test_a_line_break_ends_an_answer_only_if_no_reference_has_one(tiny: BaseModel) -> None:
+def test_a_line_break_ends_an_answer_only_if_no_reference_has_one(
+    tiny: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The stop saves an untrained model's rambling; responses of several lines must not be cut by it."""
     model = LanguageModel(tiny)
     tokenizer = model.tokenizer
     newline = tokenizer("\n", add_special_tokens=False)["input_ids"][0]
     assert newline in model._newlines
     seen: list[list[int]] = []
-    original = model._model.generate
 
-    def spy(**kwargs: object) -> object:
-        seen.append(list(kwargs["eos_token_id"]))  # type: ignore[call-overload]
-        return original(**kwargs)
+    def spy(
+        _model: object, prompts: list[list[int]], *, stops: list[int], **_: object
+    ) -> Iterator[tuple[int, list[int]]]:
+        seen.append(stops)
+        return ((i, []) for i in range(len(prompts)))
 
-    model._model.generate = spy
+    monkeypatch.setattr(generation, "greedy", spy)
     model.generate([Example(id="1", prompt="a", response="one line")], max_new_tokens=2, batch_size=1)
     model.generate([Example(id="1", prompt="a", response="two\nlines")], max_new_tokens=2, batch_size=1)
     assert newline in seen[0]

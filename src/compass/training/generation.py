@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from compass.data.example import Example
 from compass.progress import progress
+from compass.training.decoding import greedy
 from compass.training.formatting import encode_example
 from compass.training.head import IGNORED, MOST_LOGITS, has_plain_head, response_states
 from compass.training.models import BaseModel, load_tokenizer, load_with_adapter
@@ -26,10 +27,11 @@ class LanguageModel:
         self.tokenizer = load_tokenizer(base)
         self._model = load_with_adapter(base, adapter, dtype=dtype)
         self._model.eval()
+        self._adapted = adapter is not None
         self._plain_head = has_plain_head(self._model)
         if not self._plain_head:
             # trl's fused head knows the scales that some families put on their logits.
-            add_fused_lm_head(self._model.get_base_model() if adapter else self._model)
+            add_fused_lm_head(self._model.get_base_model() if self._adapted else self._model)
         self._newlines = _tokens_with_newline(self.tokenizer)
 
     def generate(self, examples: Sequence[Example], *, max_new_tokens: int, batch_size: int) -> list[str]:
@@ -38,36 +40,19 @@ class LanguageModel:
         Decoding stops at the end-of-sequence token; where no reference response holds a line break, at a line break
         too, which keeps an untrained base model from rambling to the limit.
         """
-        import torch
-
-        encoded = [encode_example(self.tokenizer, example).prompt for example in examples]
+        prompts = [encode_example(self.tokenizer, example).prompt for example in examples]
         one_line = not any("\n" in example.response for example in examples)
         stops = [self.tokenizer.eos_token_id, *(self._newlines if one_line else ())]
-        generation_eos = self._model.generation_config.eos_token_id
+        model = self._model.get_base_model() if self._adapted else self._model
+        generation_eos = model.generation_config.eos_token_id
         stops += generation_eos if isinstance(generation_eos, list) else [generation_eos] if generation_eos else []
-        order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i]), i))
-        answers = [""] * len(encoded)
-        with progress("Generating", len(encoded)) as advance, torch.inference_mode():
-            for start in range(0, len(order), batch_size):
-                batch = order[start : start + batch_size]
-                width = max(len(encoded[i]) for i in batch)
-                ids = [[self._pad()] * (width - len(encoded[i])) + list(encoded[i]) for i in batch]
-                mask = [[0] * (width - len(encoded[i])) + [1] * len(encoded[i]) for i in batch]
-                output = self._model.generate(
-                    input_ids=torch.tensor(ids, device=self._model.device),
-                    attention_mask=torch.tensor(mask, device=self._model.device),
-                    max_new_tokens=max_new_tokens,
-                    do_sample=False,
-                    num_beams=1,
-                    top_k=None,
-                    top_p=None,
-                    temperature=None,
-                    eos_token_id=sorted(set(stops)),
-                    pad_token_id=self._pad(),
-                )
-                for i, row in zip(batch, output[:, width:], strict=True):
-                    answers[i] = str(self.tokenizer.decode(row, skip_special_tokens=True)).strip()
-                advance(len(batch))
+        answers = [""] * len(prompts)
+        with progress("Generating", len(prompts)) as advance:
+            for i, tokens in greedy(
+                model, prompts, stops=stops, pad=self._pad(), max_new_tokens=max_new_tokens, batch_size=batch_size
+            ):
+                answers[i] = str(self.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+                advance()
         return answers
 
     def loss(
