@@ -676,7 +676,7 @@ two equal adapters of weight 1/2 each come out of them twice as strong."""
 class UpdateConfig:
     """How an adapter follows new usage, and what keeps it from forgetting."""
 
-    method: str = knob("ecda", "Way to update the adapter.", choices=tuple(UPDATE_METHODS))
+    method: str = knob("replay", "Way to update the adapter.", choices=tuple(UPDATE_METHODS))
     ewc_lambda: float = knob(2.0, "Weight of the EWC penalty, λ.", low=0.0)
     replay_weight: float = knob(1.0, "Weight of the replay loss, β.", low=0.0)
     replay_batch_size: int = knob(4, "Anchors beside each batch of new rows.", low=1)

@@ -43,7 +43,7 @@ def test_the_demo_runs_from_steady_usage_to_the_gate(tmp_path: Path) -> None:
     roles = {test["name"]: test["role"] for test in decision["tests"]}
     assert roles == {"cy": "new-usage", "cy-0": "old-usage", "english": "english"}
     lock = json.loads((second.folder / "lock.json").read_text("utf-8"))
-    assert lock["update"]["method"] == "ecda"
+    assert lock["update"]["method"] == "replay"
     assert lock["parent"]["adapter"] == first.files["adapter/adapter_model.safetensors"][0]
     assert second.id in (tmp_path / "drift" / "watch" / "status.html").read_text("utf-8")
     assert not list((tmp_path / "drift" / "watch" / "cy").glob("update-*"))

@@ -91,7 +91,7 @@ def test_missing_ingredients_and_unmergeable_adapters_are_refused(
 ) -> None:
     arguments = {"adapter": start, "base": tiny, "config": CONFIG, "output_dir": tmp_path, "seed": 0}
     with pytest.raises(ConfigError, match="'ecda' needs anchors and fisher"):
-        update_adapter(examples, options=UpdateConfig(), **arguments)
+        update_adapter(examples, options=UpdateConfig(method="ecda"), **arguments)
     with pytest.raises(ConfigError, match="'retrain' needs history"):
         update_adapter(examples, options=UpdateConfig(method="retrain"), **arguments)
     config = dataclasses.replace(CONFIG, max_serving_rank=4)
