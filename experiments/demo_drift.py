@@ -40,7 +40,8 @@ TOLERANCE = 0.15
 def main() -> None:
     options = _arguments()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for noisy in ("httpx", "ContinuousBatchingLogger"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     work = Path(options.work)
     # What an earlier demo left. The first run is kept: it is the same again.
     for name in ("registry", "watch", "stream", "new"):
