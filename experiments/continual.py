@@ -88,6 +88,7 @@ CHAINS: dict[str, Chain] = {
     # What is known of the paper's values; the defaults of `UpdateConfig` are ours.
     **{f"{method}-paper": _chain(method, **PAPER) for method in ("replay-random", "replay", "ecda")},
     "naive-always": _chain("naive", always=True),
+    "replay-always": _chain("replay", always=True),
     "ecda-always": _chain("ecda", always=True),
     "naive-slow": _chain("naive", ema_decay=0.9),
     "replay-loss": _chain("replay", anchor_rule="loss"),

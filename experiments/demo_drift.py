@@ -228,7 +228,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=100, help="Rows of each test set, at most.")
     parser.add_argument("--budget", type=int, default=60, help="Rows that the update picks from the pool.")
     parser.add_argument("--steps", type=int, default=40, help="Optimiser steps of the update.")
-    parser.add_argument("--max_new_tokens", type=int, default=48, help="Longest answer in tokens.")
+    parser.add_argument(
+        "--max_new_tokens",
+        type=int,
+        default=64,
+        help="Longest answer in tokens; as in `make demo`, whose answers count on.",
+    )
     parser.add_argument("--pool_rows", type=int, default=1500, help="Pool rows of a smaller first run.")
     return parser.parse_args()
 
