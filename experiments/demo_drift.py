@@ -101,7 +101,7 @@ def main() -> None:
         ("test", "role", "rows", "before", "after", "difference", "must exceed", "p", "verdict"),
         [
             (row["name"], row["role"], str(row["n"]), points(row["before"]), points(row["after"]),
-             points(row["difference"], sign=True), points(-row["margin"], sign=True),
+             points(row["difference"], sign=True), points(0.0 - row["margin"], sign=True),
              "-" if row["p"] is None else f"{row['p']:.3f}", row["verdict"])
             for row in decision["tests"]
         ],
