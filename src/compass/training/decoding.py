@@ -10,7 +10,10 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import signal
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 logger = logging.getLogger(__name__)
@@ -94,8 +97,22 @@ def _continuous(
             if result.is_finished():
                 yield places.pop(result.request_id), list(result.generated_tokens)
     finally:
-        manager.stop(block=True, timeout=PATIENCE, hard_stop=True)
-        manager.destroy()
+        with _undisturbed():
+            manager.stop(block=True, timeout=PATIENCE, hard_stop=True)
+            manager.destroy()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignore Ctrl-C: a second one would leave the library's thread at work while the process ends, which aborts it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _in_batches(
