@@ -65,7 +65,7 @@ def _continuous(
 
     pages = sorted((math.ceil((len(prompt) + config.max_new_tokens) / PAGE) for prompt in prompts), reverse=True)
     n_pages = sum(pages[:batch_size])
-    if n_pages * PAGE > LARGEST_CACHE:
+    if not 0 < n_pages * PAGE <= LARGEST_CACHE:
         return
     options = ContinuousBatchingConfig(
         page_size=PAGE, num_blocks=n_pages, max_requests_per_batch=batch_size,
