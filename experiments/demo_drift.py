@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from compass.cli import NOISY
 from compass.config import WatchOptions, load_config, load_options
 from compass.data.assist import assist_sentences, load_assist
 from compass.data.example import Example
@@ -40,7 +41,7 @@ TOLERANCE = 0.15
 def main() -> None:
     options = _arguments()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    for noisy in ("httpx", "ContinuousBatchingLogger"):
+    for noisy in NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     work = Path(options.work)
     # What an earlier demo left. The first run is kept: it is the same again.

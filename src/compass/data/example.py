@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,3 +66,8 @@ class Example:
     def with_language(self, language: str) -> Example:
         """Return a copy that carries another language tag."""
         return replace(self, language=language)
+
+
+def on_one_line(examples: Iterable[Example]) -> bool:
+    """Say whether no response has a line break: decoding then ends at one, for all of the examples alike."""
+    return not any("\n" in example.response for example in examples)

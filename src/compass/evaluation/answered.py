@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from compass.data.example import Example, Message
+from compass.data.example import Example, Message, on_one_line
 from compass.evaluation.evaluate import TextModel
 from compass.evaluation.files import PREDICTIONS, read_evaluation
 from compass.evaluation.metrics import FloatArray64
@@ -69,5 +69,5 @@ class Answered:
 
 def _keys(examples: Sequence[Example]) -> list[_Key]:
     """Return what an answer depends on; where no response of a test has a line break, decoding ends at one."""
-    one_line = not any("\n" in row.response for row in examples)
+    one_line = on_one_line(examples)
     return [(row.context, row.prompt, row.response, one_line) for row in examples]

@@ -12,7 +12,7 @@ import logging
 import math
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,7 +53,7 @@ def greedy(
         for place, tokens in _continuous(model, prompts, config, batch_size):
             left.discard(place)
             yield place, tokens
-    yield from _in_batches(model, prompts, sorted(left), config, batch_size)
+    yield from _in_batches(model, prompts, left, config, batch_size)
 
 
 def _continuous(
@@ -116,7 +116,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _in_batches(
-    model: Any, prompts: Sequence[Sequence[int]], places: Sequence[int], config: Any, batch_size: int
+    model: Any, prompts: Sequence[Sequence[int]], places: Collection[int], config: Any, batch_size: int
 ) -> Iterator[tuple[int, list[int]]]:
     """Yield answers batch by batch, prompts of like length together."""
     import torch

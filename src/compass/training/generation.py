@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compass.data.example import Example
+from compass.data.example import Example, on_one_line
 from compass.progress import progress
 from compass.training.decoding import greedy
 from compass.training.formatting import encode_example
@@ -27,11 +27,12 @@ class LanguageModel:
         self.tokenizer = load_tokenizer(base)
         self._model = load_with_adapter(base, adapter, dtype=dtype)
         self._model.eval()
-        self._adapted = adapter is not None
+        # Without peft's wrapper; the adapter's layers are in it all the same.
+        self._bare = self._model.get_base_model() if adapter else self._model
         self._plain_head = has_plain_head(self._model)
         if not self._plain_head:
             # trl's fused head knows the scales that some families put on their logits.
-            add_fused_lm_head(self._model.get_base_model() if self._adapted else self._model)
+            add_fused_lm_head(self._bare)
         self._newlines = _tokens_with_newline(self.tokenizer)
 
     def generate(self, examples: Sequence[Example], *, max_new_tokens: int, batch_size: int) -> list[str]:
@@ -41,15 +42,13 @@ class LanguageModel:
         too, which keeps an untrained base model from rambling to the limit.
         """
         prompts = [encode_example(self.tokenizer, example).prompt for example in examples]
-        one_line = not any("\n" in example.response for example in examples)
-        stops = [self.tokenizer.eos_token_id, *(self._newlines if one_line else ())]
-        model = self._model.get_base_model() if self._adapted else self._model
-        generation_eos = model.generation_config.eos_token_id
+        stops = [self.tokenizer.eos_token_id, *(self._newlines if on_one_line(examples) else ())]
+        generation_eos = self._bare.generation_config.eos_token_id
         stops += generation_eos if isinstance(generation_eos, list) else [generation_eos] if generation_eos else []
         answers = [""] * len(prompts)
         with progress("Generating", len(prompts)) as advance:
             for i, tokens in greedy(
-                model, prompts, stops=stops, pad=self._pad(), max_new_tokens=max_new_tokens, batch_size=batch_size
+                self._bare, prompts, stops=stops, pad=self._pad(), max_new_tokens=max_new_tokens, batch_size=batch_size
             ):
                 answers[i] = str(self.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
                 advance()
