@@ -26,6 +26,27 @@ def test_a_finished_stage_counts_as_finished_only_with_the_same_inputs(tmp_path:
     assert not run.finished("work", {"a": 2})
 
 
+def test_a_stage_says_which_inputs_differ_from_those_it_was_finished_with(tmp_path: Path) -> None:
+    """What a changed input leaves as it was need not be worked out again."""
+    run = Run(tmp_path)
+    assert run.changed("work", {"a": 1}) is None
+    _do(run, {"a": 1, "b": 2})
+    assert run.changed("work", {"b": 2, "a": 1}) == set()
+    assert run.changed("work", {"a": 3, "c": 2}) == {"a", "b", "c"}
+    (tmp_path / "out" / "file.txt").unlink()
+    assert run.changed("work", {"a": 1, "b": 2}) is None
+
+
+def test_records_of_an_older_version_still_count(tmp_path: Path) -> None:
+    """They hold one fingerprint of all inputs: equal or unknown."""
+    run = Run(tmp_path)
+    _do(run, {"a": 1})
+    record = tmp_path / "logs" / "stages" / "work.json"
+    record.write_text(json.dumps(json.loads(record.read_text("utf-8")) | {"inputs": fingerprint({"a": 1})}), "utf-8")
+    assert run.finished("work", {"a": 1})
+    assert run.changed("work", {"a": 2}) is None
+
+
 @pytest.mark.parametrize("damage", ["missing", "cut"])
 def test_a_stage_whose_output_was_damaged_is_done_again(tmp_path: Path, damage: str) -> None:
     run = Run(tmp_path)

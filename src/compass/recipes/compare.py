@@ -39,8 +39,10 @@ from compass.stats import compare_paired, ratio_interval
 
 logger = logging.getLogger(__name__)
 
-METRICS = ("exact", "intent")
-"""Scores of a row that are compared: the whole answer is right; its function is."""
+METRICS = ("exact", "intent", "loss")
+"""Scores of a row that are compared: the whole answer is right; its function is; nats per byte of the right answer.
+
+The loss varies least between trainings that differ by chance; lower is better."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,7 @@ def _rows(cell: Cell) -> list[dict[str, Any]]:
             "intent": float(intent) if is_call else float(exact),
             "nats": float(nats),
             "bytes": float(n_bytes),
+            "loss": float(nats) / max(float(n_bytes), 1.0),
         }
         for example, cluster, exact, intent, is_call, nats, n_bytes in zip(
             evaluation.examples,
@@ -252,11 +255,13 @@ def _comparisons(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> list[
                     strategy: {
                         (row["language"], row["seed"], row["id"], row["item"]): row[metric]
                         for row in chosen
-                        if row["strategy"] == strategy
+                        if row["strategy"] == strategy and math.isfinite(row[metric])
                     }
                     for strategy in strategies
                 }
                 items = sorted(set.intersection(*(set(values) for values in scores.values())))
+                if not items:
+                    continue
                 results = compare_paired(
                     {strategy: [values[item] for item in items] for strategy, values in scores.items()},
                     first,

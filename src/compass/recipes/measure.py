@@ -56,7 +56,8 @@ def measure_model(
 ) -> dict[str, Evaluation]:
     """Evaluate one model, `base` or `adapter`, on every test set, or read what was measured before.
 
-    answers: what an earlier run measured of the same model; its rows are scored anew and not asked again.
+    answers: what an earlier run measured of the same model; its rows are scored anew and not asked again. Nor are
+    those of this run if only its space has changed.
     """
     inputs = {
         "evaluation": dataclasses.asdict(config.evaluation),
@@ -68,7 +69,11 @@ def measure_model(
     }
     stage = f"evaluation-{name}"
     output = run.folder / "eval" / name
-    if run.finished(stage, inputs):
+    changed = run.changed(stage, inputs)
+    if changed == {"space"}:
+        # Rows move to other clusters; what the model answers stays what it was.
+        answers = output
+    if changed == set():
         run.skip(stage)
         return {test: read_evaluation(output / f"{test}.json") for test in placed.data.tests}
     with run.stage(stage, inputs, [output]):

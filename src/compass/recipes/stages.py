@@ -58,17 +58,25 @@ class Run:
 
     def finished(self, name: str, inputs: Mapping[str, Any]) -> bool:
         """Say whether a stage was finished with these inputs and its outputs are still there, unchanged in size."""
+        return self.changed(name, inputs) == set()
+
+    def changed(self, name: str, inputs: Mapping[str, Any]) -> set[str] | None:
+        """Return the inputs that differ from those a stage was finished with, None if its outputs can't be trusted.
+
+        None: it was never finished, a file of it is gone or cut, or an older version recorded its inputs as a whole.
+        """
         record = self._records / f"{name}.json"
         if not record.is_file():
-            return False
+            return None
         stored = json.loads(record.read_text(encoding="utf-8"))
-        if stored["inputs"] != fingerprint(inputs):
-            return False
         sizes: dict[str, int] = stored["outputs"]
-        return all(
-            (self.folder / path).is_file() and (self.folder / path).stat().st_size == size
-            for path, size in sizes.items()
-        )
+        for path, size in sizes.items():
+            if not (self.folder / path).is_file() or (self.folder / path).stat().st_size != size:
+                return None
+        if isinstance(stored["inputs"], str):
+            return set() if stored["inputs"] == fingerprint(inputs) else None
+        before, now = stored["inputs"], _each(inputs)
+        return {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
 
     @contextmanager
     def stage(self, name: str, inputs: Mapping[str, Any], outputs: Iterable[Path]) -> Iterator[None]:
@@ -93,7 +101,7 @@ class Run:
         peak = peak_memory()
         content = {
             "stage": name,
-            "inputs": fingerprint(inputs),
+            "inputs": _each(inputs),
             "outputs": {str(file.relative_to(self.folder)): file.stat().st_size for file in files},
             "seconds": round(seconds, 2),
             "peak_memory_bytes": peak,
@@ -116,6 +124,10 @@ class Run:
 def fingerprint(inputs: Mapping[str, Any]) -> str:
     """Return the SHA-256 of JSON-ready inputs, the same for the same values in any order of keys."""
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")).hexdigest()
+
+
+def _each(inputs: Mapping[str, Any]) -> dict[str, str]:
+    return {key: fingerprint({key: value}) for key, value in inputs.items()}
 
 
 def file_hash(path: Path) -> str:

@@ -13,7 +13,8 @@ from compass.report.figures import budget_curves
 from compass.report.html import render_page, write_page
 from compass.report.wording import language, memory, number, percent, plural, seconds, signed
 
-METRICS = {"exact": "Exact match", "intent": "Intent accuracy"}
+METRICS = {"exact": "Exact match", "intent": "Intent accuracy", "loss": "Loss, nats a byte"}
+LOSS_DIGITS = 4
 LANGUAGES_SHOWN = 5
 """Languages named among a strategy's picks."""
 
@@ -106,24 +107,25 @@ def _differences(comparisons: Sequence[Mapping[str, Any]]) -> Section:
             str(c["budget"]),
             METRICS[c["metric"]],
             c["against"],
-            f"{percent(c['value'])} / {percent(c['other'])}",
+            f"{_value(c, c['value'])} / {_value(c, c['other'])}",
             Cell(_points(c), tone=_tone(c)),
             _p(c["p_value"]),
             _p(c["p_holm"]),
             f"{c['cohens_d'] + 0.0:+.2f}",
-            f"{100 * c['detectable']:.1f}",
+            _detectable(c),
             number(c["units"]),
         ]
         for c in comparisons
     ]
     columns = (
-        "language", "#budget", "metric", "against", "#ours / theirs", "#difference, points", "#p", "#p, Holm", "#d",
+        "language", "#budget", "metric", "against", "#ours / theirs", "#difference", "#p", "#p, Holm", "#d",
         "#detectable", "#items",
     )  # fmt: skip
     note = (
-        "Paired by test row. Intervals by bootstrap; p by permutation, two-sided, of whole items; "
-        "Holm over the strategies; d is Cohen's, of paired differences; detectable is the smallest true difference, in "
-        "points, that this many items would have shown with a power of 80 %."
+        "Paired by test row; differences of shares in points; of the loss, less is better. "
+        "Intervals by bootstrap; p by permutation, two-sided, of whole items; "
+        "Holm over the strategies; d is Cohen's, of paired differences; detectable is the smallest true difference "
+        "that this many items would have shown with a power of 80 %."
     )
     content: Block = table("Paired differences", columns, rows, note=note) if rows else Text("One strategy: no pairs.")
     return Section("differences", "Differences", "The first strategy against each other one", (content,))
@@ -194,20 +196,34 @@ def _mean(cells: Sequence[Mapping[str, Any]], name: str) -> float:
     return sum(float(cell[name]) for cell in cells) / len(cells) if cells else 0.0
 
 
+def _value(c: Mapping[str, Any], value: float) -> str:
+    return number(value, LOSS_DIGITS) if c["metric"] == "loss" else percent(value)
+
+
+def _detectable(c: Mapping[str, Any]) -> str:
+    return number(c["detectable"], LOSS_DIGITS) if c["metric"] == "loss" else number(100 * c["detectable"], 1)
+
+
 def _points(c: Mapping[str, Any]) -> str:
-    return f"{signed(100 * c['difference'], 1)} [{signed(100 * c['low'], 1)}, {signed(100 * c['high'], 1)}]"
+    scale, digits = (1, LOSS_DIGITS) if c["metric"] == "loss" else (100, 1)
+    value, low, high = (signed(scale * c[part], digits) for part in ("difference", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def _better(c: Mapping[str, Any]) -> bool:
+    return bool(c["difference"] < 0 if c["metric"] == "loss" else c["difference"] > 0)
 
 
 def _verdict(c: Mapping[str, Any]) -> str:
     if c["p_holm"] >= 0.05:
         return f"no difference that this sample could show (p = {_p(c['p_holm'])})"
-    return f"{'better' if c['difference'] > 0 else 'worse'} (p = {_p(c['p_holm'])})"
+    return f"{'better' if _better(c) else 'worse'} (p = {_p(c['p_holm'])})"
 
 
 def _tone(c: Mapping[str, Any]) -> str:
     if c["p_holm"] >= 0.05:
         return "quiet"
-    return "good" if c["difference"] > 0 else "bad"
+    return "good" if _better(c) else "bad"
 
 
 def _p(value: float) -> str:
