@@ -70,6 +70,10 @@ def test_a_killed_comparison_goes_on_and_an_added_strategy_costs_its_own_cells(
     assert "prompt" not in rows[0]
     (exact,) = (c for c in result["comparisons"] if c["metric"] == "exact")
     assert (exact["strategy"], exact["against"], exact["rows"], exact["units"]) == ("compass", "only-fr", 24, 12)
+    assert {c["metric"] for c in result["comparisons"]} == {"exact", "intent", "loss"}
+    (loss,) = (c for c in result["comparisons"] if c["metric"] == "loss")
+    ours = [row["nats"] / row["bytes"] for row in rows if row["strategy"] == "compass"]
+    assert loss["value"] == pytest.approx(sum(ours) / len(ours))
     (transfer,) = map(json.loads, (output / "transfer_results.jsonl").read_text("utf-8").splitlines())
     assert (transfer["target"], transfer["source"]) == ("cy", "fr")
     assert len(transfer["features"]) >= 12

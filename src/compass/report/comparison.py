@@ -216,8 +216,8 @@ def _better(c: Mapping[str, Any]) -> bool:
 
 def _verdict(c: Mapping[str, Any]) -> str:
     if c["p_holm"] >= 0.05:
-        return f"no difference that this sample could show (p = {_p(c['p_holm'])})"
-    return f"{'better' if _better(c) else 'worse'} (p = {_p(c['p_holm'])})"
+        return f"no difference that this sample could show (p {_p(c['p_holm'], equals=True)})"
+    return f"{'better' if _better(c) else 'worse'} (p {_p(c['p_holm'], equals=True)})"
 
 
 def _tone(c: Mapping[str, Any]) -> str:
@@ -226,5 +226,5 @@ def _tone(c: Mapping[str, Any]) -> str:
     return "good" if _better(c) else "bad"
 
 
-def _p(value: float) -> str:
-    return "< .001" if value < 0.001 else f"{value:.3f}".lstrip("0")
+def _p(value: float, *, equals: bool = False) -> str:
+    return "< .001" if value < 0.001 else ("= " if equals else "") + f"{value:.3f}".lstrip("0")
