@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from compass.report.blocks import Block, Cell, Chart, Charts, Code, Section, Table, Text, table
 from compass.report.figures import budget_curves
 from compass.report.html import render_page, write_page
-from compass.report.wording import language, memory, number, percent, plural, seconds, signed
+from compass.report.wording import language, memory, metric, number, percent, plural, seconds, signed
 
-METRICS = {"exact": "Exact match", "intent": "Intent accuracy", "loss": "Loss, nats a byte"}
+METRICS = {"exact": metric("exact_match"), "intent": metric("intent_accuracy"), "loss": metric("loss_per_byte")}
 LOSS_DIGITS = 4
 LANGUAGES_SHOWN = 5
 """Languages named among a strategy's picks."""
@@ -105,14 +105,14 @@ def _differences(comparisons: Sequence[Mapping[str, Any]]) -> Section:
         [
             language(c["language"]) if c["language"] else "all",
             str(c["budget"]),
-            METRICS[c["metric"]],
+            METRICS[c["metric"]].title,
             c["against"],
             f"{_value(c, c['value'])} / {_value(c, c['other'])}",
             Cell(_points(c), tone=_tone(c)),
             _p(c["p_value"]),
             _p(c["p_holm"]),
             f"{c['cohens_d'] + 0.0:+.2f}",
-            _detectable(c),
+            _in_unit(c, c["detectable"], number),
             number(c["units"]),
         ]
         for c in comparisons
@@ -197,34 +197,31 @@ def _mean(cells: Sequence[Mapping[str, Any]], name: str) -> float:
 
 
 def _value(c: Mapping[str, Any], value: float) -> str:
-    return number(value, LOSS_DIGITS) if c["metric"] == "loss" else percent(value)
+    return percent(value) if METRICS[c["metric"]].as_percent else number(value, LOSS_DIGITS)
 
 
-def _detectable(c: Mapping[str, Any]) -> str:
-    return number(c["detectable"], LOSS_DIGITS) if c["metric"] == "loss" else number(100 * c["detectable"], 1)
+def _in_unit(c: Mapping[str, Any], difference: float, write: Callable[[float, int], str]) -> str:
+    """Write a difference of shares in points, one of losses as it is."""
+    return write(100 * difference, 1) if METRICS[c["metric"]].as_percent else write(difference, LOSS_DIGITS)
 
 
 def _points(c: Mapping[str, Any]) -> str:
-    scale, digits = (1, LOSS_DIGITS) if c["metric"] == "loss" else (100, 1)
-    value, low, high = (signed(scale * c[part], digits) for part in ("difference", "low", "high"))
+    value, low, high = (_in_unit(c, c[part], signed) for part in ("difference", "low", "high"))
     return f"{value} [{low}, {high}]"
 
 
-def _better(c: Mapping[str, Any]) -> bool:
-    return bool(c["difference"] < 0 if c["metric"] == "loss" else c["difference"] > 0)
-
-
 def _verdict(c: Mapping[str, Any]) -> str:
-    if c["p_holm"] >= 0.05:
-        return f"no difference that this sample could show (p {_p(c['p_holm'], equals=True)})"
-    return f"{'better' if _better(c) else 'worse'} (p {_p(c['p_holm'], equals=True)})"
+    p = _p(c["p_holm"])
+    p = p if p.startswith("<") else f"= {p}"
+    words = {"good": "better", "bad": "worse", "quiet": "no difference that this sample could show"}
+    return f"{words[_tone(c)]} (p {p})"
 
 
 def _tone(c: Mapping[str, Any]) -> str:
     if c["p_holm"] >= 0.05:
         return "quiet"
-    return "good" if _better(c) else "bad"
+    return "good" if c["difference"] * METRICS[c["metric"]].better > 0 else "bad"
 
 
-def _p(value: float, *, equals: bool = False) -> str:
-    return "< .001" if value < 0.001 else ("= " if equals else "") + f"{value:.3f}".lstrip("0")
+def _p(value: float) -> str:
+    return "< .001" if value < 0.001 else f"{value:.3f}".lstrip("0")
