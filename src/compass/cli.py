@@ -208,6 +208,15 @@ def compare(
     _print_result(result, json_, lambda: _print_comparisons(done.comparisons))
 
 
+@app.command(hidden=True)
+def prepare(config: Config = None, verbose: Verbose = False) -> None:
+    """Do what all strategies share, and stop before the selection: `compare` runs it, once for each draw."""
+    _set_up_logging(verbose)
+    from compass.recipes.adapt import prepare as recipe
+
+    recipe(load_config(config))
+
+
 @app.command()
 @_with_options("run", "data", "encoder", "space", "selection", "training")
 def select(

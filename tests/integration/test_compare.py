@@ -25,7 +25,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 def arguments(files: Files, output: Path, model: Path, *strategies: str) -> list[str]:
     """Return a grid of the given strategies, two seeds and one budget."""
     sizes = ("--n-clusters", "16", "--lora-r", "4", "--permutations", "200", "--bootstrap-draws", "200")
-    grid = [part for name in strategies for part in ("--strategies", name)]
+    grid = ["--workers", "2", *(part for name in strategies for part in ("--strategies", name))]
     more = ("--model-name-or-path", str(model), *sizes, *grid, "--seeds", "0", "--seeds", "1", "--budgets", "24")
     return ["compare", *files.arguments(output, *more)]
 
@@ -57,6 +57,7 @@ def test_a_killed_comparison_goes_on_and_an_added_strategy_costs_its_own_cells(
         process.wait()
     kept = {path: path.stat().st_mtime_ns for path in output.glob("cells/*/cell.json")}
     assert 1 <= len(kept) < 4
+    assert len(list(output.glob("draws/*/logs/draw.log"))) == 2, "draws are prepared side by side"
 
     done = compass(*arguments(files, output, model, "compass", "only-fr"), "--json")
     assert done.returncode == 0, done.stderr

@@ -1,16 +1,22 @@
-"""How long the rest of a comparison takes."""
+"""How long the rest of a comparison takes, and what becomes of its processes."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from compass.config import AdaptConfig, TrainingConfig
-from compass.recipes.cells import Cell, seconds_needed
+from compass.config import AdaptConfig, DataConfig, RunConfig, TrainingConfig
+from compass.recipes.cells import Cell, run_draws, seconds_needed
 
 
 def cell(folder: Path, steps: int, seconds: float = 0.0, model: str = "org/model") -> Cell:
@@ -39,3 +45,50 @@ def test_before_the_first_cell_only_the_embedded_models_are_known(tmp_path: Path
     embedded = [cell(tmp_path, steps, model="embedded:gemma3-270m") for steps in (10, 30)]
     assert 10 < seconds_needed(embedded, 1) < 1000
     assert math.isnan(seconds_needed([cell(tmp_path, 0)], 1))
+
+
+def test_a_comparison_that_is_terminated_takes_its_cells_with_it(tmp_path: Path) -> None:
+    """Job schedulers send SIGTERM: cells that went on would hold their locks against the resubmitted job."""
+    sleeper, pids = tmp_path / "sleeper", tmp_path / "pids"
+    sleeper.write_text(f"#!/bin/sh\necho $$ >> {pids}\nexec sleep 600\n")
+    sleeper.chmod(0o700)
+    program = (
+        "import sys; from pathlib import Path; from compass.recipes import cells\n"
+        f"sys.executable = {str(sleeper)!r}\n"
+        f"job = lambda processes, environment: processes.run([], Path({str(tmp_path / 'log')!r}), environment)\n"
+        "cells._in_parallel('Cells', {'a': job, 'b': job, 'c': job}, 2, [])\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    wait_for(lambda: pids.is_file() and len(pids.read_text().split()) == 2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM
+    started = [int(pid) for pid in pids.read_text().split()]
+    assert len(started) == 2, "the third never starts"
+    wait_for(lambda: not any(is_alive(pid) for pid in started))
+
+
+def test_draws_that_fail_are_left_to_the_error_of_the_caller(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Two draws without their files: both are tried, each leaves its log, and nothing is raised here."""
+    data = DataConfig(language="cy", usage=str(tmp_path / "none.jsonl"), pool=(str(tmp_path / "none.jsonl"),))
+    draws = [AdaptConfig(data=data, run=RunConfig(output_dir=str(tmp_path / name))) for name in ("cy-0", "cy-1")]
+    run_draws(draws, 2)
+    assert {"cy-0 failed; the others go on", "cy-1 failed; the others go on"} <= set(caplog.messages)
+    for name in ("cy-0", "cy-1"):
+        assert "none.jsonl" in (tmp_path / name / "logs" / "draw.log").read_text()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Fail after a minute in which the condition never held."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process runs; one that ended and waits to be collected does not."""
+    try:
+        os.kill(pid, 0)
+        return ") Z" not in Path(f"/proc/{pid}/stat").read_text()
+    except (ProcessLookupError, FileNotFoundError):
+        return False

@@ -1,4 +1,7 @@
-"""The cells of a comparison: one run of `adapt` each, in a process of its own; finished cells are never run again."""
+"""The cells of a comparison: one run of `adapt` each, in a process of its own; finished cells are never run again.
+
+The draws that they start from are prepared in the same way, several at a time.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,18 @@ import logging
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 from compass.config import AdaptConfig, CompareConfig, dump_config
 from compass.errors import RunError
@@ -89,7 +96,23 @@ def cells_of(config: CompareConfig, draw: AdaptConfig, data: Gathered, mean_cost
     return cells
 
 
-def run_cells(cells: Sequence[Cell], draws: dict[tuple[str, int], Path], workers: int) -> None:
+def run_draws(draws: Sequence[AdaptConfig], workers: int) -> None:
+    """Prepare draws that were never finished, `workers` at a time (0: see `default_workers`).
+
+    One that fails is left to the caller's own `prepare`, whose error names the file and the line.
+    """
+    last = Path("logs", "stages", f"{SHARED_STAGES[-1]}.json")
+    folders = {Path(draw.run.output_dir): draw for draw in draws}
+    waiting = {folder: draw for folder, draw in folders.items() if not (folder / last).is_file()}
+    devices = _devices()
+    # A single one shows its own progress in this process.
+    if min(len(waiting), workers or default_workers(len(devices))) > 1:
+        jobs = {folder.name: partial(_run_draw, draw) for folder, draw in waiting.items()}
+        for name in _in_parallel("Draws", jobs, workers, devices):
+            logger.debug("Draw %s failed", name)
+
+
+def run_cells(cells: Sequence[Cell], draws: Mapping[tuple[str, int], Path], workers: int) -> None:
     """Run the cells that are not finished, `workers` at a time (0: see `default_workers`).
 
     A cell that fails does not stop the others. Raises RunError at the end, with the last lines of each failed cell's
@@ -98,20 +121,63 @@ def run_cells(cells: Sequence[Cell], draws: dict[tuple[str, int], Path], workers
     waiting = [cell for cell in cells if not cell.finished]
     if not waiting:
         return
-    devices = _devices()
+    jobs = {cell.folder.name: partial(_run_cell, cell, draws[cell.language, cell.seed]) for cell in waiting}
+    failures = _in_parallel("Cells", jobs, workers, _devices())
+    if failures:
+        raise RunError(
+            f"{len(failures)} of {len(waiting)} cells failed; the others are kept. The same command tries the failed "
+            "ones again.\n" + "\n".join(f"{name}:\n{text}" for name, text in failures.items())
+        )
+
+
+class _Processes:
+    """Commands of ours in processes of their own, which end when the comparison does."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self.stopped = threading.Event()
+
+    def run(self, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> str:
+        """Run `compass` with its output in a file; return the end of that if it failed."""
+        command = [sys.executable, "-m", "compass.cli", *arguments]
+        with log.open("ab") as file:
+            process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+            self._running.add(process)
+            try:
+                if self.stopped.is_set():
+                    process.terminate()
+                code = process.wait()
+            finally:
+                self._running.discard(process)
+        if code:
+            return "\n".join(log.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]) or f"exit code {code}"
+        return ""
+
+    def stop(self) -> None:
+        """End them all, and those that are about to start."""
+        self.stopped.set()
+        for process in list(self._running):
+            process.terminate()
+
+
+Job = Callable[[_Processes, Mapping[str, str]], str]
+"""Does its work through the processes, in an environment that names its device; returns what went wrong, or nothing."""
+
+
+def _in_parallel(title: str, jobs: Mapping[str, Job], workers: int, devices: Sequence[str]) -> dict[str, str]:
+    """Run all jobs, `workers` at a time, and return name -> error of those that failed."""
     count = workers or default_workers(len(devices))
     free: SimpleQueue[int] = SimpleQueue()
     for worker in range(count):
         free.put(worker)
-    running: set[subprocess.Popen[bytes]] = set()
-    stopped = threading.Event()
+    processes = _Processes()
 
-    def work(cell: Cell) -> str:
-        if stopped.is_set():
+    def work(job: Job) -> str:
+        if processes.stopped.is_set():
             return ""
         worker = free.get()
         try:
-            return _run(cell, draws[cell.language, cell.seed], _environment(worker, count, devices), running, stopped)
+            return job(processes, _environment(worker, count, devices))
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise
@@ -120,8 +186,8 @@ def run_cells(cells: Sequence[Cell], draws: dict[tuple[str, int], Path], workers
             free.put(worker)
 
     failures: dict[str, str] = {}
-    with progress("Cells", len(waiting), "cells") as advance, ThreadPoolExecutor(count) as pool:
-        names: dict[Future[str], str] = {pool.submit(work, cell): cell.folder.name for cell in waiting}
+    with _terminable(), progress(title, len(jobs), title.lower()) as advance, ThreadPoolExecutor(count) as pool:
+        names: dict[Future[str], str] = {pool.submit(work, job): name for name, job in jobs.items()}
         left = set(names)
         try:
             while left:
@@ -130,17 +196,28 @@ def run_cells(cells: Sequence[Cell], draws: dict[tuple[str, int], Path], workers
                     advance()
                     if error := future.result():
                         failures[names[future]] = error
-                        logger.warning("Cell %s failed; the others go on", names[future])
+                        logger.warning("%s failed; the others go on", names[future])
         except BaseException:
-            stopped.set()
-            for process in list(running):
-                process.terminate()
+            processes.stop()
             raise
-    if failures:
-        raise RunError(
-            f"{len(failures)} of {len(waiting)} cells failed; the others are kept. The same command tries the failed "
-            "ones again.\n" + "\n".join(f"{name}:\n{text}" for name, text in failures.items())
-        )
+    return failures
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end this process as Ctrl-C does, and not at once: the processes that it started would go on."""
+
+    def end(number: int, _frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def default_workers(n_devices: int) -> int:
@@ -148,34 +225,26 @@ def default_workers(n_devices: int) -> int:
     return n_devices or max(1, (os.cpu_count() or 1) // CORES_OF_A_WORKER)
 
 
-def _run(
-    cell: Cell,
-    draw: Path,
-    environment: dict[str, str],
-    running: set[subprocess.Popen[bytes]],
-    stopped: threading.Event,
-) -> str:
-    """Run one cell; return the end of its log if it failed."""
-    _take_over(draw, cell.folder)
-    write_text(cell.folder / "compass.yaml", dump_config(cell.config))
-    log = cell.folder / "logs" / "cell.log"
-    with log.open("ab") as file:
-        command = [sys.executable, "-m", "compass.cli", "adapt", "--config", str(cell.folder / "compass.yaml")]
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
-        running.add(process)
-        try:
-            if stopped.is_set():
-                process.terminate()
-            code = process.wait()
-        finally:
-            running.discard(process)
-    if code:
-        return "\n".join(log.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]) or f"exit code {code}"
-    write_json(
-        cell.folder / "cell.json",
-        {"strategy": cell.strategy, "budget": cell.budget, "language": cell.language, "seed": cell.seed},
+def _run_draw(draw: AdaptConfig, processes: _Processes, environment: Mapping[str, str]) -> str:
+    folder = Path(draw.run.output_dir)
+    (folder / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_text(folder / "compass.yaml", dump_config(draw))
+    return processes.run(
+        ["prepare", "--config", str(folder / "compass.yaml")], folder / "logs" / "draw.log", environment
     )
-    return ""
+
+
+def _run_cell(cell: Cell, draw: Path, processes: _Processes, environment: Mapping[str, str]) -> str:
+    _take_over(draw, cell.folder)
+    config = cell.folder / "compass.yaml"
+    write_text(config, dump_config(cell.config))
+    error = processes.run(["adapt", "--config", str(config)], cell.folder / "logs" / "cell.log", environment)
+    if not error:
+        write_json(
+            cell.folder / "cell.json",
+            {"strategy": cell.strategy, "budget": cell.budget, "language": cell.language, "seed": cell.seed},
+        )
+    return error
 
 
 def _take_over(draw: Path, folder: Path) -> None:

@@ -26,7 +26,7 @@ from compass.data.readers import read_jsonl
 from compass.errors import MissingExtraError
 from compass.evaluation.files import read_evaluation
 from compass.recipes.adapt import prepare
-from compass.recipes.cells import Cell, cells_of, default_workers, draw_config, run_cells, seconds_needed
+from compass.recipes.cells import Cell, cells_of, default_workers, draw_config, run_cells, run_draws, seconds_needed
 from compass.recipes.extras import prompts, transfer_result, write_transfer_results
 from compass.recipes.gather import Gathered
 from compass.recipes.stages import Run, write_json, write_text
@@ -83,16 +83,19 @@ def compare(config: CompareConfig) -> Compared:
         write_text(run.path("compare.yaml"), dump_config(config))
 
         # 1. What all strategies of a language and seed share: data, space, and the base model's answers.
-        draws: dict[tuple[str, int], Path] = {}
+        shared = {
+            (language, seed): draw_config(config, language, seed)
+            for language in config.grid.languages or (config.data.language,)
+            for seed in config.grid.seeds
+        }
+        draws = {place: Path(draw.run.output_dir) for place, draw in shared.items()}
+        run_draws(list(shared.values()), config.grid.workers)
         cells: list[Cell] = []
-        for language in config.grid.languages or (config.data.language,):
-            for seed in config.grid.seeds:
-                draw = draw_config(config, language, seed)
-                placed = prepare(draw)
-                draws[language, seed] = Path(draw.run.output_dir)
-                own = cells_of(config, draw, placed.data, _mean_cost(draw, placed.data))
-                languages = {row.language for row in placed.data.pool}
-                cells += [cell for cell in own if _has_source(cell, languages)]
+        for draw in shared.values():
+            placed = prepare(draw)
+            own = cells_of(config, draw, placed.data, _mean_cost(draw, placed.data))
+            languages = {row.language for row in placed.data.pool}
+            cells += [cell for cell in own if _has_source(cell, languages)]
 
         # 2. One run of `adapt` for each cell that is not there yet.
         _announce(cells, config.grid.workers)
