@@ -3,8 +3,7 @@
 arXiv 2402.04333 warms an adapter up on 5 % of the pool, takes each row's gradient at it, for training rows what Adam
 would make of it, and compares cosines after a random projection. Ours: the state after the warm-up alone (the authors
 add up several), and a projection with one random sign for each weight (count sketch: Charikar et al. 2002; Weinberger
-et al. 2009, arXiv 0902.2206). A dense one costs as much as the gradient itself; a very sparse one (Li et al. 2006)
-loses cosines where a few weights carry the gradient, and gradients are like that.
+et al. 2009, arXiv 0902.2206), which errs no more than a dense one and costs less than the gradient itself.
 """
 
 from __future__ import annotations
