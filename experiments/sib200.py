@@ -53,20 +53,18 @@ def own_sets(rows: Sequence[Row], target: str, seed: int) -> dict[str, list[Row]
 
 
 def pool(rows: Sequence[Row], per_language: int, seed: int) -> list[Row]:
-    """Return rows of the pool's languages; each language has sentences of its own as far as they go."""
+    """Return rows of the pool's languages, at most as many of each as there are sentences."""
     by: dict[str, dict[int, Row]] = defaultdict(dict)
     for row in rows:
         if row["split"] == "train":
             by[row["lang"]][row["parallel_id"]] = row
-    left: list[int] = []
-    found = []
-    rng = random.Random(f"pool/{seed}")
-    for language in POOL:
-        while len(left) < per_language:
-            left += rng.sample(sorted(by[language]), len(by[language]))
-        chosen, left = left[:per_language], left[per_language:]
-        found += [by[language][meaning] for meaning in chosen if meaning in by[language]]
-    return found
+    meanings = sorted({meaning for own in by.values() for meaning in own})
+    random.Random(f"pool/{seed}").shuffle(meanings)
+    # Each language goes on in the circle where the one before it stopped.
+    places = [(i * per_language + j) % len(meanings) for i in range(len(POOL)) for j in range(per_language)]
+    languages = [language for language in POOL for _ in range(per_language)]
+    drawn = [(language, meanings[place]) for language, place in zip(languages, places, strict=True)]
+    return [by[language][meaning] for language, meaning in drawn if meaning in by[language]]
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:

@@ -114,7 +114,7 @@ class SelectionConfig:
     )
     answer_cap: float = knob(
         0.15,
-        "Largest share of the picks with one kind of answer, where kinds mean something; 1 is no cap.",
+        "Largest share of the picks with one kind of answer that usage is not expected to ask more of; 1 is no cap.",
         low=0.0,
         high=1.0,
     )

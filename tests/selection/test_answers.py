@@ -9,7 +9,7 @@ from sklearn.metrics import cohen_kappa_score
 from compass.config import SelectionConfig
 from compass.errors import DataError
 from compass.selection import get_strategy
-from compass.selection.answers import agreement, answer_kinds, expected_answers, familiarity
+from compass.selection.answers import Expected, agreement, answer_kinds, answer_limits, expected_answers, familiarity
 
 OPTIONS = dataclasses.replace(SelectionConfig(), language_cap=1.0, duplicate_similarity=1.0)
 
@@ -23,12 +23,13 @@ def answering(make_candidates):
 
 def test_a_usage_row_expects_the_answer_of_the_rows_at_hand_like_it(answering):
     """Breaks if kinds and columns are mixed up, or if a kind that is not at hand gets a likelihood."""
-    expected, column = expected_answers(answering, 0)
-    assert expected.shape == (12, 4)
-    np.testing.assert_array_equal(expected.argmax(axis=1), answering.usage_clusters)
-    np.testing.assert_allclose(expected.sum(axis=1), familiarity(answering))
-    assert (expected[:, 3] == 0).all()
-    np.testing.assert_array_equal(column, np.minimum(answering.pool_answers, 3))
+    expected = expected_answers(answering, 0)
+    assert expected.likely.shape == (12, 4)
+    np.testing.assert_array_equal(expected.likely.argmax(axis=1), answering.usage_clusters)
+    np.testing.assert_allclose(expected.likely.sum(axis=1), 1)
+    assert (expected.likely[:, 3] == 0).all()
+    np.testing.assert_array_equal(expected.columns, np.minimum(answering.pool_answers, 3))
+    assert expected.trust == familiarity(answering)
 
 
 def test_numbers_of_kinds_mean_nothing(answering):
@@ -39,19 +40,19 @@ def test_numbers_of_kinds_mean_nothing(answering):
         current_answers=renamed[answering.current_answers],
         pool_answers=renamed[answering.pool_answers],
     )
-    (one, columns), (two, other_columns) = expected_answers(answering, 0), expected_answers(other, 0)
-    np.testing.assert_allclose(one[:, columns], two[:, other_columns])
+    one, two = expected_answers(answering, 0), expected_answers(other, 0)
+    np.testing.assert_allclose(one.likely[:, one.columns], two.likely[:, two.columns])
 
 
 def test_a_kind_with_many_rows_is_not_expected_for_being_near_to_everything(make_candidates):
     """Breaks if hubness is not taken off: between two kinds at equal distance the one with fewer rows is as likely."""
     c = make_candidates([10, 0, 0, 0], [2, 30, 8, 8], [60, 60, 60, 60], noise=0.4)
     c = dataclasses.replace(c, current_answers=c.current_clusters, pool_answers=c.pool_clusters)
-    expected, _ = expected_answers(c, 0)
+    expected = expected_answers(c, 0).likely
     near = c.usage @ c.current.T
     raw = np.stack([near[:, c.current_clusters == k].max(axis=1) for k in range(4)], axis=1)
     likely = np.exp(raw / 0.05) / np.exp(raw / 0.05).sum(axis=1, keepdims=True)
-    assert (expected[:, 0] / expected.sum(axis=1)).mean() > likely[:, 0].mean() + 0.05
+    assert expected[:, 0].mean() > likely[:, 0].mean() + 0.05
 
 
 def test_usage_that_is_far_from_the_rows_at_hand_expects_nothing(make_candidates):
@@ -115,15 +116,32 @@ def test_the_rows_at_hand_tell_opposites_apart(make_candidates):
     assert share["plain"] < 0.75 < 0.9 < share["bridged"], share
 
 
+def test_a_kind_may_take_what_usage_asks_of_it(answering):
+    """Breaks if the cap spreads the picks over all kinds although usage asks for two of four."""
+    options = dataclasses.replace(OPTIONS, answer_cap=0.25)
+    selection = get_strategy("compass").select(answering, 60, seed=0, options=options)
+    assert np.isin(answering.pool_answers[selection.indices], [0, 1]).mean() > 0.9
+
+
+def test_limits_are_the_larger_of_the_cap_and_what_usage_expects():
+    """Two usage rows ask for 30 and 10 of a budget of 40; the kinds 2 and 7 are at hand, 4 is not, -1 is no kind."""
+    kinds, columns = np.array([2, 7, 4, -1, 2]), np.array([0, 1, 2, 2, 0])
+    expected = Expected(np.array([[1.0, 0.0, 0.0], [0.25, 0.75, 0.0]]), columns, trust=0.0)
+    requests = np.array([30, 10])
+    limits = answer_limits(kinds, expected, requests, 0.15)
+    assert limits[[2, 7, 4]].tolist() == [33, 8, 6]
+    assert answer_limits(kinds, None, requests, 0.15)[[2, 7, 4]].tolist() == [6, 6, 6]
+    assert answer_limits(np.full(3, -1), None, requests, 0.15).tolist() == []
+
+
 @pytest.mark.parametrize("budget", [20, 60])
 def test_a_kind_of_answer_has_its_share_at_most(answering, budget):
     """Breaks if the cap is not held as long as there is other supply, or if it holds back what nothing can replace."""
     options = dataclasses.replace(OPTIONS, answer_cap=0.3)
-    selection = get_strategy("compass").select(answering, budget, seed=0, options=options)
+    unexpected = dataclasses.replace(answering, current_answers=np.full(12, -1))
+    selection = get_strategy("compass").select(unexpected, budget, seed=0, options=options)
     assert np.bincount(answering.pool_answers[selection.indices]).max() <= np.ceil(0.3 * budget)
-    two = dataclasses.replace(
-        answering, pool_answers=answering.pool_answers % 2, current_answers=answering.current_answers % 2
-    )
+    two = dataclasses.replace(unexpected, pool_answers=answering.pool_answers % 2)
     filled = get_strategy("compass").select(two, budget, seed=0, options=options)
     assert filled.spent == budget
     assert any("kind of answer" in note for note in filled.notes)

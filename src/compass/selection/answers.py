@@ -7,6 +7,9 @@ of answer -> pool rows with that kind (figures in docs/selection.md).
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 
 from compass.selection.protocol import Candidates
@@ -29,24 +32,47 @@ def answer_kinds(candidates: Candidates, seed: int) -> IntArray | None:
     return candidates.pool_answers if agreement(candidates, seed) >= LEAST_AGREEMENT else None
 
 
-def expected_answers(candidates: Candidates, seed: int) -> tuple[RealArray, IntArray] | None:
-    """Return how likely each usage row expects each kind of answer at hand, and the kind of each pool row.
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """How likely each usage row expects each kind of answer at hand."""
 
-    Returns (n_E, G + 1) and (n_A,) places in its columns; the last column is 0, for pool rows whose kind of answer is
-    not at hand. None where the rows at hand say nothing: no kinds of answer, or usage that is far from all of them.
-    """
+    likely: RealArray
+    """(n_E, G + 1) rows of sum 1; the last column is 0, for pool rows whose kind of answer is not at hand."""
+    columns: IntArray
+    """(n_A,) the column of each pool row's kind."""
+    trust: float
+    """How far this is to be believed, from 0 to 1: the usage's `familiarity`."""
+
+
+def expected_answers(candidates: Candidates, seed: int) -> Expected | None:
+    """Judge each usage row by the rows at hand; None where these have no two kinds of answer."""
     if candidates.current_answers is None or candidates.pool_answers is None:
         return None
     known = np.unique(candidates.current_answers[candidates.current_answers >= 0])
-    trust = familiarity(candidates) if len(known) > 1 else 0.0
-    if trust == 0:
+    if len(known) < 2:
         return None
     nearest = _closeness(candidates, candidates.usage, known) - _hubness_of_kinds(candidates, known, seed)
     weights = np.exp((nearest - nearest.max(axis=1, keepdims=True)).astype(np.float64) / TEMPERATURE)
-    expected = np.zeros((len(candidates.usage), len(known) + 1))
-    expected[:, :-1] = trust * weights / weights.sum(axis=1, keepdims=True)
+    likely = np.zeros((len(candidates.usage), len(known) + 1))
+    likely[:, :-1] = weights / weights.sum(axis=1, keepdims=True)
     column = np.searchsorted(known, candidates.pool_answers).clip(max=len(known) - 1)
-    return expected, np.where(known[column] == candidates.pool_answers, column, len(known)).astype(np.int64)
+    columns = np.where(known[column] == candidates.pool_answers, column, len(known)).astype(np.int64)
+    return Expected(likely, columns, familiarity(candidates))
+
+
+def answer_limits(kinds: IntArray, expected: Expected | None, requests: IntArray, cap: float) -> IntArray:
+    """Return how much of the budget each kind of answer may take: `cap` of it, or what usage expects if that is more.
+
+    kinds: (n_A,) of the pool's rows, -1 for none. requests: (n_E,) of the usage rows, in units of the budget. Returns
+    (largest kind + 1,) ints. A cap alone would spread the picks over all kinds where usage asks for a few. What is
+    expected is taken as it is, whatever the trust in it: a limit that is too high only lets the turns decide.
+    """
+    limits = np.full(int(kinds.max(initial=-1)) + 1, math.ceil(cap * int(requests.sum())), dtype=np.int64)
+    if expected is not None:
+        asked = requests @ expected.likely
+        known = kinds >= 0
+        np.maximum.at(limits, kinds[known], np.ceil(asked[expected.columns[known]]).astype(np.int64))
+    return limits
 
 
 def _closeness(candidates: Candidates, rows: FloatArray, kinds: IntArray) -> FloatArray:

@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from compass.config import SelectionConfig
-from compass.selection.answers import answer_kinds, expected_answers
+from compass.selection.answers import answer_kinds, answer_limits, expected_answers
 from compass.selection.audit import current_amounts, finish
 from compass.selection.neighbourhood import answered, best_rows, hubness, queries
 from compass.selection.picking import Turns, pick_in_turns
@@ -47,22 +47,24 @@ class Compass:
         mean_cost = float(np.mean(candidates.pool_costs))
         length = max(SHORTEST_LIST, math.ceil(LIST_FACTOR * budget / n_usage / mean_cost))
         kinds = answer_kinds(candidates, seed)
+        expected = expected_answers(candidates, seed) if kinds is not None else None
+        limits = answer_limits(kinds, expected, requests, options.answer_cap) if kinds is not None else None
         rows, scores = best_rows(
             candidates,
             queries(candidates, density),
             density,
             length,
-            answers=expected_answers(candidates, seed) if kinds is not None else None,
+            expected=expected,
             answer_weight=options.answer_weight,
         )
 
         usage = shares(histogram(candidates.usage_clusters, candidates.n_clusters), options.smoothing)
         current = shares(histogram(candidates.current_clusters, candidates.n_clusters), options.smoothing)
         missing = gap(usage, current)
-        turns = pick_in_turns(candidates, rows, scores, requests, options, answers=kinds)
+        turns = pick_in_turns(candidates, rows, scores, requests, options, kinds, limits)
         unfilled = _best_of_unfilled(candidates, missing, turns)
         if unfilled:
-            turns = pick_in_turns(candidates, rows, scores, requests, options, answers=kinds, first=unfilled)
+            turns = pick_in_turns(candidates, rows, scores, requests, options, kinds, limits, first=unfilled)
         reasons = [
             f"no. {place} of usage row {asker + 1}'s {requests[asker]}; cluster {cluster} (gap {missing[cluster]:.2f})"
             + (f"; {relaxed}" if relaxed else "")

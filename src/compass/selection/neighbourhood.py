@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from compass.selection.answers import Expected
 from compass.selection.protocol import Candidates
 from compass.semantic.arrays import (
     FloatArray,
@@ -63,21 +64,20 @@ def best_rows(
     density: RealArray,
     n: int,
     *,
-    answers: tuple[RealArray, IntArray] | None = None,
+    expected: Expected | None = None,
     answer_weight: float = 0.0,
 ) -> tuple[IntArray, FloatArray]:
     """Return for each query its n best pool rows and their scores, best first. query: (m, d) unit rows.
 
     The score is the cosine less the density's share, plus `answer_weight` times the likelihood of the row's kind of
-    answer (from `expected_answers`, one row for each query). Returns (m, n) indices and scores.
+    answer, as far as that is trusted (one row for each query). Returns (m, n) indices and scores.
     """
 
     def bonus(chunk: slice) -> RealArray:
         crowded: RealArray = -HUB_WEIGHT * density[chunk]
-        if answers is None or answer_weight == 0:
+        if expected is None or answer_weight * expected.trust == 0:
             return crowded
-        expected, kind = answers
-        return crowded + answer_weight * expected[:, kind[chunk]]
+        return crowded + answer_weight * expected.trust * expected.likely[:, expected.columns[chunk]]
 
     return nearest_rows(query, candidates.pool, n, bonus=bonus)
 

@@ -119,20 +119,22 @@ def pick_in_turns(
     scores: FloatArray,
     requests: IntArray,
     options: SelectionConfig,
-    *,
     answers: IntArray | None = None,
+    answer_limits: IntArray | None = None,
+    *,
     first: Sequence[tuple[int, int]] = (),
 ) -> Turns:
     """Let usage rows take pool rows in turns until each has what it asked for.
 
     rows, scores: (n_E, m) pool rows of each usage row, best first. requests: (n_E,) ints in units of the budget; the
-    usage row that is furthest behind its request is next. answers: (n_A,) kind of each row's answer, -1 for none; a
-    kind that has had its share (`answer_cap`) is passed over. first: (usage row, pool row) pairs that are taken before.
+    usage row that is furthest behind its request is next. answers: (n_A,) kind of each row's answer, -1 for none, and
+    answer_limits: what each kind may take of the budget, after which it is passed over. first: (usage row, pool row)
+    pairs that are taken before.
     The other caps as in `pick`. When nothing else is left the caps are set aside, that on answers first, that on near
     duplicates last. What a usage row can't find goes to the others.
     """
     budget = int(requests.sum())
-    state = _State(candidates, options, budget, caps=True, answers=answers)
+    state = _State(candidates, options, budget, caps=True, answers=answers, answer_limits=answer_limits)
     askers: list[int] = []
     taken: set[int] = set()
     got = np.zeros(len(requests), dtype=np.int64)
@@ -228,6 +230,7 @@ class _State:
         budget: int,
         caps: bool,
         answers: IntArray | None = None,
+        answer_limits: IntArray | None = None,
     ) -> None:
         self.candidates = candidates
         self.left = budget
@@ -242,8 +245,7 @@ class _State:
         self._vectors: dict[str, list[int]] = {}
         self._caps = caps
         self._language_limit = math.ceil(options.language_cap * budget) if caps and options.language_cap < 1 else budget
-        self._answers = answers if options.answer_cap < 1 else None
-        self._answer_limit = math.ceil(options.answer_cap * budget)
+        self._answers, self._answer_limits = answers, answer_limits
         self._similarity = options.duplicate_similarity if caps else 1.0
 
     def fits(self, row: int) -> bool:
@@ -301,10 +303,10 @@ class _State:
         return self._by_language[self.candidates.pool_languages[row]] + cost <= self._language_limit
 
     def _answer_has_room(self, row: int) -> bool:
-        if self._answers is None or self._answers[row] < 0:
+        if self._answers is None or self._answer_limits is None or self._answers[row] < 0:
             return True
-        cost = int(self.candidates.pool_costs[row])
-        return self._by_answer[int(self._answers[row])] + cost <= self._answer_limit
+        cost, kind = int(self.candidates.pool_costs[row]), int(self._answers[row])
+        return self._by_answer[kind] + cost <= int(self._answer_limits[kind])
 
     def _is_duplicate(self, row: int) -> bool:
         earlier = self._vectors.get(self.candidates.pool_languages[row])
