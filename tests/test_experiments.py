@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import subprocess
+import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +53,7 @@ def test_the_evidence_is_of_whole_grids_on_the_same_draws(name: str) -> None:
     assert replace(config, run=first.run, grid=first.grid) == first
     assert (config.grid.languages, config.grid.seeds) == (first.grid.languages, first.grid.seeds)
     assert set(config.grid.budgets) <= set(first.grid.budgets)
-    assert {path.stem for path in (EXPERIMENTS / "evidence").glob("*.yaml")} == set(EVIDENCE)
+    assert {path.stem for path in (EXPERIMENTS / "evidence").glob("*.yaml")} == {*EVIDENCE, "sib200"}
 
 
 def test_the_models_differ_in_nothing_else() -> None:
@@ -123,3 +127,38 @@ def test_exams_is_cut_to_the_target_language(tmp_path: Path) -> None:
     assert {row.language for row in (*data.usage, *data.tests["tr"])} == {"tr"}
     assert {row.language for row in data.pool} == {"bg", "tr"}
     assert {row.label for row in data.usage} == {"Physics", "History"}
+
+
+def test_the_sets_of_sib200_are_read_and_share_no_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row twice in the pool is refused; a translation of a test row there would give the answer away."""
+    topics = ("geography", "health", "politics", "science/technology", "sports", "travel", "entertainment")
+    sizes = {"train": 20, "dev": 9, "test": 4}
+    rows = []
+    for language in ("swh-Latn", "deu-Latn", "eng-Latn", "hin-Deva", "kor-Hang"):
+        meaning = 0
+        for split, size in sizes.items():
+            for topic in topics:
+                for _ in range(size):
+                    rows.append({"id": f"{language}-{meaning}", "lang": language, "split": split, "response": topic,
+                                 "prompt": f"{topic} {language} {meaning}", "parallel_id": meaning})  # fmt: skip
+                    meaning += 1
+    with gzip.open(tmp_path / "sib.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    command = [sys.executable, EXPERIMENTS / "sib200.py", "sib.jsonl.gz", "runs/evidence/sib200/data",
+               "--targets", "swh-Latn", "--pool-rows", "90"]  # fmt: skip
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.chdir(tmp_path)
+
+    config = load_options(CompareConfig, EXPERIMENTS / "evidence" / "sib200.yaml")
+    assert len(grid(config)) == 15
+    draw = draw_config(config, "sw", 0)
+    data, _ = read_and_clean(replace(draw.data, identify_languages=False, near_duplicates=1.0), 0)
+    needed = {row.response for row in data.usage}
+    assert Counter(row.response for row in data.usage) == dict.fromkeys(needed, 8)
+    assert Counter(row.response for row in data.current) == {t: 2 if t in needed else 15 for t in topics}
+    assert Counter(row.response for row in data.tests["sw"]) == dict.fromkeys(needed, 4)
+    assert len(needed) == 3
+    assert Counter(row.language for row in data.pool) == dict.fromkeys(("de", "en", "hi", "ko"), 90)
+    places = {row.id: row.id.rsplit("-", 1)[1] for row in (*data.pool, *data.tests["sw"])}
+    pool, test = ({places[row.id] for row in part} for part in (data.pool, data.tests["sw"]))
+    assert not pool & test
