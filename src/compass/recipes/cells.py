@@ -108,8 +108,7 @@ def run_draws(draws: Sequence[AdaptConfig], workers: int) -> None:
     # A single one shows its own progress in this process.
     if min(len(waiting), workers or default_workers(len(devices))) > 1:
         jobs = {folder.name: partial(_run_draw, draw) for folder, draw in waiting.items()}
-        for name in _in_parallel("Draws", jobs, workers, devices):
-            logger.debug("Draw %s failed", name)
+        _in_parallel("Draws", jobs, workers, devices)
 
 
 def run_cells(cells: Sequence[Cell], draws: Mapping[tuple[str, int], Path], workers: int) -> None:
