@@ -22,8 +22,12 @@ def response_states(model: Any, inputs: dict[str, Any], labels: Any) -> tuple[An
 
     labels: (n, length), IGNORED where there is no loss. Returns (m, d) and (m,).
     """
-    # One position of logits is the least that transformers computes; the last hidden state is already normalised.
-    outputs = model(**inputs, use_cache=False, output_hidden_states=True, logits_to_keep=1)
+    import torch
+
+    # No logits: those of a row's last token alone are a product with the whole vocabulary, which nobody would read.
+    # The last hidden state is already normalised.
+    none = torch.empty(0, dtype=torch.long, device=labels.device)
+    outputs = model(**inputs, use_cache=False, output_hidden_states=True, logits_to_keep=none)
     shifted = labels[:, 1:]
     has_loss = shifted != IGNORED
     return outputs.hidden_states[-1][:, :-1][has_loss], shifted[has_loss]
