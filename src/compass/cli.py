@@ -739,13 +739,13 @@ def _print_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> None:
 
     table = Table(
         "language", "budget", "metric", "against", "ours", "theirs", "difference", "interval", "p (Holm)",
-        title="Paired differences",
+        "p between trainings", title="Paired differences",
     )  # fmt: skip
     for row in comparisons:
         table.add_row(
             row["language"] or "all", str(row["budget"]), row["metric"], row["against"], f"{row['value']:.3f}",
             f"{row['other']:.3f}", f"{row['difference']:+.3f}", f"{row['low']:+.3f} to {row['high']:+.3f}",
-            f"{row['p_holm']:.4f}",
+            f"{row['p_holm']:.4f}", "–" if row["runs_p_holm"] is None else f"{row['runs_p_holm']:.4f}",
         )  # fmt: skip
     Console().print(table)
 

@@ -10,9 +10,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean
 
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import ttest_rel
 
 from small_data import Files
 from tiny_model import make_tiny_model
@@ -75,6 +77,11 @@ def test_a_killed_comparison_goes_on_and_an_added_strategy_costs_its_own_cells(
     (loss,) = (c for c in result["comparisons"] if c["metric"] == "loss")
     ours = [row["nats"] / row["bytes"] for row in rows if row["strategy"] == "compass"]
     assert loss["value"] == pytest.approx(sum(ours) / len(ours))
+    by_seed = [
+        [mean(row["loss"] for row in rows if (row["strategy"], row["seed"]) == (name, seed)) for seed in (0, 1)]
+        for name in ("compass", "only-fr")
+    ]
+    assert (loss["runs"], loss["runs_p_value"]) == (2, pytest.approx(ttest_rel(*by_seed).pvalue))
     (transfer,) = map(json.loads, (output / "transfer_results.jsonl").read_text("utf-8").splitlines())
     assert (transfer["target"], transfer["source"]) == ("cy", "fr")
     assert len(transfer["features"]) >= 12

@@ -15,6 +15,7 @@ from statsmodels.stats.power import TTestPower
 from compass.stats import (
     cohens_d,
     compare_paired,
+    difference_between_runs,
     holm,
     minimum_detectable_effect,
     paired_difference,
@@ -345,17 +346,56 @@ def test_a_table_of_comparisons() -> None:
     base = rng.random(60)
     scores = {"random": base, "compass": base + rng.normal(0.3, 0.2, 60), "nearest": base + rng.normal(0.0, 0.2, 60)}
     units = np.repeat(np.arange(20), 3).tolist()
-    better, same = compare_paired(scores, "random", draws=2000, seed=3, units=units)
+    better, same = compare_paired(scores, "random", draws=2000, seed=3, units=units, runs=[0, 1] * 30)
     assert (better.name, same.name, better.units) == ("compass", "nearest", 20)
     assert better.p_holm == pytest.approx(2 * better.p_value)
     assert better.difference.low > 0.0 > same.difference.low
     assert better.difference.value > better.detectable > 0.0
     assert better.effect == cohens_d(base, scores["compass"], confidence=0.95, units=units)
+    assert (better.runs, better.runs_p_holm) == (2, pytest.approx(min(1.0, 2 * better.runs_p_value)))
     assert set(better.to_dict()) >= {"difference", "low", "high", "p_holm", "cohens_d", "detectable"}
     with pytest.raises(ValueError, match="has no scores"):
         compare_paired(scores, "english", seed=0)
     with pytest.raises(ValueError, match="finite"):
         compare_paired({"random": base, "broken": np.full(60, np.nan)}, "random", seed=0)
+
+
+def test_difference_between_runs_against_scipy() -> None:
+    """Rows would be counted instead of trainings, or a training with more rows would count for more."""
+    rng = np.random.default_rng(8)
+    runs = np.repeat(np.arange(9), rng.integers(20, 60, 9))
+    base = rng.random(len(runs))
+    other = base + rng.normal(0.1, 0.2, len(runs)) + rng.normal(0.0, 0.1, 9)[runs]
+    interval, p_value = difference_between_runs(base, other, runs.tolist(), confidence=0.9)
+    means = [[scores[runs == run].mean() for run in range(9)] for scores in (other, base)]
+    theirs = scipy.stats.ttest_rel(*means)
+    assert p_value == pytest.approx(theirs.pvalue)
+    assert (interval.low, interval.high) == pytest.approx(tuple(theirs.confidence_interval(0.9)))
+
+
+def test_noisy_trainings_do_not_look_like_a_difference() -> None:
+    """Two equal methods whose trainings scatter by ten points differ "significantly" far too often by their rows."""
+    rng = np.random.default_rng(9)
+    runs, over_rows, over_runs = np.repeat(np.arange(9), 150), 0, 0
+    for _ in range(400):
+        level = rng.normal(0.5, 0.1, (2, 9))
+        base, other = (rng.random((2, len(runs))) < level[:, runs]).astype(float)
+        over_rows += scipy.stats.ttest_rel(base, other).pvalue < 0.05
+        over_runs += difference_between_runs(base, other, runs.tolist(), confidence=0.95)[1] < 0.05
+    assert over_rows > 100
+    assert 8 <= over_runs <= 36
+
+
+def test_one_pair_of_trainings_has_no_interval_and_equal_ones_no_difference() -> None:
+    """A single training would be called certain; nine equal differences would divide by zero."""
+    ones = np.ones(20)
+    interval, p_value = difference_between_runs(ones, ones * 0, ["cy"] * 20, confidence=0.95)
+    assert interval.value == -1.0
+    assert math.isnan(interval.low)
+    assert math.isnan(p_value)
+    runs = ["cy", "ne"] * 10
+    assert difference_between_runs(ones, ones, runs, confidence=0.95)[1] == 1.0
+    assert difference_between_runs(ones, ones * 0, runs, confidence=0.95)[1] == 0.0
 
 
 def test_nothing_to_test() -> None:

@@ -13,7 +13,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ def compare(config: CompareConfig) -> Compared:
         answers, picks = [_rows(cell) for cell in cells], [_picked(cell) for cell in cells]
         rows = [row for own in answers for row in own]
         figures = [_figures(cell, own, picked) for cell, own, picked in zip(cells, answers, picks, strict=True)]
-        comparisons = _comparisons(config, rows)
+        comparisons = paired_comparisons(config, rows)
         _write_parquet(run.path("rows.parquet"), rows)
         _write_parquet(run.path("cells.parquet"), figures)
         write_json(run.path("comparisons.json"), comparisons)
@@ -234,10 +234,11 @@ def _write_transfers(run: Run, draws: dict[tuple[str, int], Path], figures: Sequ
     write_transfer_results(run.path("transfer_results.jsonl"), results)
 
 
-def _comparisons(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def paired_comparisons(config: CompareConfig, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Compare the first strategy with each other one, paired by row: each language and budget, and all languages.
 
-    A test item that comes back in another seed is one unit: its rows are resampled and swapped together.
+    A test item that comes back in another seed is one unit: its rows are resampled and swapped together. Where there
+    are several trainings, an interval and a test over them say what another draw or seed may give.
     """
     first = config.grid.strategies[0]
     found = []
@@ -272,9 +273,10 @@ def _comparisons(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> list[
                     confidence=config.evaluation.confidence,
                     seed=config.run.seed,
                     units=[(language, item) for language, _seed, _id, item in items],
+                    runs=[(language, seed) for language, seed, _id, _item in items],
                 )
                 for result in results:
-                    effect = result.effect
+                    effect, between = result.effect, result.between_runs
                     found.append(
                         {
                             "budget": budget,
@@ -294,9 +296,19 @@ def _comparisons(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> list[
                             "p_holm": result.p_holm,
                             "cohens_d": -effect.value,
                             "detectable": result.detectable,
+                            "runs": result.runs,
+                            "runs_low": _or_none(-between.high),
+                            "runs_high": _or_none(-between.low),
+                            "runs_p_value": _or_none(result.runs_p_value),
+                            "runs_p_holm": _or_none(result.runs_p_holm),
                         }
                     )
     return found
+
+
+def _or_none(value: float) -> float | None:
+    """JSON has no nan."""
+    return None if math.isnan(value) else value
 
 
 def _curves(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> dict[str, Curves]:

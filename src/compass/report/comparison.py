@@ -114,18 +114,21 @@ def _differences(comparisons: Sequence[Mapping[str, Any]]) -> Section:
             f"{c['cohens_d'] + 0.0:+.2f}",
             _in_unit(c, c["detectable"], number),
             number(c["units"]),
+            _between_runs(c),
         ]
         for c in comparisons
     ]
     columns = (
         "language", "#budget", "metric", "against", "#ours / theirs", "#difference", "#p", "#p, Holm", "#d",
-        "#detectable", "#items",
+        "#detectable", "#items", "#between trainings",
     )  # fmt: skip
     note = (
         "Paired by test row; differences of shares in points; of the loss, less is better. "
         "Intervals by bootstrap; p by permutation, two-sided, of whole items; "
         "Holm over the strategies; d is Cohen's, of paired differences; detectable is the smallest true difference "
-        "that this many items would have shown with a power of 80 %."
+        "that this many items would have shown with a power of 80 %. All of that is for these trained models. Between "
+        "trainings: t interval and p (Holm) over the pairs of a language and seed, which is what other draws and seeds "
+        "may give."
     )
     content: Block = table("Paired differences", columns, rows, note=note) if rows else Text("One strategy: no pairs.")
     return Section("differences", "Differences", "The first strategy against each other one", (content,))
@@ -208,6 +211,14 @@ def _in_unit(c: Mapping[str, Any], difference: float, write: Callable[[float, in
 def _points(c: Mapping[str, Any]) -> str:
     value, low, high = (_in_unit(c, c[part], signed) for part in ("difference", "low", "high"))
     return f"{value} [{low}, {high}]"
+
+
+def _between_runs(c: Mapping[str, Any]) -> str:
+    if c["runs_p_holm"] is None:
+        return "one pair"
+    low, high = (_in_unit(c, c[part], signed) for part in ("runs_low", "runs_high"))
+    p = _p(c["runs_p_holm"])
+    return f"[{low}, {high}], p {p if p.startswith('<') else f'= {p}'}, {c['runs']} pairs"
 
 
 def _verdict(c: Mapping[str, Any]) -> str:

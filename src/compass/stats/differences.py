@@ -5,6 +5,9 @@ resampled with replacement and both sums of the ratio are taken over the same ro
 (Good, Permutation, Parametric, and Bootstrap Tests of Hypotheses, 2005, chapter 3): the labels of the two models are
 swapped at random. When rows come in units that are not independent (one item asked in several languages, or answered
 by the models of several seeds), whole units are resampled or swapped instead.
+
+All of that is for the models as they were trained. Another draw of the data or another seed gives other models, and how
+far these scatter no resampling of test rows can tell: `difference_between_runs` can.
 """
 
 from __future__ import annotations
@@ -65,6 +68,13 @@ class PairedComparison:
     detectable: float
     """Smallest difference that the sample would have shown with a power of 0.8 at a level of 1 - confidence."""
     units: int
+    runs: int = 0
+    """Pairs of trainings that were compared; 0 if it was not said which rows belong to which."""
+    between_runs: Interval = Interval(math.nan, math.nan, math.nan)
+    """Mean of their differences, each pair counting once, with its t interval."""
+    runs_p_value: float = math.nan
+    """Of the paired t test over them."""
+    runs_p_holm: float = math.nan
 
     def to_dict(self) -> dict[str, float | int | str]:
         """Return a JSON-ready dict."""
@@ -80,6 +90,11 @@ class PairedComparison:
             "cohens_d_high": self.effect.high,
             "detectable": self.detectable,
             "units": self.units,
+            "runs": self.runs,
+            "runs_low": self.between_runs.low,
+            "runs_high": self.between_runs.high,
+            "runs_p_value": self.runs_p_value,
+            "runs_p_holm": self.runs_p_holm,
         }
 
 
@@ -245,6 +260,30 @@ def minimum_detectable_effect(
     return _shown(n - 1, level, power) * float(error)
 
 
+def difference_between_runs(
+    base: npt.ArrayLike, other: npt.ArrayLike, runs: Sequence[Hashable], *, confidence: float
+) -> tuple[Interval, float]:
+    """Return the mean difference other − base over pairs of trainings with its t interval, and the p of its t test.
+
+    base, other: (n,) scores of the same rows. runs: (n,) what was trained together, such as (language, seed); each
+    pair counts once, by the mean of its rows. Interval and test hold what varies from one training to the next as well
+    as what varies between rows (Bouthillier et al. 2021, arXiv 2103.03098, on why a comparison needs that). nan for
+    fewer than two pairs; without any spread p is 0, or 1 if nothing differs. Raises ValueError if the shapes differ.
+    """
+    from scipy.stats import ttest_1samp
+
+    base_sum, other_sum, size = by_unit(runs, base, other, np.ones(np.shape(base)))
+    differences = (other_sum - base_sum) / size
+    value = float(differences.mean())
+    if len(size) < 2:
+        return Interval(value, math.nan, math.nan), math.nan
+    if float(differences.std(ddof=1)) <= TIE:
+        return Interval(value, value, value), float(abs(value) <= TIE)
+    test = ttest_1samp(differences, 0.0)
+    low, high = test.confidence_interval(confidence)
+    return Interval(value, float(low), float(high)), float(test.pvalue)
+
+
 def compare_paired(
     scores: Mapping[str, npt.ArrayLike],
     reference: str,
@@ -253,12 +292,13 @@ def compare_paired(
     confidence: float = 0.95,
     seed: int,
     units: Sequence[Hashable] | None = None,
+    runs: Sequence[Hashable] | None = None,
 ) -> tuple[PairedComparison, ...]:
     """Compare each model with the reference on the same rows: differences, tests, Holm's correction, effect sizes.
 
     scores: name -> (n,) scores of the rows in one order, the reference among them. units: as in `ratio_interval`; pass
-    the item's name where rows repeat it in several languages or seeds. Raises ValueError if a shape differs, a score
-    is not finite, or the reference is missing.
+    the item's name where rows repeat it in several languages or seeds. runs: as in `difference_between_runs`; None
+    leaves that out. Raises ValueError if a shape differs, a score is not finite, or the reference is missing.
     """
     if reference not in scores:
         raise ValueError(f"the reference {reference!r} has no scores; there are {', '.join(scores)}")
@@ -273,6 +313,13 @@ def compare_paired(
         for name, other in arrays.items()
     }
     corrected = holm({name: test.p_value for name, test in tests.items()})
+    between = {
+        name: (Interval(math.nan, math.nan, math.nan), math.nan)
+        if runs is None
+        else difference_between_runs(base, other, runs, confidence=confidence)
+        for name, other in arrays.items()
+    }
+    between_corrected = holm({name: p for name, (_, p) in between.items()})
     return tuple(
         PairedComparison(
             name=name,
@@ -284,6 +331,10 @@ def compare_paired(
             effect=cohens_d(base, other, confidence=confidence, units=units),
             detectable=minimum_detectable_effect(base, other, level=1.0 - confidence, units=units),
             units=tests[name].units,
+            runs=len(set(runs)) if runs is not None else 0,
+            between_runs=between[name][0],
+            runs_p_value=between[name][1],
+            runs_p_holm=between_corrected[name],
         )
         for name, other in arrays.items()
     )

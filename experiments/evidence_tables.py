@@ -1,0 +1,151 @@
+"""The tables of docs/evidence.md, from the answers that are kept in experiments/evidence/results.
+
+    python experiments/evidence_tables.py assist
+    python experiments/evidence_tables.py assist --add runs/evidence/assist
+
+A comparison's cells take hours, so the score of each test row in each of them is kept with the code (no text is):
+anyone can count again without training, or add cells. `--add` takes in the cells of a finished `compass compare`; one
+that is there already is replaced.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from compass.config import CompareConfig, load_options
+from compass.recipes.compare import METRICS, paired_comparisons
+
+EVIDENCE = Path(__file__).parent / "evidence"
+CELL = ("language", "seed", "budget", "strategy")
+ROW = (*CELL, "id", "item", *METRICS)
+SUMMARY = ("exact", "intent", "loss", "picked", "steps", "train_seconds")
+
+Row = dict[str, Any]
+Key = tuple[Any, ...]
+
+
+def key(row: Mapping[str, Any]) -> Key:
+    """Return the cell that a row belongs to."""
+    return tuple(row[name] for name in CELL)
+
+
+def read(folder: Path) -> tuple[list[Row], list[Row]]:
+    """Return the rows and the cells that are kept."""
+    if not folder.is_dir():
+        return [], []
+    cells = [json.loads(line) for line in (folder / "cells.jsonl").read_text("utf-8").splitlines()]
+    return pq.read_table(folder / "rows.parquet").to_pylist(), cells
+
+
+def add(folder: Path, run: Path) -> None:
+    """Take in the cells of a comparison."""
+    rows, cells = read(folder)
+    new_rows, new_cells = (pq.read_table(run / f"{name}.parquet").to_pylist() for name in ("rows", "cells"))
+    known = {key(cell) for cell in new_cells}
+    rows = [row for row in rows if key(row) not in known] + [{name: row[name] for name in ROW} for row in new_rows]
+    losses = defaultdict(list)
+    for row in new_rows:
+        losses[key(row)].append(row["loss"])
+    for cell in new_cells:
+        cell["loss"] = sum(losses[key(cell)]) / len(losses[key(cell)])
+    cells = [cell for cell in cells if key(cell) not in known] + [
+        {name: cell[name] if isinstance(cell[name], str | int) else round(cell[name], 4) for name in (*CELL, *SUMMARY)}
+        for cell in new_cells
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    rows.sort(key=lambda row: (*key(row), row["id"], row["item"]))
+    floats = {name: pa.float32() for name in METRICS}
+    schema = pa.schema([(name, floats.get(name, pa.string())) for name in ROW])
+    for name in ("seed", "budget"):
+        schema = schema.set(schema.get_field_index(name), pa.field(name, pa.int32()))
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / "rows.parquet", compression="zstd")
+    lines = (json.dumps(cell, ensure_ascii=False) + "\n" for cell in sorted(cells, key=key))
+    (folder / "cells.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def shares_cells(rows: Sequence[Row]) -> dict[tuple[Key, ...], list[str]]:
+    """Return (language, seed) pairs -> strategies that were trained for just these, most pairs first."""
+    covered: dict[str, set[Key]] = defaultdict(set)
+    for row in rows:
+        covered[row["strategy"]].add((row["language"], row["seed"]))
+    groups: dict[tuple[Key, ...], list[str]] = defaultdict(list)
+    for strategy, pairs in covered.items():
+        groups[tuple(sorted(pairs))].append(strategy)
+    return dict(sorted(groups.items(), key=lambda item: -len(item[0])))
+
+
+def table(config: CompareConfig, rows: Sequence[Row], first: str, budget: int) -> list[str]:
+    """Return the lines of one budget's table: every strategy that was trained wherever the first one was, or less."""
+    rows = [row for row in rows if row["budget"] == budget]
+    lines = [
+        f"| strategy | trainings | {' | '.join(METRICS)} | {' | '.join(f'{first} − it, {m}' for m in METRICS)} |",
+        f"| --- |{' --- |' * (1 + 2 * len(METRICS))}",
+    ]
+    means = defaultdict(list)
+    for row in rows:
+        means[row["strategy"]].append(row)
+    for pairs, strategies in shares_cells(rows).items():
+        chosen = [
+            row for row in rows
+            if row["strategy"] in {first, *strategies} and (row["language"], row["seed"]) in pairs
+        ]  # fmt: skip
+        grid = replace(config.grid, strategies=(first, *(s for s in strategies if s != first)), budgets=(budget,))
+        found = {
+            (c["against"], c["metric"]): c
+            for c in paired_comparisons(replace(config, grid=grid), chosen)
+            if c["language"] == "" or len({language for language, _ in pairs}) == 1
+        }
+        for strategy in strategies:
+            own = means[strategy]
+            values = [f"{sum(row[m] for row in own) / len(own):.3f}".removeprefix("0") for m in METRICS]
+            differences = [_difference(found.get((strategy, m)), m) for m in METRICS]
+            lines.append(f"| `{strategy}` | {len(pairs)} | {' | '.join(values)} | {' | '.join(differences)} |")
+    return lines
+
+
+def _difference(c: Mapping[str, Any] | None, metric: str) -> str:
+    """Write a difference with the interval between trainings; *: p < .05 over test rows, **: over trainings as well."""
+    if c is None:
+        return ""
+    scale, digits = (1.0, 3) if metric == "loss" else (100.0, 1)
+
+    def text(value: float) -> str:
+        return f"{value * scale:+.{digits}f}".replace("-", "−").replace("0.", ".") if digits == 3 else (
+            f"{value * scale:+.{digits}f}".replace("-", "−"))  # fmt: skip
+
+    interval = "" if c["runs_low"] is None else f" [{text(c['runs_low'])}, {text(c['runs_high'])}]"
+    between = c["runs_p_holm"] is not None and c["runs_p_holm"] < 0.05
+    return text(c["difference"]) + interval + (" **" if between else " *" if c["p_holm"] < 0.05 else "")
+
+
+def main() -> None:
+    """Print one table a budget, over all languages and for each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="a file of experiments/evidence, without .yaml")
+    parser.add_argument("--add", type=Path, help="folder of a comparison whose cells are to be taken in")
+    parser.add_argument("--first", default="compass", help="strategy that the others are compared with")
+    parser.add_argument("--by-language", action="store_true", help="a table for each language too")
+    arguments = parser.parse_args()
+    folder = EVIDENCE / "results" / arguments.name
+    if arguments.add:
+        add(folder, arguments.add)
+    rows, _ = read(folder)
+    config = load_options(CompareConfig, EVIDENCE / f"{arguments.name}.yaml")
+    languages = sorted({row["language"] for row in rows})
+    for budget in sorted({row["budget"] for row in rows}):
+        for scope in ("", *(languages if arguments.by_language else ())):
+            print(f"\n{budget} tokens, {scope or 'all languages'}\n")
+            print("\n".join(table(config, [r for r in rows if scope in ("", r["language"])], arguments.first, budget)))
+
+
+if __name__ == "__main__":
+    main()
