@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -120,16 +119,6 @@ def test_a_reader_that_leaves_stops_the_thread(model: Any, prompts: list[list[in
     assert threading.active_count() == before + 1
     answers.close()
     assert threading.active_count() == before
-
-
-def test_a_second_ctrl_c_does_not_interrupt_the_stopping() -> None:
-    """The thread would be at work while the process ends, and the process would abort."""
-    before = signal.getsignal(signal.SIGINT)
-    with decoding._undisturbed():
-        signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
 
 
 def test_nothing_else_is_changed(model: Any, prompts: list[list[int]]) -> None:

@@ -16,14 +16,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 from compass.config import AdaptConfig, CompareConfig, dump_config
 from compass.errors import RunError
@@ -32,6 +30,7 @@ from compass.recipes.balance import repeats_by_answer
 from compass.recipes.gather import Gathered
 from compass.recipes.plan import training_seconds
 from compass.recipes.stages import fingerprint, write_json, write_text
+from compass.signals import ended, handled
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +184,9 @@ def _in_parallel(title: str, jobs: Mapping[str, Job], workers: int, devices: Seq
             free.put(worker)
 
     failures: dict[str, str] = {}
-    with _terminable(), progress(title, len(jobs), title.lower()) as advance, ThreadPoolExecutor(count) as pool:
+    # Killed at once, this process would leave those that it started at work.
+    terminable = handled(signal.SIGTERM, ended)
+    with terminable, progress(title, len(jobs), title.lower()) as advance, ThreadPoolExecutor(count) as pool:
         names: dict[Future[str], str] = {pool.submit(work, job): name for name, job in jobs.items()}
         left = set(names)
         try:
@@ -200,23 +201,6 @@ def _in_parallel(title: str, jobs: Mapping[str, Job], workers: int, devices: Seq
             processes.stop()
             raise
     return failures
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end this process as Ctrl-C does, and not at once: the processes that it started would go on."""
-
-    def end(number: int, _frame: Any) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def default_workers(n_devices: int) -> int:

@@ -11,10 +11,10 @@ import copy
 import logging
 import math
 import signal
-import threading
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
+
+from compass.signals import handled
 
 logger = logging.getLogger(__name__)
 
@@ -97,22 +97,10 @@ def _continuous(
             if result.is_finished():
                 yield places.pop(result.request_id), list(result.generated_tokens)
     finally:
-        with _undisturbed():
+        # A second Ctrl-C would leave the library's thread at work while the process ends, which aborts it.
+        with handled(signal.SIGINT, signal.SIG_IGN):
             manager.stop(block=True, timeout=PATIENCE, hard_stop=True)
             manager.destroy()
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ignore Ctrl-C: a second one would leave the library's thread at work while the process ends, which aborts it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _in_batches(

@@ -1,0 +1,44 @@
+"""Signals that are answered otherwise for a while."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+
+from compass.signals import ended, handled
+
+
+def test_a_signal_is_ignored_for_a_while() -> None:
+    """A second Ctrl-C would abort the process while the first one's is still cleaning up, or be ignored for good."""
+    before = signal.getsignal(signal.SIGINT)
+    with handled(signal.SIGINT, signal.SIG_IGN):
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_a_termination_cleans_up() -> None:
+    """The default ends a process where it stands; blocks after it would never run."""
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as end, handled(signal.SIGTERM, ended):
+        signal.raise_signal(signal.SIGTERM)
+    assert end.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_another_thread_changes_nothing() -> None:
+    """Python refuses handlers outside the main thread: a service's worker would fail."""
+    seen = []
+
+    def work() -> None:
+        with handled(signal.SIGTERM, ended):
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
