@@ -132,10 +132,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="a file of experiments/evidence, without .yaml")
     parser.add_argument("--add", type=Path, help="folder of a comparison whose cells are to be taken in")
+    parser.add_argument("--results", type=Path, default=EVIDENCE / "results", help="where results are kept")
     parser.add_argument("--first", default="compass", help="strategy that the others are compared with")
     parser.add_argument("--by-language", action="store_true", help="a table for each language too")
     arguments = parser.parse_args()
-    folder = EVIDENCE / "results" / arguments.name
+    folder = arguments.results / arguments.name
     if arguments.add:
         add(folder, arguments.add)
     rows, _ = read(folder)

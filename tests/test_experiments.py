@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from compass.config import CompareConfig, load_options
+from compass.config import AdaptConfig, CompareConfig, DataConfig, RunConfig, dump_config, load_options
 from compass.recipes.cells import draw_config
 from compass.recipes.compare import grid
 from compass.recipes.gather import read_and_clean
@@ -162,3 +164,58 @@ def test_the_sets_of_sib200_are_read_and_share_no_sentence(tmp_path: Path, monke
     places = {row.id: row.id.rsplit("-", 1)[1] for row in (*data.pool, *data.tests["sw"])}
     pool, test = ({places[row.id] for row in part} for part in (data.pool, data.tests["sw"]))
     assert not pool & test
+
+
+def test_a_ceiling_is_drawn_from_what_the_test_asks_for(tmp_path: Path) -> None:
+    """A list with other rows, or one kind before the other, would be no ceiling."""
+    draw = tmp_path / "grid" / "draws" / "cy-7-abc"
+    rows = [{"id": f"p{i}", "prompt": f"p {i}", "response": ("on", "off", "up")[i % 3], "language": "de"}
+            for i in range(30)]  # fmt: skip
+    tests = [{"id": f"t{i}", "prompt": f"t {i}", "response": ("on", "up")[i % 2], "language": "cy"} for i in range(4)]
+    (draw / "data" / "tests").mkdir(parents=True)
+    for path, content in ((draw / "data" / "pool.jsonl", rows), (draw / "data" / "tests" / "cy.jsonl", tests)):
+        path.write_text("".join(json.dumps(row) + "\n" for row in content), "utf-8")
+    config = AdaptConfig(data=DataConfig(language="cy"), run=RunConfig(seed=7))
+    (draw / "compass.yaml").write_text(dump_config(config), "utf-8")
+    subprocess.run(
+        [sys.executable, EXPERIMENTS / "ceiling.py", tmp_path / "grid", tmp_path / "out"], check=True, timeout=120
+    )
+    ids = (tmp_path / "out" / "cy-7.txt").read_text("utf-8").split()
+    kinds = [int(name[1:]) % 3 for name in ids]
+    assert sorted(ids) == sorted(row["id"] for row in rows if row["response"] != "off")
+    assert kinds == [0, 2] * 10
+
+
+def test_the_evidence_is_counted_again_from_kept_results(tmp_path: Path) -> None:
+    """A table would keep what was trained again, or compare strategies on other draws than the first one's."""
+
+    def write(folder: Path, exact: dict[tuple[str, int], float]) -> None:
+        keys = [{"language": "cy", "seed": seed, "budget": 1000, "strategy": name} for name, seed in exact]
+        rows = [
+            {**key, "id": f"t{i}", "item": f"{i:x}", "exact": float(i < 20 * share), "intent": 1.0, "loss": 0.5}
+            for key, share in zip(keys, exact.values(), strict=True)
+            for i in range(20)
+        ]
+        cells = [{**key, "exact": share, "intent": 1.0, "picked": 5, "steps": 2, "train_seconds": 1.5}
+                 for key, share in zip(keys, exact.values(), strict=True)]  # fmt: skip
+        folder.mkdir()
+        for name, content in (("rows", rows), ("cells", cells)):
+            pq.write_table(pa.Table.from_pylist(content), folder / f"{name}.parquet")
+
+    def table(*more: str | Path) -> str:
+        command = [sys.executable, EXPERIMENTS / "evidence_tables.py", "assist", "--results", tmp_path / "kept", *more]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+
+    write(tmp_path / "one", {("compass", 0): 0.1, ("compass", 1): 0.5, ("random", 0): 0.5, ("random", 1): 0.25})
+    table("--add", tmp_path / "one")
+    write(tmp_path / "two", {("compass", 0): 0.75, ("tsds", 0): 0.5})
+    table("--add", tmp_path / "two")
+    lines = {line.split("|")[1].strip(): [part.strip() for part in line.split("|")] for line in table().splitlines()
+             if line.startswith("| `")}  # fmt: skip
+    assert lines["`compass`"][2:6] == ["2", ".625", "1.000", ".500"]
+    assert lines["`random`"][2:4] == ["2", ".375"]
+    assert lines["`random`"][6].startswith("+25.0 [+25.0, +25.0] **")
+    assert lines["`tsds`"][2:4] == ["1", ".500"]
+    assert lines["`tsds`"][6].startswith("+25.0")
+    kept = (tmp_path / "kept" / "assist" / "cells.jsonl").read_text("utf-8").splitlines()
+    assert len(kept) == 5

@@ -112,6 +112,9 @@ class SelectionConfig:
     duplicate_similarity: float = knob(
         0.98, "Cosine from which a pick repeats an earlier pick and is passed over; 1 is off.", low=0.5, high=1.0
     )
+    draw_window: int = knob(
+        20, "Each usage row draws among so many times the rows that it asks for; 1: `compass` takes the nearest.", low=1
+    )
     answer_cap: float = knob(
         0.15,
         "Largest share of the picks with one kind of answer that usage is not expected to ask more of; 1 is no cap.",
@@ -123,6 +126,11 @@ class SelectionConfig:
     )
     transfer_results: str = knob(
         "", "JSONL of transfer results that `langrank` learns from; empty: none, and `langrank` refuses."
+    )
+    given_picks: str = knob(
+        "",
+        "Rows for `given`, best first: ids, or JSONL with `id` such as a run's selected.jsonl; {language}, {seed} and "
+        "{budget} in the path are filled in.",
     )
     less_warmup_share: float = knob(
         0.05, "Share of the pool that the adapter is warmed up on for `less`.", low=0.0, high=1.0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
-from compass.config import AdaptConfig, SelectionConfig
+from compass.config import AdaptConfig, RunConfig, SelectionConfig
 from compass.data.example import Example
 from compass.errors import DataError, SelectionError
 from compass.recipes.extras import (
@@ -69,6 +70,8 @@ def test_each_strategy_runs_on_what_is_gathered_for_it(data, results, tmp_path, 
     """Breaks if the recipe fills another field or shape than the strategy reads."""
     folder = make_tiny_model(tmp_path / "model")
     write_transfer_results(tmp_path / "transfer.jsonl", results)
+    picks = tmp_path / "picks.txt"
+    picks.write_text("\n".join(row.id for row in data.pool))
     strategy = get_strategy(name)
     extras = gather_extras(
         needs_of(strategy),
@@ -77,6 +80,7 @@ def test_each_strategy_runs_on_what_is_gathered_for_it(data, results, tmp_path, 
         base=lambda: BaseModel(str(folder), str(folder), "local", ""),
         cache_dir=tmp_path,
         transfer_results=str(tmp_path / "transfer.jsonl"),
+        config=AdaptConfig(selection=SelectionConfig(given_picks=str(picks))),
     )
     rng = np.random.default_rng(0)
     vectors = [rng.normal(size=(n, 8)) for n in (5, 2, 24)]
@@ -121,6 +125,34 @@ def test_no_results_leave_the_refusal_to_the_strategy(data, tmp_path):
     extras = gather_extras({"transfer_results"}, data, target_language="cy", base=refuse, cache_dir=tmp_path)
     assert extras.transfer_results == ()
     assert isinstance(extras, Extras)
+
+
+def test_given_rows_are_found_by_their_ids(data, tmp_path, caplog):
+    """Breaks if another draw's file is read, a row is taken twice, or one that cleaning left out ends the run."""
+    ids = [row.id for row in data.pool]
+    lines = [ids[7], json.dumps({"id": ids[2], "rank": 1}), "", ids[7], "gone"]
+    (tmp_path / "picks-ga-3-50.jsonl").write_text("\n".join(lines), encoding="utf-8")
+
+    def given(pattern):
+        options = SelectionConfig(budget=50, given_picks=str(tmp_path / pattern))
+        config = AdaptConfig(run=RunConfig(seed=3), selection=options)
+        return gather_extras(
+            {"given"}, data, target_language="ga", base=refuse, cache_dir=tmp_path, config=config
+        ).given.tolist()
+
+    assert given("picks-{language}-{seed}-{budget}.jsonl") == [7, 2]
+    assert "1 of 3 rows" in caplog.text
+    assert "line 5: gone" in caplog.text
+    (tmp_path / "broken.jsonl").write_text(f'{ids[0]}\n{{"name": 1}}\n')
+    with pytest.raises(DataError, match=r"broken\.jsonl:2 is no JSON object with an `id`"):
+        given("broken.jsonl")
+    (tmp_path / "other.txt").write_text("x\ny\n")
+    with pytest.raises(DataError, match="names 2 rows, and none of them is in the pool"):
+        given("other.txt")
+    with pytest.raises(DataError, match="cannot be read"):
+        given("none.txt")
+    with pytest.raises(DataError, match="--given-picks FILE"):
+        gather_extras({"given"}, data, target_language="ga", base=refuse, cache_dir=tmp_path)
 
 
 def test_gradients_are_refused_before_any_work(data, tmp_path):

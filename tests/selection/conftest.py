@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 
 from compass.selection import Candidates, Extras, Gradients, ModelVectors, Ngrams, TransferResult, Typology
 from compass.selection.langrank import FEATURES
+from compass.semantic.arrays import row_keys
 
 TOPICS = 5
 
@@ -30,12 +31,14 @@ def make_extras(usage: np.ndarray, pool: np.ndarray, languages: Sequence[str]) -
             for source in near
             if source != target
         ),
+        given=np.argsort(row_keys(pool, 0), kind="stable").astype(np.int64),
     )
 
 
 def reordered(candidates: Candidates, order: np.ndarray) -> Candidates:
     """Return the same candidates with the pool's rows in another order (or a part of them)."""
     extras = candidates.extras
+    places = {row: place for place, row in enumerate(order.tolist())}
     return dataclasses.replace(
         candidates,
         pool=candidates.pool[order],
@@ -47,6 +50,7 @@ def reordered(candidates: Candidates, order: np.ndarray) -> Candidates:
             ngrams=Ngrams(extras.ngrams.usage, extras.ngrams.pool[order]),
             model_vectors=ModelVectors(extras.model_vectors.usage, extras.model_vectors.pool[order]),
             gradients=dataclasses.replace(extras.gradients, pool=extras.gradients.pool[order]),
+            given=np.array([places[row] for row in extras.given.tolist() if row in places], dtype=np.int64),
         ),
     )
 

@@ -128,10 +128,10 @@ def test_limits_are_the_larger_of_the_cap_and_what_usage_expects():
     kinds, columns = np.array([2, 7, 4, -1, 2]), np.array([0, 1, 2, 2, 0])
     expected = Expected(np.array([[1.0, 0.0, 0.0], [0.25, 0.75, 0.0]]), columns, trust=0.0)
     requests = np.array([30, 10])
-    limits = answer_limits(kinds, expected, requests, 0.15)
+    limits = answer_limits(kinds, expected, requests, 0.15).most
     assert limits[[2, 7, 4]].tolist() == [33, 8, 6]
-    assert answer_limits(kinds, None, requests, 0.15)[[2, 7, 4]].tolist() == [6, 6, 6]
-    assert answer_limits(np.full(3, -1), None, requests, 0.15).tolist() == []
+    assert answer_limits(kinds, None, requests, 0.15).most[[2, 7, 4]].tolist() == [6, 6, 6]
+    assert answer_limits(np.full(3, -1), None, requests, 0.15).most.tolist() == []
 
 
 @pytest.mark.parametrize("budget", [20, 60])

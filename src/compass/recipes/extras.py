@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
@@ -19,9 +20,12 @@ from compass.errors import DataError, SelectionError
 from compass.recipes.gather import Gathered
 from compass.recipes.stages import write_text
 from compass.selection import Extras, Gradients, ModelVectors, Ngrams, TransferResult, Typology
+from compass.semantic.arrays import IntArray
 
 if TYPE_CHECKING:
     from compass.training import BaseModel
+
+logger = logging.getLogger(__name__)
 
 FEWEST_ANSWERED = 3
 SECONDS_A_GRADIENT = 0.3
@@ -43,7 +47,8 @@ def gather_extras(
 
     base: finds the base model; called only for `model_vectors`, whose rows are remembered in `cache_dir` as those of
     other encoders are. transfer_results: file for `langrank`; empty: there are none, and the strategy says so.
-    config: how the adapter behind `gradients` is trained, its seed, and the largest pool; None: the defaults.
+    config: how the adapter behind `gradients` is trained, its seed, and the largest pool; the file that names the rows
+    for `given`; None: the defaults.
     Raises DataError for a file that can't be read or too few usage rows with a response, SelectionError for a pool too
     large for gradients, MissingExtraError, ModelError.
     """
@@ -66,6 +71,8 @@ def gather_extras(
         parts["text_statistics"] = {language: pair_statistics(target, by_language[language]) for language in languages}
     if "transfer_results" in needs:
         parts["transfer_results"] = read_transfer_results(Path(transfer_results)) if transfer_results else ()
+    if "given" in needs:
+        parts["given"] = _given(data.pool, config or AdaptConfig(), target_language)
     return Extras(**parts)
 
 
@@ -121,6 +128,51 @@ def _model_vectors(data: Gathered, base: BaseModel, cache_dir: Path) -> ModelVec
 
     encoder = CachedEncoder(HiddenStates(base), cache_dir)
     return ModelVectors(usage=encoder.encode(prompts(data.usage)), pool=encoder.encode(prompts(data.pool)))
+
+
+def _given(pool: Sequence[Example], config: AdaptConfig, target_language: str) -> IntArray:
+    """Find the rows that a file names. Raises DataError for a file that can't be read or names no row of the pool."""
+    options = config.selection
+    if not options.given_picks:
+        raise DataError("Strategy 'given' takes the rows that a file names. Name it with --given-picks FILE.")
+    path = Path(options.given_picks)
+    for name, value in (("language", target_language), ("seed", config.run.seed), ("budget", options.budget)):
+        path = Path(str(path).replace(f"{{{name}}}", str(value)))
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"given_picks: {path} cannot be read: {error}. A line is an id, or JSON with `id`.") from error
+    places = {row.id: place for place, row in reversed(list(enumerate(pool)))}
+    found: dict[int, None] = {}
+    unknown = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        name = _id_of(line.strip(), path, number)
+        if name in places:
+            found[places[name]] = None
+        else:
+            unknown.append(f"line {number}: {name}")
+    if not found:
+        raise DataError(
+            f"given_picks: {path} names {len(unknown)} rows, and none of them is in the pool "
+            f"({', '.join(unknown[:1]) or 'the file is empty'}). Give ids of the pool's `id` column."
+        )
+    if unknown:
+        logger.warning(
+            "given_picks: %d of %d rows of %s are not in the pool, or were left out of it (%s); the others are taken",
+            len(unknown), len(unknown) + len(found), path, unknown[0],
+        )  # fmt: skip
+    return np.array(list(found), dtype=np.int64)
+
+
+def _id_of(line: str, path: Path, number: int) -> str:
+    if not line.startswith("{"):
+        return line
+    try:
+        return str(json.loads(line)["id"])
+    except (ValueError, KeyError) as error:
+        raise DataError(f"given_picks: {path}:{number} is no JSON object with an `id`: {error!r}") from error
 
 
 def _gradients(data: Gathered, base: Callable[[], BaseModel], cache_dir: Path, config: AdaptConfig) -> Gradients:

@@ -60,19 +60,29 @@ def expected_answers(candidates: Candidates, seed: int) -> Expected | None:
     return Expected(likely, columns, familiarity(candidates))
 
 
-def answer_limits(kinds: IntArray, expected: Expected | None, requests: IntArray, cap: float) -> IntArray:
-    """Return how much of the budget each kind of answer may take: `cap` of it, or what usage expects if that is more.
+@dataclass(frozen=True, eq=False)
+class AnswerLimits:
+    """How much of the budget each kind of answer may take."""
 
-    kinds: (n_A,) of the pool's rows, -1 for none. requests: (n_E,) of the usage rows, in units of the budget. Returns
-    (largest kind + 1,) ints. A cap alone would spread the picks over all kinds where usage asks for a few. What is
-    expected is taken as it is, whatever the trust in it: a limit that is too high only lets the turns decide.
+    kinds: IntArray
+    """(n_A,) kind of each pool row's answer, -1 for none."""
+    most: IntArray
+    """(largest kind + 1,) in units of the budget."""
+
+
+def answer_limits(kinds: IntArray, expected: Expected | None, requests: IntArray, cap: float) -> AnswerLimits:
+    """Limit each kind of answer to `cap` of the budget, or to what usage expects if that is more.
+
+    kinds: (n_A,) of the pool's rows, -1 for none. requests: (n_E,) of the usage rows, in units of the budget. A cap
+    alone would spread the picks over all kinds where usage asks for a few. What is expected is taken as it is, whatever
+    the trust in it: a limit that is too high only lets the turns decide.
     """
-    limits = np.full(int(kinds.max(initial=-1)) + 1, math.ceil(cap * int(requests.sum())), dtype=np.int64)
+    most = np.full(int(kinds.max(initial=-1)) + 1, math.ceil(cap * int(requests.sum())), dtype=np.int64)
     if expected is not None:
         asked = requests @ expected.likely
         known = kinds >= 0
-        np.maximum.at(limits, kinds[known], np.ceil(asked[expected.columns[known]]).astype(np.int64))
-    return limits
+        np.maximum.at(most, kinds[known], np.ceil(asked[expected.columns[known]]).astype(np.int64))
+    return AnswerLimits(kinds, most)
 
 
 def _closeness(candidates: Candidates, rows: FloatArray, kinds: IntArray) -> FloatArray:

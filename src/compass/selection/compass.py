@@ -4,7 +4,8 @@ The paper picks "from under-represented semantic clusters"; how its budget is sp
 known to us. Here each usage row asks for an equal part of the budget, less what the data at hand already answers
 (water-filling, as over clusters, but row by row), and the usage rows take pool rows in turns: that keeps the picks as
 even over meanings as usage is. The plain nearest rows are the purer half of that and the worse training set: they
-crowd around the few usage rows that lie in the densest region (LOG.md). Clusters give coverage, since each gap
+crowd around the few usage rows that lie in the densest region (LOG.md). Nor does a usage row take its very nearest
+rows, which are one sentence in many languages, but draws among a window of them. Clusters give coverage, since each gap
 cluster that has supply gets a row, and the account of demand and supply.
 """
 
@@ -17,16 +18,17 @@ import numpy as np
 from compass.config import SelectionConfig
 from compass.selection.answers import answer_kinds, answer_limits, expected_answers
 from compass.selection.audit import current_amounts, finish
-from compass.selection.neighbourhood import answered, best_rows, hubness, queries
+from compass.selection.neighbourhood import answered, best_rows, hubness, queries, shuffled_within, windows
 from compass.selection.picking import Turns, pick_in_turns
 from compass.selection.protocol import Candidates, Selection
 from compass.selection.quotas import water_filling
-from compass.semantic.arrays import FloatArray, IntArray, RealArray
+from compass.semantic.arrays import FloatArray, IntArray, RealArray, row_keys
 from compass.semantic.distributions import histogram, shares
 from compass.semantic.gap import gap
 
 LIST_FACTOR = 8
-"""How many times its share of the budget a usage row's list is long: others take rows from it."""
+"""How many times its share of the budget, or twice its window if that is more, a usage row's list is long: others take
+rows from it."""
 SHORTEST_LIST = 1000
 
 
@@ -45,7 +47,8 @@ class Compass:
 
         density = hubness(candidates, seed)
         mean_cost = float(np.mean(candidates.pool_costs))
-        length = max(SHORTEST_LIST, math.ceil(LIST_FACTOR * budget / n_usage / mean_cost))
+        factor = max(LIST_FACTOR, 2 * options.draw_window)
+        length = max(SHORTEST_LIST, math.ceil(factor * budget / n_usage / mean_cost))
         kinds = answer_kinds(candidates, seed)
         expected = expected_answers(candidates, seed) if kinds is not None else None
         limits = answer_limits(kinds, expected, requests, options.answer_cap) if kinds is not None else None
@@ -57,14 +60,18 @@ class Compass:
             expected=expected,
             answer_weight=options.answer_weight,
         )
+        asked = np.ceil(requests / mean_cost).astype(np.int64)
+        window = windows(asked, options.draw_window, scores)
+        demand = _demand(candidates, rows, requests, np.maximum(asked, window))
+        rows, scores = shuffled_within(window, rows, scores, row_keys(candidates.pool, seed))
 
         usage = shares(histogram(candidates.usage_clusters, candidates.n_clusters), options.smoothing)
         current = shares(histogram(candidates.current_clusters, candidates.n_clusters), options.smoothing)
         missing = gap(usage, current)
-        turns = pick_in_turns(candidates, rows, scores, requests, options, kinds, limits)
+        turns = pick_in_turns(candidates, rows, scores, requests, options, limits)
         unfilled = _best_of_unfilled(candidates, missing, turns)
         if unfilled:
-            turns = pick_in_turns(candidates, rows, scores, requests, options, kinds, limits, first=unfilled)
+            turns = pick_in_turns(candidates, rows, scores, requests, options, limits, first=unfilled)
         reasons = [
             f"no. {place} of usage row {asker + 1}'s {requests[asker]}; cluster {cluster} (gap {missing[cluster]:.2f})"
             + (f"; {relaxed}" if relaxed else "")
@@ -84,16 +91,16 @@ class Compass:
             indices=turns.indices,
             scores=turns.scores,
             reasons=reasons,
-            demand=_demand(candidates, rows, requests, mean_cost),
+            demand=demand,
             notes=turns.notes,
         )
 
 
-def _demand(candidates: Candidates, rows: IntArray, requests: IntArray, mean_cost: float) -> RealArray:
-    """Spread each request over the clusters of the rows that the usage row would take if it were alone. (K,)."""
+def _demand(candidates: Candidates, rows: IntArray, requests: IntArray, width: IntArray) -> RealArray:
+    """Spread each request over the clusters of the rows that the usage row may take: its `width` best ones. (K,)."""
     demand = np.zeros(candidates.n_clusters)
     for asker, request in enumerate(requests.tolist()):
-        own = rows[asker, : max(1, math.ceil(request / mean_cost))]
+        own = rows[asker, : max(1, width[asker])]
         demand += request * np.bincount(candidates.pool_clusters[own], minlength=len(demand)) / len(own)
     return demand
 

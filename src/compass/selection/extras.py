@@ -79,6 +79,8 @@ class Extras:
     text_statistics: Mapping[str, Mapping[str, float]] | None = None
     """Pool language -> statistics of its rows against the target's: the first part of langrank's features."""
     transfer_results: tuple[TransferResult, ...] | None = None
+    given: IntArray | None = None
+    """(m,) different pool rows in the order in which they are to be taken."""
 
     def check(self, n_usage: int, n_pool: int) -> None:
         """Raise DataError if a part has other numbers of rows than the candidates."""
@@ -91,6 +93,10 @@ class Extras:
                 )
         if self.gradients is not None and len(self.gradients.pool) != n_pool:
             raise DataError(f"candidates: gradients has {len(self.gradients.pool)} pool rows, expected {n_pool}.")
+        if self.given is not None:
+            inside = (self.given >= 0) & (self.given < n_pool)
+            if not inside.all() or len(set(self.given.tolist())) < len(self.given):
+                raise DataError(f"candidates: given must hold different rows from 0 to {n_pool - 1}.")
 
 
 def required(value: T | None, name: str, strategy: str) -> T:

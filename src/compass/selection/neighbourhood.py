@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from compass.selection.answers import Expected
 from compass.selection.protocol import Candidates
@@ -25,6 +26,8 @@ HUB_WEIGHT = 0.5
 HUB_NEIGHBOURS = 100
 HUB_REFERENCE = 5000
 """A pool row's density is its mean cosine to this many of its nearest rows, among at most so many of the pool."""
+WINDOW_DEPTH = 0.2
+"""Cosine below the last row asked for down to which a usage row draws [ours]."""
 ANSWERED_WITHIN = 10
 """A row at hand answers a usage row if fewer than this many pool rows lie nearer to it [ours]."""
 
@@ -80,6 +83,32 @@ def best_rows(
         return crowded + answer_weight * expected.trust * expected.likely[:, expected.columns[chunk]]
 
     return nearest_rows(query, candidates.pool, n, bonus=bonus)
+
+
+def windows(asked: IntArray, factor: int, scores: FloatArray) -> IntArray:
+    """Return how many of its best rows each usage row may draw among, (m,) [ours].
+
+    `factor` times the rows that it asks for, as far as they score at most WINDOW_DEPTH less than the last of the rows
+    that it would take if it took the best: what lies deeper is about something else. asked: (m,) rows. scores: (m, n),
+    best first. With a factor of 1 it takes the best.
+    """
+    last = np.take_along_axis(scores, np.clip(asked - 1, 0, scores.shape[1] - 1)[:, None], axis=1)
+    near = (scores >= last - WINDOW_DEPTH).sum(axis=1)
+    return np.minimum(factor * asked, near) if factor > 1 else np.zeros_like(asked)
+
+
+def shuffled_within(
+    window: IntArray, rows: IntArray, scores: FloatArray, keys: npt.NDArray[np.uint64]
+) -> tuple[IntArray, FloatArray]:
+    """Put the first `window[i]` rows of each list in the order of their keys; the others follow, best first [ours].
+
+    window: (m,). rows, scores: (m, n), best first. keys: (n_A,) numbers of the pool's rows that only their content and
+    the seed decide.
+    """
+    ranks = np.argsort(np.argsort(keys, kind="stable"), kind="stable")
+    place = np.arange(rows.shape[1])
+    order = np.argsort(np.where(place < window[:, None], ranks[rows], len(keys) + place), axis=1, kind="stable")
+    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
 def answered(candidates: Candidates) -> RealArray:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from compass.config import SelectionConfig
+from compass.selection.answers import AnswerLimits
 from compass.selection.protocol import Candidates
 from compass.semantic.arrays import FloatArray, IntArray, RealArray, row_keys
 
@@ -119,22 +120,20 @@ def pick_in_turns(
     scores: FloatArray,
     requests: IntArray,
     options: SelectionConfig,
-    answers: IntArray | None = None,
-    answer_limits: IntArray | None = None,
+    limits: AnswerLimits | None = None,
     *,
     first: Sequence[tuple[int, int]] = (),
 ) -> Turns:
     """Let usage rows take pool rows in turns until each has what it asked for.
 
     rows, scores: (n_E, m) pool rows of each usage row, best first. requests: (n_E,) ints in units of the budget; the
-    usage row that is furthest behind its request is next. answers: (n_A,) kind of each row's answer, -1 for none, and
-    answer_limits: what each kind may take of the budget, after which it is passed over. first: (usage row, pool row)
-    pairs that are taken before.
+    usage row that is furthest behind its request is next. limits: what each kind of answer may take, after which it is
+    passed over. first: (usage row, pool row) pairs that are taken before.
     The other caps as in `pick`. When nothing else is left the caps are set aside, that on answers first, that on near
     duplicates last. What a usage row can't find goes to the others.
     """
     budget = int(requests.sum())
-    state = _State(candidates, options, budget, caps=True, answers=answers, answer_limits=answer_limits)
+    state = _State(candidates, options, budget, caps=True, limits=limits)
     askers: list[int] = []
     taken: set[int] = set()
     got = np.zeros(len(requests), dtype=np.int64)
@@ -229,8 +228,7 @@ class _State:
         options: SelectionConfig,
         budget: int,
         caps: bool,
-        answers: IntArray | None = None,
-        answer_limits: IntArray | None = None,
+        limits: AnswerLimits | None = None,
     ) -> None:
         self.candidates = candidates
         self.left = budget
@@ -245,7 +243,7 @@ class _State:
         self._vectors: dict[str, list[int]] = {}
         self._caps = caps
         self._language_limit = math.ceil(options.language_cap * budget) if caps and options.language_cap < 1 else budget
-        self._answers, self._answer_limits = answers, answer_limits
+        self._limits = limits
         self._similarity = options.duplicate_similarity if caps else 1.0
 
     def fits(self, row: int) -> bool:
@@ -303,10 +301,10 @@ class _State:
         return self._by_language[self.candidates.pool_languages[row]] + cost <= self._language_limit
 
     def _answer_has_room(self, row: int) -> bool:
-        if self._answers is None or self._answer_limits is None or self._answers[row] < 0:
+        if self._limits is None or self._limits.kinds[row] < 0:
             return True
-        cost, kind = int(self.candidates.pool_costs[row]), int(self._answers[row])
-        return self._by_answer[kind] + cost <= int(self._answer_limits[kind])
+        cost, kind = int(self.candidates.pool_costs[row]), int(self._limits.kinds[row])
+        return self._by_answer[kind] + cost <= int(self._limits.most[kind])
 
     def _is_duplicate(self, row: int) -> bool:
         earlier = self._vectors.get(self.candidates.pool_languages[row])
@@ -326,8 +324,8 @@ class _State:
         self.places.append(self._in_cluster[cluster])
         self.relaxed.append(why)
         self._by_language[language] += cost
-        if self._answers is not None:
-            self._by_answer[int(self._answers[row])] += cost
+        if self._limits is not None:
+            self._by_answer[int(self._limits.kinds[row])] += cost
         self._vectors.setdefault(language, []).append(row)
         if why:
             self.notes[why] += 1

@@ -13,6 +13,7 @@ from compass.selection.crisp import Crisp
 from compass.selection.dsir import Dsir
 from compass.selection.family import Family
 from compass.selection.fixed import AllRows, TargetOnly
+from compass.selection.given import Given
 from compass.selection.langrank import LangRank
 from compass.selection.langsim import LangSim
 from compass.selection.less import Less
@@ -41,6 +42,7 @@ STRATEGIES: Mapping[str, Callable[[], Strategy]] = {
     "topic-random": TopicRandom,
     "all": AllRows,
     "target-only": TargetOnly,
+    "given": Given,
 }
 
 

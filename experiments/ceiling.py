@@ -1,0 +1,56 @@
+"""What a selector that knew the right answers would pick, as a list for the strategy `given`.
+
+    python experiments/ceiling.py runs/evidence/assist runs/evidence/ceiling
+    compass compare --config experiments/evidence/assist.yaml --strategies compass --strategies given \
+        --given-picks "runs/evidence/ceiling/{language}-{seed}.txt"
+
+The rows of the pool whose kind of answer the target's test asks for, drawn at random, each kind as often. No strategy
+may look at the test: this is no rival but the room that is left above them, in the same training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import chain, zip_longest
+from pathlib import Path
+
+from compass.config import AdaptConfig, load_options
+from compass.data.example import Example
+from compass.data.readers import read_jsonl
+from compass.recipes.balance import answer_kind
+
+
+def ceiling(pool: Sequence[Example], test: Sequence[Example], seed: int) -> list[str]:
+    """Return ids of pool rows, kinds of answer in turn. The same seed gives the same ids."""
+    wanted = {answer_kind(row.response) for row in test} - {""}
+    by_kind: dict[str, list[str]] = defaultdict(list)
+    for row in pool:
+        if (kind := answer_kind(row.response)) in wanted:
+            by_kind[kind].append(row.id)
+    draw = random.Random(f"ceiling/{seed}")
+    lists = [draw.sample(ids, len(ids)) for _, ids in sorted(by_kind.items())]
+    return [name for name in chain.from_iterable(zip_longest(*lists)) if name is not None]
+
+
+def main() -> None:
+    """Write a list for each draw of a comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("comparison", type=Path, help="folder of a comparison whose draws are made")
+    parser.add_argument("output", type=Path)
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    for draw in sorted((arguments.comparison / "draws").iterdir()):
+        config = load_options(AdaptConfig, draw / "compass.yaml")
+        language, seed = config.data.language, config.run.seed
+        pool = read_jsonl(draw / "data" / "pool.jsonl")
+        test = read_jsonl(draw / "data" / "tests" / f"{language}.jsonl")
+        path = arguments.output / f"{language}-{seed}.txt"
+        path.write_text("".join(f"{name}\n" for name in ceiling(pool, test, seed)), encoding="utf-8")
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
