@@ -497,7 +497,7 @@ def registry_list(config: Config = None, json_: Json = False, *, options: Any = 
     if json_:
         _print_json([dict(zip(names, row, strict=True)) for row in rows])
     else:
-        _print_rows(names, rows)
+        _print_table(names, rows)
 
 
 @registry.command("show")
@@ -548,7 +548,7 @@ def registry_promote(
                 (row.name, row.role, f"{row.difference:+.3f}", f"{row.margin:+.3f}", f"{row.p:.3f}", row.verdict)
                 for row in decision.tests
             ]
-            _print_rows(("test", "role", "difference", "margin", "p", "verdict"), rows)
+            _print_table(("test", "role", "difference", "margin", "p", "verdict"), rows)
         print(f"{move.after} is in production" if move else f"Not promoted: {decision.reason if decision else ''}")
     if move is None:
         raise typer.Exit(EXIT_DRIFT)
@@ -665,7 +665,7 @@ def _evaluate_tasks(config: TaskOptions, names: Sequence[str], *, as_json: bool)
         for result in of_model
         for metric in result.metrics
     ]
-    _print_rows(("model", "task", "part", "metric", "value", "stderr"), rows)
+    _print_table(("model", "task", "part", "metric", "value", "stderr"), rows)
     if differences:
         _print_differences(differences, title="Base and adapter, paired")
 
@@ -694,69 +694,52 @@ def _print_plan(config: AdaptConfig, *, as_json: bool) -> None:
     if as_json:
         _print_json([step.to_dict() for step in steps])
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("step", "what", "estimate", title="Plan")
-    for step in steps:
-        table.add_row(step.name, step.what, step.estimate)
-    Console().print(table)
+    _print_table(("step", "what", "estimate"), [(s.name, s.what, s.estimate) for s in steps], title="Plan")
 
 
 def _print_differences(differences: Sequence[Mapping[str, Any]], *, title: str = "Before and after") -> None:
     if not differences:
         print("Not evaluated: there was no held-out row with a response.")
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("test", "metric", "before", "after", "difference", "interval", title=title)
-    for row in differences:
-        better = f"{row['difference']:+.3f}"
-        table.add_row(
-            row["name"], row["metric"].replace("_", " "), f"{row['base']:.3f}", f"{row['adapter']:.3f}", better,
-            f"{row['low']:+.3f} to {row['high']:+.3f}",
-        )  # fmt: skip
-    Console().print(table)
+    lines = [
+        (
+            row["name"], row["metric"].replace("_", " "), f"{row['base']:.3f}", f"{row['adapter']:.3f}",
+            f"{row['difference']:+.3f}", f"{row['low']:+.3f} to {row['high']:+.3f}",
+        )
+        for row in differences
+    ]  # fmt: skip
+    _print_table(("test", "metric", "before", "after", "difference", "interval"), lines, title=title)
 
 
 def _print_grid(cells: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     if as_json:
         _print_json(list(cells))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("language", "seed", "budget", "strategy", title=f"{len(cells)} cells")
-    for cell in cells:
-        table.add_row(cell["language"], str(cell["seed"]), str(cell["budget"]), cell["strategy"])
-    Console().print(table)
+    names = ("language", "seed", "budget", "strategy")
+    _print_table(names, [[str(cell[name]) for name in names] for cell in cells], title=f"{len(cells)} cells")
 
 
 def _print_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(
-        "language", "budget", "metric", "against", "ours", "theirs", "difference", "interval", "p (Holm)",
-        "p between trainings", title="Paired differences",
-    )  # fmt: skip
-    for row in comparisons:
-        table.add_row(
+    lines = [
+        (
             row["language"] or "all", str(row["budget"]), row["metric"], row["against"], f"{row['value']:.3f}",
-            f"{row['other']:.3f}", f"{row['difference']:+.3f}", f"{row['low']:+.3f} to {row['high']:+.3f}",
-            f"{row['p_holm']:.4f}", "–" if row["runs_p_holm"] is None else f"{row['runs_p_holm']:.4f}",
-        )  # fmt: skip
-    Console().print(table)
+            f"{row['other']:.3f}", f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
+            f"{row['p_holm']:.3f}", "–" if row["runs_p_holm"] is None else f"{row['runs_p_holm']:.3f}",
+        )
+        for row in comparisons
+    ]  # fmt: skip
+    names = ("language", "budget", "metric", "against", "ours", "theirs", "difference", "p rows", "p runs")
+    _print_table(names, lines, title="Paired differences; p after Holm, over test rows and over trainings")
 
 
-def _print_rows(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _print_table(names: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
+    """Print rows; where there is no room a cell is wrapped and never cut, for ids are there to be copied."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table()
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in names:
-        # Ids are there to be copied: they are wrapped where there is no room, and never cut.
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*row)
@@ -764,16 +747,12 @@ def _print_rows(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _print_metrics(evaluations: Mapping[str, Mapping[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("test", "metric", "value", "interval", title="Evaluation")
-    for name, models in evaluations.items():
-        for metric, value in models["base"].items():
-            table.add_row(
-                name, metric.replace("_", " "), f"{value['value']:.3f}", f"{value['low']:.3f} to {value['high']:.3f}"
-            )
-    Console().print(table)
+    lines = [
+        (name, metric.replace("_", " "), f"{value['value']:.3f}", f"{value['low']:.3f} to {value['high']:.3f}")
+        for name, models in evaluations.items()
+        for metric, value in models["base"].items()
+    ]
+    _print_table(("test", "metric", "value", "interval"), lines, title="Evaluation")
 
 
 if __name__ == "__main__":
