@@ -5,7 +5,9 @@
 
 A comparison's cells take hours, so the score of each test row in each of them is kept with the code (no text is):
 anyone can count again without training, or add cells. `--add` takes in the cells of a finished `compass compare`; one
-that is there already is replaced.
+that is there already is replaced. Cells of `compass` with another option than the default need a name of their own:
+
+    python experiments/evidence_tables.py assist --add runs/evidence/assist --rename compass=compass-window-1
 """
 
 from __future__ import annotations
@@ -46,10 +48,12 @@ def read(folder: Path) -> tuple[list[Row], list[Row]]:
     return pq.read_table(folder / "rows.parquet").to_pylist(), cells
 
 
-def add(folder: Path, run: Path) -> None:
-    """Take in the cells of a comparison."""
+def add(folder: Path, run: Path, names: Mapping[str, str]) -> None:
+    """Take in the cells of a comparison. names: strategy -> what its cells are to be called here."""
     rows, cells = read(folder)
     new_rows, new_cells = (pq.read_table(run / f"{name}.parquet").to_pylist() for name in ("rows", "cells"))
+    for row in (*new_rows, *new_cells):
+        row["strategy"] = names.get(row["strategy"], row["strategy"])
     known = {key(cell) for cell in new_cells}
     rows = [row for row in rows if key(row) not in known] + [{name: row[name] for name in ROW} for row in new_rows]
     losses = defaultdict(list)
@@ -116,11 +120,10 @@ def _difference(c: Mapping[str, Any] | None, metric: str) -> str:
     """Write a difference with the interval between trainings; *: p < .05 over test rows, **: over trainings as well."""
     if c is None:
         return ""
-    scale, digits = (1.0, 3) if metric == "loss" else (100.0, 1)
 
     def text(value: float) -> str:
-        return f"{value * scale:+.{digits}f}".replace("-", "−").replace("0.", ".") if digits == 3 else (
-            f"{value * scale:+.{digits}f}".replace("-", "−"))  # fmt: skip
+        written = f"{value:+.3f}".replace("0.", ".") if metric == "loss" else f"{100 * value:+.1f}"
+        return written.replace("-", "−")
 
     interval = "" if c["runs_low"] is None else f" [{text(c['runs_low'])}, {text(c['runs_high'])}]"
     between = c["runs_p_holm"] is not None and c["runs_p_holm"] < 0.05
@@ -132,13 +135,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="a file of experiments/evidence, without .yaml")
     parser.add_argument("--add", type=Path, help="folder of a comparison whose cells are to be taken in")
+    parser.add_argument("--rename", metavar="STRATEGY=NAME", help="call one strategy's added cells otherwise")
     parser.add_argument("--results", type=Path, default=EVIDENCE / "results", help="where results are kept")
     parser.add_argument("--first", default="compass", help="strategy that the others are compared with")
     parser.add_argument("--by-language", action="store_true", help="a table for each language too")
     arguments = parser.parse_args()
     folder = arguments.results / arguments.name
     if arguments.add:
-        add(folder, arguments.add)
+        add(folder, arguments.add, dict([arguments.rename.split("=", 1)] if arguments.rename else []))
     rows, _ = read(folder)
     config = load_options(CompareConfig, EVIDENCE / f"{arguments.name}.yaml")
     languages = sorted({row["language"] for row in rows})

@@ -219,3 +219,6 @@ def test_the_evidence_is_counted_again_from_kept_results(tmp_path: Path) -> None
     assert lines["`tsds`"][6].startswith("+25.0")
     kept = (tmp_path / "kept" / "assist" / "cells.jsonl").read_text("utf-8").splitlines()
     assert len(kept) == 5
+    table("--add", tmp_path / "one", "--rename", "compass=compass-wide")
+    assert "| `compass-wide` | 2 | .300 |" in table()
+    assert "| `compass` | 2 | .625 |" in table()
