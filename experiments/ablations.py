@@ -117,6 +117,8 @@ VARIANTS = (
     Variant("near duplicates kept", options=options(duplicate_similarity=1.0)),
     Variant("near duplicates from .90", options=options(duplicate_similarity=0.90)),
     Variant("no cap of languages", options=options(language_cap=1.0)),
+    Variant("no window: best rows", options=options(draw_window=1)),
+    *(Variant(f"window of {n}", options=options(draw_window=n)) for n in (5, 10, 40)),
     Variant("data at hand forgotten", Forgetful),
     Variant("cluster quotas, uniform within", lambda: ClusterQuotas("uniform")),
     Variant("cluster quotas, nearest within", lambda: ClusterQuotas("nearest")),
