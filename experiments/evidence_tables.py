@@ -122,7 +122,12 @@ def _difference(c: Mapping[str, Any] | None, metric: str) -> str:
         return ""
 
     def text(value: float) -> str:
-        written = f"{value:+.3f}".replace("0.", ".") if metric == "loss" else f"{100 * value:+.1f}"
+        # Adding 0.0 takes the sign off a zero.
+        written = (
+            f"{round(value, 3) + 0.0:+.3f}".replace("0.", ".", 1)
+            if metric == "loss"
+            else f"{round(100 * value, 1) + 0.0:+.1f}"
+        )
         return written.replace("-", "−")
 
     interval = "" if c["runs_low"] is None else f" [{text(c['runs_low'])}, {text(c['runs_high'])}]"

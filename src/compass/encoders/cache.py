@@ -101,23 +101,31 @@ class CachedEncoder:
 
     def _embed(self, keys: list[bytes], texts: list[str]) -> FloatArray:
         """Embed and keep texts that were not on disk a moment ago, chunk by chunk. Returns (n, d)."""
-        chunks: list[FloatArray] = []
+        chunks: dict[int, FloatArray] = {}
+        starts = list(range(0, len(keys), self.chunk_rows))
+        first = _first_chunk(len(starts))
+        left = len(keys)
         with progress("Embedding", total=len(keys)) as advance:
-            for start in range(0, len(keys), self.chunk_rows):
+            for start in [*starts[first:], *starts[:first]]:
                 chunk = keys[start : start + self.chunk_rows]
+                left -= len(chunk)
                 # another process may have embedded some of these in the meantime
                 found, cached = self.store.read(chunk)
                 todo = np.setdiff1d(np.arange(len(chunk)), found)
                 if todo.size:
                     rows = unit_rows(self.encoder.encode([texts[start + i] for i in todo]), todo.size, self.name)
-                    self.store.append(
-                        [chunk[i] for i in todo], rows, rows_to_come=max(0, len(keys) - start - self.chunk_rows)
-                    )
-                    chunks.append(_merge(found, cached, todo, rows))
+                    self.store.append([chunk[i] for i in todo], rows, rows_to_come=left)
+                    chunks[start] = _merge(found, cached, todo, rows)
                 else:
-                    chunks.append(cached)
+                    chunks[start] = cached
                 advance(len(chunk))
-        return np.concatenate(chunks)
+        return np.concatenate([chunks[start] for start in starts])
+
+
+def _first_chunk(n: int) -> int:
+    """Return where a process begins: two that embed the same texts side by side should not do the same chunks."""
+    # Neighbouring process ids lie far apart (multiplicative hashing, Knuth 6.4).
+    return (os.getpid() * 2654435761 % 2**32) * n >> 32
 
 
 class VectorStore:
