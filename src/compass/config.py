@@ -113,7 +113,7 @@ class SelectionConfig:
         0.98, "Cosine from which a pick repeats an earlier pick and is passed over; 1 is off.", low=0.5, high=1.0
     )
     draw_window: int = knob(
-        20, "Each usage row draws among so many times the rows that it asks for; 1: `compass` takes the nearest.", low=1
+        1, "`compass`: each usage row draws among so many times the rows that it asks for; 1: it takes the best.", low=1
     )
     answer_cap: float = knob(
         0.15,

@@ -35,7 +35,7 @@ def test_only_the_window_is_shuffled_and_scores_stay_with_their_rows() -> None:
 
 
 def test_a_wider_window_gives_picks_that_are_less_alike(make_candidates) -> None:
-    """The option would change nothing, or change what the picks are about."""
+    """The option would change nothing, or what the picks are about; and the seed would not decide what is drawn."""
     candidates = make_candidates([8, 0, 0, 0], [0, 6, 0, 0], [200, 200, 50, 50])
     alike, share = {}, {}
     for width in (1, 20):

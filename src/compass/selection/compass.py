@@ -4,8 +4,7 @@ The paper picks "from under-represented semantic clusters"; how its budget is sp
 known to us. Here each usage row asks for an equal part of the budget, less what the data at hand already answers
 (water-filling, as over clusters, but row by row), and the usage rows take pool rows in turns: that keeps the picks as
 even over meanings as usage is. The plain nearest rows are the purer half of that and the worse training set: they
-crowd around the few usage rows that lie in the densest region (LOG.md). Nor does a usage row take its very nearest
-rows, which are one sentence in many languages, but draws among a window of them. Clusters give coverage, since each gap
+crowd around the few usage rows that lie in the densest region (LOG.md). Clusters give coverage, since each gap
 cluster that has supply gets a row, and the account of demand and supply.
 """
 
