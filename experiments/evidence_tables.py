@@ -7,7 +7,7 @@ A comparison's cells take hours, so the score of each test row in each of them i
 anyone can count again without training, or add cells. `--add` takes in the cells of a finished `compass compare`; one
 that is there already is replaced. Cells of `compass` with another option than the default need a name of their own:
 
-    python experiments/evidence_tables.py assist --add runs/evidence/assist --rename compass=compass-window-1
+    python experiments/evidence_tables.py assist --add runs/evidence/assist --rename compass=compass-window-20
 """
 
 from __future__ import annotations
@@ -67,10 +67,8 @@ def add(folder: Path, run: Path, names: Mapping[str, str]) -> None:
     ]
     folder.mkdir(parents=True, exist_ok=True)
     rows.sort(key=lambda row: (*key(row), row["id"], row["item"]))
-    floats = {name: pa.float32() for name in METRICS}
-    schema = pa.schema([(name, floats.get(name, pa.string())) for name in ROW])
-    for name in ("seed", "budget"):
-        schema = schema.set(schema.get_field_index(name), pa.field(name, pa.int32()))
+    types = {"seed": pa.int32(), "budget": pa.int32(), **dict.fromkeys(METRICS, pa.float32())}
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in ROW])
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / "rows.parquet", compression="zstd")
     lines = (json.dumps(cell, ensure_ascii=False) + "\n" for cell in sorted(cells, key=key))
     (folder / "cells.jsonl").write_text("".join(lines), encoding="utf-8")

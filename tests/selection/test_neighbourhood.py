@@ -44,6 +44,8 @@ def test_a_wider_window_gives_picks_that_are_less_alike(make_candidates) -> None
         picks = candidates.pool[selection.indices]
         alike[width] = float(np.sort(picks @ picks.T, axis=1)[:, -2].mean())
         share[width] = float(np.mean(selection.clusters == 0))
+    again = get_strategy("compass").select(candidates, 24, seed=1, options=options)
+    assert again.indices.tolist() != selection.indices.tolist()
     assert alike[20] < alike[1]
     assert share[1] >= 0.9
     assert share[20] >= 0.9

@@ -96,16 +96,8 @@ def write_transfer_results(path: Path, results: Iterable[TransferResult]) -> Non
 
 def read_transfer_results(path: Path) -> tuple[TransferResult, ...]:
     """Read what `write_transfer_results` wrote. Raises DataError with the line that is wrong."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(
-            f"transfer_results: {path} cannot be read: {error.strerror}. Give the file that `compass compare` wrote."
-        ) from error
     results = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in _lines(path, "transfer_results", "Give the file that `compass compare` wrote."):
         try:
             row = json.loads(line)
             features = {str(name): float(value) for name, value in row["features"].items()}
@@ -116,6 +108,16 @@ def read_transfer_results(path: Path) -> tuple[TransferResult, ...]:
                 f"features (a number by name): {error!r}"
             ) from error
     return tuple(results)
+
+
+def _lines(path: Path, option: str, hint: str) -> list[tuple[int, str]]:
+    """Return the lines that are not blank, with their numbers. Raises DataError, which ends in the hint."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{option}: {path} cannot be read: {reason}. {hint}") from error
+    return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def prompts(rows: Iterable[Example]) -> list[str]:
@@ -138,17 +140,11 @@ def _given(pool: Sequence[Example], config: AdaptConfig, target_language: str) -
     path = Path(options.given_picks)
     for name, value in (("language", target_language), ("seed", config.run.seed), ("budget", options.budget)):
         path = Path(str(path).replace(f"{{{name}}}", str(value)))
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"given_picks: {path} cannot be read: {error}. A line is an id, or JSON with `id`.") from error
     places = {row.id: place for place, row in reversed(list(enumerate(pool)))}
     found: dict[int, None] = {}
     unknown = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        name = _id_of(line.strip(), path, number)
+    for number, line in _lines(path, "given_picks", "A line is an id, or JSON with `id`."):
+        name = _id_of(line, path, number)
         if name in places:
             found[places[name]] = None
         else:

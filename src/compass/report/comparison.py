@@ -101,12 +101,9 @@ def _curves(strategies: Sequence[str], curves: Mapping[str, Curves], unit: str) 
 
 
 def _differences(comparisons: Sequence[Mapping[str, Any]]) -> Section:
-    rows = [
+    rows: list[list[str | Cell]] = [
         [
-            language(c["language"]) if c["language"] else "all",
-            str(c["budget"]),
-            METRICS[c["metric"]].title,
-            c["against"],
+            *_what(c),
             f"{_value(c, c['value'])} / {_value(c, c['other'])}",
             Cell(_points(c), tone=_tone(c)),
             _p(c["p_value"]),
@@ -138,10 +135,7 @@ def _differences(comparisons: Sequence[Mapping[str, Any]]) -> Section:
 def _between_trainings(comparisons: Sequence[Mapping[str, Any]]) -> Table | None:
     rows = [
         [
-            language(c["language"]) if c["language"] else "all",
-            str(c["budget"]),
-            METRICS[c["metric"]].title,
-            c["against"],
+            *_what(c),
             _interval(c, "runs_low", "runs_high"),
             _p(c["runs_p_holm"]),
             number(c["runs"]),
@@ -233,6 +227,12 @@ def _in_unit(c: Mapping[str, Any], difference: float, write: Callable[[float, in
 
 def _points(c: Mapping[str, Any]) -> str:
     return f"{_in_unit(c, c['difference'], signed)} {_interval(c, 'low', 'high')}"
+
+
+def _what(c: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a row's first cells: the language, budget, metric and strategy that a comparison is of."""
+    scope = language(c["language"]) if c["language"] else "all"
+    return scope, str(c["budget"]), METRICS[c["metric"]].title, c["against"]
 
 
 def _interval(c: Mapping[str, Any], low: str, high: str) -> str:

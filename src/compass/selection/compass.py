@@ -62,7 +62,8 @@ class Compass:
         asked = np.ceil(requests / mean_cost).astype(np.int64)
         window = windows(asked, options.draw_window, scores)
         demand = _demand(candidates, rows, requests, np.maximum(asked, window))
-        rows, scores = shuffled_within(window, rows, scores, row_keys(candidates.pool, seed))
+        if window.any():
+            rows, scores = shuffled_within(window, rows, scores, row_keys(candidates.pool, seed))
 
         usage = shares(histogram(candidates.usage_clusters, candidates.n_clusters), options.smoothing)
         current = shares(histogram(candidates.current_clusters, candidates.n_clusters), options.smoothing)

@@ -36,6 +36,9 @@ class Interval:
     high: float
 
 
+UNKNOWN = Interval(math.nan, math.nan, math.nan)
+
+
 @dataclass(frozen=True, slots=True)
 class PermutationTest:
     """What swapping labels at random says about a difference."""
@@ -70,7 +73,7 @@ class PairedComparison:
     units: int
     runs: int = 0
     """Pairs of trainings that were compared; 0 if it was not said which rows belong to which."""
-    between_runs: Interval = Interval(math.nan, math.nan, math.nan)
+    between_runs: Interval = UNKNOWN
     """Mean of their differences, each pair counting once, with its t interval."""
     runs_p_value: float = math.nan
     """Of the paired t test over them."""
@@ -118,7 +121,7 @@ def ratio_interval(
     top, bottom = by_unit(units, numerators, denominators)
     total = float(bottom.sum())
     if total == 0.0:
-        return Interval(float("nan"), float("nan"), float("nan"))
+        return UNKNOWN
     value = float(top.sum()) / total
     if proportion and value in (0.0, 1.0):
         counted = int(np.count_nonzero(bottom))
@@ -145,7 +148,7 @@ def paired_difference(
     """
     base_top, base_bottom, other_top, other_bottom = by_unit(units, *base, *other)
     if base_bottom.sum() == 0.0 or other_bottom.sum() == 0.0:
-        return Interval(float("nan"), float("nan"), float("nan"))
+        return UNKNOWN
     value = float(other_top.sum() / other_bottom.sum() - base_top.sum() / base_bottom.sum())
     samples = _ratios(other_top, other_bottom, draws, seed) - _ratios(base_top, base_bottom, draws, seed)
     low, high = _percentiles(samples, confidence)
@@ -206,7 +209,7 @@ def cohens_d(
     base_sum, other_sum, size = by_unit(units, base, other, np.ones(np.shape(base)))
     n = len(size)
     if n < 2:
-        return Interval(float("nan"), float("nan"), float("nan"))
+        return UNKNOWN
     differences = (other_sum - base_sum) / size
     mean, spread = float(differences.mean()), float(differences.std(ddof=1))
     if spread <= TIE:
@@ -314,9 +317,7 @@ def compare_paired(
     }
     corrected = holm({name: test.p_value for name, test in tests.items()})
     between = {
-        name: (Interval(math.nan, math.nan, math.nan), math.nan)
-        if runs is None
-        else difference_between_runs(base, other, runs, confidence=confidence)
+        name: (UNKNOWN, math.nan) if runs is None else difference_between_runs(base, other, runs, confidence=confidence)
         for name, other in arrays.items()
     }
     between_corrected = holm({name: p for name, (_, p) in between.items()})
