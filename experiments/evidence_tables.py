@@ -75,42 +75,41 @@ def add(folder: Path, run: Path, names: Mapping[str, str]) -> None:
 
 
 def shares_cells(rows: Sequence[Row]) -> dict[tuple[Key, ...], list[str]]:
-    """Return (language, seed) pairs -> strategies that were trained for just these, most pairs first."""
+    """Return (language, seed, budget) triples -> strategies that were trained for just these, most triples first."""
     covered: dict[str, set[Key]] = defaultdict(set)
     for row in rows:
-        covered[row["strategy"]].add((row["language"], row["seed"]))
+        covered[row["strategy"]].add((row["language"], row["seed"], row["budget"]))
     groups: dict[tuple[Key, ...], list[str]] = defaultdict(list)
-    for strategy, pairs in covered.items():
-        groups[tuple(sorted(pairs))].append(strategy)
+    for strategy, places in covered.items():
+        groups[tuple(sorted(places))].append(strategy)
     return dict(sorted(groups.items(), key=lambda item: -len(item[0])))
 
 
-def table(config: CompareConfig, rows: Sequence[Row], first: str, budget: int) -> list[str]:
-    """Return the lines of one budget's table: every strategy that was trained wherever the first one was, or less."""
-    rows = [row for row in rows if row["budget"] == budget]
+def table(config: CompareConfig, rows: Sequence[Row], first: str) -> list[str]:
+    """Return the lines of one table, means over all that the rows hold: strategies beside the first where both were."""
     lines = [
         f"| strategy | trainings | {' | '.join(METRICS)} | {' | '.join(f'{first} − it, {m}' for m in METRICS)} |",
         f"| --- |{' --- |' * (1 + 2 * len(METRICS))}",
     ]
-    means = defaultdict(list)
-    for row in rows:
-        means[row["strategy"]].append(row)
-    for pairs, strategies in shares_cells(rows).items():
+    for places, strategies in shares_cells(rows).items():
         chosen = [
             row for row in rows
-            if row["strategy"] in {first, *strategies} and (row["language"], row["seed"]) in pairs
+            if row["strategy"] in {first, *strategies} and (row["language"], row["seed"], row["budget"]) in places
         ]  # fmt: skip
-        grid = replace(config.grid, strategies=(first, *(s for s in strategies if s != first)), budgets=(budget,))
+        budgets = tuple(sorted({budget for _, _, budget in places}))
+        grid = replace(config.grid, strategies=(first, *(s for s in strategies if s != first)), budgets=budgets)
+        languages = {language for language, _, _ in places}
+        whole = (None if len(budgets) > 1 else budgets[0], "" if len(languages) > 1 else places[0][0])
         found = {
             (c["against"], c["metric"]): c
             for c in paired_comparisons(replace(config, grid=grid), chosen)
-            if c["language"] == "" or len({language for language, _ in pairs}) == 1
+            if (c["budget"], c["language"]) == whole
         }
         for strategy in strategies:
-            own = means[strategy]
+            own = [row for row in chosen if row["strategy"] == strategy]
             values = [f"{sum(row[m] for row in own) / len(own):.3f}".removeprefix("0") for m in METRICS]
             differences = [_difference(found.get((strategy, m)), m) for m in METRICS]
-            lines.append(f"| `{strategy}` | {len(pairs)} | {' | '.join(values)} | {' | '.join(differences)} |")
+            lines.append(f"| `{strategy}` | {len(places)} | {' | '.join(values)} | {' | '.join(differences)} |")
     return lines
 
 
@@ -134,7 +133,7 @@ def _difference(c: Mapping[str, Any] | None, metric: str) -> str:
 
 
 def main() -> None:
-    """Print one table a budget, over all languages and for each."""
+    """Print one table a budget and one of all, over all languages and for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="a file of experiments/evidence, without .yaml")
     parser.add_argument("--add", type=Path, help="folder of a comparison whose cells are to be taken in")
@@ -149,10 +148,11 @@ def main() -> None:
     rows, _ = read(folder)
     config = load_options(CompareConfig, EVIDENCE / f"{arguments.name}.yaml")
     languages = sorted({row["language"] for row in rows})
-    for budget in sorted({row["budget"] for row in rows}):
+    for budget in (*sorted({row["budget"] for row in rows}), None):
         for scope in ("", *(languages if arguments.by_language else ())):
-            print(f"\n{budget} tokens, {scope or 'all languages'}\n")
-            print("\n".join(table(config, [r for r in rows if scope in ("", r["language"])], arguments.first, budget)))
+            chosen = [row for row in rows if budget in (None, row["budget"]) and scope in ("", row["language"])]
+            print(f"\n{f'{budget} tokens' if budget else 'all budgets'}, {scope or 'all languages'}\n")
+            print("\n".join(table(config, chosen, arguments.first)))
 
 
 if __name__ == "__main__":

@@ -722,7 +722,7 @@ def _print_grid(cells: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
 def _print_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> None:
     lines = [
         (
-            row["language"] or "all", str(row["budget"]), row["metric"], row["against"], f"{row['value']:.3f}",
+            row["language"] or "all", str(row["budget"] or "all"), row["metric"], row["against"], f"{row['value']:.3f}",
             f"{row['other']:.3f}", f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
             f"{row['p_holm']:.3f}", "–" if row["runs_p_holm"] is None else f"{row['runs_p_holm']:.3f}",
         )

@@ -194,7 +194,7 @@ class EvaluationConfig:
     max_new_tokens: int = knob(64, "Longest answer in tokens.", low=1)
     per_device_eval_batch_size: int = knob(32, "Rows in one decoding batch.", low=1)
     max_test_rows: int = knob(200, "Rows of each test set, at most; chosen by the seed.", low=1)
-    max_retention_rows: int = knob(60, "Rows of each further test set, at most.", low=1)
+    max_retention_rows: int = knob(60, "Rows of each further test set, at most; 0 leaves these tests out.", low=0)
     bootstrap_draws: int = knob(2000, "Bootstrap draws behind each interval.", low=100)
     confidence: float = knob(0.95, "Level of the intervals.", low=0.5, high=0.999)
 

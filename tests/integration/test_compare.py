@@ -28,7 +28,8 @@ def arguments(files: Files, output: Path, model: Path, *strategies: str) -> list
     """Return a grid of the given strategies, two seeds and one budget."""
     sizes = ("--n-clusters", "16", "--lora-r", "4", "--permutations", "200", "--bootstrap-draws", "200")
     grid = ["--workers", "2", *(part for name in strategies for part in ("--strategies", name))]
-    more = ("--model-name-or-path", str(model), *sizes, *grid, "--seeds", "0", "--seeds", "1", "--budgets", "24")
+    grid += ["--seeds", "0", "--seeds", "1", "--budgets", "24", "--max-retention-rows", "0"]
+    more = ("--model-name-or-path", str(model), *sizes, *grid)
     return ["compare", *files.arguments(output, *more)]
 
 
@@ -100,6 +101,7 @@ def test_a_killed_comparison_goes_on_and_an_added_strategy_costs_its_own_cells(
     assert len(files_after) == 6
     picked = {c["strategy"]: c["picked"] for c in json.loads(more.stdout)["cells"]}
     assert picked == {"compass": 24, "only-fr": 24, "target-only": 0}
+    assert not list(output.glob("*/*/eval/*/english*")), "tests in other languages were to be left out"
 
 
 def test_a_cell_that_fails_does_not_take_the_others_with_it(

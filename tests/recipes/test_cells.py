@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +14,7 @@ import pytest
 
 from compass.config import AdaptConfig, DataConfig, RunConfig, TrainingConfig
 from compass.recipes.cells import Cell, run_draws, seconds_needed
+from processes import is_alive, wait_for
 
 
 def cell(folder: Path, steps: int, seconds: float = 0.0, model: str = "org/model") -> Cell:
@@ -75,20 +73,3 @@ def test_draws_that_fail_are_left_to_the_error_of_the_caller(tmp_path: Path, cap
     assert {"cy-0 failed; the others go on", "cy-1 failed; the others go on"} <= set(caplog.messages)
     for name in ("cy-0", "cy-1"):
         assert "none.jsonl" in (tmp_path / name / "logs" / "draw.log").read_text()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Fail after a minute in which the condition never held."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def is_alive(pid: int) -> bool:
-    """Say whether a process runs; one that ended and waits to be collected does not."""
-    try:
-        os.kill(pid, 0)
-        return ") Z" not in Path(f"/proc/{pid}/stat").read_text()
-    except (ProcessLookupError, FileNotFoundError):
-        return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import subprocess
 import threading
@@ -19,6 +18,7 @@ import pytest
 from compass.config import HookConfig
 from compass.errors import ConfigError
 from compass.registry import Event, Hooks, verify_signature
+from processes import is_alive, wait_for
 
 SECRET = "tr3-cyfrinach"
 EVENT = Event("drift", "cy", "Usage drifted: ś\u2028", "v0001-000000000000", {"p": 0.01})
@@ -203,14 +203,7 @@ def test_a_command_that_hangs_is_ended_with_its_children(tmp_path: Path, waits: 
     assert time.monotonic() - start < 20
     assert "ran longer than 1 s" in delivery.problem
     child = int((tmp_path / "child").read_text("ascii"))
-    for _ in range(100):
-        status = Path(f"/proc/{child}/stat")
-        if not status.exists() or status.read_text("ascii").split()[2] == "Z":
-            break
-        time.sleep(0.05)
-    else:
-        os.kill(child, 9)
-        pytest.fail("the command's child still runs")
+    wait_for(lambda: not is_alive(child))
 
 
 def test_one_failing_hook_leaves_the_other(receiver: Receiver, waits: list[float]) -> None:

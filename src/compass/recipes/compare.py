@@ -13,7 +13,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -235,75 +235,81 @@ def _write_transfers(run: Run, draws: dict[tuple[str, int], Path], figures: Sequ
 
 
 def paired_comparisons(config: CompareConfig, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Compare the first strategy with each other one, paired by row: each language and budget, and all languages.
+    """Compare the first strategy with each other one, paired by row, for each budget and language and over all of them.
 
-    A test item that comes back in another seed is one unit: its rows are resampled and swapped together. Where there
-    are several trainings, an interval and a test over them say what another draw or seed may give.
+    A test item that comes back in another seed or budget is one unit: its rows are resampled and swapped together.
+    Where there are several trainings, an interval and a test over them say what another draw or seed may give; over
+    all budgets a pair of language and seed still counts once. `budget` is None where it is all, `language` is empty.
     """
+    budgets = [*([None] if len(config.grid.budgets) > 1 else []), *config.grid.budgets]
+    languages = sorted({row["language"] for row in rows})
+    scopes = [*([""] if len(languages) > 1 else []), *languages]
+    return [
+        {"budget": budget, "language": scope, **found}
+        for budget in budgets
+        for scope in scopes
+        for found in _in_scope(
+            config,
+            [row for row in rows if budget in (None, row["budget"]) and scope in ("", row["language"])],
+            {scope} if scope else set(languages),
+        )
+    ]
+
+
+def _in_scope(
+    config: CompareConfig, rows: Sequence[Mapping[str, Any]], languages: set[str]
+) -> Iterator[dict[str, Any]]:
+    """Compare the strategies that were measured in all of these languages, metric by metric."""
     first = config.grid.strategies[0]
-    found = []
-    for budget in config.grid.budgets:
-        languages = sorted({row["language"] for row in rows})
-        for scope in [*([""] if len(languages) > 1 else []), *languages]:
-            wanted = {scope} if scope else set(languages)
-            measured = {
-                strategy: {row["language"] for row in rows if row["strategy"] == strategy}
-                for strategy in config.grid.strategies
+    own = {strategy: [row for row in rows if row["strategy"] == strategy] for strategy in config.grid.strategies}
+    strategies = [strategy for strategy, lines in own.items() if languages <= {row["language"] for row in lines}]
+    if first not in strategies or len(strategies) == 1:
+        return
+    for metric in METRICS:
+        scores = {
+            strategy: {
+                (row["language"], row["seed"], row["budget"], row["id"], row["item"]): row[metric]
+                for row in own[strategy]
+                if math.isfinite(row[metric])
             }
-            strategies = [strategy for strategy, own in measured.items() if wanted <= own]
-            if first not in strategies or len(strategies) == 1:
-                continue
-            chosen = [row for row in rows if row["budget"] == budget and scope in ("", row["language"])]
-            for metric in METRICS:
-                scores = {
-                    strategy: {
-                        (row["language"], row["seed"], row["id"], row["item"]): row[metric]
-                        for row in chosen
-                        if row["strategy"] == strategy and math.isfinite(row[metric])
-                    }
-                    for strategy in strategies
-                }
-                items = sorted(set.intersection(*(set(values) for values in scores.values())))
-                if not items:
-                    continue
-                results = compare_paired(
-                    {strategy: [values[item] for item in items] for strategy, values in scores.items()},
-                    first,
-                    draws=config.grid.permutations,
-                    confidence=config.evaluation.confidence,
-                    seed=config.run.seed,
-                    units=[(language, item) for language, _seed, _id, item in items],
-                    runs=[(language, seed) for language, seed, _id, _item in items],
-                )
-                for result in results:
-                    effect, between = result.effect, result.between_runs
-                    found.append(
-                        {
-                            "budget": budget,
-                            "language": scope,
-                            "metric": metric,
-                            "strategy": first,
-                            "against": result.name,
-                            "rows": len(items),
-                            "units": result.units,
-                            "value": float(np.mean(list(scores[first].values()))),
-                            "other": float(np.mean(list(scores[result.name].values()))),
-                            # compare_paired gives the other less the reference.
-                            "difference": -result.difference.value,
-                            "low": -result.difference.high,
-                            "high": -result.difference.low,
-                            "p_value": result.p_value,
-                            "p_holm": result.p_holm,
-                            "cohens_d": -effect.value,
-                            "detectable": result.detectable,
-                            "runs": result.runs,
-                            "runs_low": _or_none(-between.high),
-                            "runs_high": _or_none(-between.low),
-                            "runs_p_value": _or_none(result.runs_p_value),
-                            "runs_p_holm": _or_none(result.runs_p_holm),
-                        }
-                    )
-    return found
+            for strategy in strategies
+        }
+        items = sorted(set.intersection(*(set(values) for values in scores.values())))
+        if not items:
+            continue
+        results = compare_paired(
+            {strategy: [values[item] for item in items] for strategy, values in scores.items()},
+            first,
+            draws=config.grid.permutations,
+            confidence=config.evaluation.confidence,
+            seed=config.run.seed,
+            units=[(language, item) for language, _seed, _budget, _id, item in items],
+            runs=[(language, seed) for language, seed, _budget, _id, _item in items],
+        )
+        for result in results:
+            between = result.between_runs
+            yield {
+                "metric": metric,
+                "strategy": first,
+                "against": result.name,
+                "rows": len(items),
+                "units": result.units,
+                "value": float(np.mean([scores[first][item] for item in items])),
+                "other": float(np.mean([scores[result.name][item] for item in items])),
+                # compare_paired gives the other less the reference.
+                "difference": -result.difference.value,
+                "low": -result.difference.high,
+                "high": -result.difference.low,
+                "p_value": result.p_value,
+                "p_holm": result.p_holm,
+                "cohens_d": -result.effect.value,
+                "detectable": result.detectable,
+                "runs": result.runs,
+                "runs_low": _or_none(-between.high),
+                "runs_high": _or_none(-between.low),
+                "runs_p_value": _or_none(result.runs_p_value),
+                "runs_p_holm": _or_none(result.runs_p_holm),
+            }
 
 
 def _or_none(value: float) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +34,9 @@ def measure(
         "base": measure_model(run, config, base, "base", None, selected, answers=base_answers),
         "adapter": measure_model(run, config, base, "adapter", adapter, selected),
     }
-    evaluations = {
-        name: {model: done[model][name].to_dict()["metrics"] for model in done} for name in selected.data.tests
-    }
+    evaluations = {name: {model: done[model][name].to_dict()["metrics"] for model in done} for name in done["base"]}
     differences = [
-        difference for name in selected.data.tests for difference in compare(done["base"][name], done["adapter"][name])
+        difference for name in done["base"] for difference in compare(done["base"][name], done["adapter"][name])
     ]
     write_differences(differences, run.path("eval", "differences.json"))
     stored = read_differences(run.path("eval", "differences.json"))
@@ -75,7 +74,7 @@ def measure_model(
         answers = output
     if changed == set():
         run.skip(stage)
-        return {test: read_evaluation(output / f"{test}.json") for test in placed.data.tests}
+        return {test: read_evaluation(output / f"{test}.json") for test in _tests(config, placed)}
     with run.stage(stage, inputs, [output]):
         output.mkdir(parents=True, exist_ok=True)
         return _evaluate_all(config, base, adapter, placed, output, answers)
@@ -91,7 +90,7 @@ def _evaluate_all(
 
     model = Answered(answers, load) if answers else load()
     done = {}
-    for i, (name, rows) in enumerate(selected.data.tests.items()):
+    for i, (name, rows) in enumerate(_tests(config, selected).items()):
         clusters = selected.space.assign(
             selected.encoder.encode([row.prompt for row in rows]), [row.language for row in rows]
         )
@@ -110,6 +109,12 @@ def _evaluate_all(
         )
         write_evaluation(done[name], output)
     return done
+
+
+def _tests(config: AdaptConfig, placed: Placed) -> dict[str, tuple[Example, ...]]:
+    """Return the tests that are measured: the first, and the others unless `max_retention_rows` is 0."""
+    tests = placed.data.tests
+    return dict(islice(tests.items(), None if config.evaluation.max_retention_rows else 1))
 
 
 def _labels_beside_the_point(selected: Placed, rows: tuple[Example, ...]) -> tuple[str, ...]:

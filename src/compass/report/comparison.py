@@ -63,9 +63,10 @@ def _headline(
     lines: list[Block] = []
     overall = [c for c in comparisons if c["metric"] == "exact" and (c["language"] == "" or len(languages) == 1)]
     for c in overall:
+        where = "Over all budgets" if c["budget"] is None else f"At a budget of {c['budget']}"
         lines.append(
             Text(
-                f"At a budget of {c['budget']}, {c['strategy']} answers {percent(c['value'])} of the test rows exactly "
+                f"{where}, {c['strategy']} answers {percent(c['value'])} of the test rows exactly "
                 f"and {c['against']} {percent(c['other'])}: {_points(c)} points, {_verdict(c)}.",
                 "lead",
             )
@@ -232,7 +233,7 @@ def _points(c: Mapping[str, Any]) -> str:
 def _what(c: Mapping[str, Any]) -> tuple[str, ...]:
     """Return a row's first cells: the language, budget, metric and strategy that a comparison is of."""
     scope = language(c["language"]) if c["language"] else "all"
-    return scope, str(c["budget"]), METRICS[c["metric"]].title, c["against"]
+    return scope, str(c["budget"] or "all"), METRICS[c["metric"]].title, c["against"]
 
 
 def _interval(c: Mapping[str, Any], low: str, high: str) -> str:

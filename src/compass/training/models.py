@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,12 @@ def gpu_names() -> list[str]:
     return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 
 
+@cache
 def load_tokenizer(base: BaseModel) -> Any:
-    """Load the tokenizer of a base model; a missing padding token becomes the end-of-sequence token."""
+    """Load the tokenizer of a base model, once: a vocabulary of 262,144 takes seconds.
+
+    A missing padding token becomes the end-of-sequence token.
+    """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base.path, **_where(base))
