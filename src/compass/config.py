@@ -124,6 +124,11 @@ class SelectionConfig:
     answer_weight: float = knob(
         0.3, "Cosine that a pool row gains if it surely has the kind of answer that a usage row expects.", low=0.0
     )
+    answer_quotas: bool = knob(
+        False,
+        "`compass`: split the budget over kinds of answer by what usage expects and the data at hand lacks, where the "
+        "kind is a matter of the prompt.",
+    )
     transfer_results: str = knob(
         "", "JSONL of transfer results that `langrank` learns from; empty: none, and `langrank` refuses."
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compass.selection.protocol import Candidates
-from compass.semantic.arrays import FloatArray, IntArray, RealArray, row_keys
+from compass.semantic.arrays import FloatArray, IntArray, RealArray, nearest_rows, row_keys
 
 TEMPERATURE = 0.05
 """Cosine by which a kind of answer must be nearer to be e times as likely [ours]."""
@@ -110,17 +110,34 @@ def agreement(candidates: Candidates, seed: int) -> float:
     kinds = candidates.pool_answers
     if kinds is None:
         return 0.0
-    rows = np.flatnonzero(kinds >= 0)
-    rows = rows[np.argsort(row_keys(candidates.pool[rows], seed), kind="stable")[:AGREEMENT_ROWS]]
-    languages = np.unique([candidates.pool_languages[int(row)] for row in rows], return_inverse=True)[1]
-    if len(np.unique(languages)) < 2:
+    rows, near = neighbours_abroad(candidates, seed, 1)
+    if not len(near):
         return 0.0
-    similarity = candidates.pool[rows] @ candidates.pool[rows].T
-    similarity[languages[:, None] == languages[None, :]] = -np.inf
-    own, nearest = kinds[rows], kinds[rows[similarity.argmax(axis=1)]]
+    own, nearest = kinds[rows], kinds[near[:, 0]]
     size = int(max(own.max(), nearest.max())) + 1
     chance = float(np.bincount(own, minlength=size) @ np.bincount(nearest, minlength=size)) / len(rows) ** 2
     return float((np.mean(own == nearest) - chance) / (1 - chance)) if chance < 1 else 0.0
+
+
+def neighbours_abroad(candidates: Candidates, seed: int, k: int) -> tuple[IntArray, IntArray]:
+    """Return pool rows with a kind of answer, (n,), and for each the k nearest of them in other languages, (n, k).
+
+    A large pool is sampled by content, and k is then the same share of the sample. Both are empty for a pool in one
+    language.
+    """
+    kinds = candidates.pool_answers
+    with_kind = np.flatnonzero(kinds >= 0) if kinds is not None else np.empty(0, dtype=np.int64)
+    rows = with_kind[np.argsort(row_keys(candidates.pool[with_kind], seed), kind="stable")[:AGREEMENT_ROWS]]
+    languages = np.unique([candidates.pool_languages[int(row)] for row in rows], return_inverse=True)[1]
+    if len(np.unique(languages)) < 2:
+        return np.empty(0, dtype=np.int64), np.empty((0, k), dtype=np.int64)
+
+    def abroad(chunk: slice) -> RealArray:
+        return np.where(languages[:, None] == languages[None, chunk], -np.inf, 0.0)
+
+    wanted = max(1, round(k * len(rows) / len(with_kind)))
+    near, _ = nearest_rows(candidates.pool[rows], candidates.pool[rows], wanted, bonus=abroad)
+    return rows, rows[near]
 
 
 def familiarity(candidates: Candidates) -> float:

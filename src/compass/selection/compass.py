@@ -15,9 +15,18 @@ import math
 import numpy as np
 
 from compass.config import SelectionConfig
-from compass.selection.answers import answer_kinds, answer_limits, expected_answers
+from compass.selection.answer_quotas import Asked, ask_by_answer, have_kinds, joined
+from compass.selection.answers import AnswerLimits, Expected, answer_kinds, answer_limits, expected_answers
 from compass.selection.audit import current_amounts, finish
-from compass.selection.neighbourhood import answered, best_rows, hubness, queries, shuffled_within, windows
+from compass.selection.neighbourhood import (
+    SHORTEST_LIST,
+    answered,
+    best_rows,
+    hubness,
+    queries,
+    shuffled_within,
+    windows,
+)
 from compass.selection.picking import Turns, pick_in_turns
 from compass.selection.protocol import Candidates, Selection
 from compass.selection.quotas import water_filling
@@ -28,7 +37,6 @@ from compass.semantic.gap import gap
 LIST_FACTOR = 8
 """How many times its share of the budget, or twice its window if that is more, a usage row's list is long: others take
 rows from it."""
-SHORTEST_LIST = 1000
 
 
 class Compass:
@@ -39,43 +47,38 @@ class Compass:
 
     def select(self, candidates: Candidates, budget: int, *, seed: int, options: SelectionConfig) -> Selection:
         """Pick rows of the pool that cost no more than `budget` together. The same seed gives the same rows."""
-        n_usage = len(candidates.usage)
-        equal = np.full(n_usage, 1 / n_usage)
-        at_hand = current_amounts(candidates, answered(candidates))
-        requests = water_filling(equal, at_hand, np.full(n_usage, budget), budget)
-
         density = hubness(candidates, seed)
-        mean_cost = float(np.mean(candidates.pool_costs))
-        factor = max(LIST_FACTOR, 2 * options.draw_window)
-        length = max(SHORTEST_LIST, math.ceil(factor * budget / n_usage / mean_cost))
+        query = queries(candidates, density)
         kinds = answer_kinds(candidates, seed)
         expected = expected_answers(candidates, seed) if kinds is not None else None
-        limits = answer_limits(kinds, expected, requests, options.answer_cap) if kinds is not None else None
-        rows, scores = best_rows(
-            candidates,
-            queries(candidates, density),
-            density,
-            length,
-            expected=expected,
-            answer_weight=options.answer_weight,
-        )
-        asked = np.ceil(requests / mean_cost).astype(np.int64)
-        window = windows(asked, options.draw_window, scores)
-        demand = _demand(candidates, rows, requests, np.maximum(asked, window))
+        limits: AnswerLimits | None = None
+        if options.answer_quotas and expected is not None and have_kinds(candidates):
+            lines = ask_by_answer(candidates, query, density, expected, budget, seed)
+            left = budget - sum(int(line.requests.sum()) for line in lines)
+            if left:
+                lines.append(_ask_by_row(candidates, query, density, expected, left, options))
+            asked = joined(lines)
+        else:
+            asked = _ask_by_row(candidates, query, density, expected, budget, options)
+            limits = answer_limits(kinds, expected, asked.requests, options.answer_cap) if kinds is not None else None
+        n_rows = np.ceil(asked.requests / float(np.mean(candidates.pool_costs))).astype(np.int64)
+        window = windows(n_rows, options.draw_window, asked.scores)
+        demand = _demand(candidates, asked, np.maximum(n_rows, window))
+        rows, scores = asked.rows, asked.scores
         if window.any():
             rows, scores = shuffled_within(window, rows, scores, row_keys(candidates.pool, seed))
 
         usage = shares(histogram(candidates.usage_clusters, candidates.n_clusters), options.smoothing)
         current = shares(histogram(candidates.current_clusters, candidates.n_clusters), options.smoothing)
         missing = gap(usage, current)
-        turns = pick_in_turns(candidates, rows, scores, requests, options, limits)
-        unfilled = _best_of_unfilled(candidates, missing, turns)
+        turns = pick_in_turns(candidates, rows, scores, asked.requests, options, limits)
+        unfilled = _best_of_unfilled(candidates, asked, missing, turns)
         if unfilled:
-            turns = pick_in_turns(candidates, rows, scores, requests, options, limits, first=unfilled)
+            turns = pick_in_turns(candidates, rows, scores, asked.requests, options, limits, first=unfilled)
         reasons = [
-            f"no. {place} of usage row {asker + 1}'s {requests[asker]}; cluster {cluster} (gap {missing[cluster]:.2f})"
-            + (f"; {relaxed}" if relaxed else "")
-            for asker, place, cluster, relaxed in zip(
+            f"no. {place} of usage row {asked.askers[line] + 1}'s {asked.requests[line]}; cluster {cluster} "
+            f"(gap {missing[cluster]:.2f})" + (f"; {relaxed}" if relaxed else "")
+            for line, place, cluster, relaxed in zip(
                 turns.askers.tolist(),
                 turns.places.tolist(),
                 candidates.pool_clusters[turns.indices].tolist(),
@@ -96,17 +99,38 @@ class Compass:
         )
 
 
-def _demand(candidates: Candidates, rows: IntArray, requests: IntArray, width: IntArray) -> RealArray:
-    """Spread each request over the clusters of the rows that the usage row may take: its `width` best ones. (K,)."""
+def _ask_by_row(
+    candidates: Candidates,
+    query: FloatArray,
+    density: RealArray,
+    expected: Expected | None,
+    budget: int,
+    options: SelectionConfig,
+) -> Asked:
+    """Let each usage row ask for an equal part of the budget, less what the data at hand answers of it."""
+    n_usage = len(candidates.usage)
+    equal = np.full(n_usage, 1 / n_usage)
+    at_hand = current_amounts(candidates, answered(candidates))
+    requests = water_filling(equal, at_hand, np.full(n_usage, budget), budget)
+    factor = max(LIST_FACTOR, 2 * options.draw_window)
+    length = max(SHORTEST_LIST, math.ceil(factor * budget / n_usage / float(np.mean(candidates.pool_costs))))
+    rows, scores = best_rows(candidates, query, density, length, expected=expected, answer_weight=options.answer_weight)
+    return Asked(np.arange(n_usage), rows, scores, requests)
+
+
+def _demand(candidates: Candidates, asked: Asked, width: IntArray) -> RealArray:
+    """Spread each request over the clusters of the rows that may be taken for it: its `width` best ones. (K,)."""
     demand = np.zeros(candidates.n_clusters)
-    for asker, request in enumerate(requests.tolist()):
-        own = rows[asker, : max(1, width[asker])]
+    for line, request in enumerate(asked.requests.tolist()):
+        own = asked.rows[line, : max(1, width[line])]
         demand += request * np.bincount(candidates.pool_clusters[own], minlength=len(demand)) / len(own)
     return demand
 
 
-def _best_of_unfilled(candidates: Candidates, missing: RealArray, turns: Turns) -> list[tuple[int, int]]:
-    """Return (usage row, pool row) for each gap cluster that has supply and got nothing, widest gap first."""
+def _best_of_unfilled(candidates: Candidates, asked: Asked, missing: RealArray, turns: Turns) -> list[tuple[int, int]]:
+    """Return (line of `asked`, pool row) for each gap cluster that has supply and got nothing, widest gap first."""
+    # A usage row that asks for nothing lends its question to the first line.
+    lines = {asker: line for line, asker in reversed(list(enumerate(asked.askers.tolist())))}
     picked = np.unique(candidates.pool_clusters[turns.indices])
     found = []
     for cluster in np.lexsort((np.arange(len(missing)), -missing)).tolist():
@@ -116,5 +140,5 @@ def _best_of_unfilled(candidates: Candidates, missing: RealArray, turns: Turns) 
             continue
         similarity: FloatArray = candidates.usage[askers] @ candidates.pool[members].T
         asker, member = np.unravel_index(int(similarity.argmax()), similarity.shape)
-        found.append((int(askers[asker]), int(members[member])))
+        found.append((lines.get(int(askers[asker]), 0), int(members[member])))
     return found

@@ -28,6 +28,8 @@ HUB_REFERENCE = 5000
 """A pool row's density is its mean cosine to this many of its nearest rows, among at most so many of the pool."""
 WINDOW_DEPTH = 0.2
 """Cosine below the last row asked for down to which a usage row draws [ours]."""
+SHORTEST_LIST = 1000
+"""Rows of a usage row's list, at least: others take rows from it."""
 ANSWERED_WITHIN = 10
 """A row at hand answers a usage row if fewer than this many pool rows lie nearer to it [ours]."""
 
@@ -61,6 +63,11 @@ def queries(candidates: Candidates, density: RealArray) -> FloatArray:
     return unit_rows(usage + smooth + candidates.pool[found].mean(axis=1))
 
 
+def crowding(density: RealArray) -> RealArray:
+    """Return what a pool row's score gains or loses by its density: crowded rows are near to everything."""
+    return -HUB_WEIGHT * density
+
+
 def best_rows(
     candidates: Candidates,
     query: FloatArray,
@@ -77,7 +84,7 @@ def best_rows(
     """
 
     def bonus(chunk: slice) -> RealArray:
-        crowded: RealArray = -HUB_WEIGHT * density[chunk]
+        crowded = crowding(density[chunk])
         if expected is None or answer_weight * expected.trust == 0:
             return crowded
         return crowded + answer_weight * expected.trust * expected.likely[:, expected.columns[chunk]]

@@ -1,0 +1,150 @@
+"""The gap over kinds of answer: each kind that usage asks for and the data at hand lacks gets a quota [ours].
+
+Where the kind of an answer is a matter of the prompt, kinds say more exactly than clusters what usage needs, and the
+pool's rows bear their kind. Usage does not, so its kinds are estimated twice: by the rows at hand, within the language
+(`answers`), and, as far as usage asks for kinds that are not at hand, by the pool rows nearest to it. The budget is
+split over kinds as over clusters; within a kind the usage rows that expect it take turns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from compass.selection.answers import Expected, neighbours_abroad
+from compass.selection.audit import current_amounts
+from compass.selection.neighbourhood import SHORTEST_LIST, best_rows, crowding
+from compass.selection.protocol import Candidates
+from compass.selection.quotas import proportional, water_filling
+from compass.semantic.arrays import FloatArray, IntArray, RealArray, nearest_rows
+
+NEIGHBOURS = 20
+"""Pool rows that vote on the kind of answer of a usage row [ours]."""
+LEAST_LIKELY = 0.02
+"""Likelihood below which a usage row does not ask for a kind [ours]."""
+LEAST_WITH_KIND = 0.95
+"""Share of the pool and of the rows at hand that must have a kind of answer: free text has none [ours]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What usage rows ask for, a line each; a usage row that expects several kinds of answer asks several times."""
+
+    askers: IntArray
+    """(n,) usage row."""
+    rows: IntArray
+    """(n, m) pool rows that it may have, best first."""
+    scores: FloatArray
+    """(n, m) of these rows for the asker."""
+    requests: IntArray
+    """(n,) in units of the budget."""
+
+
+def have_kinds(candidates: Candidates) -> bool:
+    """Say whether (nearly) all answers are of some kind, which quotas need."""
+    parts = (candidates.pool_answers, candidates.current_answers)
+    return all(kinds is not None and len(kinds) and np.mean(kinds >= 0) >= LEAST_WITH_KIND for kinds in parts)
+
+
+def ask_by_answer(
+    candidates: Candidates, query: FloatArray, density: RealArray, expected: Expected, budget: int, seed: int
+) -> list[Asked]:
+    """Split the budget over kinds of answer; for each the usage rows that expect it ask for rows of this kind.
+
+    query: (n_E, d) unit rows and density: (n_A,), from `neighbourhood`. Asks for less than the budget if the pool holds
+    less of these kinds.
+    """
+    pool_answers, current_answers = _numbers(candidates)
+    kinds, likely = wanted_answers(candidates, query, density, expected, seed)
+    at_hand = current_amounts(candidates, np.array([np.sum(current_answers == kind) for kind in kinds]))
+    members = [np.flatnonzero(pool_answers == kind) for kind in kinds]
+    supply = np.array([candidates.pool_costs[rows].sum() for rows in members], dtype=np.int64)
+    quotas = water_filling(likely.mean(axis=0), at_hand, supply, budget)
+
+    crowded = crowding(density)
+    mean_cost = float(np.mean(candidates.pool_costs))
+    lines = []
+    for k in np.flatnonzero(quotas).tolist():
+        own, quota = members[k], int(quotas[k])
+        wanting = np.flatnonzero(likely[:, k])
+        # All who want a kind take from the same rows.
+        length = max(SHORTEST_LIST, math.ceil(2 * quota / mean_cost))
+        near, scores = nearest_rows(query[wanting], candidates.pool[own], length, bonus=_part(crowded[own]))
+        requests = proportional(likely[wanting, k], np.full(len(wanting), quota), quota)
+        lines.append(Asked(wanting, own[near], scores, requests))
+    return lines
+
+
+def joined(lines: Sequence[Asked]) -> Asked:
+    """Put requests together; shorter lists repeat their last row, which is taken once."""
+    width = max(line.rows.shape[1] for line in lines)
+    return Asked(
+        np.concatenate([line.askers for line in lines]),
+        np.concatenate([_padded(line.rows, width) for line in lines]),
+        np.concatenate([_padded(line.scores, width) for line in lines]),
+        np.concatenate([line.requests for line in lines]),
+    )
+
+
+def wanted_answers(
+    candidates: Candidates, query: FloatArray, density: RealArray, expected: Expected, seed: int
+) -> tuple[IntArray, RealArray]:
+    """Return all kinds of answer, (G,), and how likely each usage row wants each, (n_E, G) with rows of sum 1.
+
+    Kinds at hand are judged by the rows at hand, others by the votes of the nearest pool rows. These get as much as
+    both deny that usage is about what is at hand: `unknown_share` times the distrust in the rows at hand.
+    """
+    pool_answers, current_answers = _numbers(candidates)
+    known = np.unique(current_answers[current_answers >= 0])
+    kinds = np.union1d(known, pool_answers[pool_answers >= 0])
+    votes = pool_answers[best_rows(candidates, query, density, NEIGHBOURS)[0]]
+    is_known = np.isin(kinds, known)
+    other = np.mean(votes[:, :, None] == kinds[~is_known], axis=1)
+    voted = other.sum(axis=1, keepdims=True)
+    unknown = np.where(voted > 0, unknown_share(candidates, votes, known, seed) * (1.0 - expected.trust), 0.0)
+    likely = np.empty((len(query), len(kinds)))
+    likely[:, is_known] = (1.0 - unknown) * expected.likely[:, :-1]
+    likely[:, ~is_known] = unknown * other / np.maximum(voted, 1e-12)
+    likely[likely < LEAST_LIKELY] = 0.0
+    return kinds, likely / likely.sum(axis=1, keepdims=True)
+
+
+def unknown_share(candidates: Candidates, votes: IntArray, known: IntArray, seed: int) -> float:
+    """Return what part of usage asks for kinds of answer that are not at hand, by its pool neighbours, from 0 to 1.
+
+    votes: (n_E, k) kinds of the pool rows nearest to each usage row. Neighbours err, and how often is seen on the pool
+    itself: with f and t the share of neighbours in other languages whose kind is not at hand, for pool rows whose own
+    kind is and is not, the votes' share v says (v - f) / (t - f) (the correction of label shift by a confusion matrix,
+    Lipton et al. 2018, arXiv 1802.03916).
+    """
+    pool_answers, _ = _numbers(candidates)
+    rows, near = neighbours_abroad(candidates, seed, NEIGHBOURS)
+    own = ~np.isin(pool_answers[rows], known)
+    if not own.any():
+        return 0.0
+    if own.all():
+        return 1.0
+    seen = np.mean(~np.isin(pool_answers[near], known), axis=1)
+    wrong, right = float(seen[~own].mean()), float(seen[own].mean())
+    if right <= wrong:
+        return 0.0
+    return float(np.clip((np.mean(~np.isin(votes, known)) - wrong) / (right - wrong), 0.0, 1.0))
+
+
+def _part(values: RealArray) -> Callable[[slice], RealArray]:
+    return lambda chunk: values[chunk]
+
+
+def _padded(lists: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
+    return np.pad(lists, ((0, 0), (0, width - lists.shape[1])), mode="edge")
+
+
+def _numbers(candidates: Candidates) -> tuple[IntArray, IntArray]:
+    if candidates.pool_answers is None or candidates.current_answers is None:
+        raise ValueError("quotas by kind of answer need the kinds of the pool and of the data at hand")
+    return candidates.pool_answers, candidates.current_answers

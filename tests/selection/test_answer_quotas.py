@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from compass.config import SelectionConfig
+from compass.selection import get_strategy
+from compass.selection.answer_quotas import ask_by_answer, have_kinds, joined, unknown_share, wanted_answers
+from compass.selection.answers import expected_answers, neighbours_abroad
+from compass.selection.neighbourhood import hubness, queries
+from compass.selection.quotas import water_filling
+
+OPTIONS = dataclasses.replace(SelectionConfig(), language_cap=1.0, duplicate_similarity=1.0, answer_quotas=True)
+
+
+def by_topic(candidates):
+    """Candidates whose kind of answer is the topic."""
+    return dataclasses.replace(
+        candidates, current_answers=candidates.current_clusters, pool_answers=candidates.pool_clusters
+    )
+
+
+@pytest.fixture
+def skewed(make_candidates):
+    """Usage of topics 0 to 2 alike; two rows of 0 and of 1 at hand, ten of 2 and of 3."""
+    return by_topic(make_candidates([8, 8, 8, 0], [2, 2, 10, 10], [40, 40, 40, 40], noise=0.05))
+
+
+def asked_of(candidates, budget):
+    density = hubness(candidates, 0)
+    expected = expected_answers(candidates, 0)
+    return ask_by_answer(candidates, queries(candidates, density), density, expected, budget, 0)
+
+
+def counts(candidates, selection):
+    return np.bincount(candidates.pool_answers[selection.indices], minlength=4)
+
+
+def test_a_kind_gets_what_usage_asks_of_it_less_what_is_at_hand(skewed):
+    """Breaks if the rows at hand do not count, or if picks leave the quotas: (2 + 20, 2 + 20, 10 + 12) are alike."""
+    quotas = water_filling([1 / 3, 1 / 3, 1 / 3, 0], [2, 2, 10, 10], [40] * 4, 52)
+    assert quotas.tolist() == [20, 20, 12, 0]
+    selection = get_strategy("compass").select(skewed, 52, seed=0, options=OPTIONS)
+    np.testing.assert_allclose(counts(skewed, selection), quotas, atol=1)
+
+
+def test_each_line_asks_for_rows_of_one_kind_and_all_together_for_the_budget(skewed):
+    """Breaks if members of kinds are mixed up, or if rounding loses a part of the budget."""
+    lines = asked_of(skewed, 47)
+    assert [set(skewed.pool_answers[line.rows].ravel()) for line in lines] == [{0}, {1}, {2}]
+    together = joined(lines)
+    assert together.requests.sum() == 47
+    assert len(together.askers) == len(together.rows) == len(together.scores) == sum(len(line.askers) for line in lines)
+    for line, kind in zip(lines, range(3), strict=True):
+        assert (skewed.usage_clusters[line.askers] == kind).all()
+        assert (np.diff(line.scores, axis=1) <= 0).all()
+
+
+def test_numbers_of_kinds_mean_nothing(skewed):
+    """Breaks if kinds are used as indices."""
+    renamed = np.array([7, 900, 30, 450])
+    other = dataclasses.replace(
+        skewed, current_answers=renamed[skewed.current_answers], pool_answers=renamed[skewed.pool_answers]
+    )
+    picks = [get_strategy("compass").select(c, 40, seed=0, options=OPTIONS).indices for c in (skewed, other)]
+    np.testing.assert_array_equal(np.sort(picks[0]), np.sort(picks[1]))
+
+
+@pytest.mark.parametrize(("usage", "truth"), [([12, 12, 0, 0], 0.0), ([6, 6, 6, 6], 0.5), ([0, 0, 12, 12], 1.0)])
+@pytest.mark.parametrize("noise", [0.05, 0.3])
+def test_the_share_of_usage_that_is_not_at_hand_is_found(make_candidates, usage, truth, noise):
+    """Topics 2 and 3 are not at hand. Breaks if the neighbours' errors are not corrected for: at noise .3 they err."""
+    c = by_topic(make_candidates(usage, [5, 5, 0, 0], [80, 80, 80, 80], noise=noise))
+    votes = c.pool_answers[np.argsort(-(c.usage @ c.pool.T), axis=1)[:, :20]]
+    assert unknown_share(c, votes, np.array([0, 1]), 0) == pytest.approx(truth, abs=0.12)
+
+
+def test_kinds_that_are_not_at_hand_are_asked_for_where_usage_is_far_from_what_is(make_candidates):
+    """Breaks if usage of new kinds is taken for one of the kinds at hand, or if known usage asks for new kinds."""
+    new = by_topic(make_candidates([0, 0, 8, 8], [6, 6, 0, 0], [60, 60, 60, 60], noise=0.1))
+    selection = get_strategy("compass").select(new, 40, seed=0, options=OPTIONS)
+    assert counts(new, selection)[2:].min() >= 15
+    density = hubness(new, 0)
+    kinds, likely = wanted_answers(new, queries(new, density), density, expected_answers(new, 0), 0)
+    assert kinds.tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(likely.sum(axis=1), 1)
+    known = by_topic(make_candidates([8, 8, 0, 0], [6, 6, 0, 0], [60, 60, 60, 60], noise=0.1))
+    assert counts(known, get_strategy("compass").select(known, 40, seed=0, options=OPTIONS))[2:].sum() == 0
+
+
+def test_what_the_pool_lacks_of_the_kinds_goes_to_the_nearest_rows(make_candidates):
+    """Breaks if the budget is left over, or with an error, where the wanted kinds are few in the pool or none."""
+    few = by_topic(make_candidates([8, 8, 0, 0], [2, 2, 4, 0], [5, 3, 60, 60], noise=0.1))
+    selection = get_strategy("compass").select(few, 30, seed=0, options=OPTIONS)
+    assert selection.spent == 30
+    assert counts(few, selection)[:2].tolist() == [5, 3]
+    none = by_topic(make_candidates([8, 8, 0, 0], [2, 2, 4, 0], [0, 0, 60, 60], noise=0.1))
+    assert get_strategy("compass").select(none, 30, seed=0, options=OPTIONS).spent == 30
+
+
+def test_free_text_and_letters_have_no_quotas(skewed):
+    """Breaks if a few kinds among free text decide over all picks, or if kinds do that say nothing of the prompt."""
+    text = skewed.pool_answers.copy()
+    text[::3] = -1
+    letters = np.random.default_rng(0).integers(0, 4, len(text))
+    for answers in (text, letters):
+        c = dataclasses.replace(skewed, pool_answers=answers)
+        options = [dataclasses.replace(OPTIONS, answer_quotas=on) for on in (True, False)]
+        picks = [get_strategy("compass").select(c, 40, seed=0, options=o).indices for o in options]
+        np.testing.assert_array_equal(*picks)
+    assert have_kinds(skewed)
+    assert not have_kinds(dataclasses.replace(skewed, pool_answers=text))
+    assert not have_kinds(dataclasses.replace(skewed, pool_answers=None, current_answers=None))
+
+
+def test_every_gap_cluster_with_supply_still_gets_a_row(make_candidates):
+    """Breaks if quotas starve a cluster: the one row of usage in cluster 3 expects an answer that is well at hand."""
+    c = make_candidates([10, 10, 0, 1], [2, 2, 20, 0], [60, 60, 60, 60], noise=0.1)
+    kinds = np.array([0, 1, 2, 2])
+    c = dataclasses.replace(c, current_answers=kinds[c.current_clusters], pool_answers=kinds[c.pool_clusters])
+    selection = get_strategy("compass").select(c, 24, seed=0, options=OPTIONS)
+    assert selection.spent == 24
+    assert (selection.picked[[0, 1, 3]] > 0).all()
+
+
+def test_neighbours_abroad_are_the_nearest_rows_in_other_languages(skewed):
+    """Breaks if a row's own language counts; by hand over the whole matrix."""
+    rows, near = neighbours_abroad(skewed, 0, 3)
+    similarity = skewed.pool @ skewed.pool.T
+    for row, language in enumerate(skewed.pool_languages):
+        similarity[row, [other == language for other in skewed.pool_languages]] = -np.inf
+    best = np.argsort(-similarity, axis=1, kind="stable")[:, :3]
+    assert sorted(rows.tolist()) == list(range(160))
+    assert {row: set(own) for row, own in zip(rows.tolist(), near.tolist(), strict=True)} == {
+        row: set(own) for row, own in enumerate(best.tolist())
+    }
