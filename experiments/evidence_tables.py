@@ -144,6 +144,8 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = arguments.results / arguments.name
     if arguments.add:
+        if not (arguments.add / "cells.parquet").is_file():
+            parser.error(f"--add: {arguments.add} holds no finished comparison (no cells.parquet); run it to its end")
         add(folder, arguments.add, dict([arguments.rename.split("=", 1)] if arguments.rename else []))
     rows, _ = read(folder)
     config = load_options(CompareConfig, EVIDENCE / f"{arguments.name}.yaml")
