@@ -90,6 +90,18 @@ def test_kinds_that_are_not_at_hand_are_asked_for_where_usage_is_far_from_what_i
     assert counts(known, get_strategy("compass").select(known, 40, seed=0, options=OPTIONS))[2:].sum() == 0
 
 
+def test_usage_that_is_torn_between_many_kinds_still_asks(make_candidates):
+    """Breaks with an error if every likelihood lies under the least one: a hundred kinds, all as near as the others."""
+    c = make_candidates([12], [200], [400], noise=0.02)
+    c = dataclasses.replace(c, current_answers=np.arange(200) % 100, pool_answers=np.arange(400) // 4)
+    expected = dataclasses.replace(
+        expected_answers(c, 0), likely=np.hstack([np.full((12, 100), 0.01), np.zeros((12, 1))])
+    )
+    density = hubness(c, 0)
+    _, likely = wanted_answers(c, queries(c, density), density, expected, 0)
+    np.testing.assert_allclose(likely.sum(axis=1), 1)
+
+
 def test_what_the_pool_lacks_of_the_kinds_goes_to_the_nearest_rows(make_candidates):
     """Breaks if the budget is left over, or with an error, where the wanted kinds are few in the pool or none."""
     few = by_topic(make_candidates([8, 8, 0, 0], [2, 2, 4, 0], [5, 3, 60, 60], noise=0.1))

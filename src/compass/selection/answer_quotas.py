@@ -110,7 +110,8 @@ def wanted_answers(
     likely = np.empty((len(query), len(kinds)))
     likely[:, is_known] = (1.0 - unknown) * expected.likely[:, :-1]
     likely[:, ~is_known] = unknown * other / np.maximum(voted, 1e-12)
-    likely[likely < LEAST_LIKELY] = 0.0
+    # A row that is torn between many kinds keeps the likeliest.
+    likely[likely < np.minimum(LEAST_LIKELY, likely.max(axis=1, keepdims=True))] = 0.0
     return kinds, likely / likely.sum(axis=1, keepdims=True)
 
 
