@@ -5,7 +5,8 @@ known to us. Here each usage row asks for an equal part of the budget, less what
 (water-filling, as over clusters, but row by row), and the usage rows take pool rows in turns: that keeps the picks as
 even over meanings as usage is. The plain nearest rows are the purer half of that and the worse training set: they
 crowd around the few usage rows that lie in the densest region (LOG.md). Clusters give coverage, since each gap
-cluster that has supply gets a row, and the account of demand and supply.
+cluster that has supply gets a row, and the account of demand and supply. With `answer_quotas` the requests are for
+kinds of answer instead (see the module of that name).
 """
 
 from __future__ import annotations
