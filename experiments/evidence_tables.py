@@ -36,7 +36,7 @@ Key = tuple[Any, ...]
 
 
 def key(row: Mapping[str, Any]) -> Key:
-    """Return the cell that a row belongs to."""
+    """Return the cell that a row belongs to, the strategy last."""
     return tuple(row[name] for name in CELL)
 
 
@@ -78,7 +78,7 @@ def shares_cells(rows: Sequence[Row]) -> dict[tuple[Key, ...], list[str]]:
     """Return (language, seed, budget) triples -> strategies that were trained for just these, most triples first."""
     covered: dict[str, set[Key]] = defaultdict(set)
     for row in rows:
-        covered[row["strategy"]].add((row["language"], row["seed"], row["budget"]))
+        covered[row["strategy"]].add(key(row)[:-1])
     groups: dict[tuple[Key, ...], list[str]] = defaultdict(list)
     for strategy, places in covered.items():
         groups[tuple(sorted(places))].append(strategy)
@@ -94,7 +94,7 @@ def table(config: CompareConfig, rows: Sequence[Row], first: str) -> list[str]:
     for places, strategies in shares_cells(rows).items():
         chosen = [
             row for row in rows
-            if row["strategy"] in {first, *strategies} and (row["language"], row["seed"], row["budget"]) in places
+            if row["strategy"] in {first, *strategies} and key(row)[:-1] in places
         ]  # fmt: skip
         budgets = tuple(sorted({budget for _, _, budget in places}))
         grid = replace(config.grid, strategies=(first, *(s for s in strategies if s != first)), budgets=budgets)

@@ -242,18 +242,22 @@ def paired_comparisons(config: CompareConfig, rows: Sequence[Mapping[str, Any]])
     all budgets a pair of language and seed still counts once. `budget` is None where it is all, `language` is empty.
     """
     budgets = [*([None] if len(config.grid.budgets) > 1 else []), *config.grid.budgets]
-    languages = sorted({row["language"] for row in rows})
-    scopes = [*([""] if len(languages) > 1 else []), *languages]
+    languages = {row["language"] for row in rows}
     return [
         {"budget": budget, "language": scope, **found}
         for budget in budgets
-        for scope in scopes
+        for scope in _scopes(languages)
         for found in _in_scope(
             config,
             [row for row in rows if budget in (None, row["budget"]) and scope in ("", row["language"])],
-            {scope} if scope else set(languages),
+            {scope} if scope else languages,
         )
     ]
+
+
+def _scopes(languages: set[str]) -> list[str]:
+    """Return what figures are given for: all languages, an empty text, if there are several, and each."""
+    return [*([""] if len(languages) > 1 else []), *sorted(languages)]
 
 
 def _in_scope(
@@ -319,9 +323,8 @@ def _or_none(value: float) -> float | None:
 
 def _curves(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> dict[str, Curves]:
     """Return exact match with its interval over test rows by strategy and budget, for each language and for all."""
-    languages = sorted({row["language"] for row in rows})
     curves: dict[str, Curves] = {}
-    for scope in [*([""] if len(languages) > 1 else []), *languages]:
+    for scope in _scopes({row["language"] for row in rows}):
         points = {}
         for strategy in config.grid.strategies:
             for budget in config.grid.budgets:

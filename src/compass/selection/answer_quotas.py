@@ -67,13 +67,12 @@ def ask_by_answer(
     quotas = water_filling(likely.mean(axis=0), at_hand, supply, budget)
 
     crowded = crowding(density)
-    mean_cost = float(np.mean(candidates.pool_costs))
     lines = []
     for k in np.flatnonzero(quotas).tolist():
         own, quota = members[k], int(quotas[k])
         wanting = np.flatnonzero(likely[:, k])
         # All who want a kind take from the same rows.
-        length = max(SHORTEST_LIST, math.ceil(2 * quota / mean_cost))
+        length = max(SHORTEST_LIST, math.ceil(2 * quota / candidates.mean_cost))
         near, scores = nearest_rows(query[wanting], candidates.pool[own], length, bonus=_part(crowded[own]))
         requests = proportional(likely[wanting, k], np.full(len(wanting), quota), quota)
         lines.append(Asked(wanting, own[near], scores, requests))

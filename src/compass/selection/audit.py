@@ -17,8 +17,7 @@ from compass.semantic.distributions import histogram, shares
 def current_amounts(candidates: Candidates, counts: RealArray | IntArray) -> RealArray:
     """Return the data at hand of each cluster in units of the budget: its rows times the mean cost of a pool row, for
     only the pool's rows have a cost. counts: (K,). Returns (K,)."""
-    mean_cost = float(np.mean(candidates.pool_costs)) if len(candidates.pool_costs) else 1.0
-    return np.asarray(counts, dtype=np.float64) * mean_cost
+    return np.asarray(counts, dtype=np.float64) * candidates.mean_cost
 
 
 def cluster_demand(candidates: Candidates, budget: int, smoothing: float) -> RealArray:

@@ -62,7 +62,7 @@ class Compass:
         else:
             asked = _ask_by_row(candidates, query, density, expected, budget, options)
             limits = answer_limits(kinds, expected, asked.requests, options.answer_cap) if kinds is not None else None
-        n_rows = np.ceil(asked.requests / float(np.mean(candidates.pool_costs))).astype(np.int64)
+        n_rows = np.ceil(asked.requests / candidates.mean_cost).astype(np.int64)
         window = windows(n_rows, options.draw_window, asked.scores)
         demand = _demand(candidates, asked, np.maximum(n_rows, window))
         rows, scores = asked.rows, asked.scores
@@ -114,7 +114,7 @@ def _ask_by_row(
     at_hand = current_amounts(candidates, answered(candidates))
     requests = water_filling(equal, at_hand, np.full(n_usage, budget), budget)
     factor = max(LIST_FACTOR, 2 * options.draw_window)
-    length = max(SHORTEST_LIST, math.ceil(factor * budget / n_usage / float(np.mean(candidates.pool_costs))))
+    length = max(SHORTEST_LIST, math.ceil(factor * budget / n_usage / candidates.mean_cost))
     rows, scores = best_rows(candidates, query, density, length, expected=expected, answer_weight=options.answer_weight)
     return Asked(np.arange(n_usage), rows, scores, requests)
 

@@ -72,6 +72,11 @@ class Candidates:
         if len(self.pool_costs) and self.pool_costs.min() < 1:
             raise DataError(f"candidates: a pool row costs {self.pool_costs.min()}; each row costs at least 1.")
 
+    @property
+    def mean_cost(self) -> float:
+        """What a pool row takes of the budget on average; rows at hand, which have no cost, are counted at it."""
+        return float(np.mean(self.pool_costs)) if len(self.pool_costs) else 1.0
+
 
 @dataclass(frozen=True, eq=False)
 class Selection:
