@@ -113,7 +113,10 @@ class SelectionConfig:
         0.98, "Cosine from which a pick repeats an earlier pick and is passed over; 1 is off.", low=0.5, high=1.0
     )
     draw_window: int = knob(
-        1, "`compass`: each usage row draws among so many times the rows that it asks for; 1: it takes the best.", low=1
+        0,
+        "`compass`: each usage row draws among so many times the rows that it asks for; 1: it takes the best. 0: 20 "
+        "where the budget is split over kinds of answer, else 1.",
+        low=0,
     )
     answer_cap: float = knob(
         0.15,
@@ -125,7 +128,7 @@ class SelectionConfig:
         0.3, "Cosine that a pool row gains if it surely has the kind of answer that a usage row expects.", low=0.0
     )
     answer_quotas: bool = knob(
-        False,
+        True,
         "`compass`: split the budget over kinds of answer by what usage expects and the data at hand lacks, where the "
         "kind is a matter of the prompt.",
     )

@@ -8,11 +8,11 @@ import pytest
 from compass.config import SelectionConfig
 from compass.selection import get_strategy
 from compass.selection.answer_quotas import ask_by_answer, have_kinds, joined, unknown_share, wanted_answers
-from compass.selection.answers import expected_answers, neighbours_abroad
+from compass.selection.answers import expected_answers, neighbours
 from compass.selection.neighbourhood import hubness, queries
 from compass.selection.quotas import water_filling
 
-OPTIONS = dataclasses.replace(SelectionConfig(), language_cap=1.0, duplicate_similarity=1.0, answer_quotas=True)
+OPTIONS = dataclasses.replace(SelectionConfig(), language_cap=1.0, duplicate_similarity=1.0)
 
 
 def by_topic(candidates):
@@ -112,6 +112,17 @@ def test_what_the_pool_lacks_of_the_kinds_goes_to_the_nearest_rows(make_candidat
     assert get_strategy("compass").select(none, 30, seed=0, options=OPTIONS).spent == 30
 
 
+@pytest.mark.parametrize(("quotas", "width"), [(True, 20), (False, 1)])
+def test_the_width_of_the_window_is_chosen_by_whether_there_are_quotas(skewed, quotas, width):
+    """Breaks if picks by quotas are the best rows, one sentence in many languages, or picks by row a draw."""
+
+    def picks(draw_window):
+        options = dataclasses.replace(OPTIONS, answer_quotas=quotas, draw_window=draw_window)
+        return get_strategy("compass").select(skewed, 20, seed=0, options=options).indices.tolist()
+
+    assert picks(0) == picks(width) != picks(21 - width)
+
+
 def test_free_text_and_letters_have_no_quotas(skewed):
     """Breaks if a few kinds among free text decide over all picks, or if kinds do that say nothing of the prompt."""
     text = skewed.pool_answers.copy()
@@ -135,11 +146,13 @@ def test_every_gap_cluster_with_supply_still_gets_a_row(make_candidates):
     selection = get_strategy("compass").select(c, 24, seed=0, options=OPTIONS)
     assert selection.spent == 24
     assert (selection.picked[[0, 1, 3]] > 0).all()
+    (lone,) = [reason for reason in selection.reasons if "cluster 3" in reason]
+    assert lone.startswith("lest its cluster has nothing: nearest to usage row 21; cluster 3")
 
 
 def test_neighbours_abroad_are_the_nearest_rows_in_other_languages(skewed):
     """Breaks if a row's own language counts; by hand over the whole matrix."""
-    rows, near = neighbours_abroad(skewed, 0, 3)
+    rows, near = neighbours(skewed, 0, 3, abroad=True)
     similarity = skewed.pool @ skewed.pool.T
     for row, language in enumerate(skewed.pool_languages):
         similarity[row, [other == language for other in skewed.pool_languages]] = -np.inf

@@ -11,7 +11,8 @@ from compass.errors import DataError
 from compass.selection import get_strategy
 from compass.selection.answers import Expected, agreement, answer_kinds, answer_limits, expected_answers, familiarity
 
-OPTIONS = dataclasses.replace(SelectionConfig(), language_cap=1.0, duplicate_similarity=1.0)
+OPTIONS = dataclasses.replace(SelectionConfig(), language_cap=1.0, duplicate_similarity=1.0, answer_quotas=False)
+"""The budget is not split over kinds: that is tested in test_answer_quotas.py."""
 
 
 @pytest.fixture
@@ -65,15 +66,39 @@ def test_usage_that_is_far_from_the_rows_at_hand_expects_nothing(make_candidates
     assert familiarity(same) > 0.8
 
 
-def test_agreement_is_cohens_kappa_with_the_nearest_row_of_another_language(answering):
-    """Breaks if a row's own language counts, or if chance is not taken off; scikit-learn is the reference."""
+@pytest.mark.parametrize("mixed_languages", [True, False])
+def test_agreement_is_cohens_kappa_with_the_nearest_row_abroad_or_at_home(answering, mixed_languages):
+    """Breaks if a row is its own neighbour, if chance is not taken off, or if not the smaller of the two counts."""
     mixed = np.where(np.arange(160) % 3 == 0, 3, answering.pool_answers)
-    c = dataclasses.replace(answering, pool_answers=mixed)
+    languages = answering.pool_languages if mixed_languages else tuple("de" if kind % 2 else "fr" for kind in mixed)
+    c = dataclasses.replace(answering, pool_answers=mixed, pool_languages=languages)
     similarity = c.pool @ c.pool.T
-    for row, language in enumerate(c.pool_languages):
-        similarity[row, [other == language for other in c.pool_languages]] = -1
-    assert agreement(c, 0) == pytest.approx(cohen_kappa_score(mixed, mixed[similarity.argmax(axis=1)]))
+    np.fill_diagonal(similarity, -1)
+    alike = np.array([[own == other for other in languages] for own in languages])
+    kappas = [
+        cohen_kappa_score(mixed, mixed[np.where(passed_over, -1, similarity).argmax(axis=1)])
+        for passed_over in (alike, ~alike)
+    ]
+    assert agreement(c, 0) == pytest.approx(min(kappas))
     assert agreement(answering, 0) == pytest.approx(1.0)
+
+
+def test_translations_of_one_question_are_no_kind(make_candidates):
+    """Breaks if the answer to one question, the same in all languages, counts as a kind that the prompt decides."""
+    c = make_candidates([6, 6, 0, 0], [3, 3, 3, 3], [40, 40, 40, 40], noise=0.2)
+    questions = np.arange(160) // 4
+    vectors = c.pool[questions * 4] + 1e-3 * c.pool
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    translated = dataclasses.replace(
+        c,
+        pool=vectors,
+        pool_answers=questions,
+        pool_languages=("de", "fr", "it", "es") * 40,
+        current_answers=np.arange(12),
+    )
+    assert answer_kinds(translated, 0) is None
+    topics = dataclasses.replace(translated, pool_answers=c.pool_clusters, current_answers=c.current_clusters)
+    assert answer_kinds(topics, 0) is not None
 
 
 def test_choices_a_to_d_say_nothing(answering):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compass.selection.answers import Expected, neighbours_abroad
+from compass.selection.answers import Expected, neighbours
 from compass.selection.audit import current_amounts
 from compass.selection.neighbourhood import SHORTEST_LIST, best_rows, crowding
 from compass.selection.protocol import Candidates
@@ -25,6 +25,8 @@ from compass.semantic.arrays import FloatArray, IntArray, RealArray, nearest_row
 
 NEIGHBOURS = 20
 """Pool rows that vote on the kind of answer of a usage row [ours]."""
+WINDOW = 20
+"""Times the rows that it asks for among which a usage row draws, unless `draw_window` says otherwise [ours]."""
 LEAST_LIKELY = 0.02
 """Likelihood below which a usage row does not ask for a kind [ours]."""
 LEAST_WITH_KIND = 0.95
@@ -123,7 +125,7 @@ def unknown_share(candidates: Candidates, votes: IntArray, known: IntArray, seed
     Lipton et al. 2018, arXiv 1802.03916).
     """
     pool_answers, _ = _numbers(candidates)
-    rows, near = neighbours_abroad(candidates, seed, NEIGHBOURS)
+    rows, near = neighbours(candidates, seed, NEIGHBOURS, abroad=True)
     own = ~np.isin(pool_answers[rows], known)
     if not own.any():
         return 0.0

@@ -18,7 +18,7 @@ from compass.semantic.arrays import FloatArray, IntArray, RealArray, nearest_row
 TEMPERATURE = 0.05
 """Cosine by which a kind of answer must be nearer to be e times as likely [ours]."""
 LEAST_AGREEMENT = 0.2
-"""Cohen's kappa between the kinds of neighbours in different languages, below which kinds say nothing [ours]."""
+"""Cohen's kappa between the kinds of neighbours, below which kinds say nothing [ours]."""
 AGREEMENT_ROWS = 3000
 """Pool rows on which the agreement is measured, drawn by their content."""
 HUB_ROWS = 5000
@@ -103,15 +103,21 @@ def _hubness_of_kinds(candidates: Candidates, kinds: IntArray, seed: int) -> Rea
 
 
 def agreement(candidates: Candidates, seed: int) -> float:
-    """Return how well a pool row's kind of answer is that of its nearest row in another language: Cohen's kappa.
+    """Return how well a pool row's kind of answer is that of its nearest row, in other languages and in its own.
 
-    1: always; 0: no more often than by chance, as with choices A to D or a coin's yes and no.
+    Cohen's kappa of each, and the smaller of the two. 1: always; 0: no more often than by chance, as with choices A to
+    D or a coin's yes and no. A pool of translations needs the row's own language: one question has one answer in all of
+    them, be it a year or a name that no other question asks for.
     """
+    return min(_kappa(candidates, seed, abroad=abroad) for abroad in (True, False))
+
+
+def _kappa(candidates: Candidates, seed: int, *, abroad: bool) -> float:
     kinds = candidates.pool_answers
     if kinds is None:
         return 0.0
-    rows, near = neighbours_abroad(candidates, seed, 1)
-    if not len(near):
+    rows, near = neighbours(candidates, seed, 1, abroad=abroad)
+    if not len(rows):
         return 0.0
     own, nearest = kinds[rows], kinds[near[:, 0]]
     size = int(max(own.max(), nearest.max())) + 1
@@ -119,25 +125,29 @@ def agreement(candidates: Candidates, seed: int) -> float:
     return float((np.mean(own == nearest) - chance) / (1 - chance)) if chance < 1 else 0.0
 
 
-def neighbours_abroad(candidates: Candidates, seed: int, k: int) -> tuple[IntArray, IntArray]:
-    """Return pool rows with a kind of answer, (n,), and for each the k nearest of them in other languages, (n, k).
+def neighbours(candidates: Candidates, seed: int, k: int, *, abroad: bool) -> tuple[IntArray, IntArray]:
+    """Return pool rows with a kind of answer, (n,), and for each the k nearest in other languages, or its own, (n, k).
 
-    A large pool is sampled by content, and k is then the same share of the sample. Both are empty for a pool in one
-    language.
+    A large pool is sampled by content, and k is then the same share of the sample. A row that has no neighbour, for
+    want of another language or of another row in its own, is left out.
     """
     kinds = candidates.pool_answers
     with_kind = np.flatnonzero(kinds >= 0) if kinds is not None else np.empty(0, dtype=np.int64)
+    if not len(with_kind):
+        return np.empty(0, dtype=np.int64), np.empty((0, k), dtype=np.int64)
     rows = with_kind[np.argsort(row_keys(candidates.pool[with_kind], seed), kind="stable")[:AGREEMENT_ROWS]]
     languages = np.unique([candidates.pool_languages[int(row)] for row in rows], return_inverse=True)[1]
-    if len(np.unique(languages)) < 2:
-        return np.empty(0, dtype=np.int64), np.empty((0, k), dtype=np.int64)
+    places = np.arange(len(rows))
 
-    def abroad(chunk: slice) -> RealArray:
-        return np.where(languages[:, None] == languages[None, chunk], -np.inf, 0.0)
+    def only(chunk: slice) -> RealArray:
+        alike = languages[:, None] == languages[None, chunk]
+        passed_over = alike if abroad else ~alike | (places[:, None] == places[None, chunk])
+        return np.where(passed_over, -np.inf, 0.0)
 
     wanted = max(1, round(k * len(rows) / len(with_kind)))
-    near, _ = nearest_rows(candidates.pool[rows], candidates.pool[rows], wanted, bonus=abroad)
-    return rows, rows[near]
+    near, cosines = nearest_rows(candidates.pool[rows], candidates.pool[rows], wanted, bonus=only)
+    found = np.isfinite(cosines[:, 0])
+    return rows[found], rows[near[found]]
 
 
 def familiarity(candidates: Candidates) -> float:

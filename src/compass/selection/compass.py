@@ -1,22 +1,23 @@
 """The default strategy: usage rows take turns at the pool, in the language-free space [ours].
 
 The paper picks "from under-represented semantic clusters"; how its budget is split and its rows are ranked is not
-known to us. Here each usage row asks for an equal part of the budget, less what the data at hand already answers
-(water-filling, as over clusters, but row by row), and the usage rows take pool rows in turns: that keeps the picks as
-even over meanings as usage is. The plain nearest rows are the purer half of that and the worse training set: they
-crowd around the few usage rows that lie in the densest region (LOG.md). Clusters give coverage, since each gap
-cluster that has supply gets a row, and the account of demand and supply. With `answer_quotas` the requests are for
-kinds of answer instead (see the module of that name).
+known to us. Here usage rows take pool rows in turns, which keeps the picks as even over meanings as usage is. Where
+answers are of kinds (functions, classes), the budget is split over kinds, and a usage row asks for those that it
+expects (`answer_quotas`). Elsewhere it asks for an equal part of the budget, less what the data at hand already answers
+(water-filling, as over clusters, but row by row). The plain nearest rows are the worse training set: they crowd around
+the few usage rows that lie in the densest region (LOG.md). Clusters give coverage, since each gap cluster that has
+supply gets a row, and the account of demand and supply.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
 from compass.config import SelectionConfig
-from compass.selection.answer_quotas import Asked, ask_by_answer, have_kinds, joined
+from compass.selection.answer_quotas import WINDOW, Asked, ask_by_answer, have_kinds, joined
 from compass.selection.answers import AnswerLimits, Expected, answer_kinds, answer_limits, expected_answers
 from compass.selection.audit import current_amounts, finish
 from compass.selection.neighbourhood import (
@@ -53,17 +54,20 @@ class Compass:
         kinds = answer_kinds(candidates, seed)
         expected = expected_answers(candidates, seed) if kinds is not None else None
         limits: AnswerLimits | None = None
+        width = options.draw_window
         if options.answer_quotas and expected is not None and have_kinds(candidates):
+            width = width or WINDOW
             lines = ask_by_answer(candidates, query, density, expected, budget, seed)
             left = budget - sum(int(line.requests.sum()) for line in lines)
             if left:
-                lines.append(_ask_by_row(candidates, query, density, expected, left, options))
+                lines.append(_ask_by_row(candidates, query, density, expected, left, options, width))
             asked = joined(lines)
         else:
-            asked = _ask_by_row(candidates, query, density, expected, budget, options)
+            width = width or 1
+            asked = _ask_by_row(candidates, query, density, expected, budget, options, width)
             limits = answer_limits(kinds, expected, asked.requests, options.answer_cap) if kinds is not None else None
         n_rows = np.ceil(asked.requests / candidates.mean_cost).astype(np.int64)
-        window = windows(n_rows, options.draw_window, asked.scores)
+        window = windows(n_rows, width, asked.scores)
         demand = _demand(candidates, asked, np.maximum(n_rows, window))
         rows, scores = asked.rows, asked.scores
         if window.any():
@@ -73,20 +77,12 @@ class Compass:
         current = shares(histogram(candidates.current_clusters, candidates.n_clusters), options.smoothing)
         missing = gap(usage, current)
         turns = pick_in_turns(candidates, rows, scores, asked.requests, options, limits)
-        unfilled = _best_of_unfilled(candidates, asked, missing, turns)
+        unfilled = _best_of_unfilled(candidates, missing, turns)
         if unfilled:
-            turns = pick_in_turns(candidates, rows, scores, asked.requests, options, limits, first=unfilled)
-        reasons = [
-            f"no. {place} of usage row {asked.askers[line] + 1}'s {asked.requests[line]}; cluster {cluster} "
-            f"(gap {missing[cluster]:.2f})" + (f"; {relaxed}" if relaxed else "")
-            for line, place, cluster, relaxed in zip(
-                turns.askers.tolist(),
-                turns.places.tolist(),
-                candidates.pool_clusters[turns.indices].tolist(),
-                turns.relaxed,
-                strict=True,
-            )
-        ]
+            # A usage row that asks for nothing lends its question to the first line.
+            lines_of = {asker: line for line, asker in reversed(list(enumerate(asked.askers.tolist())))}
+            first = [(lines_of.get(asker, 0), row) for row, asker in unfilled.items()]
+            turns = pick_in_turns(candidates, rows, scores, asked.requests, options, limits, first=first)
         return finish(
             self.name,
             candidates,
@@ -94,7 +90,7 @@ class Compass:
             options,
             indices=turns.indices,
             scores=turns.scores,
-            reasons=reasons,
+            reasons=_reasons(candidates, asked, turns, unfilled, missing, options.budget_unit),
             demand=demand,
             notes=turns.notes,
         )
@@ -107,13 +103,14 @@ def _ask_by_row(
     expected: Expected | None,
     budget: int,
     options: SelectionConfig,
+    width: int,
 ) -> Asked:
     """Let each usage row ask for an equal part of the budget, less what the data at hand answers of it."""
     n_usage = len(candidates.usage)
     equal = np.full(n_usage, 1 / n_usage)
     at_hand = current_amounts(candidates, answered(candidates))
     requests = water_filling(equal, at_hand, np.full(n_usage, budget), budget)
-    factor = max(LIST_FACTOR, 2 * options.draw_window)
+    factor = max(LIST_FACTOR, 2 * width)
     length = max(SHORTEST_LIST, math.ceil(factor * budget / n_usage / candidates.mean_cost))
     rows, scores = best_rows(candidates, query, density, length, expected=expected, answer_weight=options.answer_weight)
     return Asked(np.arange(n_usage), rows, scores, requests)
@@ -128,12 +125,10 @@ def _demand(candidates: Candidates, asked: Asked, width: IntArray) -> RealArray:
     return demand
 
 
-def _best_of_unfilled(candidates: Candidates, asked: Asked, missing: RealArray, turns: Turns) -> list[tuple[int, int]]:
-    """Return (line of `asked`, pool row) for each gap cluster that has supply and got nothing, widest gap first."""
-    # A usage row that asks for nothing lends its question to the first line.
-    lines = {asker: line for line, asker in reversed(list(enumerate(asked.askers.tolist())))}
+def _best_of_unfilled(candidates: Candidates, missing: RealArray, turns: Turns) -> dict[int, int]:
+    """Return the best pool row of each gap cluster with supply and no pick -> its usage row; widest gap first."""
     picked = np.unique(candidates.pool_clusters[turns.indices])
-    found = []
+    found = {}
     for cluster in np.lexsort((np.arange(len(missing)), -missing)).tolist():
         members = np.flatnonzero(candidates.pool_clusters == cluster)
         askers = np.flatnonzero(candidates.usage_clusters == cluster)
@@ -141,5 +136,26 @@ def _best_of_unfilled(candidates: Candidates, asked: Asked, missing: RealArray, 
             continue
         similarity: FloatArray = candidates.usage[askers] @ candidates.pool[members].T
         asker, member = np.unravel_index(int(similarity.argmax()), similarity.shape)
-        found.append((lines.get(int(askers[asker]), 0), int(members[member])))
+        found[int(members[member])] = int(askers[asker])
     return found
+
+
+def _reasons(
+    candidates: Candidates, asked: Asked, turns: Turns, unfilled: Mapping[int, int], missing: RealArray, unit: str
+) -> list[str]:
+    """Say of each pick who asked for it, in plain words."""
+    reasons = []
+    for pick, (row, line) in enumerate(zip(turns.indices.tolist(), turns.askers.tolist(), strict=True)):
+        if row in unfilled:
+            reason = f"lest its cluster has nothing: nearest to usage row {unfilled[row] + 1}"
+        else:
+            reason = (
+                f"no. {turns.places[pick]} of usage row {asked.askers[line] + 1}, "
+                f"which asks for {asked.requests[line]} {unit}"
+            )
+        cluster = int(candidates.pool_clusters[row])
+        relaxed = turns.relaxed[pick]
+        reasons.append(
+            f"{reason}; cluster {cluster} (gap {missing[cluster]:.2f})" + (f"; {relaxed}" if relaxed else "")
+        )
+    return reasons
