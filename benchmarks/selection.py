@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=1_000_000)
     parser.add_argument("--usage", type=int, default=300)
     parser.add_argument("--current", type=int, default=2000)
+    parser.add_argument("--kinds", type=int, default=1, help="kinds of answer in a topic")
     parser.add_argument("--budget", type=int, default=10_000)
     parser.add_argument("--strategies", nargs="+", default=["compass", "nearest"])
     options = parser.parse_args()
@@ -57,8 +58,10 @@ def main() -> None:
         pool_languages=[f"l{i}" for i in rng.integers(0, LANGUAGES, options.pool)],
         pool_costs=np.ones(options.pool, dtype=np.int64),
         target_language="cy",
-        current_answers=which["current"],
-        pool_answers=which["pool"],
+        **{
+            f"{part}_answers": which[part] * options.kinds + rng.integers(0, options.kinds, len(which[part]))
+            for part in ("current", "pool")
+        },
     )
     vectors = candidates.pool.nbytes / 2**30
     print(f"pool: {options.pool} rows, {vectors:.2f} GiB of vectors; usage {options.usage}, budget {options.budget}")

@@ -63,8 +63,8 @@ def ask_by_answer(
     """
     pool_answers, current_answers = _numbers(candidates)
     kinds, likely = wanted_answers(candidates, query, density, expected, seed)
-    at_hand = current_amounts(candidates, np.array([np.sum(current_answers == kind) for kind in kinds]))
-    members = [np.flatnonzero(pool_answers == kind) for kind in kinds]
+    at_hand = current_amounts(candidates, np.array([len(rows) for rows in _rows_of(current_answers, kinds)]))
+    members = _rows_of(pool_answers, kinds)
     supply = np.array([candidates.pool_costs[rows].sum() for rows in members], dtype=np.int64)
     quotas = water_filling(likely.mean(axis=0), at_hand, supply, budget)
 
@@ -105,7 +105,9 @@ def wanted_answers(
     kinds = np.union1d(known, pool_answers[pool_answers >= 0])
     votes = pool_answers[best_rows(candidates, query, density, NEIGHBOURS)[0]]
     is_known = np.isin(kinds, known)
-    other = np.mean(votes[:, :, None] == kinds[~is_known], axis=1)
+    others = np.isin(votes, kinds[~is_known])
+    other = np.zeros((len(query), int(np.sum(~is_known))))
+    np.add.at(other, (np.nonzero(others)[0], np.searchsorted(kinds[~is_known], votes[others])), 1.0 / votes.shape[1])
     voted = other.sum(axis=1, keepdims=True)
     unknown = np.where(voted > 0, unknown_share(candidates, votes, known, seed) * (1.0 - expected.trust), 0.0)
     likely = np.empty((len(query), len(kinds)))
@@ -136,6 +138,13 @@ def unknown_share(candidates: Candidates, votes: IntArray, known: IntArray, seed
     if right <= wrong:
         return 0.0
     return float(np.clip((np.mean(~np.isin(votes, known)) - wrong) / (right - wrong), 0.0, 1.0))
+
+
+def _rows_of(answers: IntArray, kinds: IntArray) -> list[IntArray]:
+    """Return the rows of each kind, ascending. answers: (n,), kinds: sorted."""
+    order = np.argsort(answers, kind="stable")
+    starts, ends = (np.searchsorted(answers[order], kinds, side=side) for side in ("left", "right"))
+    return [order[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
 def _part(values: RealArray) -> Callable[[slice], RealArray]:
