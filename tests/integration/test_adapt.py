@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from small_data import Files
@@ -41,6 +42,9 @@ def test_a_run_leaves_what_it_promises(finished: Path) -> None:
     ]
     assert len(selected) == 24
     assert {"prompt", "response", "cluster", "score", "rank", "reason"} <= selected[0].keys()
+    kinds = pq.read_table(finished / "selection" / "answers.parquet").to_pylist()
+    assert sum(kind["picked"] for kind in kinds) == 24
+    assert kinds[0]["usage_share"] == max(kind["usage_share"] for kind in kinds)
     config = json.loads((finished / "adapter" / "adapter_config.json").read_text("utf-8"))
     assert config["base_model_name_or_path"] == "embedded:gemma3-270m"
     assert "## What usage needed" in (finished / "adapter" / "README.md").read_text("utf-8")

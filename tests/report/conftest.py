@@ -117,6 +117,17 @@ def write_selection(folder: Path, *, n_picks: int = 240, n_points: int = 1500) -
     }
     (folder / "selection").mkdir(exist_ok=True)
     pq.write_table(pa.table(table), folder / "selection" / "clusters.parquet")
+    kinds = {
+        "name": ["SetBlinds", HOSTILE, "StartTimer"],
+        "usage_share": [0.61, 0.39, 0.0],
+        "current_share": [0.05, 0.45, 0.5],
+        "gap": [0.56, 0.0, 0.0],
+        "current_count": [4, 32, 36],
+        "supply": [300, 200, 100],
+        "quota": [n_picks - 20, 20, 0],
+        "picked": [n_picks - 21, 20, 1],
+    }
+    pq.write_table(pa.table(kinds), folder / "selection" / "answers.parquet")
     tags = list(SENTENCES)
     write_json(
         folder / "space" / "clusters.json",

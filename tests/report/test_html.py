@@ -129,6 +129,15 @@ def test_rows_with_private_data_are_counted(page: Page) -> None:
     assert "Private data replaced" in page.text
 
 
+def test_kinds_of_answer_have_their_shares_and_quotas(page: Page, selected_folder: Path) -> None:
+    """Would break if columns were mixed up, or if a run without quotas by kind failed or spoke of them."""
+    assert "SetBlinds 61.0 % 5.0 % (4) 56.0 300 220 219" in page.text
+    (selected_folder / "selection" / "answers.parquet").unlink()
+    without = Page(build_report(selected_folder).read_text("utf-8"))
+    assert "Shares by kind of answer" in page.text
+    assert "Shares by kind of answer" not in without.text
+
+
 def test_the_headline_is_the_files_figures(page: Page) -> None:
     """Would break if the headline took another test, metric or rounding, or spoke of more than the interval shows."""
     assert (
@@ -149,7 +158,7 @@ def test_a_selection_alone_says_what_is_missing(selected_folder: Path) -> None:
 
 def test_texts_can_be_left_out(run_folder: Path, source: str) -> None:
     """Would break if any prompt, response, answer or cluster name (made of words of the texts) were in the file."""
-    private = ("amserydd", "מה מזג", "开厨房", "StartTimer", "broken out", "vacuum, start", "golau")
+    private = ("amserydd", "מה מזג", "开厨房", "StartTimer", "broken out", "vacuum, start", "golau", "SetBlinds")
     assert all(word in source for word in private)
     bare = build_report(run_folder, include_texts=False).read_text("utf-8")
     assert not [word for word in private if word in bare]

@@ -31,7 +31,7 @@ def skewed(make_candidates):
 def asked_of(candidates, budget):
     density = hubness(candidates, 0)
     expected = expected_answers(candidates, 0)
-    return ask_by_answer(candidates, queries(candidates, density), density, expected, budget, 0)
+    return ask_by_answer(candidates, queries(candidates, density), density, expected, budget, 0)[0]
 
 
 def counts(candidates, selection):
@@ -44,6 +44,15 @@ def test_a_kind_gets_what_usage_asks_of_it_less_what_is_at_hand(skewed):
     assert quotas.tolist() == [20, 20, 12, 0]
     selection = get_strategy("compass").select(skewed, 52, seed=0, options=OPTIONS)
     np.testing.assert_allclose(counts(skewed, selection), quotas, atol=1)
+    account = selection.answers
+    assert [account.kinds.tolist(), account.at_hand.tolist(), account.supply.tolist()] == [
+        [0, 1, 2, 3],
+        [2, 2, 10, 10],
+        [40] * 4,
+    ]
+    np.testing.assert_allclose(account.expected, [1 / 3, 1 / 3, 1 / 3, 0], atol=0.02)
+    np.testing.assert_array_equal(account.picked, counts(skewed, selection))
+    assert account.quotas.sum() == 52
 
 
 def test_each_line_asks_for_rows_of_one_kind_and_all_together_for_the_budget(skewed):
@@ -133,6 +142,7 @@ def test_free_text_and_letters_have_no_quotas(skewed):
         options = [dataclasses.replace(OPTIONS, answer_quotas=on) for on in (True, False)]
         picks = [get_strategy("compass").select(c, 40, seed=0, options=o).indices for o in options]
         np.testing.assert_array_equal(*picks)
+        assert get_strategy("compass").select(c, 40, seed=0, options=OPTIONS).answers is None
     assert have_kinds(skewed)
     assert not have_kinds(dataclasses.replace(skewed, pool_answers=text))
     assert not have_kinds(dataclasses.replace(skewed, pool_answers=None, current_answers=None))

@@ -14,9 +14,10 @@ from compass.config import AdaptConfig
 from compass.data.example import Example
 from compass.data.licences import LICENCES, announce
 from compass.encoders import CachedEncoder, load_encoder
+from compass.recipes.balance import answer_kind
 from compass.recipes.gather import Gathered
 from compass.recipes.stages import Run, peak_memory, write_json, write_text
-from compass.selection import Candidates, Selection
+from compass.selection import AnswerAccount, Candidates, Selection
 from compass.semantic.arrays import FloatArray
 from compass.semantic.diagnostics import diagnose, name_clusters
 from compass.semantic.distributions import histogram, shares
@@ -148,6 +149,9 @@ def write_selection(run: Run, selection: Selection, candidates: Candidates, data
         "unmet": selection.unmet.tolist(),
     }
     pq.write_table(pa.table(clusters), run.path("selection", "clusters.parquet"))
+    if selection.answers is not None:
+        kinds = pa.table(_answers(selection.answers, candidates, data))
+        pq.write_table(kinds, run.path("selection", "answers.parquet"))
     summary = {
         "strategy": selection.strategy,
         "budget": selection.budget,
@@ -159,6 +163,29 @@ def write_selection(run: Run, selection: Selection, candidates: Candidates, data
     }
     write_json(run.path("selection", "summary.json"), summary)
     pq.write_table(pa.table(_map(selection, candidates, data, seed)), run.path("selection", "map.parquet"))
+
+
+def _answers(account: AnswerAccount, candidates: Candidates, data: Gathered) -> dict[str, list[Any]]:
+    """Return the account of each kind of answer that usage asks for or that is at hand, the most expected first."""
+    names = {
+        kind: answer_kind(row.response)
+        for kinds, rows in ((candidates.pool_answers, data.pool), (candidates.current_answers, data.current))
+        if kinds is not None
+        for kind, row in zip(kinds.tolist(), rows, strict=True)
+    }
+    order = np.argsort(-account.expected, kind="stable")
+    order = order[(account.expected[order] > 0) | (account.at_hand[order] > 0) | (account.picked[order] > 0)]
+    held = shares(account.at_hand.astype(np.float64))
+    return {
+        "name": [names[kind] for kind in account.kinds[order].tolist()],
+        "usage_share": account.expected[order].tolist(),
+        "current_share": held[order].tolist(),
+        "current_count": account.at_hand[order].tolist(),
+        "gap": gap(account.expected, held)[order].tolist(),
+        "supply": account.supply[order].tolist(),
+        "quota": account.quotas[order].tolist(),
+        "picked": account.picked[order].tolist(),
+    }
 
 
 def _cluster_names(run: Run) -> dict[int, str]:

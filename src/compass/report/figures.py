@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from compass.report.load import (
     Cluster,
@@ -51,8 +51,27 @@ SETS = (
 """The map's layers from back to front."""
 
 
-def gap_bars(clusters: Sequence[Cluster], names: Sequence[str]) -> Figure:
-    """Draw usage share against share of the data at hand, one pair of bars a cluster; the gap is hatched."""
+class Shares(Protocol):
+    """What usage asks for and the data has of a cluster or a kind of answer, in [0, 1]."""
+
+    @property
+    def usage_share(self) -> float:
+        """Share of usage."""
+        ...
+
+    @property
+    def current_share(self) -> float:
+        """Share of the data at hand."""
+        ...
+
+    @property
+    def gap(self) -> float:
+        """Share of usage beyond that of the data."""
+        ...
+
+
+def gap_bars(clusters: Sequence[Shares], names: Sequence[str]) -> Figure:
+    """Draw usage share against share of the data at hand, one pair of bars a cluster or kind; the gap is hatched."""
     import plotly.graph_objects as go
 
     y = list(range(len(clusters)))

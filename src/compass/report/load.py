@@ -44,6 +44,20 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerKind:
+    """One kind of answer: what usage is expected to ask of it, what the data has, what was picked. Shares in [0, 1]."""
+
+    name: str
+    usage_share: float
+    current_share: float
+    gap: float
+    current_count: int
+    supply: float
+    quota: float
+    picked: float
+
+
+@dataclass(frozen=True, slots=True)
 class Pick:
     """One picked row with the audit of why it was picked."""
 
@@ -162,6 +176,8 @@ class Run:
     cleaning: tuple[Cleaning, ...] = ()
     fertility: tuple[Fertility, ...] = ()
     clusters: tuple[Cluster, ...] = ()
+    answers: tuple[AnswerKind, ...] = ()
+    """Empty where the budget was not split over kinds of answer."""
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     picks: tuple[Pick, ...] = ()
     points: tuple[Point, ...] = ()
@@ -193,6 +209,7 @@ def load_run(folder: Path) -> Run:
         cleaning=_build(data / "cleaning.json", _json(data / "cleaning.json", {}).items(), _cleaning),
         fertility=_build(data / "fertility.json", _json(data / "fertility.json", []), _fertility),
         clusters=_clusters(folder),
+        answers=_build(selection / "answers.parquet", _parquet(selection / "answers.parquet"), _answer_kind),
         diagnostics=_json(space / "diagnostics.json", {}),
         picks=_picks(selection),
         points=_build(selection / "map.parquet", _parquet(selection / "map.parquet"), _point),
@@ -323,6 +340,19 @@ def _clusters(folder: Path) -> tuple[Cluster, ...]:
 
     path = folder / "selection" / "clusters.parquet"
     return _build(path, _parquet(path), cluster)
+
+
+def _answer_kind(row: dict[str, Any]) -> AnswerKind:
+    return AnswerKind(
+        name=str(row["name"]),
+        usage_share=float(row["usage_share"]),
+        current_share=float(row["current_share"]),
+        gap=float(row["gap"]),
+        current_count=int(row["current_count"]),
+        supply=float(row["supply"]),
+        quota=float(row["quota"]),
+        picked=float(row["picked"]),
+    )
 
 
 def _example_text(example: Any) -> str:

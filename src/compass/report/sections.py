@@ -160,9 +160,10 @@ def _gap_sentence(view: _View) -> str:
         f"{percent(share, 0)} of the usage falls outside what the data at hand covers, in "
         f"{plural(len(gaps), 'cluster')} of {len(view.run.clusters)}."
     )
-    unmet = sum(cluster.unmet for cluster in view.run.clusters)
-    if round(unmet) > 0:
-        text += f" The pool could not fill {_budget(view, unmet)} of the demand."
+    # Not `unmet`: a cluster may get less than it asked for although the pool has more of it.
+    lacking = sum(max(cluster.demand - cluster.supply, 0.0) for cluster in view.run.clusters)
+    if round(lacking) > 0:
+        text += f" The pool could not fill {_budget(view, lacking)} of the demand."
     return text
 
 
@@ -260,6 +261,8 @@ def _need(view: _View) -> Section:
             _cluster_table(view, clusters),
         ),
     ]
+    if view.run.answers:
+        blocks.append(_answer_kinds(view))
     asked = [cluster for cluster in clusters if cluster.demand > 0 or cluster.picked > 0][:FIGURE_CLUSTERS]
     if asked:
         blocks.append(
@@ -272,6 +275,42 @@ def _need(view: _View) -> Section:
             )
         )
     return Section("need", "Need", title, tuple(blocks))
+
+
+def _answer_kinds(view: _View) -> Chart:
+    kinds = view.run.answers
+    names = [
+        figures.shorten(kind.name, MAX_NAME) if view.include_texts else f"kind {place}"
+        for place, kind in enumerate(kinds, start=1)
+    ]
+    shown = kinds[:FIGURE_CLUSTERS]
+    rows: list[list[str | Cell]] = [
+        [
+            name,
+            percent(kind.usage_share),
+            f"{percent(kind.current_share)} ({number(kind.current_count)})",
+            Cell(number(100 * kind.gap, 1), tone="gap" if kind.gap > 0 else "quiet"),
+            number(kind.supply),
+            number(kind.quota),
+            number(kind.picked),
+        ]
+        for name, kind in zip(names, kinds, strict=True)
+    ]
+    return Chart(
+        "kinds",
+        "Shares by kind of answer",
+        "Answers are of kinds here, so the budget was split over them: what usage asks of each, less what the data at "
+        "hand has. Usage comes without answers; its shares are estimates, by the rows at hand that are near, and by "
+        "the pool for kinds of which nothing is at hand." + _of_all(len(shown), len(kinds), "kinds"),
+        figures.gap_bars(shown, names[: len(shown)]),
+        table(
+            f"All {plural(len(kinds), 'kind')} of answer that usage asks for or the data has: shares (rows), gap in "
+            f"points, and what the pool holds, was to give and gave, in {view.unit}",
+            ("Kind of answer", "#Usage, estimated", "#Data at hand", "#Gap", "#Supply", "#Quota", "#Picked"),
+            rows,
+            collapsed=True,
+        ),
+    )
 
 
 def _cluster_table(view: _View, clusters: Sequence[Cluster]) -> Table:

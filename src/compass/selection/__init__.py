@@ -2,12 +2,13 @@
 
 from compass.selection.anchors import Anchors, draw_anchors
 from compass.selection.extras import Extras, Gradients, ModelVectors, Ngrams, TransferResult, Typology
-from compass.selection.protocol import Candidates, Selection, Strategy, build_candidates
+from compass.selection.protocol import AnswerAccount, Candidates, Selection, Strategy, build_candidates
 from compass.selection.quotas import proportional, water_filling
 from compass.selection.registry import get_strategy, needs_of, strategy_names
 
 __all__ = [
     "Anchors",
+    "AnswerAccount",
     "Candidates",
     "Extras",
     "Gradients",

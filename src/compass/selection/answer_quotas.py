@@ -19,7 +19,7 @@ import numpy.typing as npt
 from compass.selection.answers import Expected, neighbours
 from compass.selection.audit import current_amounts
 from compass.selection.neighbourhood import SHORTEST_LIST, best_rows, crowding
-from compass.selection.protocol import Candidates
+from compass.selection.protocol import AnswerAccount, Candidates
 from compass.selection.quotas import proportional, water_filling
 from compass.semantic.arrays import FloatArray, IntArray, RealArray, nearest_rows
 
@@ -55,18 +55,19 @@ def have_kinds(candidates: Candidates) -> bool:
 
 def ask_by_answer(
     candidates: Candidates, query: FloatArray, density: RealArray, expected: Expected, budget: int, seed: int
-) -> list[Asked]:
+) -> tuple[list[Asked], AnswerAccount]:
     """Split the budget over kinds of answer; for each the usage rows that expect it ask for rows of this kind.
 
     query: (n_E, d) unit rows and density: (n_A,), from `neighbourhood`. Asks for less than the budget if the pool holds
-    less of these kinds.
+    less of these kinds. Returns the requests, and the account of all kinds without picks.
     """
     pool_answers, current_answers = _numbers(candidates)
     kinds, likely = wanted_answers(candidates, query, density, expected, seed)
-    at_hand = current_amounts(candidates, np.array([len(rows) for rows in _rows_of(current_answers, kinds)]))
+    at_hand = np.array([len(rows) for rows in _rows_of(current_answers, kinds)])
     members = _rows_of(pool_answers, kinds)
     supply = np.array([candidates.pool_costs[rows].sum() for rows in members], dtype=np.int64)
-    quotas = water_filling(likely.mean(axis=0), at_hand, supply, budget)
+    asked = likely.mean(axis=0)
+    quotas = water_filling(asked, current_amounts(candidates, at_hand), supply, budget)
 
     crowded = crowding(density)
     lines = []
@@ -78,7 +79,7 @@ def ask_by_answer(
         near, scores = nearest_rows(query[wanting], candidates.pool[own], length, bonus=_part(crowded[own]))
         requests = proportional(likely[wanting, k], np.full(len(wanting), quota), quota)
         lines.append(Asked(wanting, own[near], scores, requests))
-    return lines
+    return lines, AnswerAccount(kinds, asked, at_hand, supply, quotas, picked=np.zeros_like(quotas))
 
 
 def joined(lines: Sequence[Asked]) -> Asked:

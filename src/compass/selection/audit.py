@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from compass.config import SelectionConfig
 from compass.selection.picking import supply_of
-from compass.selection.protocol import Candidates, Selection
+from compass.selection.protocol import AnswerAccount, Candidates, Selection
 from compass.selection.quotas import water_filling
 from compass.semantic.arrays import IntArray, RealArray
 from compass.semantic.distributions import histogram, shares
@@ -40,16 +41,23 @@ def finish(
     demand: RealArray | None = None,
     notes: Mapping[str, int] | None = None,
     shortfall: int | None = None,
+    answers: AnswerAccount | None = None,
 ) -> Selection:
     """Gather a `Selection`. indices: (m,) pool rows in order of rank; scores: (m,). demand None: `cluster_demand`.
 
     shortfall None: the budget that the picks leave, which in tokens is also what no row was short enough for.
+    answers: what was asked of each kind of answer; what was picked is counted here.
     """
     clusters = candidates.pool_clusters[indices]
     costs = candidates.pool_costs[indices]
     picked = np.bincount(clusters, weights=costs, minlength=candidates.n_clusters).astype(np.int64)
     wanted = cluster_demand(candidates, budget, options.smoothing) if demand is None else demand
     spent = int(costs.sum())
+    if answers is not None and candidates.pool_answers is not None:
+        kinds = candidates.pool_answers[indices]
+        places = np.searchsorted(answers.kinds, kinds[kinds >= 0])
+        per_kind = np.bincount(places, weights=costs[kinds >= 0], minlength=len(answers.kinds)).astype(np.int64)
+        answers = dataclasses.replace(answers, picked=per_kind)
     return Selection(
         strategy=name,
         budget=budget,
@@ -65,6 +73,7 @@ def finish(
         spent=spent,
         shortfall=max(budget - spent, 0) if shortfall is None else shortfall,
         notes=dict(notes or {}),
+        answers=answers,
     )
 
 

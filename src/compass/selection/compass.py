@@ -30,7 +30,7 @@ from compass.selection.neighbourhood import (
     windows,
 )
 from compass.selection.picking import Turns, pick_in_turns
-from compass.selection.protocol import Candidates, Selection
+from compass.selection.protocol import AnswerAccount, Candidates, Selection
 from compass.selection.quotas import water_filling
 from compass.semantic.arrays import FloatArray, IntArray, RealArray, row_keys
 from compass.semantic.distributions import histogram, shares
@@ -54,10 +54,11 @@ class Compass:
         kinds = answer_kinds(candidates, seed)
         expected = expected_answers(candidates, seed) if kinds is not None else None
         limits: AnswerLimits | None = None
+        answers: AnswerAccount | None = None
         width = options.draw_window
         if options.answer_quotas and expected is not None and have_kinds(candidates):
             width = width or WINDOW
-            lines = ask_by_answer(candidates, query, density, expected, budget, seed)
+            lines, answers = ask_by_answer(candidates, query, density, expected, budget, seed)
             left = budget - sum(int(line.requests.sum()) for line in lines)
             if left:
                 lines.append(_ask_by_row(candidates, query, density, expected, left, options, width))
@@ -93,6 +94,7 @@ class Compass:
             reasons=_reasons(candidates, asked, turns, unfilled, missing, options.budget_unit),
             demand=demand,
             notes=turns.notes,
+            answers=answers,
         )
 
 

@@ -79,6 +79,22 @@ class Candidates:
 
 
 @dataclass(frozen=True, eq=False)
+class AnswerAccount:
+    """What usage asks of each kind of answer and what it gets; (G,) each."""
+
+    kinds: IntArray
+    """Their numbers, as in `Candidates`."""
+    expected: RealArray
+    """Share of usage that is expected to ask for it; an estimate, for usage has no answers."""
+    at_hand: IntArray
+    """Rows at hand."""
+    supply: IntArray
+    """What the pool holds of it, in units of the budget like the next two."""
+    quotas: IntArray
+    picked: IntArray
+
+
+@dataclass(frozen=True, eq=False)
 class Selection:
     """What was picked, in order of rank, why, and what could not be had."""
 
@@ -107,6 +123,8 @@ class Selection:
     """Budget that could not be spent on anything the strategy wants."""
     notes: Mapping[str, int] = field(default_factory=dict)
     """Rows that a cap held back or that were taken in spite of it: what happened -> rows."""
+    answers: AnswerAccount | None = None
+    """Where the budget was split over kinds of answer."""
 
 
 class Strategy(Protocol):
