@@ -1,19 +1,34 @@
-"""Waiting for what other processes do."""
+"""Waiting for what other processes do, and killing them in the middle of it."""
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60, every: float = 0.05) -> None:
     """Fail if the condition does not hold within so many seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(every)
+
+
+def kill_when(
+    process: subprocess.Popen[bytes], condition: Callable[[], bool], seconds: float = 300, *, group: bool = False
+) -> None:
+    """Send `kill -9` once the condition holds, to the process or its group; fail if it ends before that."""
+
+    def holds() -> bool:
+        assert process.poll() is None, "the process ended before it could be killed"
+        return condition()
+
+    wait_for(holds, seconds, every=0.01)
+    (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
 
 
 def is_alive(pid: int) -> bool:

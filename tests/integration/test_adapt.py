@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from processes import kill_when
 from small_data import Files
 from tiny_model import make_tiny_model
 
@@ -99,15 +97,6 @@ def _started(arguments: list[str], environment: dict[str, str], log: Path) -> It
             yield process
 
 
-def _kill_when(process: subprocess.Popen[bytes], condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 300
-    while not condition():
-        assert process.poll() is None, "the process ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-
-
 def test_killed_in_embedding_it_embeds_only_the_rest(
     finished: Path, files: Files, environment: dict[str, str], compass: Command, tmp_path: Path
 ) -> None:
@@ -116,7 +105,9 @@ def test_killed_in_embedding_it_embeds_only_the_rest(
     arguments = ["select", *_selecting(files.arguments(output, "--cache-dir", str(cache)))]
     with _started(arguments, environment, log) as process:
         # An index record is 20 bytes and is written after its vector: three hundred are the small sets and some pool.
-        _kill_when(process, lambda: sum(path.stat().st_size for path in cache.rglob("index.bin")) > 300 * 20)
+        kill_when(
+            process, lambda: sum(path.stat().st_size for path in cache.rglob("index.bin")) > 300 * 20, seconds=300
+        )
     from compass.config import EncoderConfig
     from compass.data.readers import read_jsonl
     from compass.encoders import load_encoder
@@ -138,7 +129,7 @@ def test_killed_in_selection_it_selects_the_same(
     output, log = tmp_path / "run", tmp_path / "log"
     arguments = ["select", *_selecting(files.arguments(output))]
     with _started(arguments, environment, log) as process:
-        _kill_when(process, lambda: b"selection: started" in log.read_bytes())
+        kill_when(process, lambda: b"selection: started" in log.read_bytes())
     assert not (output / "logs" / "stages" / "selection.json").exists()
     again = compass(*arguments)
     assert again.returncode == 0, again.stderr
@@ -158,7 +149,7 @@ def test_killed_in_training_it_goes_on_from_its_checkpoint(
     assert compass("adapt", *files.arguments(whole, *tiny)).returncode == 0
     arguments = ["adapt", *files.arguments(output, *tiny)]
     with _started(arguments, environment, log) as process:
-        _kill_when(process, lambda: any(output.glob("checkpoints/checkpoint-*/complete")))
+        kill_when(process, lambda: any(output.glob("checkpoints/checkpoint-*/complete")))
     assert not (output / "adapter").exists()
     again = compass(*arguments)
     assert again.returncode == 0, again.stderr

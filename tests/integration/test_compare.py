@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
@@ -16,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import ttest_rel
 
+from processes import kill_when
 from small_data import Files
 from tiny_model import make_tiny_model
 
@@ -50,12 +48,7 @@ def test_a_killed_comparison_goes_on_and_an_added_strategy_costs_its_own_cells(
     command = [sys.executable, "-m", "compass.cli", *arguments(files, output, model, "compass", "only-fr")]
     process = subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 300
-        while not list(output.glob("cells/*/cell.json")):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGKILL)
+        kill_when(process, lambda: bool(list(output.glob("cells/*/cell.json"))), group=True)
     finally:
         process.wait()
     kept = {path: path.stat().st_mtime_ns for path in output.glob("cells/*/cell.json")}

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from compass.config import AdaptConfig, MonitorConfig, dump_config
@@ -15,30 +14,9 @@ from compass.data.readers import write_jsonl
 from compass.errors import MonitorError, RunError
 from compass.recipes import monitor as recipe
 from compass.semantic import SemanticSpace
+from topics import MOVED, STEADY, TOPICS, TopicEncoder, prompts
 
-TOPICS = ("lights", "timers", "music", "doors", "news", "vacuum")
 OPTIONS = MonitorConfig(window=100, look_every=50, prompts_per_false_alarm=20_000, monitor_batch_size=64)
-
-
-class TopicEncoder:
-    """A text's first word is its topic; the rest makes it a little different."""
-
-    name, revision = "topics", "1"
-
-    def encode(self, texts):
-        rows = np.zeros((len(texts), 16), dtype=np.float32)
-        for i, text in enumerate(texts):
-            noise = np.random.default_rng([ord(c) for c in text]).normal(size=16)
-            rows[i] = 4 * np.eye(16)[TOPICS.index(text.split()[0])] + 0.5 * noise
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-def prompts(n: int, mix: list[float], seed: int) -> list[str]:
-    rng = np.random.default_rng(seed)
-    return [f"{TOPICS[k]} {seed}-{i}" for i, k in enumerate(rng.choice(len(TOPICS), n, p=mix))]
-
-
-STEADY, MOVED = [0.3, 0.25, 0.2, 0.15, 0.1, 0.0], [0.1, 0.1, 0.1, 0.1, 0.1, 0.5]
 
 
 @pytest.fixture

@@ -25,28 +25,9 @@ from compass.recipes.stages import file_hash
 from compass.recipes.watch_state import open_site
 from compass.registry import Registry
 from compass.semantic import SemanticSpace
+from topics import MOVED, STEADY, TOPICS, TopicEncoder, prompts
 
-TOPICS = ("lights", "timers", "music", "doors", "news", "vacuum")
-STEADY, MOVED = [0.3, 0.25, 0.2, 0.15, 0.1, 0.0], [0.1, 0.1, 0.1, 0.1, 0.1, 0.5]
 ROWS = 120
-
-
-class TopicEncoder:
-    """A text's first word is its topic; the rest makes it a little different."""
-
-    name, revision = "topics", "1"
-
-    def encode(self, texts):
-        rows = np.zeros((len(texts), 16), dtype=np.float32)
-        for i, text in enumerate(texts):
-            noise = np.random.default_rng([ord(c) for c in text]).normal(size=16)
-            rows[i] = 4 * np.eye(16)[TOPICS.index(text.split()[0])] + 0.5 * noise
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-def prompts(n: int, mix: list[float], seed: int) -> list[str]:
-    rng = np.random.default_rng(seed)
-    return [f"{TOPICS[k]} {seed}-{i}" for i, k in enumerate(rng.choice(len(TOPICS), n, p=mix))]
 
 
 def write_version(folder: Path, usage: list[str], *, seed: int, right: dict[str, tuple[int, int]]) -> Path:

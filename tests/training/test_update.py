@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +18,7 @@ from compass.training.fisher import Fisher, adapter_fisher
 from compass.training.models import BaseModel
 from compass.training.trainer import train
 from compass.training.update import update_adapter
+from processes import kill_when
 
 CONFIG = TrainingConfig(
     max_steps=3, per_device_train_batch_size=4, learning_rate=5e-3, lora_r=4, save_steps=2, logging_steps=1
@@ -142,10 +140,7 @@ def test_a_killed_update_goes_on_and_ends_with_the_same_weights(
         json.dumps([row.to_dict() for row in examples]), json.dumps([row.to_dict() for row in OLD[:5]]),
     ]  # fmt: skip
     with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 120
-        while not any(folder.glob("checkpoints/checkpoint-*/complete")) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        os.kill(process.pid, signal.SIGKILL)
+        kill_when(process, lambda: any(folder.glob("checkpoints/checkpoint-*/complete")), seconds=120)
     assert not (folder / "adapter").exists(), "the run finished before it was killed"
     second = subprocess.run(arguments, capture_output=True, text=True, check=True)
     assert int(second.stdout.split()[-1]) >= 4
