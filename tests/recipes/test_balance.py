@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compass.data.example import Example
-from compass.recipes.balance import answer_kind, number_answers, repeats_by_answer
+from compass.recipes.balance import answer_kind, name_answers, number_answers, repeats_by_answer
 
 
 def _rows(*responses: str) -> list[Example]:
@@ -40,3 +40,11 @@ def test_kinds_of_answer_are_numbered_alike_in_all_sets():
     assert len({*one.tolist(), *two.tolist()}) == 4
     assert two[2] == -1
     assert min(one) >= 0
+
+
+def test_a_long_answer_that_recurs_is_a_label():
+    """Breaks if class labels above the length of a short answer are taken for free text, or free text for labels."""
+    long = "the card payment was charged a fee"
+    named = name_answers(_rows(*[long] * 5, "a long sentence of no kind"), _rows(f" {long.capitalize()} ", *[long] * 4))
+    assert named == ([long] * 5 + [""], [long] * 5)
+    assert name_answers(_rows(*[long] * 9)) == ([""] * 9,)

@@ -13,6 +13,8 @@ from compass.semantic.arrays import IntArray
 
 SHORT_ANSWER = 20
 """Characters up to which an answer that is no function call counts as a class label."""
+LABEL_ROWS = 10
+"""Rows from which a longer answer counts as one too: free text does not repeat itself."""
 
 
 def answer_kind(response: str) -> str:
@@ -24,9 +26,25 @@ def answer_kind(response: str) -> str:
     return text.casefold() if len(text) <= SHORT_ANSWER else ""
 
 
+def name_answers(*parts: Sequence[Example]) -> tuple[list[str], ...]:
+    """Name the kind of each row's answer in several sets: as `answer_kind` does, and longer answers that recur."""
+    kinds = tuple([answer_kind(row.response) for row in rows] for rows in parts)
+    texts = tuple([row.response.strip().casefold() for row in rows] for rows in parts)
+    longer = Counter(
+        text
+        for names, own in zip(kinds, texts, strict=True)
+        for name, text in zip(names, own, strict=True)
+        if text and not name
+    )
+    return tuple(
+        [name or (text if longer[text] >= LABEL_ROWS else "") for name, text in zip(names, own, strict=True)]
+        for names, own in zip(kinds, texts, strict=True)
+    )
+
+
 def number_answers(*parts: Sequence[Example]) -> tuple[IntArray, ...]:
     """Number the kinds of answer in several sets alike. Returns (n,) ints for each set, -1 for an answer of no kind."""
-    kinds = [[answer_kind(row.response) for row in rows] for rows in parts]
+    kinds = name_answers(*parts)
     numbers = {kind: i for i, kind in enumerate(sorted({kind for part in kinds for kind in part} - {""}))}
     return tuple(np.array([numbers.get(kind, -1) for kind in part], dtype=np.int64) for part in kinds)
 
