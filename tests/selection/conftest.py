@@ -45,6 +45,7 @@ def reordered(candidates: Candidates, order: np.ndarray) -> Candidates:
         pool_clusters=candidates.pool_clusters[order],
         pool_languages=tuple(candidates.pool_languages[i] for i in order),
         pool_costs=candidates.pool_costs[order],
+        pool_answers=None if candidates.pool_answers is None else candidates.pool_answers[order],
         extras=dataclasses.replace(
             extras,
             ngrams=Ngrams(extras.ngrams.usage, extras.ngrams.pool[order]),

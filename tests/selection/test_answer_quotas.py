@@ -55,6 +55,26 @@ def test_a_kind_gets_what_usage_asks_of_it_less_what_is_at_hand(skewed):
     assert account.quotas.sum() == 52
 
 
+@pytest.mark.parametrize(("usage", "at_hand"), [([30, 30, 30], [2, 2, 6]), ([100, 10, 10], [60, 2, 2])])
+def test_quotas_hold_in_tokens(make_candidates, usage, at_hand):
+    """Breaks if usage rows that each ask for less than a row are all served, or none: 50 rows' worth for 90 or 120."""
+    costs = np.random.default_rng(1).integers(20, 40, 600)
+    c = by_topic(make_candidates(usage, at_hand, [200, 200, 200], costs=costs, noise=0.05))
+    options = dataclasses.replace(OPTIONS, budget_unit="tokens")
+    account = get_strategy("compass").select(c, 1480, seed=0, options=options).answers
+    assert account.quotas.sum() == 1480
+    np.testing.assert_allclose(account.picked, account.quotas, atol=3 * 39)
+
+
+def test_the_order_of_the_pool_does_not_matter(skewed, reorder):
+    """Breaks if a draw, a vote or a tie goes by a row's place."""
+    order = np.random.default_rng(3).permutation(160)
+    picks = [
+        get_strategy("compass").select(c, 40, seed=0, options=OPTIONS).indices for c in (skewed, reorder(skewed, order))
+    ]
+    np.testing.assert_array_equal(picks[0], order[picks[1]])
+
+
 def test_each_line_asks_for_rows_of_one_kind_and_all_together_for_the_budget(skewed):
     """Breaks if members of kinds are mixed up, or if rounding loses a part of the budget."""
     lines = asked_of(skewed, 47)
@@ -84,6 +104,17 @@ def test_the_share_of_usage_that_is_not_at_hand_is_found(make_candidates, usage,
     c = by_topic(make_candidates(usage, [5, 5, 0, 0], [80, 80, 80, 80], noise=noise))
     votes = c.pool_answers[np.argsort(-(c.usage @ c.pool.T), axis=1)[:, :20]]
     assert unknown_share(c, votes, np.array([0, 1]), 0) == pytest.approx(truth, abs=0.12)
+
+
+def test_the_share_is_found_where_few_rows_have_neighbours_abroad(make_candidates):
+    """Breaks if rows of a row's own language stand in for neighbours abroad: six of the pool's rows are French."""
+    c = by_topic(make_candidates([6, 6, 6, 6], [5, 5, 0, 0], [150, 150, 150, 150], noise=0.05))
+    languages = tuple("fr" if i % 100 == 50 else "de" for i in range(600))
+    c = dataclasses.replace(c, pool_languages=languages)
+    _, near = neighbours(c, 0, 20, abroad=True)
+    assert (near >= 0).sum(axis=1).min() == 6
+    votes = c.pool_answers[np.argsort(-(c.usage @ c.pool.T), axis=1)[:, :20]]
+    assert unknown_share(c, votes, np.array([0, 1]), 0) == pytest.approx(0.5, abs=0.12)
 
 
 def test_kinds_that_are_not_at_hand_are_asked_for_where_usage_is_far_from_what_is(make_candidates):
@@ -119,6 +150,21 @@ def test_what_the_pool_lacks_of_the_kinds_goes_to_the_nearest_rows(make_candidat
     assert counts(few, selection)[:2].tolist() == [5, 3]
     none = by_topic(make_candidates([8, 8, 0, 0], [2, 2, 4, 0], [0, 0, 60, 60], noise=0.1))
     assert get_strategy("compass").select(none, 30, seed=0, options=OPTIONS).spent == 30
+    # More of the wanted kind than a list is long.
+    large = by_topic(make_candidates([12, 0, 0], [2, 4, 4], [1200, 300, 300], noise=0.1))
+    assert get_strategy("compass").select(large, 1300, seed=0, options=OPTIONS).spent == 1300
+
+
+def test_a_kind_with_few_rows_asks_for_these_alone(make_candidates):
+    """Breaks if a short list is filled up with its last row: that would count in demand and in what caps held back."""
+    c = make_candidates([12, 12, 0], [2, 2, 10], [12, 120, 120], languages=("de", "fr"), noise=0.05)
+    spread = np.where(c.pool_clusters == 0, np.arange(252) % 4, c.pool_clusters + 3)
+    c = dataclasses.replace(by_topic(c), pool_clusters=spread, n_clusters=6)
+    selection = get_strategy("compass").select(c, 30, seed=0, options=dataclasses.replace(OPTIONS, language_cap=0.25))
+    quota = selection.answers.quotas[0]
+    assert quota == 12
+    np.testing.assert_allclose(selection.demand[:4], quota / 4, atol=0.5)
+    assert all(rows <= 252 * 12 for rows in selection.notes.values())
 
 
 @pytest.mark.parametrize(("quotas", "width"), [(True, 20), (False, 1)])

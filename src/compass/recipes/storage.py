@@ -149,6 +149,7 @@ def write_selection(run: Run, selection: Selection, candidates: Candidates, data
         "unmet": selection.unmet.tolist(),
     }
     pq.write_table(pa.table(clusters), run.path("selection", "clusters.parquet"))
+    run.path("selection", "answers.parquet").unlink(missing_ok=True)
     if selection.answers is not None:
         kinds = pa.table(_answers(selection.answers, candidates, data))
         pq.write_table(kinds, run.path("selection", "answers.parquet"))

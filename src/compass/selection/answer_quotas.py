@@ -40,7 +40,7 @@ class Asked:
     askers: IntArray
     """(n,) usage row."""
     rows: IntArray
-    """(n, m) pool rows that it may have, best first."""
+    """(n, m) pool rows that it may have, best first; -1 behind the last of a shorter list."""
     scores: FloatArray
     """(n, m) of these rows for the asker."""
     requests: IntArray
@@ -51,6 +51,11 @@ def have_kinds(candidates: Candidates) -> bool:
     """Say whether (nearly) all answers are of some kind, which quotas need."""
     parts = (candidates.pool_answers, candidates.current_answers)
     return all(kinds is not None and len(kinds) and np.mean(kinds >= 0) >= LEAST_WITH_KIND for kinds in parts)
+
+
+def of_kinds(candidates: Candidates, kinds: IntArray) -> npt.NDArray[np.bool_]:
+    """Say which pool rows are of one of these kinds. (n_A,)."""
+    return np.isin(_numbers(candidates)[0], kinds)
 
 
 def ask_by_answer(
@@ -77,18 +82,22 @@ def ask_by_answer(
         # All who want a kind take from the same rows.
         length = max(SHORTEST_LIST, math.ceil(2 * quota / candidates.mean_cost))
         near, scores = nearest_rows(query[wanting], candidates.pool[own], length, bonus=_part(crowded[own]))
-        requests = proportional(likely[wanting, k], np.full(len(wanting), quota), quota)
-        lines.append(Asked(wanting, own[near], scores, requests))
+        # In whole rows: who asks for less than one would take one all the same, and more than the kind's quota.
+        n_rows = max(1, round(quota / candidates.mean_cost))
+        whole = proportional(likely[wanting, k], np.full(len(wanting), n_rows), n_rows)
+        requests = proportional(whole, np.full(len(wanting), quota), quota)
+        asking = whole > 0
+        lines.append(Asked(wanting[asking], own[near[asking]], scores[asking], requests[asking]))
     return lines, AnswerAccount(kinds, asked, at_hand, supply, quotas, picked=np.zeros_like(quotas))
 
 
 def joined(lines: Sequence[Asked]) -> Asked:
-    """Put requests together; shorter lists repeat their last row, which is taken once."""
+    """Put requests together; shorter lists end with row -1 at a score of minus infinity."""
     width = max(line.rows.shape[1] for line in lines)
     return Asked(
         np.concatenate([line.askers for line in lines]),
-        np.concatenate([_padded(line.rows, width) for line in lines]),
-        np.concatenate([_padded(line.scores, width) for line in lines]),
+        np.concatenate([_padded(line.rows, width, -1) for line in lines]),
+        np.concatenate([_padded(line.scores, width, -np.inf) for line in lines]),
         np.concatenate([line.requests for line in lines]),
     )
 
@@ -96,15 +105,15 @@ def joined(lines: Sequence[Asked]) -> Asked:
 def wanted_answers(
     candidates: Candidates, query: FloatArray, density: RealArray, expected: Expected, seed: int
 ) -> tuple[IntArray, RealArray]:
-    """Return all kinds of answer, (G,), and how likely each usage row wants each, (n_E, G) with rows of sum 1.
+    """Return the kinds of answer that usage may want, (G,), and how likely each row does, (n_E, G) with rows of sum 1.
 
     Kinds at hand are judged by the rows at hand, others by the votes of the nearest pool rows. These get as much as
     both deny that usage is about what is at hand: `unknown_share` times the distrust in the rows at hand.
     """
     pool_answers, current_answers = _numbers(candidates)
     known = np.unique(current_answers[current_answers >= 0])
-    kinds = np.union1d(known, pool_answers[pool_answers >= 0])
     votes = pool_answers[best_rows(candidates, query, density, NEIGHBOURS)[0]]
+    kinds = np.union1d(known, votes[votes >= 0])
     is_known = np.isin(kinds, known)
     others = np.isin(votes, kinds[~is_known])
     other = np.zeros((len(query), int(np.sum(~is_known))))
@@ -129,16 +138,20 @@ def unknown_share(candidates: Candidates, votes: IntArray, known: IntArray, seed
     """
     pool_answers, _ = _numbers(candidates)
     rows, near = neighbours(candidates, seed, NEIGHBOURS, abroad=True)
+    found = near >= 0
     own = ~np.isin(pool_answers[rows], known)
     if not own.any():
         return 0.0
     if own.all():
         return 1.0
-    seen = np.mean(~np.isin(pool_answers[near], known), axis=1)
+    seen = np.sum(~np.isin(pool_answers[near], known) & found, axis=1) / found.sum(axis=1)
     wrong, right = float(seen[~own].mean()), float(seen[own].mean())
     if right <= wrong:
         return 0.0
-    return float(np.clip((np.mean(~np.isin(votes, known)) - wrong) / (right - wrong), 0.0, 1.0))
+    counted = votes[votes >= 0]
+    if not len(counted):
+        return 0.0
+    return float(np.clip((np.mean(~np.isin(counted, known)) - wrong) / (right - wrong), 0.0, 1.0))
 
 
 def _rows_of(answers: IntArray, kinds: IntArray) -> list[IntArray]:
@@ -152,8 +165,8 @@ def _part(values: RealArray) -> Callable[[slice], RealArray]:
     return lambda chunk: values[chunk]
 
 
-def _padded(lists: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
-    return np.pad(lists, ((0, 0), (0, width - lists.shape[1])), mode="edge")
+def _padded(lists: npt.NDArray[Any], width: int, fill: float) -> npt.NDArray[Any]:
+    return np.pad(lists, ((0, 0), (0, width - lists.shape[1])), constant_values=fill)
 
 
 def _numbers(candidates: Candidates) -> tuple[IntArray, IntArray]:

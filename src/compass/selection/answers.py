@@ -129,7 +129,7 @@ def neighbours(candidates: Candidates, seed: int, k: int, *, abroad: bool) -> tu
     """Return pool rows with a kind of answer, (n,), and for each the k nearest in other languages, or its own, (n, k).
 
     A large pool is sampled by content, and k is then the same share of the sample. A row that has no neighbour, for
-    want of another language or of another row in its own, is left out.
+    want of another language or of another row in its own, is left out; one that has fewer than k has -1 behind them.
     """
     kinds = candidates.pool_answers
     with_kind = np.flatnonzero(kinds >= 0) if kinds is not None else np.empty(0, dtype=np.int64)
@@ -147,7 +147,7 @@ def neighbours(candidates: Candidates, seed: int, k: int, *, abroad: bool) -> tu
     wanted = max(1, round(k * len(rows) / len(with_kind)))
     near, cosines = nearest_rows(candidates.pool[rows], candidates.pool[rows], wanted, bonus=only)
     found = np.isfinite(cosines[:, 0])
-    return rows[found], rows[near[found]]
+    return rows[found], np.where(np.isfinite(cosines), rows[near], -1)[found]
 
 
 def familiarity(candidates: Candidates) -> float:

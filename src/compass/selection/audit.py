@@ -55,8 +55,9 @@ def finish(
     spent = int(costs.sum())
     if answers is not None and candidates.pool_answers is not None:
         kinds = candidates.pool_answers[indices]
-        places = np.searchsorted(answers.kinds, kinds[kinds >= 0])
-        per_kind = np.bincount(places, weights=costs[kinds >= 0], minlength=len(answers.kinds)).astype(np.int64)
+        counted = np.isin(kinds, answers.kinds)
+        places = np.searchsorted(answers.kinds, kinds[counted])
+        per_kind = np.bincount(places, weights=costs[counted], minlength=len(answers.kinds)).astype(np.int64)
         answers = dataclasses.replace(answers, picked=per_kind)
     return Selection(
         strategy=name,

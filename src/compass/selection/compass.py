@@ -12,12 +12,14 @@ supply gets a row, and the account of demand and supply.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from compass.config import SelectionConfig
-from compass.selection.answer_quotas import WINDOW, Asked, ask_by_answer, have_kinds, joined
+from compass.selection.answer_quotas import WINDOW, Asked, ask_by_answer, have_kinds, joined, of_kinds
 from compass.selection.answers import AnswerLimits, Expected, answer_kinds, answer_limits, expected_answers
 from compass.selection.audit import current_amounts, finish
 from compass.selection.neighbourhood import (
@@ -59,9 +61,11 @@ class Compass:
         if options.answer_quotas and expected is not None and have_kinds(candidates):
             width = width or WINDOW
             lines, answers = ask_by_answer(candidates, query, density, expected, budget, seed)
-            left = budget - sum(int(line.requests.sum()) for line in lines)
-            if left:
-                lines.append(_ask_by_row(candidates, query, density, expected, left, options, width))
+            left = budget - int(answers.quotas.sum())
+            if left or not lines:
+                # What is wanted is exhausted: of the rest, the rows that are nearest.
+                taken = of_kinds(candidates, answers.kinds[answers.quotas > 0])
+                lines.append(_ask_by_row(candidates, query, density, expected, left, options, width, last=taken))
             asked = joined(lines)
         else:
             width = width or 1
@@ -82,7 +86,7 @@ class Compass:
         if unfilled:
             # A usage row that asks for nothing lends its question to the first line.
             lines_of = {asker: line for line, asker in reversed(list(enumerate(asked.askers.tolist())))}
-            first = [(lines_of.get(asker, 0), row) for row, asker in unfilled.items()]
+            first = [(lines_of.get(asker, 0), row, cosine) for row, (asker, cosine) in unfilled.items()]
             turns = pick_in_turns(candidates, rows, scores, asked.requests, options, limits, first=first)
         return finish(
             self.name,
@@ -106,15 +110,22 @@ def _ask_by_row(
     budget: int,
     options: SelectionConfig,
     width: int,
+    *,
+    last: npt.NDArray[np.bool_] | None = None,
 ) -> Asked:
-    """Let each usage row ask for an equal part of the budget, less what the data at hand answers of it."""
+    """Let each usage row ask for an equal part of the budget, less what the data at hand answers of it.
+
+    last: (n_A,) pool rows that come behind all others.
+    """
     n_usage = len(candidates.usage)
     equal = np.full(n_usage, 1 / n_usage)
     at_hand = current_amounts(candidates, answered(candidates))
     requests = water_filling(equal, at_hand, np.full(n_usage, budget), budget)
     factor = max(LIST_FACTOR, 2 * width)
     length = max(SHORTEST_LIST, math.ceil(factor * budget / n_usage / candidates.mean_cost))
-    rows, scores = best_rows(candidates, query, density, length, expected=expected, answer_weight=options.answer_weight)
+    rows, scores = best_rows(
+        candidates, query, density, length, expected=expected, answer_weight=options.answer_weight, last=last
+    )
     return Asked(np.arange(n_usage), rows, scores, requests)
 
 
@@ -123,12 +134,16 @@ def _demand(candidates: Candidates, asked: Asked, width: IntArray) -> RealArray:
     demand = np.zeros(candidates.n_clusters)
     for line, request in enumerate(asked.requests.tolist()):
         own = asked.rows[line, : max(1, width[line])]
-        demand += request * np.bincount(candidates.pool_clusters[own], minlength=len(demand)) / len(own)
+        own = own[own >= 0]
+        demand += request * np.bincount(candidates.pool_clusters[own], minlength=len(demand)) / max(1, len(own))
     return demand
 
 
-def _best_of_unfilled(candidates: Candidates, missing: RealArray, turns: Turns) -> dict[int, int]:
-    """Return the best pool row of each gap cluster with supply and no pick -> its usage row; widest gap first."""
+def _best_of_unfilled(candidates: Candidates, missing: RealArray, turns: Turns) -> dict[int, tuple[int, float]]:
+    """Return the best pool row of each gap cluster with supply and no pick -> its usage row and cosine.
+
+    The widest gap comes first.
+    """
     picked = np.unique(candidates.pool_clusters[turns.indices])
     found = {}
     for cluster in np.lexsort((np.arange(len(missing)), -missing)).tolist():
@@ -138,26 +153,31 @@ def _best_of_unfilled(candidates: Candidates, missing: RealArray, turns: Turns) 
             continue
         similarity: FloatArray = candidates.usage[askers] @ candidates.pool[members].T
         asker, member = np.unravel_index(int(similarity.argmax()), similarity.shape)
-        found[int(members[member])] = int(askers[asker])
+        found[int(members[member])] = int(askers[asker]), float(similarity[asker, member])
     return found
 
 
 def _reasons(
-    candidates: Candidates, asked: Asked, turns: Turns, unfilled: Mapping[int, int], missing: RealArray, unit: str
+    candidates: Candidates,
+    asked: Asked,
+    turns: Turns,
+    unfilled: Mapping[int, tuple[int, float]],
+    missing: RealArray,
+    budget_unit: str,
 ) -> list[str]:
     """Say of each pick who asked for it, in plain words."""
+    requests = np.bincount(asked.askers, weights=asked.requests).astype(np.int64)
+    places: Counter[int] = Counter()
     reasons = []
-    for pick, (row, line) in enumerate(zip(turns.indices.tolist(), turns.askers.tolist(), strict=True)):
-        if row in unfilled:
-            reason = f"lest its cluster has nothing: nearest to usage row {unfilled[row] + 1}"
-        else:
-            reason = (
-                f"no. {turns.places[pick]} of usage row {asked.askers[line] + 1}, "
-                f"which asks for {asked.requests[line]} {unit}"
-            )
+    for row, line, relaxed in zip(turns.indices.tolist(), turns.askers.tolist(), turns.relaxed, strict=True):
         cluster = int(candidates.pool_clusters[row])
-        relaxed = turns.relaxed[pick]
-        reasons.append(
-            f"{reason}; cluster {cluster} (gap {missing[cluster]:.2f})" + (f"; {relaxed}" if relaxed else "")
-        )
+        if row in unfilled:
+            reason = f"lest its cluster has nothing: nearest to usage row {unfilled[row][0] + 1}"
+        else:
+            asker = int(asked.askers[line])
+            places[asker] += 1
+            unit = budget_unit.removesuffix("s") if requests[asker] == 1 else budget_unit
+            reason = f"no. {places[asker]} of usage row {asker + 1}, which asks for {requests[asker]} {unit}"
+        reason += f"; cluster {cluster} (gap {missing[cluster]:.2f})"
+        reasons.append(f"{reason}; {relaxed}" if relaxed else reason)
     return reasons

@@ -28,6 +28,8 @@ HUB_REFERENCE = 5000
 """A pool row's density is its mean cosine to this many of its nearest rows, among at most so many of the pool."""
 WINDOW_DEPTH = 0.2
 """Cosine below the last row asked for down to which a usage row draws [ours]."""
+LAST = 10.0
+"""What a row's score loses if it is to come behind all others."""
 SHORTEST_LIST = 1000
 """Rows of a usage row's list, at least: others take rows from it."""
 ANSWERED_WITHIN = 10
@@ -76,15 +78,19 @@ def best_rows(
     *,
     expected: Expected | None = None,
     answer_weight: float = 0.0,
+    last: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[IntArray, FloatArray]:
     """Return for each query its n best pool rows and their scores, best first. query: (m, d) unit rows.
 
     The score is the cosine less the density's share, plus `answer_weight` times the likelihood of the row's kind of
-    answer, as far as that is trusted (one row for each query). Returns (m, n) indices and scores.
+    answer, as far as that is trusted (one row for each query). last: (n_A,) rows that come behind all others.
+    Returns (m, n) indices and scores.
     """
 
     def bonus(chunk: slice) -> RealArray:
         crowded = crowding(density[chunk])
+        if last is not None:
+            crowded = crowded - LAST * last[chunk]
         if expected is None or answer_weight * expected.trust == 0:
             return crowded
         return crowded + answer_weight * expected.trust * expected.likely[:, expected.columns[chunk]]
@@ -97,9 +103,10 @@ def windows(asked: IntArray, factor: int, scores: FloatArray) -> IntArray:
 
     `factor` times the rows that it asks for, as far as they score at most WINDOW_DEPTH less than the last of the rows
     that it would take if it took the best: what lies deeper is about something else. asked: (m,) rows. scores: (m, n),
-    best first. With a factor of 1 it takes the best.
+    best first, minus infinity behind the last of a shorter list. With a factor of 1 it takes the best.
     """
-    last = np.take_along_axis(scores, np.clip(asked - 1, 0, scores.shape[1] - 1)[:, None], axis=1)
+    lengths = np.isfinite(scores).sum(axis=1)
+    last = np.take_along_axis(scores, np.clip(asked - 1, 0, np.maximum(lengths - 1, 0))[:, None], axis=1)
     near = (scores >= last - WINDOW_DEPTH).sum(axis=1)
     return np.minimum(factor * asked, near) if factor > 1 else np.zeros_like(asked)
 

@@ -122,13 +122,14 @@ def pick_in_turns(
     options: SelectionConfig,
     limits: AnswerLimits | None = None,
     *,
-    first: Sequence[tuple[int, int]] = (),
+    first: Sequence[tuple[int, int, float]] = (),
 ) -> Turns:
     """Let usage rows take pool rows in turns until each has what it asked for.
 
-    rows, scores: (n_E, m) pool rows of each usage row, best first. requests: (n_E,) ints in units of the budget; the
-    usage row that is furthest behind its request is next. limits: what each kind of answer may take, after which it is
-    passed over. first: (usage row, pool row) pairs that are taken before.
+    rows, scores: (n_E, m) pool rows of each usage row, best first, -1 behind the last of a shorter list. requests:
+    (n_E,) ints in units of the budget; the usage row that is furthest behind its request is next. limits: what each
+    kind of answer may take, after which it is passed over. first: (usage row, pool row, score) that are taken before;
+    the score is for a pool row that is not in the usage row's list.
     The other caps as in `pick`. When nothing else is left the caps are set aside, that on answers first, that on near
     duplicates last. What a usage row can't find goes to the others.
     """
@@ -145,10 +146,10 @@ def pick_in_turns(
         askers.append(asker)
         value.append(score)
 
-    for asker, row in first:
+    for asker, row, score in first:
         if row not in taken and state.fits(row):
             known = np.flatnonzero(rows[asker] == row)
-            take(asker, row, float(scores[asker, known[0]]) if len(known) else 0.0, "")
+            take(asker, row, float(scores[asker, known[0]]) if len(known) else score, "")
     for relax in _RELAXED_BY:
         position = np.zeros(len(requests), dtype=np.int64)
         # A request of zero asks for nothing as long as another one is open.
@@ -159,6 +160,8 @@ def pick_in_turns(
             while position[asker] < rows.shape[1]:
                 column = int(position[asker])
                 row = int(rows[asker, column])
+                if row < 0:
+                    break
                 position[asker] += 1
                 if row in taken:
                     continue
