@@ -120,15 +120,15 @@ class SelectionConfig:
     )
     answer_cap: float = knob(
         0.15,
-        "Largest share of the picks with one kind of answer that usage is not expected to ask more of, where the budget "
-        "is not split over kinds; 1 is no cap.",
+        "Largest share of the picks with one kind of answer that usage is not expected to ask more of, where the "
+        "budget is not split over kinds; 1 is no cap.",
         low=0.0,
         high=1.0,
     )
     answer_weight: float = knob(
         0.3,
-        "Cosine that a pool row gains if it surely has the kind of answer that a usage row expects, where the budget is "
-        "not split over kinds.",
+        "Cosine that a pool row gains if it surely has the kind of answer that a usage row expects, where the budget "
+        "is not split over kinds.",
         low=0.0,
     )
     answer_quotas: bool = knob(
