@@ -105,9 +105,7 @@ def test_killed_in_embedding_it_embeds_only_the_rest(
     arguments = ["select", *_selecting(files.arguments(output, "--cache-dir", str(cache)))]
     with _started(arguments, environment, log) as process:
         # An index record is 20 bytes and is written after its vector: three hundred are the small sets and some pool.
-        kill_when(
-            process, lambda: sum(path.stat().st_size for path in cache.rglob("index.bin")) > 300 * 20, seconds=300
-        )
+        kill_when(process, lambda: sum(path.stat().st_size for path in cache.rglob("index.bin")) > 300 * 20)
     from compass.config import EncoderConfig
     from compass.data.readers import read_jsonl
     from compass.encoders import load_encoder

@@ -8,7 +8,7 @@ import pytest
 from compass.config import SelectionConfig
 from compass.selection import get_strategy
 from compass.selection.answer_quotas import ask_by_answer, have_kinds, joined, unknown_share, wanted_answers
-from compass.selection.answers import expected_answers, neighbours
+from compass.selection.answers import expected_answers, neighbours, rows_with_kind
 from compass.selection.neighbourhood import hubness, queries
 from compass.selection.quotas import water_filling
 
@@ -111,7 +111,7 @@ def test_the_share_is_found_where_few_rows_have_neighbours_abroad(make_candidate
     c = by_topic(make_candidates([6, 6, 6, 6], [5, 5, 0, 0], [150, 150, 150, 150], noise=0.05))
     languages = tuple("fr" if i % 100 == 50 else "de" for i in range(600))
     c = dataclasses.replace(c, pool_languages=languages)
-    _, near = neighbours(c, 0, 20, abroad=True)
+    _, near = neighbours(c, rows_with_kind(c, 0), 20, abroad=True)
     assert (near >= 0).sum(axis=1).min() == 6
     votes = c.pool_answers[np.argsort(-(c.usage @ c.pool.T), axis=1)[:, :20]]
     assert unknown_share(c, votes, np.array([0, 1]), 0) == pytest.approx(0.5, abs=0.12)
@@ -208,7 +208,7 @@ def test_every_gap_cluster_with_supply_still_gets_a_row(make_candidates):
 
 def test_neighbours_abroad_are_the_nearest_rows_in_other_languages(skewed):
     """Breaks if a row's own language counts; by hand over the whole matrix."""
-    rows, near = neighbours(skewed, 0, 3, abroad=True)
+    rows, near = neighbours(skewed, rows_with_kind(skewed, 0), 3, abroad=True)
     similarity = skewed.pool @ skewed.pool.T
     for row, language in enumerate(skewed.pool_languages):
         similarity[row, [other == language for other in skewed.pool_languages]] = -np.inf

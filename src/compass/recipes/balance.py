@@ -26,6 +26,11 @@ def answer_kind(response: str) -> str:
     return text.casefold() if len(text) <= SHORT_ANSWER else ""
 
 
+def full_name(response: str) -> str:
+    """Return the name of the kind of an answer that is known to be of one: as `answer_kind`, or the answer itself."""
+    return answer_kind(response) or response.strip().casefold()
+
+
 def name_answers(*parts: Sequence[Example]) -> tuple[list[str], ...]:
     """Name the kind of each row's answer in several sets: as `answer_kind` does, and longer answers that recur."""
     kinds = tuple([answer_kind(row.response) for row in rows] for rows in parts)

@@ -14,7 +14,7 @@ from compass.config import AdaptConfig
 from compass.data.example import Example
 from compass.data.licences import LICENCES, announce
 from compass.encoders import CachedEncoder, load_encoder
-from compass.recipes.balance import name_answers
+from compass.recipes.balance import full_name
 from compass.recipes.gather import Gathered
 from compass.recipes.stages import Run, peak_memory, write_json, write_text
 from compass.selection import AnswerAccount, Candidates, Selection
@@ -168,13 +168,10 @@ def write_selection(run: Run, selection: Selection, candidates: Candidates, data
 
 def _answers(account: AnswerAccount, candidates: Candidates, data: Gathered) -> dict[str, list[Any]]:
     """Return the account of each kind of answer that usage asks for or that is at hand, the most expected first."""
-    numbers = (candidates.current_answers, candidates.pool_answers)
-    names = {
-        number: name
-        for part, named in zip(numbers, name_answers(data.current, data.pool), strict=True)
-        if part is not None
-        for number, name in zip(part.tolist(), named, strict=True)
-    }
+    parts = [part for part in (candidates.current_answers, candidates.pool_answers) if part is not None]
+    kinds, first = np.unique(np.concatenate(parts), return_index=True)
+    rows = [*data.current, *data.pool]
+    names = {kind: full_name(rows[row].response) for kind, row in zip(kinds.tolist(), first.tolist(), strict=True)}
     order = np.argsort(-account.expected, kind="stable")
     order = order[(account.expected[order] > 0) | (account.at_hand[order] > 0) | (account.picked[order] > 0)]
     held = shares(account.at_hand.astype(np.float64))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compass.selection.answers import Expected, neighbours
+from compass.selection.answers import Expected, neighbours, rows_with_kind
 from compass.selection.audit import current_amounts
 from compass.selection.neighbourhood import SHORTEST_LIST, best_rows, crowding
 from compass.selection.protocol import AnswerAccount, Candidates
@@ -137,7 +137,7 @@ def unknown_share(candidates: Candidates, votes: IntArray, known: IntArray, seed
     Lipton et al. 2018, arXiv 1802.03916).
     """
     pool_answers, _ = _numbers(candidates)
-    rows, near = neighbours(candidates, seed, NEIGHBOURS, abroad=True)
+    rows, near = neighbours(candidates, rows_with_kind(candidates, seed), NEIGHBOURS, abroad=True)
     found = near >= 0
     own = ~np.isin(pool_answers[rows], known)
     if not own.any():

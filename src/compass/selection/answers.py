@@ -109,14 +109,15 @@ def agreement(candidates: Candidates, seed: int) -> float:
     D or a coin's yes and no. A pool of translations needs the row's own language: one question has one answer in all of
     them, be it a year or a name that no other question asks for.
     """
-    return min(_kappa(candidates, seed, abroad=abroad) for abroad in (True, False))
+    sample = rows_with_kind(candidates, seed)
+    return min(_kappa(candidates, sample, abroad=abroad) for abroad in (True, False))
 
 
-def _kappa(candidates: Candidates, seed: int, *, abroad: bool) -> float:
+def _kappa(candidates: Candidates, sample: IntArray, *, abroad: bool) -> float:
     kinds = candidates.pool_answers
     if kinds is None:
         return 0.0
-    rows, near = neighbours(candidates, seed, 1, abroad=abroad)
+    rows, near = neighbours(candidates, sample, 1, abroad=abroad)
     if not len(rows):
         return 0.0
     own, nearest = kinds[rows], kinds[near[:, 0]]
@@ -125,17 +126,23 @@ def _kappa(candidates: Candidates, seed: int, *, abroad: bool) -> float:
     return float((np.mean(own == nearest) - chance) / (1 - chance)) if chance < 1 else 0.0
 
 
-def neighbours(candidates: Candidates, seed: int, k: int, *, abroad: bool) -> tuple[IntArray, IntArray]:
-    """Return pool rows with a kind of answer, (n,), and for each the k nearest in other languages, or its own, (n, k).
+def rows_with_kind(candidates: Candidates, seed: int) -> IntArray:
+    """Return the pool rows whose answer is of a kind, (n,); of a large pool a sample, drawn by content."""
+    if candidates.pool_answers is None:
+        return np.empty(0, dtype=np.int64)
+    with_kind = np.flatnonzero(candidates.pool_answers >= 0)
+    order = np.argsort(row_keys(candidates.pool, seed)[with_kind], kind="stable")
+    return with_kind[order[:AGREEMENT_ROWS]]
 
-    A large pool is sampled by content, and k is then the same share of the sample. A row that has no neighbour, for
-    want of another language or of another row in its own, is left out; one that has fewer than k has -1 behind them.
+
+def neighbours(candidates: Candidates, rows: IntArray, k: int, *, abroad: bool) -> tuple[IntArray, IntArray]:
+    """Return those of the rows that have a neighbour among them, (m,), and the k nearest of each, (m, k).
+
+    rows: (n,) from `rows_with_kind`; where they are a sample, k is the same share of it. abroad: neighbours are in
+    other languages, else in the row's own. A row that has fewer than k has -1 behind them.
     """
-    kinds = candidates.pool_answers
-    with_kind = np.flatnonzero(kinds >= 0) if kinds is not None else np.empty(0, dtype=np.int64)
-    if not len(with_kind):
-        return np.empty(0, dtype=np.int64), np.empty((0, k), dtype=np.int64)
-    rows = with_kind[np.argsort(row_keys(candidates.pool[with_kind], seed), kind="stable")[:AGREEMENT_ROWS]]
+    if candidates.pool_answers is None or not len(rows):
+        return rows, np.empty((0, k), dtype=np.int64)
     languages = np.unique([candidates.pool_languages[int(row)] for row in rows], return_inverse=True)[1]
     places = np.arange(len(rows))
 
@@ -144,7 +151,7 @@ def neighbours(candidates: Candidates, seed: int, k: int, *, abroad: bool) -> tu
         passed_over = alike if abroad else ~alike | (places[:, None] == places[None, chunk])
         return np.where(passed_over, -np.inf, 0.0)
 
-    wanted = max(1, round(k * len(rows) / len(with_kind)))
+    wanted = max(1, round(k * len(rows) / int(np.sum(candidates.pool_answers >= 0))))
     near, cosines = nearest_rows(candidates.pool[rows], candidates.pool[rows], wanted, bonus=only)
     found = np.isfinite(cosines[:, 0])
     return rows[found], np.where(np.isfinite(cosines), rows[near], -1)[found]
