@@ -128,6 +128,8 @@ def write_selection(folder: Path, *, n_picks: int = 240, n_points: int = 1500) -
         "picked": [n_picks - 21, 20, 1],
     }
     pq.write_table(pa.table(kinds), folder / "selection" / "answers.parquet")
+    notes = {"passed over: near duplicate of an earlier pick": 9, "passed over: longer than the budget left": 1234}
+    write_json(folder / "selection" / "summary.json", {"strategy": "compass", "picked": n_picks, "notes": notes})
     tags = list(SENTENCES)
     write_json(
         folder / "space" / "clusters.json",

@@ -138,6 +138,17 @@ def test_kinds_of_answer_have_their_shares_and_quotas(page: Page, selected_folde
     assert "Shares by kind of answer" not in without.text
 
 
+def test_what_the_selection_passed_over_is_said(page: Page, selected_folder: Path) -> None:
+    """Would break if notes were lost between strategy and reader, or if a selection without any had an empty table."""
+    assert (
+        "passed over: longer than the budget left 1,234 passed over: near duplicate of an earlier pick 9" in page.text
+    )
+    (selected_folder / "selection" / "summary.json").write_text("{}", "utf-8")
+    without = Page(build_report(selected_folder).read_text("utf-8"))
+    assert "What else happened while picking" in page.text
+    assert "What else happened while picking" not in without.text
+
+
 def test_the_headline_is_the_files_figures(page: Page) -> None:
     """Would break if the headline took another test, metric or rounding, or spoke of more than the interval shows."""
     assert (

@@ -194,6 +194,29 @@ def test_free_text_and_letters_have_no_quotas(skewed):
     assert not have_kinds(dataclasses.replace(skewed, pool_answers=None, current_answers=None))
 
 
+def test_a_note_says_why_there_are_no_quotas(skewed):
+    """Breaks if quotas that were asked for are left out in silence, or if the note comes where they are not."""
+    letters = np.random.default_rng(0).integers(0, 4, 160)
+    changes = {
+        "": {},
+        "answers are free text": {"pool_answers": np.full(160, -1)},
+        "prompts do not tell the kind of their answer": {"pool_answers": letters},
+        "the data at hand has answers of one kind alone": {"current_answers": np.zeros(24, dtype=np.int64)},
+        "there is no data at hand": {
+            "current": skewed.current[:0],
+            "current_clusters": skewed.current_clusters[:0],
+            "current_answers": skewed.current_answers[:0],
+        },
+    }
+    for why, change in changes.items():
+        c = dataclasses.replace(skewed, **change)
+        for on in (True, False):
+            options = dataclasses.replace(OPTIONS, answer_quotas=on)
+            notes = get_strategy("compass").select(c, 40, seed=0, options=options).notes
+            expected = {f"usage rows that take turns without quotas by kind of answer: {why}": 24}
+            assert {k: n for k, n in notes.items() if "quotas" in k} == (expected if why and on else {})
+
+
 def test_every_gap_cluster_with_supply_still_gets_a_row(make_candidates):
     """Breaks if quotas starve a cluster: the one row of usage in cluster 3 expects an answer that is well at hand."""
     c = make_candidates([10, 10, 0, 1], [2, 2, 20, 0], [60, 60, 60, 60], noise=0.1)

@@ -180,6 +180,8 @@ class Run:
     """Empty where the budget was not split over kinds of answer."""
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     picks: tuple[Pick, ...] = ()
+    selection_notes: Mapping[str, int] = field(default_factory=dict)
+    """What the selection passed over, took all the same or did without: what happened -> rows."""
     points: tuple[Point, ...] = ()
     training_log: tuple[Mapping[str, float], ...] = ()
     training_result: Mapping[str, Any] = field(default_factory=dict)
@@ -212,6 +214,7 @@ def load_run(folder: Path) -> Run:
         answers=_build(selection / "answers.parquet", _parquet(selection / "answers.parquet"), _answer_kind),
         diagnostics=_json(space / "diagnostics.json", {}),
         picks=_picks(selection),
+        selection_notes=_notes(selection / "summary.json"),
         points=_build(selection / "map.parquet", _parquet(selection / "map.parquet"), _point),
         training_log=tuple(_jsonl(training / "log.jsonl")),
         training_result=_json(training / "result.json", {}),
@@ -369,6 +372,14 @@ def _picks(folder: Path) -> tuple[Pick, ...]:
         path = folder / "audit.parquet"
         rows = _parquet(path)
     return tuple(sorted(_build(path, rows, _pick), key=lambda pick: pick.rank))
+
+
+def _notes(path: Path) -> dict[str, int]:
+    def notes(summary: dict[str, Any]) -> dict[str, int]:
+        return {str(what): int(rows) for what, rows in summary.get("notes", {}).items()}
+
+    (found,) = _build(path, [_json(path, {})], notes)
+    return found
 
 
 def _pick(row: dict[str, Any]) -> Pick:

@@ -403,7 +403,12 @@ def _picked(view: _View) -> Section:
         figures.picked_heatmap(picks, languages, clusters),
         counts,
     )
-    return Section("picked", "Picked", title, (chart, _pick_table(view, picks, by_language, by_cluster)))
+    notes = sorted(view.run.selection_notes.items(), key=lambda note: (-note[1], note[0]))
+    blocks: list[Block] = [chart, _pick_table(view, picks, by_language, by_cluster)]
+    if notes:
+        rows = [(note, number(count)) for note, count in notes]
+        blocks.insert(1, table("What else happened while picking", ("What", "#Rows"), rows))
+    return Section("picked", "Picked", title, tuple(blocks))
 
 
 def _pick_table(

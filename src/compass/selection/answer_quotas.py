@@ -53,6 +53,20 @@ def have_kinds(candidates: Candidates) -> bool:
     return all(kinds is not None and len(kinds) and np.mean(kinds >= 0) >= LEAST_WITH_KIND for kinds in parts)
 
 
+def what_hinders(candidates: Candidates, kinds: IntArray | None, expected: Expected | None) -> str:
+    """Say in plain words why the budget can't be split over kinds of answer; nothing if it can.
+
+    kinds: from `answer_kinds`, expected: from `expected_answers`.
+    """
+    if not len(candidates.current):
+        return "there is no data at hand"
+    if not have_kinds(candidates):
+        return "answers are free text"
+    if kinds is None:
+        return "prompts do not tell the kind of their answer"
+    return "" if expected is not None else "the data at hand has answers of one kind alone"
+
+
 def of_kinds(candidates: Candidates, kinds: IntArray) -> npt.NDArray[np.bool_]:
     """Say which pool rows are of one of these kinds. (n_A,)."""
     return np.isin(_numbers(candidates)[0], kinds)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compass.config import SelectionConfig
-from compass.selection.answer_quotas import WINDOW, Asked, ask_by_answer, have_kinds, joined, of_kinds
+from compass.selection.answer_quotas import WINDOW, Asked, ask_by_answer, joined, of_kinds, what_hinders
 from compass.selection.answers import AnswerLimits, Expected, answer_kinds, answer_limits, expected_answers
 from compass.selection.audit import current_amounts, finish
 from compass.selection.neighbourhood import (
@@ -42,6 +42,8 @@ LIST_FACTOR = 8
 """How many times its share of the budget, or twice its window if that is more, a usage row's list is long: others take
 rows from it."""
 
+NO_QUOTAS = "usage rows that take turns without quotas by kind of answer"
+
 
 class Compass:
     """Turns of usage rows, each asking for what the data at hand does not answer."""
@@ -58,7 +60,8 @@ class Compass:
         limits: AnswerLimits | None = None
         answers: AnswerAccount | None = None
         width = options.draw_window
-        if options.answer_quotas and expected is not None and have_kinds(candidates):
+        hindered = what_hinders(candidates, kinds, expected)
+        if options.answer_quotas and expected is not None and not hindered:
             width = width or WINDOW
             lines, answers = ask_by_answer(candidates, query, density, expected, budget, seed)
             left = budget - int(answers.quotas.sum())
@@ -97,7 +100,7 @@ class Compass:
             scores=turns.scores,
             reasons=_reasons(candidates, asked, turns, unfilled, missing, options.budget_unit),
             demand=demand,
-            notes=turns.notes,
+            notes=_notes(turns, hindered if options.answer_quotas else "", len(candidates.usage)),
             answers=answers,
         )
 
@@ -155,6 +158,11 @@ def _best_of_unfilled(candidates: Candidates, missing: RealArray, turns: Turns) 
         asker, member = np.unravel_index(int(similarity.argmax()), similarity.shape)
         found[int(members[member])] = int(askers[asker]), float(similarity[asker, member])
     return found
+
+
+def _notes(turns: Turns, hindered: str, n_usage: int) -> dict[str, int]:
+    """Add to the notes why quotas that were asked for are not there."""
+    return {**turns.notes, **({f"{NO_QUOTAS}: {hindered}": n_usage} if hindered else {})}
 
 
 def _reasons(
