@@ -51,8 +51,7 @@ def _bar(description: str, total: int, unit: str) -> Iterator[Advance]:
         def advance(n: int = 1) -> None:
             nonlocal done
             done += n
-            rate = done / max(time.monotonic() - start, 1e-9)
-            bar.update(task, advance=n, rate=f"{rate:,.0f} {unit}/s")
+            bar.update(task, advance=n, rate=pace(done, time.monotonic() - start, unit))
 
         yield advance
 
@@ -67,10 +66,23 @@ def _log_lines(description: str, total: int, unit: str) -> Advance:
         now = time.monotonic()
         if now - last >= LOG_EVERY_SECONDS:
             last = now
-            rate = done / (now - start)
-            left = (total - done) / rate if rate else float("inf")
-            logger.info(
-                "%s: %d of %d %s, %.1f %s/s, about %.0f s left", description, done, total, unit, rate, unit, left
-            )
+            seconds = now - start
+            left = f", {duration((total - done) * seconds / done)} left" if done else ""
+            logger.info("%s: %d of %d %s, %s%s", description, done, total, unit, pace(done, seconds, unit), left)
 
     return advance
+
+
+def pace(done: int, seconds: float, unit: str) -> str:
+    """Say how fast work goes: `81 rows/s`, `4.7 rows/s`, or, if one takes longer than a second, `150 s each`."""
+    rate = done / max(seconds, 1e-9)
+    if rate >= 1:
+        return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s"
+    return f"{seconds / done:.0f} s each" if done else f"0 {unit}/s"
+
+
+def duration(seconds: float) -> str:
+    """Say roughly how long something takes: `about 45 s`, `about 44 min` or `about 3.5 h`."""
+    if seconds < 90:
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 90 * 60 else f"about {seconds / 3600:.1f} h"

@@ -25,6 +25,7 @@ from compass.data.example import Example
 from compass.data.readers import read_jsonl
 from compass.errors import MissingExtraError
 from compass.evaluation.files import read_evaluation
+from compass.progress import duration
 from compass.recipes.adapt import prepare
 from compass.recipes.cells import Cell, cells_of, default_workers, draw_config, run_cells, run_draws, seconds_needed
 from compass.recipes.extras import prompts, transfer_result, write_transfer_results
@@ -143,7 +144,7 @@ def _announce(cells: Sequence[Cell], workers: int) -> None:
     waiting = [cell for cell in cells if not cell.finished]
     at_a_time = workers or default_workers(0)
     seconds = seconds_needed(cells, at_a_time)
-    estimate = "their time is known after the first" if math.isnan(seconds) else f"about {seconds / 60:.0f} min"
+    estimate = "their time is known after the first" if math.isnan(seconds) else duration(seconds)
     logger.info("%d of %d cells to run, %d at a time: %s", len(waiting), len(cells), at_a_time, estimate)
 
 

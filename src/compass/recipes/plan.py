@@ -8,6 +8,7 @@ from pathlib import Path
 
 from compass.config import AdaptConfig
 from compass.encoders import load_encoder
+from compass.progress import duration
 from compass.recipes.balance import repeats_by_answer
 from compass.recipes.gather import read_and_clean
 from compass.recipes.storage import cache_folder
@@ -51,11 +52,11 @@ def plan(config: AdaptConfig) -> list[Step]:
     missing, encoding = len(texts), "not estimated for this encoder"
     if encoder.encoder == "embedded":
         missing = len(load_encoder(encoder, cache_folder(config)).missing(texts))
-        encoding = _minutes(missing / (ROWS_PER_SECOND_AND_CORE * cores))
+        encoding = duration(missing / (ROWS_PER_SECOND_AND_CORE * cores))
     n_rows = config.selection.budget + sum(repeats_by_answer(data.current, training.answer_balance))
     fitting = evaluating = "not estimated for this model"
     if training.model_name_or_path.startswith("embedded:"):
-        fitting, evaluating = _minutes(training_seconds(n_rows * training.num_train_epochs)), "two to four minutes"
+        fitting, evaluating = duration(training_seconds(n_rows * training.num_train_epochs)), "two to four minutes"
     tests = ", ".join(f"{name} {len(rows)}" for name, rows in data.tests.items()) or "none"
     sizes = f"usage {len(data.usage)}, at hand {len(data.current)}, pool {len(data.pool)}; tests: {tests}"
     removal = strategy.language_removal or config.space.language_removal
@@ -75,7 +76,3 @@ def training_seconds(rows: float, cores: int = 0) -> float:
     """Estimate the seconds that an embedded model trains on so many rows, epochs counted, on cores (0: all)."""
     cores = min(cores or os.cpu_count() or 1, CORES_THAT_HELP)
     return rows * TOKENS_PER_ROW / (TOKENS_PER_SECOND_AND_CORE * cores)
-
-
-def _minutes(seconds: float) -> str:
-    return f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
