@@ -43,7 +43,8 @@ class RunConfig:
 class DataConfig:
     """What is read. A source is a file (.jsonl, .json, .csv, .parquet, also .gz), a folder saved by `datasets`,
     `hub:NAME[/CONFIG][@REVISION][:SPLIT]`, or `assist`, the embedded data set. `{language}` in a source is the
-    target language, for data with a file or configuration for each (`hub:CohereLabs/Global-MMLU/{language}:dev`).
+    target language, for data with a file or configuration for each (`hub:CohereLabs/Global-MMLU/{language}:dev`), and
+    `{seed}` the seed, for draws of your own.
     """
 
     language: str = knob("cy", "Target language, BCP-47 (`cy`, `zh-Hans`, `pt-BR`).")

@@ -12,8 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from compass.config import AdaptConfig, DataConfig, RunConfig, TrainingConfig
-from compass.recipes.cells import Cell, run_draws, seconds_needed
+from compass.config import (
+    AdaptConfig,
+    CompareConfig,
+    DataConfig,
+    GridConfig,
+    RunConfig,
+    SelectionConfig,
+    TrainingConfig,
+)
+from compass.data.example import Example
+from compass.recipes.cells import Cell, cells_of, draw_config, run_draws, seconds_needed
+from compass.recipes.gather import Gathered
 from processes import is_alive, wait_for
 
 
@@ -43,6 +53,39 @@ def test_before_the_first_cell_only_the_embedded_models_are_known(tmp_path: Path
     embedded = [cell(tmp_path, steps, model="embedded:gemma3-270m") for steps in (10, 30)]
     assert 10 < seconds_needed(embedded, 1) < 1000
     assert math.isnan(seconds_needed([cell(tmp_path, 0)], 1))
+
+
+def test_a_file_with_other_rows_makes_other_cells(tmp_path: Path) -> None:
+    """Under the name of finished cells, results on the old rows would be shown as those on the new ones."""
+    files = {name: tmp_path / name for name in ("pool-1.jsonl", "picks-cy-1-10.txt", "transfer.jsonl", "other")}
+    for path in files.values():
+        path.write_text("a")
+    config = CompareConfig(
+        data=DataConfig(pool=(str(tmp_path / "pool-{seed}.jsonl"),)),
+        selection=SelectionConfig(
+            given_picks=str(tmp_path / "picks-{language}-{seed}-{budget}.txt"),
+            transfer_results=str(files["transfer.jsonl"]),
+        ),
+        grid=GridConfig(strategies=("random", "given", "langrank"), budgets=(10,)),
+    )
+    rows = (Example("1", "helo", "x", "cy"),) * 10
+    data = Gathered(usage=rows, current=rows, pool=rows, tests={})
+
+    def names() -> dict[str, str]:
+        cells = cells_of(config, draw_config(config, "cy", 1), data, 1.0)
+        return {cell.strategy: cell.folder.name for cell in cells}
+
+    changed = {}
+    for name, path in files.items():
+        before = names()
+        path.write_text("b")
+        changed[name] = {strategy for strategy, cell in names().items() if cell != before[strategy]}
+    assert changed == {
+        "pool-1.jsonl": {"random", "given", "langrank"},
+        "picks-cy-1-10.txt": {"given"},
+        "transfer.jsonl": {"langrank"},
+        "other": set(),
+    }
 
 
 def test_a_comparison_that_is_terminated_takes_its_cells_with_it(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from compass.config import DataConfig
 from compass.errors import DataError, LanguageError
-from compass.recipes.gather import gather, read_and_clean, with_language
+from compass.recipes.gather import filled_in, gather, read_and_clean
 from compass.recipes.stages import Run
 
 
@@ -125,15 +125,15 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert [row.prompt for row in gather(run, config, seed=0).current] == ["newydd"]
 
 
-def test_the_language_stands_in_a_source_name(tmp_path: Path) -> None:
-    """A grid of languages would need a configuration for each."""
+def test_language_and_seed_stand_in_a_source_name(tmp_path: Path) -> None:
+    """A grid of languages and seeds would need a configuration for each."""
     config = _files(tmp_path)
-    (tmp_path / "usage.jsonl").rename(tmp_path / "usage-cy.jsonl")
-    config = replace(config, language="CY", usage=str(tmp_path / "usage-{language}.jsonl"))
-    assert len(read_and_clean(config, 0)[0].usage) == 10
-    assert gather(Run(tmp_path / "run"), config, seed=0).usage == read_and_clean(config, 0)[0].usage
-    hub = with_language(DataConfig(language="sw", pool=("assist", "hub:a/b/{language}:dev"), test="{language}"))
-    assert (hub.pool, hub.test) == (("assist", "hub:a/b/sw:dev"), "sw")
+    (tmp_path / "usage.jsonl").rename(tmp_path / "usage-cy-3.jsonl")
+    config = replace(config, language="CY", usage=str(tmp_path / "usage-{language}-{seed}.jsonl"))
+    assert len(read_and_clean(config, 3)[0].usage) == 10
+    assert gather(Run(tmp_path / "run"), config, seed=3).usage == read_and_clean(config, 3)[0].usage
+    hub = filled_in(DataConfig(language="sw", pool=("assist", "hub:a/b/{language}:dev{seed}"), test="{language}"), 2)
+    assert (hub.pool, hub.test) == (("assist", "hub:a/b/sw:dev2"), "sw")
 
 
 def test_a_test_of_several_languages_is_cut_to_the_target(tmp_path: Path) -> None:

@@ -24,12 +24,14 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from compass.config import AdaptConfig, CompareConfig, dump_config
+from compass.data.languages import normalize_tag
 from compass.errors import RunError
 from compass.progress import progress
 from compass.recipes.balance import repeats_by_answer
-from compass.recipes.gather import Gathered
+from compass.recipes.extras import given_file
+from compass.recipes.gather import Gathered, filled_in, source_identities
 from compass.recipes.plan import training_seconds
-from compass.recipes.stages import fingerprint, write_json, write_text
+from compass.recipes.stages import file_hash, fingerprint, write_json, write_text
 from compass.signals import ended, handled
 
 logger = logging.getLogger(__name__)
@@ -74,12 +76,13 @@ def draw_config(config: CompareConfig, language: str, seed: int) -> AdaptConfig:
 
 
 def cells_of(config: CompareConfig, draw: AdaptConfig, data: Gathered, mean_cost: float) -> list[Cell]:
-    """Return the cells of one draw. The folder's name holds a hash of all options, so that none is confused.
+    """Return the cells of one draw. The folder's name holds a hash of all options and of the files that they name.
 
     mean_cost: what a pool row costs of the budget on average; it says how many rows a budget is, and so how many
     optimiser steps every strategy gets.
     """
     cells = []
+    files = source_identities(filled_in(draw.data, draw.run.seed))
     for budget in config.grid.budgets:
         steps = _steps(config, data, budget / mean_cost) if config.grid.equal_steps else draw.training.max_steps
         for strategy in config.grid.strategies:
@@ -88,7 +91,7 @@ def cells_of(config: CompareConfig, draw: AdaptConfig, data: Gathered, mean_cost
                 selection=dataclasses.replace(draw.selection, strategy=strategy, budget=budget),
                 training=dataclasses.replace(draw.training, max_steps=steps),
             )
-            identity = fingerprint(asdict(cell) | {"run": {"seed": cell.run.seed}})
+            identity = fingerprint(asdict(cell) | {"run": {"seed": cell.run.seed}, "files": files | _own_file(cell)})
             language, seed = cell.data.language, cell.run.seed
             name = f"{language}-{seed}-{strategy}-{budget}-{identity[:10]}"
             folder = Path(config.run.output_dir) / "cells" / name
@@ -266,6 +269,14 @@ def _steps(config: CompareConfig, data: Gathered, rows: float) -> int:
 
 def _adapt_part(config: CompareConfig) -> AdaptConfig:
     return AdaptConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(AdaptConfig)})
+
+
+def _own_file(config: AdaptConfig) -> dict[str, str]:
+    """Return the file that the cell's strategy alone reads, with its hash; nothing for most strategies."""
+    language = normalize_tag(config.data.language)
+    read = {"given": given_file(config, language), "langrank": Path(config.selection.transfer_results)}
+    own = read.get(config.selection.strategy)
+    return {str(own): file_hash(own)} if own and own.is_file() else {}
 
 
 def _model(config: AdaptConfig) -> list[object]:

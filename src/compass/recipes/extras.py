@@ -17,7 +17,7 @@ from compass.data.text_features import ngram_counts, pair_statistics
 from compass.data.typology import relatives, uriel_distances
 from compass.encoders import CachedEncoder
 from compass.errors import DataError, SelectionError
-from compass.recipes.gather import Gathered
+from compass.recipes.gather import Gathered, fill_in
 from compass.recipes.stages import write_text
 from compass.selection import Extras, Gradients, ModelVectors, Ngrams, TransferResult, Typology
 from compass.semantic.arrays import IntArray
@@ -132,14 +132,18 @@ def _model_vectors(data: Gathered, base: BaseModel, cache_dir: Path) -> ModelVec
     return ModelVectors(usage=encoder.encode(prompts(data.usage)), pool=encoder.encode(prompts(data.pool)))
 
 
+def given_file(config: AdaptConfig, target_language: str) -> Path:
+    """Return the file of `given_picks` with language, seed and budget filled in."""
+    options = config.selection
+    return Path(fill_in(options.given_picks, language=target_language, seed=config.run.seed, budget=options.budget))
+
+
 def _given(pool: Sequence[Example], config: AdaptConfig, target_language: str) -> IntArray:
     """Find the rows that a file names. Raises DataError for a file that can't be read or names no row of the pool."""
     options = config.selection
     if not options.given_picks:
         raise DataError("Strategy 'given' takes the rows that a file names. Name it with --given-picks FILE.")
-    path = Path(options.given_picks)
-    for name, value in (("language", target_language), ("seed", config.run.seed), ("budget", options.budget)):
-        path = Path(str(path).replace(f"{{{name}}}", str(value)))
+    path = given_file(config, target_language)
     places = {row.id: place for place, row in reversed(list(enumerate(pool)))}
     found: dict[int, None] = {}
     unknown = []

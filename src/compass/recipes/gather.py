@@ -25,8 +25,6 @@ logger = logging.getLogger(__name__)
 
 ASSIST = "assist"
 NONE = "none"
-PLACEHOLDER = "{language}"
-"""In a source's name: the target language, for data sets with a file or a configuration a language."""
 FEWEST_USAGE_ROWS = 10
 """Below this a usage sample says too little of what usage needs to select by [ours]."""
 
@@ -47,8 +45,8 @@ def gather(run: Run, config: DataConfig, *, seed: int) -> Gathered:
 
     Raises DataError or LanguageError, with file and line, for input that can't be used.
     """
-    config = with_language(config)
-    inputs = {"data": asdict(config), "seed": seed, "sources": _source_identities(config)}
+    config = filled_in(config, seed)
+    inputs = {"data": asdict(config), "seed": seed, "sources": source_identities(config)}
     if run.finished("data", inputs):
         run.skip("data")
         return _read_back(run.folder / "data")
@@ -60,7 +58,7 @@ def gather(run: Run, config: DataConfig, *, seed: int) -> Gathered:
 
 def read_and_clean(config: DataConfig, seed: int) -> tuple[Gathered, dict[str, Cleaned]]:
     """Read every source and clean it; return the data and what was dropped of each part and why."""
-    config = with_language(config)
+    config = filled_in(config, seed)
     if config.redact:
         check_installed()
     usage, current, pool, tests = _sources(config, seed)
@@ -186,12 +184,19 @@ def _identified(rows: Sequence[Example]) -> list[Example]:
     return [row.with_language(found[i]) if i in found else row for i, row in enumerate(rows)]
 
 
-def with_language(config: DataConfig) -> DataConfig:
-    """Return the options with a normal language tag, and with it in place of `{language}` in every source."""
+def fill_in(name: str, **values: object) -> str:
+    """Put values in place of `{their name}`, and leave other braces alone."""
+    for key, value in values.items():
+        name = name.replace(f"{{{key}}}", str(value))
+    return name
+
+
+def filled_in(config: DataConfig, seed: int) -> DataConfig:
+    """Return the options with a normal language tag, and with it and the seed filled in in every source."""
     tag = normalize_tag(config.language)
 
     def named(source: str) -> str:
-        return source.replace(PLACEHOLDER, tag)
+        return fill_in(source, language=tag, seed=seed)
 
     return replace(
         config,
@@ -204,8 +209,8 @@ def with_language(config: DataConfig) -> DataConfig:
     )
 
 
-def _source_identities(config: DataConfig) -> dict[str, str]:
-    """What tells a source from another one of the same name: a file's hash, the packages behind `assist`."""
+def source_identities(config: DataConfig) -> dict[str, str]:
+    """Return what tells each source from another one of the same name: a file's hash, the packages behind `assist`."""
     found = {}
     for source in (config.usage, config.current, config.test, *config.pool, *config.retention_tests):
         path = Path(source)

@@ -12,7 +12,7 @@ from compass.errors import ConfigError
 from compass.evaluation import compare, evaluate, is_oneruler, make_oneruler, write_differences, write_evaluation
 from compass.evaluation.files import write_task
 from compass.evaluation.lm_eval_bridge import TaskResult, compare_tasks, run_tasks
-from compass.recipes.gather import ASSIST, with_language
+from compass.recipes.gather import ASSIST, filled_in
 from compass.recipes.stages import Run
 from compass.recipes.storage import base_model, write_training
 
@@ -89,7 +89,7 @@ def evaluate_tasks(
     base, options = base_model(config), config.tasks
     usage: set[str] = set()
     if options.num_fewshot and config.data.usage != ASSIST:
-        data = with_language(config.data)
+        data = filled_in(config.data, config.run.seed)
         usage = {
             row.prompt
             for row in read_examples(data.usage, columns=data.columns or None, default_language=data.language)
