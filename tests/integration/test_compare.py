@@ -108,6 +108,7 @@ def test_a_cell_that_fails_does_not_take_the_others_with_it(
     (again[0] / "compass.yaml").mkdir()
     done = compass(*arguments(files, output, model, "compass", "only-fr", "target-only"), "--json")
     assert done.returncode == 1
-    assert "1 of 2 cells failed" in done.stderr
+    assert "1 of 6 cells failed" in done.stderr
+    assert "shows the 5 that are finished" in done.stderr
     assert again[0].name in done.stderr
     assert (again[1] / "cell.json").is_file()

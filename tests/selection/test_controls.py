@@ -40,6 +40,38 @@ def test_topic_random_is_uniform_within_a_cluster(make_candidates):
     assert 60 <= min(counts.values()) <= max(counts.values()) <= 140
 
 
+TOKENS = dataclasses.replace(OPTIONS, budget_unit="tokens", language_cap=1.0, duplicate_similarity=1.0)
+
+
+@pytest.mark.parametrize("name", ["topic-random", "crisp", "compass-paper"])
+@pytest.mark.parametrize("budget", [720, 2400])
+def test_rows_of_every_length_are_drawn_alike_in_tokens(make_candidates, name, budget):
+    """Breaks if a long row waits for room in its cluster while short ones pass it: lengths are those of a plain draw.
+
+    Twelve quotas of 60 and of 200 tokens for rows of 20, 80 and 160.
+    """
+    costs = np.random.default_rng(0).choice([20, 80, 80, 160], 480)
+    c = make_candidates([2] * 12, [0] * 12, [40] * 12, costs=costs)
+
+    def lengths(strategy):
+        found = [run(strategy, c, budget=budget, seed=seed, options=TOKENS) for seed in range(60)]
+        assert all(budget - 20 < selection.spent <= budget for selection in found)
+        picked = np.concatenate([c.pool_costs[selection.indices] for selection in found])
+        return [np.mean(picked == cost) for cost in (20, 80, 160)]
+
+    np.testing.assert_allclose(lengths(name), lengths("random"), atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["topic-random", "crisp", "compass-paper"])
+def test_rows_longer_than_a_clusters_share_are_still_had(make_candidates, name):
+    """Breaks if a budget stays unspent since every row is longer than what a cluster gets: 4 rows for 12 clusters."""
+    c = make_candidates([2] * 12, [0] * 12, [10] * 12, costs=[400] * 120)
+    selection = run(name, c, budget=1600, options=TOKENS)
+    assert selection.spent == 1600
+    assert selection.picked.max() == 400
+    assert selection.notes == {}
+
+
 def test_crisp_goes_by_usage_and_is_blind_to_the_data_at_hand(make_candidates):
     """Breaks if shares are not the usage's (5:3:2), the data at hand counts, or a draw looks at closeness."""
     plenty = make_candidates([5, 3, 2, 0], [9, 9, 0, 0], [40] * 4)

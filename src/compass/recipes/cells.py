@@ -25,7 +25,6 @@ from queue import SimpleQueue
 
 from compass.config import AdaptConfig, CompareConfig, dump_config
 from compass.data.languages import normalize_tag
-from compass.errors import RunError
 from compass.progress import progress
 from compass.recipes.balance import repeats_by_answer
 from compass.recipes.extras import given_file
@@ -115,22 +114,16 @@ def run_draws(draws: Sequence[AdaptConfig], workers: int) -> None:
         _in_parallel("Draws", jobs, workers, devices)
 
 
-def run_cells(cells: Sequence[Cell], draws: Mapping[tuple[str, int], Path], workers: int) -> None:
+def run_cells(cells: Sequence[Cell], draws: Mapping[tuple[str, int], Path], workers: int) -> dict[str, str]:
     """Run the cells that are not finished, `workers` at a time (0: see `default_workers`).
 
-    A cell that fails does not stop the others. Raises RunError at the end, with the last lines of each failed cell's
-    log; the same command tries them again.
+    A cell that fails does not stop the others. Returns the name of each failed cell -> the last lines of its log.
     """
     waiting = [cell for cell in cells if not cell.finished]
     if not waiting:
-        return
+        return {}
     jobs = {cell.folder.name: partial(_run_cell, cell, draws[cell.language, cell.seed]) for cell in waiting}
-    failures = _in_parallel("Cells", jobs, workers, _devices())
-    if failures:
-        raise RunError(
-            f"{len(failures)} of {len(waiting)} cells failed; the others are kept. The same command tries the failed "
-            "ones again.\n" + "\n".join(f"{name}:\n{text}" for name, text in failures.items())
-        )
+    return _in_parallel("Cells", jobs, workers, _devices())
 
 
 class _Processes:
@@ -206,6 +199,11 @@ def _in_parallel(title: str, jobs: Mapping[str, Job], workers: int, devices: Seq
             processes.stop()
             raise
     return failures
+
+
+def workers_at_once(workers: int) -> int:
+    """Return how many cells run at a time where `workers` are asked for (0: as many as the machine is for)."""
+    return workers or default_workers(len(_devices()))
 
 
 def default_workers(n_devices: int) -> int:
@@ -315,7 +313,7 @@ def seconds_needed(cells: Sequence[Cell], workers: int) -> float:
         each = sum(seconds for seconds, _ in done) / sum(steps for _, steps in done)
     elif training.model_name_or_path.startswith("embedded:"):
         rows = training.per_device_train_batch_size * training.gradient_accumulation_steps
-        each = training_seconds(rows, (os.cpu_count() or 1) // workers)
+        each = training_seconds(rows, max(1, (os.cpu_count() or 1) // workers))
     else:
         return math.nan
     return waiting * each / workers

@@ -22,12 +22,21 @@ import numpy as np
 
 from compass.config import AdaptConfig, CompareConfig, dump_config
 from compass.data.example import Example
+from compass.data.languages import normalize_tag
 from compass.data.readers import read_jsonl
-from compass.errors import MissingExtraError
+from compass.errors import ConfigError, DataError, MissingExtraError, RunError
 from compass.evaluation.files import read_evaluation
 from compass.progress import duration
 from compass.recipes.adapt import prepare
-from compass.recipes.cells import Cell, cells_of, default_workers, draw_config, run_cells, run_draws, seconds_needed
+from compass.recipes.cells import (
+    Cell,
+    cells_of,
+    draw_config,
+    run_cells,
+    run_draws,
+    seconds_needed,
+    workers_at_once,
+)
 from compass.recipes.extras import prompts, transfer_result, write_transfer_results
 from compass.recipes.gather import Gathered
 from compass.recipes.stages import Run, write_json, write_text
@@ -64,7 +73,7 @@ def grid(config: CompareConfig) -> list[dict[str, Any]]:
         get_strategy(strategy)
     return [
         {"language": language, "seed": seed, "budget": budget, "strategy": strategy}
-        for language in config.grid.languages or (config.data.language,)
+        for language in _languages(config)
         for seed in config.grid.seeds
         for budget in config.grid.budgets
         for strategy in config.grid.strategies
@@ -74,59 +83,115 @@ def grid(config: CompareConfig) -> list[dict[str, Any]]:
 def compare(config: CompareConfig) -> Compared:
     """Run every cell of the grid that is missing, compare the strategies row by row, and write the report.
 
-    Raises ConfigError before any work for a strategy that does not exist, RunError for cells that failed.
+    Raises ConfigError before any work for a strategy that does not exist, DataError before any training for a language
+    without a test, and RunError for cells that failed, after the results of the others were written.
     """
-    from compass.report.comparison import build_comparison
-
     grid(config)
     run = Run(Path(config.run.output_dir))
     with run.locked():
         write_text(run.path("compare.yaml"), dump_config(config))
 
         # 1. What all strategies of a language and seed share: data, space, and the base model's answers.
-        shared = {
-            (language, seed): draw_config(config, language, seed)
-            for language in config.grid.languages or (config.data.language,)
-            for seed in config.grid.seeds
-        }
-        draws = {place: Path(draw.run.output_dir) for place, draw in shared.items()}
-        run_draws(list(shared.values()), config.grid.workers)
-        cells: list[Cell] = []
-        for draw in shared.values():
-            placed = prepare(draw)
-            own = cells_of(config, draw, placed.data, _mean_cost(draw, placed.data))
-            languages = {row.language for row in placed.data.pool}
-            cells += [cell for cell in own if _has_source(cell, languages)]
+        cells, draws = _prepared(config)
 
         # 2. One run of `adapt` for each cell that is not there yet.
         _announce(cells, config.grid.workers)
-        run_cells(cells, draws, config.grid.workers)
+        failures = run_cells(cells, draws, config.grid.workers)
 
-        # 3. One row for each answer, one for each cell, one for each comparison.
-        answers, picks = [_rows(cell) for cell in cells], [_picked(cell) for cell in cells]
-        rows = [row for own in answers for row in own]
-        figures = [_figures(cell, own, picked) for cell, own, picked in zip(cells, answers, picks, strict=True)]
-        comparisons = paired_comparisons(config, rows)
-        _write_parquet(run.path("rows.parquet"), rows)
-        _write_parquet(run.path("cells.parquet"), figures)
-        write_json(run.path("comparisons.json"), comparisons)
-        report = build_comparison(
-            run.folder,
-            config.grid.strategies,
-            figures,
-            comparisons,
-            _overlaps(cells, picks),
-            _curves(config, rows),
-            budget_unit=config.selection.budget_unit,
-        )
-        _write_transfers(run, draws, figures)
+        # 3. One row for each answer, one for each cell, one for each comparison, and a report of those that are there.
+        finished = [cell for cell in cells if cell.finished]
+        if not finished:
+            raise _failed(failures, cells, "None is finished.")
+        _warn_of_gaps(config.grid.strategies, finished)
+        compared = _write_results(run, config, finished, draws)
+        if failures:
+            raise _failed(failures, cells, f"{compared.report} shows the {len(finished)} that are finished.")
+    return compared
+
+
+def _prepared(config: CompareConfig) -> tuple[list[Cell], dict[tuple[str, int], Path]]:
+    """Prepare all draws; return the cells, and (language, seed) -> the folder of the draw."""
+    shared = {
+        (language, seed): draw_config(config, language, seed)
+        for language in _languages(config)
+        for seed in config.grid.seeds
+    }
+    run_draws(list(shared.values()), config.grid.workers)
+    cells: list[Cell] = []
+    for draw in shared.values():
+        data = prepare(draw).data
+        _check_test(draw, data)
+        languages = {row.language for row in data.pool}
+        own = cells_of(config, draw, data, _mean_cost(draw, data))
+        cells += [cell for cell in own if _has_source(cell, languages)]
+    if not cells:
+        raise ConfigError(["strategies: no pool has a row in a language that they draw from, so no cell is left"])
+    return cells, {place: Path(draw.run.output_dir) for place, draw in shared.items()}
+
+
+def _write_results(
+    run: Run, config: CompareConfig, cells: Sequence[Cell], draws: Mapping[tuple[str, int], Path]
+) -> Compared:
+    from compass.report.comparison import build_comparison
+
+    answers, picks = [_rows(cell) for cell in cells], [_picked(cell) for cell in cells]
+    rows = [row for own in answers for row in own]
+    figures = [_figures(cell, own, picked) for cell, own, picked in zip(cells, answers, picks, strict=True)]
+    comparisons = paired_comparisons(config, rows)
+    _write_parquet(run.path("rows.parquet"), rows)
+    _write_parquet(run.path("cells.parquet"), figures)
+    write_json(run.path("comparisons.json"), comparisons)
+    report = build_comparison(
+        run.folder,
+        config.grid.strategies,
+        figures,
+        comparisons,
+        _overlaps(cells, picks),
+        _curves(config, rows),
+        budget_unit=config.selection.budget_unit,
+    )
+    _write_transfers(run, draws, figures)
     return Compared(run.folder, report, tuple(figures), tuple(comparisons))
+
+
+def _languages(config: CompareConfig) -> tuple[str, ...]:
+    """Return the tags of the target languages, each once, as data and results write them."""
+    return tuple(dict.fromkeys(map(normalize_tag, config.grid.languages or (config.data.language,))))
+
+
+def _check_test(draw: AdaptConfig, data: Gathered) -> None:
+    language = draw.data.language
+    if language not in data.tests:
+        raise DataError(
+            f"Strategies can't be compared in {language}: there is nothing to measure them on. Give held-out rows with "
+            "responses with --test, or responses to the usage rows, of which half are held out then."
+        )
+
+
+def _failed(failures: Mapping[str, str], cells: Sequence[Cell], rest: str) -> RunError:
+    logs = "\n".join(f"{name}:\n{text}" for name, text in failures.items())
+    return RunError(
+        f"{len(failures)} of {len(cells)} cells failed. {rest} The same command tries the failed ones again; "
+        f"--strategies and --languages leave out what can't be had.\n{logs}"
+    )
+
+
+def _warn_of_gaps(strategies: Sequence[str], cells: Sequence[Cell]) -> None:
+    trainings = {s: {(c.language, c.seed, c.budget) for c in cells if c.strategy == s} for s in strategies}
+    first = strategies[0]
+    for strategy in strategies[1:]:
+        if missing := len(trainings[first] - trainings[strategy]):
+            logger.warning(
+                "%s lacks %d of the %d trainings of %s: it is compared in those languages and budgets where it has all",
+                strategy, missing, len(trainings[first]), first,
+            )  # fmt: skip
 
 
 def _has_source(cell: Cell, languages: set[str]) -> bool:
     """Say whether a pool in these languages has what a cell draws from; a target's own language is often not in it."""
-    source = cell.strategy.removeprefix(ONE_LANGUAGE)
-    found = source == cell.strategy or any(is_in(tag, source) for tag in languages)
+    strategy = f"{ONE_LANGUAGE}en" if cell.strategy == "english" else cell.strategy
+    source = strategy.removeprefix(ONE_LANGUAGE)
+    found = source == strategy or any(is_in(tag, source) for tag in languages)
     if not found:
         logger.warning("No cell %s for %s: its pool has no row in %s", cell.strategy, cell.language, source)
     return found
@@ -142,7 +207,7 @@ def _mean_cost(draw: AdaptConfig, data: Gathered) -> float:
 
 def _announce(cells: Sequence[Cell], workers: int) -> None:
     waiting = [cell for cell in cells if not cell.finished]
-    at_a_time = workers or default_workers(0)
+    at_a_time = workers_at_once(workers)
     seconds = seconds_needed(cells, at_a_time)
     estimate = "their time is known after the first" if math.isnan(seconds) else duration(seconds)
     logger.info("%d of %d cells to run, %d at a time: %s", len(waiting), len(cells), at_a_time, estimate)
@@ -207,7 +272,7 @@ def _figures(cell: Cell, own: Sequence[dict[str, Any]], picked: Sequence[dict[st
     }
 
 
-def _write_transfers(run: Run, draws: dict[tuple[str, int], Path], figures: Sequence[dict[str, Any]]) -> None:
+def _write_transfers(run: Run, draws: Mapping[tuple[str, int], Path], figures: Sequence[dict[str, Any]]) -> None:
     """Write how well each language alone served each target, mean over budgets and seeds, if that was measured."""
     scores: dict[tuple[str, str], list[float]] = {}
     for cell in figures:
@@ -264,11 +329,17 @@ def _scopes(languages: set[str]) -> list[str]:
 def _in_scope(
     config: CompareConfig, rows: Sequence[Mapping[str, Any]], languages: set[str]
 ) -> Iterator[dict[str, Any]]:
-    """Compare the strategies that were measured in all of these languages, metric by metric."""
+    """Compare the strategies that have the trainings of the first in all of these languages, metric by metric.
+
+    One that lacks a few would shrink the comparison of all others to what they share with it.
+    """
     first = config.grid.strategies[0]
     own = {strategy: [row for row in rows if row["strategy"] == strategy] for strategy in config.grid.strategies}
-    strategies = [strategy for strategy, lines in own.items() if languages <= {row["language"] for row in lines}]
-    if first not in strategies or len(strategies) == 1:
+    trained = {
+        strategy: {(row["language"], row["seed"], row["budget"]) for row in lines} for strategy, lines in own.items()
+    }
+    strategies = [strategy for strategy in config.grid.strategies if trained[strategy] >= trained[first]]
+    if not languages <= {language for language, _, _ in trained[first]} or len(strategies) == 1:
         return
     for metric in METRICS:
         scores = {

@@ -70,9 +70,9 @@ def read_and_clean(config: DataConfig, seed: int) -> tuple[Gathered, dict[str, C
             f"The usage sample has {len(usage)} rows in {config.language}, and at least {FEWEST_USAGE_ROWS} are needed "
             "to tell what usage needs; 50 to 300 are better. Give more prompts with --usage."
         )
-    if not tests:
+    if config.language not in tests:
         usage, held_out = hold_out_half(usage, seed)
-        tests = {config.language: held_out} if held_out else {}
+        tests = {**({config.language: held_out} if held_out else {}), **tests}
     if not pool:
         raise DataError("The pool is empty. Give one or more sources with --pool.")
     if config.identify_languages:

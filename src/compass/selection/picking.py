@@ -76,17 +76,19 @@ def pick(
     for row in order.tolist():
         queues[candidates.pool_clusters[row]].append(row)
     costs = candidates.pool_costs
+    place = np.zeros(len(costs), dtype=np.int64)
+    place[order] = np.arange(len(order))
     available = np.array([int(costs[queue].sum()) for queue in queues], dtype=np.int64)
     full_supply = available.copy()
     held = [_Held(queue) for queue in queues]
     for duplicates in (False, True):
         if duplicates:
-            if not any(h.duplicates for h in held) or state.left <= 0:
+            if not any(h.duplicates for h in held) or not state.has_room:
                 break
             available = full_supply
-        while state.left > 0:
+        while state.has_room:
             quota = quotas(available)
-            short = _fill(state, held, quota, duplicates)
+            short = _fill(state, held, quota, candidates.mean_cost, place, duplicates)
             if not short:
                 break
             available = available.copy()
@@ -155,7 +157,7 @@ def pick_in_turns(
         # A request of zero asks for nothing as long as another one is open.
         heap = [((got[u] + 0.5) / max(requests[u], 1e-9), u) for u in range(len(requests)) if requests[u] or relax]
         heapq.heapify(heap)
-        while heap and state.left > 0:
+        while heap and state.has_room:
             _, asker = heapq.heappop(heap)
             while position[asker] < rows.shape[1]:
                 column = int(position[asker])
@@ -197,18 +199,28 @@ _RELAXED_BY: Mapping[str, tuple[str, ...]] = {
 """What a pass over the pool sets aside -> what it lets through."""
 
 
-def _fill(state: _State, held: list[_Held], quota: IntArray, duplicates: bool) -> list[int]:
-    """Fill the quotas as far as the queues go. Returns the clusters that ended short."""
+def _fill(
+    state: _State, held: list[_Held], quota: IntArray, mean_cost: float, place: IntArray, duplicates: bool
+) -> list[int]:
+    """Fill the quotas as far as the queues go. Returns the clusters that ended short.
+
+    Next is the cluster with the smallest (taken + half a row) / quota, as in the method of Sainte-Laguë; of equals the
+    one whose next row comes first. Its next row is taken whatever its length: where long rows had to fit into what is
+    left of a quota, short ones would be picked in their stead.
+    """
+
+    def turn(k: int) -> tuple[float, int, int]:
+        return (state.taken[k] + mean_cost / 2) / quota[k], held[k].next_place(place), k
+
     short = []
-    heap = [((state.taken[k] + 0.5) / quota[k], k) for k in np.flatnonzero(quota > state.taken)]
+    heap = [turn(k) for k in np.flatnonzero(quota > state.taken).tolist()]
     heapq.heapify(heap)
-    while heap and state.left > 0:
-        _, k = heapq.heappop(heap)
-        cost = state.take_from(held[k], int(k), int(quota[k]), duplicates)
-        if cost == 0:
-            short.append(int(k))
+    while heap and state.has_room:
+        *_, k = heapq.heappop(heap)
+        if not state.take_from(held[k], k, duplicates):
+            short.append(k)
         elif state.taken[k] < quota[k]:
-            heapq.heappush(heap, ((state.taken[k] + 0.5) / quota[k], k))
+            heapq.heappush(heap, turn(k))
     return short
 
 
@@ -220,6 +232,10 @@ class _Held:
     position: int = 0
     capped: list[int] = field(default_factory=list)
     duplicates: list[int] = field(default_factory=list)
+
+    def next_place(self, place: IntArray) -> int:
+        """Return the place of the row that is looked at next, in the order of all rows; behind all if there is none."""
+        return int(place[self.fresh[self.position]]) if self.position < len(self.fresh) else len(place)
 
 
 class _State:
@@ -235,6 +251,7 @@ class _State:
     ) -> None:
         self.candidates = candidates
         self.left = budget
+        self._least_cost = int(candidates.pool_costs.min(initial=budget + 1))
         self.taken = np.zeros(candidates.n_clusters, dtype=np.int64)
         self.indices: list[int] = []
         self.places: list[int] = []
@@ -248,6 +265,11 @@ class _State:
         self._language_limit = math.ceil(options.language_cap * budget) if caps and options.language_cap < 1 else budget
         self._limits = limits
         self._similarity = options.duplicate_similarity if caps else 1.0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the budget left is enough for the shortest row of the pool."""
+        return self.left >= self._least_cost
 
     def fits(self, row: int) -> bool:
         """Say whether the row's cost lies within the budget left."""
@@ -263,13 +285,12 @@ class _State:
             return HELD_LANGUAGE
         return "" if self._answer_has_room(row) else HELD_ANSWER
 
-    def take_from(self, held: _Held, cluster: int, quota: int, duplicates: bool) -> int:
+    def take_from(self, held: _Held, cluster: int, duplicates: bool) -> int:
         """Take the cluster's best admissible row. Returns its cost, 0 if there is none."""
-        room = quota - self.taken[cluster]
         while held.position < len(held.fresh):
             row = held.fresh[held.position]
             held.position += 1
-            if not self._fits(row, room):
+            if not self.fits(row):
                 self.notes[HELD_COST] += 1
             elif self._is_duplicate(row):
                 held.duplicates.append(row)
@@ -285,7 +306,7 @@ class _State:
         ):
             while queue and allowed:
                 row = queue.pop(0)
-                if not self._fits(row, room):
+                if not self.fits(row):
                     self.notes[HELD_COST] += 1
                 elif why == RELAXED_LANGUAGE and self._is_duplicate(row):
                     held.duplicates.append(row)
@@ -293,11 +314,6 @@ class _State:
                 else:
                     return self.take(row, cluster, why)
         return 0
-
-    def _fits(self, row: int, room: int) -> bool:
-        # A row belongs to a quota in tokens if more than half of it lies within: the quota is met to the nearest row.
-        cost = int(self.candidates.pool_costs[row])
-        return cost <= self.left and cost <= 2 * room
 
     def _language_has_room(self, row: int) -> bool:
         cost = int(self.candidates.pool_costs[row])
