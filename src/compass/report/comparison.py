@@ -109,8 +109,8 @@ def _differences(comparisons: Sequence[Mapping[str, Any]]) -> Section:
             Cell(_points(c), tone=_tone(c)),
             _p(c["p_value"]),
             _p(c["p_holm"]),
-            f"{c['cohens_d'] + 0.0:+.2f}",
-            _in_unit(c, c["detectable"], number),
+            "–" if c["cohens_d"] is None else signed(c["cohens_d"], 2),
+            "–" if c["detectable"] is None else _in_unit(c, c["detectable"], number),
             number(c["units"]),
         ]
         for c in comparisons

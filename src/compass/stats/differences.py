@@ -203,7 +203,7 @@ def cohens_d(
     base, other: (n,) scores of the same rows. This is d_z (Cohen 1988, section 2.3.5). The interval holds the effects
     whose non-central t distribution has the observed t within its central part (Cumming and Finch 2001): exact for
     normal differences, close for others from some 30 pairs on. units: the means of units are what is compared, each
-    counting once. All nan for fewer than two units; a value without spread is infinite, or 0 if nothing differs.
+    counting once. All nan for fewer than two units and for differences without spread, unless all are 0: so is d then.
     Raises ValueError if the shapes differ.
     """
     base_sum, other_sum, size = by_unit(units, base, other, np.ones(np.shape(base)))
@@ -213,8 +213,7 @@ def cohens_d(
     differences = (other_sum - base_sum) / size
     mean, spread = float(differences.mean()), float(differences.std(ddof=1))
     if spread <= TIE:
-        value = 0.0 if abs(mean) <= TIE else math.copysign(math.inf, mean)
-        return Interval(value, value, value)
+        return Interval(0.0, 0.0, 0.0) if abs(mean) <= TIE else UNKNOWN
     value = mean / spread
     tail = (1.0 - confidence) / 2.0
     low, high = (_noncentrality(value * math.sqrt(n), n - 1, share) / math.sqrt(n) for share in (1.0 - tail, tail))
@@ -250,7 +249,8 @@ def minimum_detectable_effect(
 
     base, other: (n,) scores of the same rows. The spread is the sample's own; the test shows the effect at `level` with
     probability `power` (Bloom 1995; power of the t test, to which the permutation test comes close). units: as in
-    `ratio_interval`; the standard error is then that of a ratio of unit sums. nan for fewer than two units.
+    `ratio_interval`; the standard error is then that of a ratio of unit sums. nan for fewer than two units, and where
+    all differ alike: a sample without spread says nothing of the spread.
     Raises ValueError if the shapes differ or level or power lie outside 0..1.
     """
     if not (0.0 < level < 1.0 and level < power < 1.0):
@@ -260,7 +260,7 @@ def minimum_detectable_effect(
     if n < 2:
         return float("nan")
     (error,) = ratio_errors((other_sum - base_sum)[None, :], size[None, :])
-    return _shown(n - 1, level, power) * float(error)
+    return _shown(n - 1, level, power) * float(error) if error > TIE else float("nan")
 
 
 def difference_between_runs(
@@ -271,17 +271,16 @@ def difference_between_runs(
     base, other: (n,) scores of the same rows. runs: (n,) what was trained together, such as (language, seed); each
     pair counts once, by the mean of its rows. Interval and test hold what varies from one training to the next as well
     as what varies between rows (Bouthillier et al. 2021, arXiv 2103.03098, on why a comparison needs that). nan for
-    fewer than two pairs; without any spread p is 0, or 1 if nothing differs. Raises ValueError if the shapes differ.
+    fewer than two pairs, and where all differ alike: accuracies move in steps of a row, so a few pairs agree by chance.
+    Raises ValueError if the shapes differ.
     """
     from scipy.stats import ttest_1samp
 
     base_sum, other_sum, size = by_unit(runs, base, other, np.ones(np.shape(base)))
     differences = (other_sum - base_sum) / size
     value = float(differences.mean())
-    if len(size) < 2:
+    if len(size) < 2 or float(differences.std(ddof=1)) <= TIE:
         return Interval(value, math.nan, math.nan), math.nan
-    if float(differences.std(ddof=1)) <= TIE:
-        return Interval(value, value, value), float(abs(value) <= TIE)
     test = ttest_1samp(differences, 0.0)
     low, high = test.confidence_interval(confidence)
     return Interval(value, float(low), float(high)), float(test.pvalue)
