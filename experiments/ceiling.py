@@ -42,12 +42,17 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
+    written: set[Path] = set()
     for draw in sorted((arguments.comparison / "draws").iterdir()):
         config = load_options(AdaptConfig, draw / "compass.yaml")
         language, seed = config.data.language, config.run.seed
         pool = read_jsonl(draw / "data" / "pool.jsonl")
         test = read_jsonl(draw / "data" / "tests" / f"{language}.jsonl")
         path = arguments.output / f"{language}-{seed}.txt"
+        if path in written:
+            parser.error(f"{arguments.comparison} has two draws of {language}, seed {seed}: its options were changed. "
+                         "Remove the old draw, or compare in a new folder.")  # fmt: skip
+        written.add(path)
         path.write_text("".join(f"{name}\n" for name in ceiling(pool, test, seed)), encoding="utf-8")
         print(path)
 

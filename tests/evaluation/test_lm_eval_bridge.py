@@ -201,6 +201,15 @@ def test_usage_is_found_with_and_without_choices() -> None:
     assert usage_rows(docs, usage) == [0, 2]
 
 
+def test_figures_of_a_model_that_diverged_are_kept(tmp_path: Path) -> None:
+    """Hours of a task would end in an error as its result is written."""
+    sample = TaskSample(0, "", "hash", "none", {"acc": math.nan})
+    written = TaskResult("quiz", "1", 0, (TaskMetric("bits", "none", math.inf, math.nan, rows=1),), (sample,))
+    read = read_task(write_task(written, tmp_path))
+    assert math.isnan(read.metrics[0].value)
+    assert math.isnan(read.samples[0].scores["acc"])
+
+
 def test_other_rows_are_not_compared(tmp_path: Path) -> None:
     """A paired difference over rows that are not the same says nothing."""
     rows = [TaskSample(i, "", f"hash {i}", "none", {"acc": float(i)}) for i in range(2)]

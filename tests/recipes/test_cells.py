@@ -57,7 +57,8 @@ def test_before_the_first_cell_only_the_embedded_models_are_known(tmp_path: Path
 
 def test_a_file_with_other_rows_makes_other_cells(tmp_path: Path) -> None:
     """Under the name of finished cells, results on the old rows would be shown as those on the new ones."""
-    files = {name: tmp_path / name for name in ("pool-1.jsonl", "picks-cy-1-10.txt", "transfer.jsonl", "other")}
+    names_of_files = ("pool-1.jsonl", "picks-cy-1-10.txt", "transfer.jsonl", "adapter_model.safetensors", "other")
+    files = {name: tmp_path / name for name in names_of_files}
     for path in files.values():
         path.write_text("a")
     config = CompareConfig(
@@ -66,6 +67,7 @@ def test_a_file_with_other_rows_makes_other_cells(tmp_path: Path) -> None:
             given_picks=str(tmp_path / "picks-{language}-{seed}-{budget}.txt"),
             transfer_results=str(files["transfer.jsonl"]),
         ),
+        training=TrainingConfig(adapter=str(tmp_path)),
         grid=GridConfig(strategies=("random", "given", "langrank"), budgets=(10,)),
     )
     rows = (Example("1", "helo", "x", "cy"),) * 10
@@ -84,6 +86,7 @@ def test_a_file_with_other_rows_makes_other_cells(tmp_path: Path) -> None:
         "pool-1.jsonl": {"random", "given", "langrank"},
         "picks-cy-1-10.txt": {"given"},
         "transfer.jsonl": {"langrank"},
+        "adapter_model.safetensors": {"random", "given", "langrank"},
         "other": set(),
     }
 

@@ -130,7 +130,8 @@ def test_no_results_leave_the_refusal_to_the_strategy(data, tmp_path):
 def test_given_rows_are_found_by_their_ids(data, tmp_path, caplog):
     """Breaks if another draw's file is read, a row is taken twice, or one that cleaning left out ends the run."""
     ids = [row.id for row in data.pool]
-    lines = [ids[7], json.dumps({"id": ids[2], "rank": 1}), "", ids[7], "gone"]
+    cut = json.dumps({"id": ids[2], "rank": 1, "prompt": "a\u2028b"}, ensure_ascii=False)
+    lines = [ids[7], cut, "", ids[7], "gone", "a private prompt that somebody gave for a list of ids"]
     (tmp_path / "picks-ga-3-50.jsonl").write_text("\n".join(lines), encoding="utf-8")
 
     def given(pattern):
@@ -141,14 +142,15 @@ def test_given_rows_are_found_by_their_ids(data, tmp_path, caplog):
         ).given.tolist()
 
     assert given("picks-{language}-{seed}-{budget}.jsonl") == [7, 2]
-    assert "1 of 3 rows" in caplog.text
+    assert "2 of 4 rows" in caplog.text
     assert "line 5: gone" in caplog.text
     (tmp_path / "broken.jsonl").write_text(f'{ids[0]}\n{{"name": 1}}\n')
     with pytest.raises(DataError, match=r"broken\.jsonl:2 is no JSON object with an `id`"):
         given("broken.jsonl")
-    (tmp_path / "other.txt").write_text("x\ny\n")
-    with pytest.raises(DataError, match="names 2 rows, and none of them is in the pool"):
+    (tmp_path / "other.txt").write_text("a private prompt that somebody gave for a list of ids\ny\n")
+    with pytest.raises(DataError, match="names 2 rows, and none of them is in the pool") as refused:
         given("other.txt")
+    assert "list of ids" not in str(refused.value) + caplog.text
     with pytest.raises(DataError, match="cannot be read"):
         given("none.txt")
     with pytest.raises(DataError, match="--given-picks FILE"):

@@ -401,7 +401,9 @@ def test_one_pair_of_trainings_and_pairs_that_differ_alike_have_no_interval() ->
     runs = ["cy", "ne"] * 10
     for other in (ones, ones * 0):
         interval, p_value = difference_between_runs(ones, other, runs, confidence=0.95)
-        assert [math.isnan(x) for x in (interval.low, interval.high, p_value)] == [True] * 3, "two pairs agree by chance"
+        assert [math.isnan(x) for x in (interval.low, interval.high, p_value)] == [True] * 3, (
+            "two pairs agree by chance"
+        )
 
 
 def test_nothing_to_test() -> None:

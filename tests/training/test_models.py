@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from compass.errors import ModelError
-from compass.training.models import BaseModel, check_adapter, load_base, resolve_model
+from compass.training.models import READ_WHOLE, BaseModel, check_adapter, folder_revision, load_base, resolve_model
 
 
 def test_a_folder_is_a_model_only_with_its_configuration(tmp_path: Path, tiny: BaseModel) -> None:
@@ -46,6 +46,28 @@ def test_a_hub_model_is_pinned_to_its_commit(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *args, **kwargs: Info())
     base = resolve_model("org/model", revision="main", cache_dir=tmp_path)
     assert (base.path, base.revision) == ("org/model", "0123abc")
+
+
+def test_a_folder_with_other_weights_is_another_revision(tmp_path: Path) -> None:
+    """Under one name, vectors, gradients and cells of the old weights would be taken for those of the new."""
+    (tmp_path / "config.json").write_text("{}")
+    weights = tmp_path / "model.safetensors"
+    for size in (100, READ_WHOLE, READ_WHOLE + 99):
+        weights.write_bytes(bytes(size))
+        before = folder_revision(tmp_path)
+        (tmp_path / "README.md").write_text(str(size))
+        assert folder_revision(tmp_path) == before
+        weights.write_bytes(bytes(size - 1) + b"x")
+        assert folder_revision(tmp_path) != before
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    base = resolve_model(str(tmp_path), cache_dir=tmp_path)
+    trained = {"base_model_name_or_path": str(tmp_path), "revision": base.revision}
+    (adapter / "adapter_config.json").write_text(json.dumps(trained))
+    check_adapter(adapter, base)
+    (tmp_path / "config.json").write_text('{"a": 1}')
+    with pytest.raises(ModelError, match="Its files have changed since"):
+        check_adapter(adapter, resolve_model(str(tmp_path), cache_dir=tmp_path))
 
 
 def test_an_adapter_of_another_model_or_revision_is_refused(tmp_path: Path, tiny: BaseModel) -> None:

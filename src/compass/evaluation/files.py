@@ -105,14 +105,17 @@ def read_task(path: Path) -> TaskResult:
     """Read back what `write_task` wrote. Raises DataError if it is missing or not such a file."""
     found = _read_json(path)
     try:
-        metrics = tuple(
-            TaskMetric(**metric | {"stderr": math.nan if metric["stderr"] is None else metric["stderr"]})
-            for metric in found.pop("metrics")
+        metrics = tuple(TaskMetric(**_with_nan(metric)) for metric in found.pop("metrics"))
+        samples = tuple(
+            TaskSample(**sample | {"scores": _with_nan(sample["scores"])}) for sample in found.pop("samples")
         )
-        samples = tuple(TaskSample(**sample) for sample in found.pop("samples"))
         return TaskResult(metrics=metrics, samples=samples, **found)
     except (AttributeError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not a task's result that compass wrote ({error}); evaluate again") from error
+
+
+def _with_nan(figures: dict[str, Any]) -> dict[str, Any]:
+    return {name: math.nan if value is None else value for name, value in figures.items()}
 
 
 def _rows(evaluation: Evaluation) -> Iterable[dict[str, Any]]:

@@ -77,10 +77,12 @@ class TaskResult:
         raise KeyError(f"{self.task} has no metric {name},{filter} {part}".rstrip())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict; a standard error that is not known is null."""
+        """Return a JSON-ready dict; a figure that is no finite number is null."""
         row = asdict(self)
-        for metric in row["metrics"]:
-            metric["stderr"] = None if math.isnan(metric["stderr"]) else metric["stderr"]
+        for figures in (*row["metrics"], *(sample["scores"] for sample in row["samples"])):
+            for name, value in figures.items():
+                if isinstance(value, float) and not math.isfinite(value):
+                    figures[name] = None
         return row
 
 

@@ -32,6 +32,7 @@ from compass.recipes.storage import (
     cache_folder,
     licences_of,
     open_encoder,
+    start_adapter,
     write_selection,
     write_space_notes,
     write_training,
@@ -126,6 +127,7 @@ def prepare(config: AdaptConfig) -> Placed:
 
     run = Run(Path(config.run.output_dir))
     with run.locked():
+        write_text(run.path("compass.yaml"), dump_config(config))
         placed = _place(run, config)
         measure_model(run, config, base_model(config), "base", None, placed)
     return placed
@@ -268,6 +270,7 @@ def _train(run: Run, config: AdaptConfig, base: Any, selected: Selected) -> Path
         "seed": config.run.seed,
         "model": [base.name, base.revision],
         "rows": fingerprint({"rows": [row.to_dict() for row in rows]}),
+        **start_adapter(config),
     }
     adapter = run.folder / "adapter"
     if run.finished("training", inputs):

@@ -31,6 +31,7 @@ from compass.recipes.extras import given_file
 from compass.recipes.gather import Gathered, filled_in, source_identities
 from compass.recipes.plan import training_seconds
 from compass.recipes.stages import file_hash, fingerprint, write_json, write_text
+from compass.recipes.storage import start_adapter
 from compass.signals import ended, handled
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def cells_of(config: CompareConfig, draw: AdaptConfig, data: Gathered, mean_cost
     optimiser steps every strategy gets.
     """
     cells = []
-    files = source_identities(filled_in(draw.data, draw.run.seed))
+    files = source_identities(filled_in(draw.data, draw.run.seed)) | start_adapter(draw)
     for budget in config.grid.budgets:
         steps = _steps(config, data, budget / mean_cost) if config.grid.equal_steps else draw.training.max_steps
         for strategy in config.grid.strategies:

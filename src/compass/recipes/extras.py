@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LONGEST_ID = 40
+"""Characters of an unknown id that a message shows."""
+
 FEWEST_ANSWERED = 3
 SECONDS_A_GRADIENT = 0.3
 GRADIENT_CHUNK = 64
@@ -113,7 +116,8 @@ def read_transfer_results(path: Path) -> tuple[TransferResult, ...]:
 def _lines(path: Path, option: str, hint: str) -> list[tuple[int, str]]:
     """Return the lines that are not blank, with their numbers. Raises DataError, which ends in the hint."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not `splitlines`, which also cuts at separators that JSON leaves inside of a text, U+2028 for one.
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(f"{option}: {path} cannot be read: {reason}. {hint}") from error
@@ -152,7 +156,8 @@ def _given(pool: Sequence[Example], config: AdaptConfig, target_language: str) -
         if name in places:
             found[places[name]] = None
         else:
-            unknown.append(f"line {number}: {name}")
+            # A file of prompts that is given by mistake is not shown.
+            unknown.append(f"line {number}: {name if len(name) <= LONGEST_ID else name[:LONGEST_ID] + '…'}")
     if not found:
         raise DataError(
             f"given_picks: {path} names {len(unknown)} rows, and none of them is in the pool "

@@ -16,7 +16,7 @@ from compass.data.licences import LICENCES, announce
 from compass.encoders import CachedEncoder, load_encoder
 from compass.recipes.balance import full_name
 from compass.recipes.gather import Gathered
-from compass.recipes.stages import Run, peak_memory, write_json, write_text
+from compass.recipes.stages import Run, file_hash, peak_memory, write_json, write_text
 from compass.selection import AnswerAccount, Candidates, Selection
 from compass.semantic.arrays import FloatArray
 from compass.semantic.diagnostics import diagnose, name_clusters
@@ -57,6 +57,12 @@ def base_model(config: AdaptConfig) -> BaseModel:
         cache_dir=cache_folder(config),
         trust_remote_code=config.training.trust_remote_code,
     )
+
+
+def start_adapter(config: AdaptConfig) -> dict[str, str]:
+    """Return the file of the adapter that training starts from, with its hash; nothing if it starts from none."""
+    weights = Path(config.training.adapter) / "adapter_model.safetensors"
+    return {str(weights): file_hash(weights)} if config.training.adapter and weights.is_file() else {}
 
 
 def write_training(run: Run, result: TrainingResult, n_rows: int) -> dict[str, Any]:
