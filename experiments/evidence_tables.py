@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from compass.config import CompareConfig, load_options
 from compass.recipes.compare import METRICS, paired_comparisons
+from compass.stats import holm
 
 EVIDENCE = Path(__file__).parent / "evidence"
 CELL = ("language", "seed", "budget", "strategy")
@@ -86,31 +87,47 @@ def shares_cells(rows: Sequence[Row]) -> dict[tuple[Key, ...], list[str]]:
 
 
 def table(config: CompareConfig, rows: Sequence[Row], first: str) -> list[str]:
-    """Return the lines of one table, means over all that the rows hold: strategies beside the first where both were."""
+    """Return the lines of one table, means over all that the rows hold: strategies beside the first where both were.
+
+    Holm's correction is over all strategies of the table, whatever trainings they have.
+    """
     lines = [
         f"| strategy | trainings | {' | '.join(METRICS)} | {' | '.join(f'{first} − it, {m}' for m in METRICS)} |",
         f"| --- |{' --- |' * (1 + 2 * len(METRICS))}",
     ]
-    for places, strategies in shares_cells(rows).items():
-        chosen = [
-            row for row in rows
-            if row["strategy"] in {first, *strategies} and key(row)[:-1] in places
-        ]  # fmt: skip
-        budgets = tuple(sorted({budget for _, _, budget in places}))
-        grid = replace(config.grid, strategies=(first, *(s for s in strategies if s != first)), budgets=budgets)
-        languages = {language for language, _, _ in places}
-        whole = (None if len(budgets) > 1 else budgets[0], "" if len(languages) > 1 else places[0][0])
-        found = {
-            (c["against"], c["metric"]): c
-            for c in paired_comparisons(replace(config, grid=grid), chosen)
-            if (c["budget"], c["language"]) == whole
-        }
+    groups = shares_cells(rows)
+    found = {
+        (c["against"], c["metric"]): c
+        for places, strategies in groups.items()
+        for c in compared(config, rows, first, strategies, places)
+    }
+    for kind in ("p", "runs_p"):
+        for metric in METRICS:
+            own = {name: c for (name, m), c in found.items() if m == metric and c[f"{kind}_value"] is not None}
+            for name, p in holm({name: c[f"{kind}_value"] for name, c in own.items()}).items():
+                own[name][f"{kind}_holm"] = p
+    for places, strategies in groups.items():
         for strategy in strategies:
-            own = [row for row in chosen if row["strategy"] == strategy]
-            values = [f"{sum(row[m] for row in own) / len(own):.3f}".removeprefix("0") for m in METRICS]
+            own_rows = [row for row in rows if row["strategy"] == strategy]
+            values = [f"{sum(row[m] for row in own_rows) / len(own_rows):.3f}".removeprefix("0") for m in METRICS]
             differences = [_difference(found.get((strategy, m)), m) for m in METRICS]
             lines.append(f"| `{strategy}` | {len(places)} | {' | '.join(values)} | {' | '.join(differences)} |")
     return lines
+
+
+def compared(
+    config: CompareConfig, rows: Sequence[Row], first: str, strategies: Sequence[str], places: Sequence[Key]
+) -> list[dict[str, Any]]:
+    """Compare the first strategy with others that were trained for just these places, where it was trained too."""
+    wanted = {key(row)[:-1] for row in rows if row["strategy"] == first} & set(places)
+    chosen = [row for row in rows if row["strategy"] in {first, *strategies} and key(row)[:-1] in wanted]
+    budgets = tuple(sorted({budget for _, _, budget in wanted}))
+    languages = {language for language, _, _ in wanted}
+    if not wanted:
+        return []
+    grid = replace(config.grid, strategies=(first, *(s for s in strategies if s != first)), budgets=budgets)
+    whole = (None if len(budgets) > 1 else budgets[0], "" if len(languages) > 1 else next(iter(languages)))
+    return [c for c in paired_comparisons(replace(config, grid=grid), chosen) if (c["budget"], c["language"]) == whole]
 
 
 def _difference(c: Mapping[str, Any] | None, metric: str) -> str:
