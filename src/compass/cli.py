@@ -586,6 +586,16 @@ def registry_verify(language: Language, config: Config = None, json_: Json = Fal
         raise typer.Exit(EXIT_FAILED)
 
 
+@registry.command("repair")
+@_with_options(also=WHERE, of=RegistryOptions)
+def registry_repair(language: Language, config: Config = None, *, options: Any = None) -> None:
+    """Write a lost or damaged state.json anew from the history; one that is whole is left alone."""
+    store, _ = _open_registry(config, options)
+    aliases = store.repair(language)
+    print(f"production: {aliases.current or '-'}")
+    print(f"candidate: {aliases.candidate or '-'}")
+
+
 @registry.command("prune")
 @_with_options(also=(*MOVED, "keep_versions"), of=RegistryOptions)
 def registry_prune(

@@ -43,6 +43,9 @@ def test_versions_go_into_production_and_back(files: Files, compass: Command, tm
         "--new-test", str(files.folder / "test.jsonl"), "--output-dir", str(second), *sizes, "--json",
     )  # fmt: skip
     assert updated.returncode == 0, updated.stderr
+    command = json.loads((second / "lock.json").read_text("utf-8"))["command"]
+    assert command.startswith(f"compass update {first} {files.folder / 'usage.jsonl'} --new-data ")
+    assert command.endswith(f"--output-dir {second} --method replay")
     names = {row["name"] for row in json.loads(updated.stdout)["differences"]}
     assert names == {"cy", "cy-0", "english"}
 
@@ -69,6 +72,12 @@ def test_versions_go_into_production_and_back(files: Files, compass: Command, tm
     page = tmp_path / "status.html"
     assert compass("registry", "status", *at, "--output", str(page)).returncode == 0
     assert newer["id"] in page.read_text("utf-8")
+
+    (tmp_path / "registry" / "cy" / "state.json").unlink()
+    lost = compass("registry", "rollback", "cy", *at)
+    assert lost.returncode == 1
+    assert "`compass registry repair`" in lost.stderr
+    assert f"production: {added['id']}" in compass("registry", "repair", "cy", *at).stdout
 
     weights = next((tmp_path / "registry").rglob(f"{newer['id']}/run/adapter/adapter_model.safetensors"))
     weights.chmod(0o600)

@@ -304,9 +304,9 @@ def test_a_lost_state_is_rebuilt_from_the_history(three: Registry) -> None:
     state = three.root / "cy" / "state.json"
     for spoil in (damage, Path.unlink):
         spoil(state)
-        with pytest.raises(RegistryError, match="`repair` writes it anew"):
+        with pytest.raises(RegistryError, match="`compass registry repair` writes it anew"):
             three.aliases("cy")
-        with pytest.raises(RegistryError, match="`repair` writes it anew"):
+        with pytest.raises(RegistryError, match="`compass registry repair` writes it anew"):
             three.promote("cy", "3")
         assert three.repair("cy") == before == three.aliases("cy")
     assert three.rollback("cy").after.startswith("v0001")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -140,7 +141,8 @@ def update(
         differences = _write_differences(run, before, after)
 
         write_lock(run, config, selected, base)
-        _add_parent(run, options, version)
+        given = {"--new-data": current, "--new-test": test, "--new-pool": pool, "--output-dir": config.run.output_dir}
+        _add_parent(run, options, version, _command(given, version, window, options.method))
         write_card(run, config, base, selected, from_base)
         report = build_report(run.folder)
     return Updated(run.folder, adapter, report, parent, differences)
@@ -445,7 +447,19 @@ def _write_differences(run: Run, before: Mapping[str, Any], after: Mapping[str, 
     return tuple(difference.to_dict() for difference in found)
 
 
-def _add_parent(run: Run, options: UpdateConfig, version: Version) -> None:
+def _command(given: Mapping[str, str | Sequence[str]], version: Version, window: str, method: str) -> str:
+    """Return the command line of an update; all other options are in its compass.yaml."""
+    flags = [
+        part
+        for flag, values in given.items()
+        for value in ([values] if isinstance(values, str) else values)
+        for part in (flag, value)
+        if value
+    ]
+    return shlex.join(["compass", "update", str(version.folder), window, *flags, "--method", method])
+
+
+def _add_parent(run: Run, options: UpdateConfig, version: Version, command: str) -> None:
     file = run.path("lock.json")
     lock = json.loads(file.read_text(encoding="utf-8"))
     lock["parent"] = {
@@ -456,5 +470,5 @@ def _add_parent(run: Run, options: UpdateConfig, version: Version) -> None:
     lock["update"] = {"period": version.period + 1, **asdict(options)}
     if (run.folder / FISHER).is_file():
         lock["hashes"][FISHER] = file_hash(run.folder / FISHER)
-    lock["command"] = f"compass update --parent {version.folder} --method {options.method}"
+    lock["command"] = command
     write_json(file, lock)
