@@ -150,13 +150,12 @@ def measure(
     encoder: Encoder,
     languages: Sequence[str],
     seeds: int,
-    budget: int,
+    options: SelectionConfig,
     n_clusters: int,
     names: Sequence[str],
     cache: Path,
 ) -> None:
     """Run every cell and print a table for each setting, then the share by language."""
-    options = SelectionConfig(budget=budget)
     for setting, (share, mixed) in SETTINGS.items():
         found: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
         for language in languages:
@@ -167,7 +166,7 @@ def measure(
                     strategy = get_strategy(name)
                     candidates = spaces[strategy.language_removal or "within-cluster"]
                     candidates = with_needs(candidates, name, data, cache)
-                    selection = strategy.select(candidates, budget, seed=seed, options=options)
+                    selection = strategy.select(candidates, options.budget, seed=seed, options=options)
                     found[name, language].append(figures(data, candidates, selection))
         print(f"\n{setting}: {share:.0%} of the pool needed{', usage half known' if mixed else ''}\n")
         print("| strategy | share | covered | scarcest | gaps filled | picks | " + " | ".join(languages) + " |")
@@ -189,14 +188,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--budget", type=int, default=240)
+    parser.add_argument("--no-answer-quotas", action="store_true", help="`compass` row by row")
+    parser.add_argument("--draw-window", type=int, default=0, help="as in `compass adapt`")
     parser.add_argument("--clusters", type=int, default=48)
     parser.add_argument("--strategies", nargs="+", default=STRATEGIES, choices=strategy_names())
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "compass")
     options = parser.parse_args(arguments)
     encoder = load_encoder(AdaptConfig().encoder, options.cache)
-    measure(
-        encoder, options.languages, options.seeds, options.budget, options.clusters, options.strategies, options.cache
+    selection = SelectionConfig(
+        budget=options.budget, answer_quotas=not options.no_answer_quotas, draw_window=options.draw_window
     )
+    measure(encoder, options.languages, options.seeds, selection, options.clusters, options.strategies, options.cache)
 
 
 if __name__ == "__main__":
