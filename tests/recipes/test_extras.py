@@ -116,6 +116,9 @@ def test_broken_transfer_results_are_named(tmp_path):
     path.write_text('{"target": "cy", "source": "ga", "score": 0.5, "features": {}}\n\n{"target": "cy"}\n')
     with pytest.raises(DataError, match=r"transfer\.jsonl:3 is no result"):
         read_transfer_results(path)
+    path.write_text('{"target": "cy", "source": "ga", "score": NaN, "features": {}}')
+    with pytest.raises(DataError, match="the score nan is no measurement"):
+        read_transfer_results(path)
     with pytest.raises(DataError, match="cannot be read"):
         read_transfer_results(tmp_path / "missing.jsonl")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
@@ -104,7 +105,10 @@ def read_transfer_results(path: Path) -> tuple[TransferResult, ...]:
         try:
             row = json.loads(line)
             features = {str(name): float(value) for name, value in row["features"].items()}
-            results.append(TransferResult(str(row["target"]), str(row["source"]), float(row["score"]), features))
+            score = float(row["score"])
+            if not math.isfinite(score):
+                raise ValueError(f"the score {score} is no measurement")
+            results.append(TransferResult(str(row["target"]), str(row["source"]), score, features))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"transfer_results: {path}:{number} is no result; a line is an object with target, source, score and "

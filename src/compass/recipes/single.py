@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compass.config import AdaptConfig, TaskOptions
+from compass.data.example import Example
 from compass.data.readers import read_examples
-from compass.errors import ConfigError
+from compass.errors import ConfigError, DataError
 from compass.evaluation import compare, evaluate, is_oneruler, make_oneruler, write_differences, write_evaluation
 from compass.evaluation.files import write_task
 from compass.evaluation.lm_eval_bridge import TaskResult, compare_tasks, run_tasks
@@ -45,12 +46,12 @@ def evaluate_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[dict[str, 
     """
     from compass.training import LanguageModel
 
-    tests = {
-        Path(source).name.split(".")[0]: read_examples(
-            source, columns=config.data.columns or None, require_response=True
-        )
-        for source in sources
-    }
+    tests: dict[str, list[Example]] = {}
+    for source in sources:
+        name = Path(source).name.split(".")[0]
+        if name in tests:
+            raise DataError(f"Two test sets are named {name!r}. Rename the file {source}.")
+        tests[name] = read_examples(source, columns=config.data.columns or None, require_response=True)
     base = base_model(config)
     folders: dict[str, Path | None] = {"base": None}
     if config.training.adapter:

@@ -46,7 +46,10 @@ class LangSim:
             )
         scores = -language_scores(candidates, distances)
         filled = fill_by_language(candidates, scores, budget, options, seed)
-        ranks = {language: place for place, language in enumerate(sorted(rows, key=distances.__getitem__), start=1)}
+        # Languages at the same distance share a rank, as their rows are drawn together.
+        ranks = {
+            language: 1 + sum(d < distance for d in distances.values()) for language, distance in distances.items()
+        }
         reasons = []
         for row, relaxed in zip(filled.indices.tolist(), filled.relaxed, strict=True):
             language = candidates.pool_languages[row]

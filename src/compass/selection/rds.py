@@ -46,7 +46,7 @@ class Rds:
             indices=turns.indices,
             scores=turns.scores,
             reasons=[
-                f"no. {place} that usage row {asker} took by the base model's hidden states (cosine {score:.2f})"
+                f"no. {place} that usage row {asker + 1} took by the base model's hidden states (cosine {score:.2f})"
                 for asker, place, score in zip(
                     turns.askers.tolist(), turns.places.tolist(), turns.scores.tolist(), strict=True
                 )
