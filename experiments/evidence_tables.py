@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from compass.config import CompareConfig, load_options
 from compass.recipes.compare import METRICS, paired_comparisons
+from compass.selection import strategy_names
 from compass.stats import holm
 
 EVIDENCE = Path(__file__).parent / "evidence"
@@ -86,15 +87,11 @@ def shares_cells(rows: Sequence[Row]) -> dict[tuple[Key, ...], list[str]]:
     return dict(sorted(groups.items(), key=lambda item: -len(item[0])))
 
 
-def table(config: CompareConfig, rows: Sequence[Row], first: str) -> list[str]:
-    """Return the lines of one table, means over all that the rows hold: strategies beside the first where both were.
+def lines_of(config: CompareConfig, rows: Sequence[Row], first: str) -> list[tuple[str, ...]]:
+    """Return a line for each strategy: name, trainings, means over all that the rows hold, the first less it.
 
-    Holm's correction is over all strategies of the table, whatever trainings they have.
+    Strategies are compared where both were trained; Holm's correction is over all, whatever trainings they have.
     """
-    lines = [
-        f"| strategy | trainings | {' | '.join(METRICS)} | {' | '.join(f'{first} − it, {m}' for m in METRICS)} |",
-        f"| --- |{' --- |' * (1 + 2 * len(METRICS))}",
-    ]
     groups = shares_cells(rows)
     found = {
         (c["against"], c["metric"]): c
@@ -106,12 +103,54 @@ def table(config: CompareConfig, rows: Sequence[Row], first: str) -> list[str]:
             own = {name: c for (name, m), c in found.items() if m == metric and c[f"{kind}_value"] is not None}
             for name, p in holm({name: c[f"{kind}_value"] for name, c in own.items()}).items():
                 own[name][f"{kind}_holm"] = p
+    lines = []
     for places, strategies in groups.items():
         for strategy in strategies:
             own_rows = [row for row in rows if row["strategy"] == strategy]
             values = [f"{sum(row[m] for row in own_rows) / len(own_rows):.3f}".removeprefix("0") for m in METRICS]
             differences = [_difference(found.get((strategy, m)), m) for m in METRICS]
-            lines.append(f"| `{strategy}` | {len(places)} | {' | '.join(values)} | {' | '.join(differences)} |")
+            lines.append((f"`{strategy}`", str(len(places)), *values, *differences))
+    return lines
+
+
+def head(first: str, *columns: str) -> list[str]:
+    """Return the head of a table whose lines begin with these columns."""
+    names = [*columns, "exact match", "intent", "loss", *(f"`{first}` − it, {m}" for m in ("exact", "intent", "loss"))]
+    return [row_of(names), row_of(["---"] * len(names))]
+
+
+def row_of(cells: Sequence[str]) -> str:
+    """Return a line of a table in Markdown."""
+    return f"| {' | '.join(cells)} |"
+
+
+def by_budget(config: CompareConfig, rows: Sequence[Row], first: str, names: Collection[str], least: int) -> list[str]:
+    """Return one table: at each budget the strategies that have `least` trainings, then means over all budgets.
+
+    These are of strategies that have as many trainings as the first.
+    """
+    budgets = sorted({row["budget"] for row in rows if row["strategy"] in names})
+    lines = head(first, "tokens", "strategy", "trainings")
+    for budget in (*budgets, *([None] if len(budgets) > 1 else [])):
+        chosen = [row for row in rows if budget in (None, row["budget"]) and row["strategy"] in {first, *names}]
+        places = {name: {key(row)[:-1] for row in chosen if row["strategy"] == name} for name in {first, *names}}
+        enough = least if budget else len(places[first])
+        chosen = [row for row in chosen if len(places[row["strategy"]]) >= enough]
+        found = sorted(lines_of(config, chosen, first), key=lambda line: (line[0] != f"`{first}`", line[0]))
+        title = f"{budget:,}" if budget else "**all**"
+        lines += [row_of((title, *line)) for line in found if first in names or line[0] != f"`{first}`"]
+    return lines
+
+
+def by_language(config: CompareConfig, rows: Sequence[Row], first: str, names: Collection[str]) -> list[str]:
+    """Return one table of the languages, means over all budgets, of strategies that have all trainings of the first."""
+    covered = {name: {key(row)[:-1] for row in rows if row["strategy"] == name} for name in names}
+    whole = {name for name, places in covered.items() if places >= covered[first]}
+    lines = head(first, "", "strategy")
+    for language in sorted({row["language"] for row in rows}):
+        chosen = [row for row in rows if row["language"] == language and row["strategy"] in whole]
+        found = sorted(lines_of(config, chosen, first), key=lambda line: (line[0] != f"`{first}`", line[0]))
+        lines += [row_of((language if i == 0 else "", name, *figures)) for i, (name, _, *figures) in enumerate(found)]
     return lines
 
 
@@ -150,14 +189,14 @@ def _difference(c: Mapping[str, Any] | None, metric: str) -> str:
 
 
 def main() -> None:
-    """Print one table a budget and one of all, over all languages and for each."""
+    """Print the strategies by budget, by language, and the variants of strategies by budget."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="a file of experiments/evidence, without .yaml")
     parser.add_argument("--add", type=Path, help="folder of a comparison whose cells are to be taken in")
     parser.add_argument("--rename", metavar="STRATEGY=NAME", help="call one strategy's added cells otherwise")
     parser.add_argument("--results", type=Path, default=EVIDENCE / "results", help="where results are kept")
     parser.add_argument("--first", default="compass", help="strategy that the others are compared with")
-    parser.add_argument("--by-language", action="store_true", help="a table for each language too")
+    parser.add_argument("--least", type=int, default=1, help="trainings at a budget from which a strategy is shown")
     arguments = parser.parse_args()
     folder = arguments.results / arguments.name
     if arguments.add:
@@ -166,12 +205,15 @@ def main() -> None:
         add(folder, arguments.add, dict([arguments.rename.split("=", 1)] if arguments.rename else []))
     rows, _ = read(folder)
     config = load_options(CompareConfig, EVIDENCE / f"{arguments.name}.yaml")
-    languages = sorted({row["language"] for row in rows})
-    for budget in (*sorted({row["budget"] for row in rows}), None):
-        for scope in ("", *(languages if arguments.by_language else ())):
-            chosen = [row for row in rows if budget in (None, row["budget"]) and scope in ("", row["language"])]
-            print(f"\n{f'{budget} tokens' if budget else 'all budgets'}, {scope or 'all languages'}\n")
-            print("\n".join(table(config, chosen, arguments.first)))
+    known = {row["strategy"] for row in rows}
+    strategies = known & {*strategy_names(), arguments.first}
+    print("\n## Strategies\n")
+    print("\n".join(by_budget(config, rows, arguments.first, strategies, arguments.least)))
+    print("\n## By language\n")
+    print("\n".join(by_language(config, rows, arguments.first, strategies)))
+    if known - strategies:
+        print("\n## Variants\n")
+        print("\n".join(by_budget(config, rows, arguments.first, known - strategies, 1)))
 
 
 if __name__ == "__main__":

@@ -210,8 +210,8 @@ def test_the_evidence_is_counted_again_from_kept_results(tmp_path: Path) -> None
     table("--add", tmp_path / "one")
     write(tmp_path / "two", {("compass", 0): 0.75, ("tsds", 0): 0.5})
     table("--add", tmp_path / "two")
-    lines = {line.split("|")[1].strip(): [part.strip() for part in line.split("|")] for line in table().splitlines()
-             if line.startswith("| `")}  # fmt: skip
+    lines = {line.split(" | ")[1]: line.strip("| ").split(" | ") for line in table().splitlines()
+             if line.startswith("| 1,000 |")}  # fmt: skip
     assert lines["`compass`"][2:6] == ["2", ".625", "1.000", ".500"]
     assert lines["`random`"][2:4] == ["2", ".350"]
     # 27.5 ± 12.71 · 2.5, by hand.
