@@ -194,6 +194,9 @@ class TrainingConfig:
     answer_balance: int = knob(
         5, "Most times an epoch that a row at hand with a rare kind of answer is seen; 1 is off.", low=1
     )
+    current_weight: int = knob(
+        1, "Times that the data at hand is seen for each time that a pick is, besides answer_balance.", low=1
+    )
     save_steps: int = knob(50, "Steps between two checkpoints.", low=1)
     logging_steps: int = knob(5, "Steps between two log lines.", low=1)
     report_to: str = knob("none", "Trackers of transformers, with commas, or `none`.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from compass.config import TrainingConfig
 from compass.data.example import Example
-from compass.recipes.balance import answer_kind, name_answers, number_answers, repeats_by_answer
+from compass.recipes.balance import answer_kind, name_answers, number_answers, repeats_by_answer, repeats_in_training
 
 
 def _rows(*responses: str) -> list[Example]:
@@ -23,6 +24,13 @@ def test_rare_answers_are_repeated_up_to_the_commonest_and_no_further() -> None:
     assert repeats_by_answer(rows, 5) == [1] * 10 + [5] * 2 + [5]
     assert repeats_by_answer(rows, 3) == [1] * 10 + [3] * 3
     assert repeats_by_answer(rows, 1) == [1] * 13
+
+
+def test_the_weight_of_the_data_at_hand_multiplies_its_repeats() -> None:
+    """A weight that replaced the balance would bury the rare kinds again."""
+    rows = _rows(*["a"] * 4, "b")
+    assert repeats_in_training(rows, TrainingConfig(current_weight=3)) == [3, 3, 3, 3, 12]
+    assert repeats_in_training(rows, TrainingConfig(answer_balance=1)) == [1] * 5
 
 
 def test_free_text_is_seen_once() -> None:

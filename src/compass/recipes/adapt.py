@@ -23,7 +23,7 @@ from compass.data.example import Example
 from compass.data.licences import announce
 from compass.encoders import CachedEncoder
 from compass.errors import SelectionError
-from compass.recipes.balance import number_answers, repeats_by_answer
+from compass.recipes.balance import number_answers, repeats_in_training
 from compass.recipes.extras import gather_extras
 from compass.recipes.gather import Gathered, gather
 from compass.recipes.stages import Run, file_hash, fingerprint, versions, write_json, write_text
@@ -262,7 +262,7 @@ def _train(run: Run, config: AdaptConfig, base: Any, selected: Selected) -> Path
 
     # The picked rows teach the task in other languages, the rows at hand tie it to the target language: each kind of
     # answer that they have is seen equally often.
-    repeats = repeats_by_answer(selected.data.current, config.training.answer_balance)
+    repeats = repeats_in_training(selected.data.current, config.training)
     at_hand = zip(selected.data.current, repeats, strict=True)
     rows = [*selected.examples, *(row for row, times in at_hand for _ in range(times))]
     inputs = {

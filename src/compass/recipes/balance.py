@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from compass.config import TrainingConfig
 from compass.data.example import Example
 from compass.evaluation import parse_call
 from compass.semantic.arrays import IntArray
@@ -52,6 +53,11 @@ def number_answers(*parts: Sequence[Example]) -> tuple[IntArray, ...]:
     kinds = name_answers(*parts)
     numbers = {kind: i for i, kind in enumerate(sorted({kind for part in kinds for kind in part} - {""}))}
     return tuple(np.array([numbers.get(kind, -1) for kind in part], dtype=np.int64) for part in kinds)
+
+
+def repeats_in_training(rows: Sequence[Example], training: TrainingConfig) -> list[int]:
+    """Return how often each row of the data at hand is seen for each time that a pick is: balance times weight."""
+    return [times * training.current_weight for times in repeats_by_answer(rows, training.answer_balance)]
 
 
 def repeats_by_answer(rows: Sequence[Example], most: int) -> list[int]:

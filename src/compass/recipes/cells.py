@@ -261,6 +261,7 @@ def _steps(config: CompareConfig, data: Gathered, rows: float) -> int:
     training = config.training
     if training.max_steps > 0:
         return training.max_steps
+    # `current_weight` shifts the steps to the data at hand and adds none: mixtures are compared at equal steps.
     total = rows + sum(repeats_by_answer(data.current, training.answer_balance))
     batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
     return max(1, math.ceil(total * training.num_train_epochs / batch))

@@ -9,7 +9,7 @@ from pathlib import Path
 from compass.config import AdaptConfig
 from compass.encoders import load_encoder
 from compass.progress import duration
-from compass.recipes.balance import repeats_by_answer
+from compass.recipes.balance import repeats_in_training
 from compass.recipes.gather import read_and_clean
 from compass.recipes.storage import cache_folder
 from compass.selection import get_strategy
@@ -53,7 +53,7 @@ def plan(config: AdaptConfig) -> list[Step]:
     if encoder.encoder == "embedded":
         missing = len(load_encoder(encoder, cache_folder(config)).missing(texts))
         encoding = duration(missing / (ROWS_PER_SECOND_AND_CORE * cores))
-    n_rows = config.selection.budget + sum(repeats_by_answer(data.current, training.answer_balance))
+    n_rows = config.selection.budget + sum(repeats_in_training(data.current, training))
     fitting = evaluating = "not estimated for this model"
     if training.model_name_or_path.startswith("embedded:"):
         fitting, evaluating = duration(training_seconds(n_rows * training.num_train_epochs)), "two to four minutes"

@@ -27,7 +27,7 @@ from compass.data.readers import read_examples, read_jsonl, write_jsonl
 from compass.encoders import CachedEncoder
 from compass.errors import RunError
 from compass.recipes.adapt import Placed, Selected, choose, embed, place_candidates, write_card, write_lock
-from compass.recipes.balance import repeats_by_answer
+from compass.recipes.balance import repeats_in_training
 from compass.recipes.gather import Gathered, gather, hold_out_half
 from compass.recipes.stages import Run, file_hash, fingerprint, versions, write_json, write_text
 from compass.recipes.storage import base_model, open_encoder, write_training
@@ -377,7 +377,7 @@ def _old_and_new(config: AdaptConfig, version: Version, selected: Selected) -> t
 def _repeats(config: AdaptConfig, rows: Sequence[Example]) -> list[int]:
     """Return how often an epoch sees each row of the history: rows at hand as `adapt` repeats them, picks once."""
     at_hand = [row for row in rows if row.id.split("/")[1] == "current"]
-    times = iter(repeats_by_answer(at_hand, config.training.answer_balance))
+    times = iter(repeats_in_training(at_hand, config.training))
     return [next(times) if row.id.split("/")[1] == "current" else 1 for row in rows]
 
 
