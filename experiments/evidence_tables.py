@@ -135,7 +135,7 @@ def by_budget(config: CompareConfig, rows: Sequence[Row], first: str, names: Col
         chosen = [row for row in rows if budget in (None, row["budget"]) and row["strategy"] in {first, *names}]
         places = {name: {key(row)[:-1] for row in chosen if row["strategy"] == name} for name in {first, *names}}
         enough = least if budget else len(places[first])
-        chosen = [row for row in chosen if len(places[row["strategy"]]) >= enough]
+        chosen = [row for row in chosen if row["strategy"] == first or len(places[row["strategy"]]) >= enough]
         found = sorted(lines_of(config, chosen, first), key=lambda line: (line[0] != f"`{first}`", line[0]))
         title = f"{budget:,}" if budget else "**all**"
         lines += [row_of((title, *line)) for line in found if first in names or line[0] != f"`{first}`"]
@@ -145,7 +145,7 @@ def by_budget(config: CompareConfig, rows: Sequence[Row], first: str, names: Col
 def by_language(config: CompareConfig, rows: Sequence[Row], first: str, names: Collection[str]) -> list[str]:
     """Return one table of the languages, means over all budgets, of strategies that have all trainings of the first."""
     covered = {name: {key(row)[:-1] for row in rows if row["strategy"] == name} for name in names}
-    whole = {name for name, places in covered.items() if places >= covered[first]}
+    whole = {name for name, places in covered.items() if places >= covered.get(first, set())}
     lines = head(first, "", "strategy")
     for language in sorted({row["language"] for row in rows}):
         chosen = [row for row in rows if row["language"] == language and row["strategy"] in whole]

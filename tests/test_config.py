@@ -22,6 +22,7 @@ from compass.config import (
     SelectionConfig,
     TrainingConfig,
     advice,
+    changed_flags,
     dump_config,
     fields_of,
     load_config,
@@ -37,6 +38,21 @@ def load(tmp_path: Path, text: str, **overrides: object) -> AdaptConfig:
     path = tmp_path / "run.yaml"
     path.write_text(text, "utf-8")
     return load_config(path, overrides)
+
+
+def test_flags_say_what_was_changed() -> None:
+    """A command that is written down for others would give another configuration."""
+    before = AdaptConfig()
+    after = replace(
+        before,
+        data=DataConfig(pool=("a", "b"), columns={"prompt": "q"}, decontaminate=False),
+        training=TrainingConfig(lora_r=8, use_dora=True),
+        run=RunConfig(output_dir="x"),
+    )
+    assert changed_flags(after, before, leaving_out=("output_dir",)) == [
+        "--pool", "a", "--pool", "b", "--columns", "prompt=q", "--no-decontaminate", "--lora-r", "8", "--use-dora",
+    ]  # fmt: skip
+    assert changed_flags(after, after) == []
 
 
 def problems(tmp_path: Path, text: str, **overrides: object) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import difflib
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -404,6 +404,22 @@ def dump_config(config: AdaptConfig) -> str:
     return "\n".join(lines) + "\n"
 
 
+def changed_flags(config: AdaptConfig, since: AdaptConfig, *, leaving_out: Collection[str] = ()) -> list[str]:
+    """Return the command-line flags that make `since` into `config`, both of one type."""
+    flags = []
+    for option in fields_of(type(config)):
+        value, before = (getattr(getattr(c, option.section), option.name) for c in (config, since))
+        if value == before or option.name in leaving_out:
+            continue
+        if isinstance(value, bool):
+            flags.append(option.flag if value else option.flag.replace("--", "--no-", 1))
+            continue
+        parts = [f"{key}={item}" for key, item in value.items()] if isinstance(value, dict) else value
+        for part in parts if isinstance(parts, (list, tuple)) else (parts,):
+            flags += [option.flag, str(part)]
+    return flags
+
+
 def _build(kind: type[Options], values: Mapping[str, Any], options: Mapping[str, Option]) -> Options:
     hints = get_type_hints(kind)
     sections = {
@@ -777,7 +793,7 @@ class RegistryConfig:
     registry_dir: str = knob("registry", "Folder of the registry.")
     lock_timeout: float = knob(30.0, "Seconds to wait for another process at work in the registry.", low=0.0)
     keep_versions: int = knob(5, "Newest versions of a language that `prune` keeps.", low=0)
-    leave_out: tuple[str, ...] = knob((), "Files of the run folder to keep out of versions (`data/usage.jsonl`).")
+    leave_out: tuple[str, ...] = knob((), "Files of the run folder to keep out of versions (`selection/map.parquet`).")
     mlflow_uri: str = knob("", "MLflow registry to mirror into (`sqlite:///mlflow.db`); empty: none.")
 
 

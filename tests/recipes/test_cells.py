@@ -16,6 +16,7 @@ from compass.config import (
     AdaptConfig,
     CompareConfig,
     DataConfig,
+    EncoderConfig,
     GridConfig,
     RunConfig,
     SelectionConfig,
@@ -57,9 +58,10 @@ def test_before_the_first_cell_only_the_embedded_models_are_known(tmp_path: Path
 
 def test_a_file_with_other_rows_makes_other_cells(tmp_path: Path) -> None:
     """Under the name of finished cells, results on the old rows would be shown as those on the new ones."""
-    names_of_files = ("pool-1.jsonl", "picks-cy-1-10.txt", "transfer.jsonl", "adapter_model.safetensors", "other")
-    files = {name: tmp_path / name for name in names_of_files}
+    read = ("pool-1.jsonl", "picks-cy-1-10.txt", "transfer.jsonl", "adapter_model.safetensors", "model/config.json")
+    files = {name: tmp_path / name for name in (*read, "encoder/a", "picks-cy-2-10.txt")}
     for path in files.values():
+        path.parent.mkdir(exist_ok=True)
         path.write_text("a")
     config = CompareConfig(
         data=DataConfig(pool=(str(tmp_path / "pool-{seed}.jsonl"),)),
@@ -67,7 +69,8 @@ def test_a_file_with_other_rows_makes_other_cells(tmp_path: Path) -> None:
             given_picks=str(tmp_path / "picks-{language}-{seed}-{budget}.txt"),
             transfer_results=str(files["transfer.jsonl"]),
         ),
-        training=TrainingConfig(adapter=str(tmp_path)),
+        training=TrainingConfig(adapter=str(tmp_path), model_name_or_path=str(tmp_path / "model")),
+        encoder=EncoderConfig(encoder=str(tmp_path / "encoder")),
         grid=GridConfig(strategies=("random", "given", "langrank"), budgets=(10,)),
     )
     rows = (Example("1", "helo", "x", "cy"),) * 10
@@ -87,7 +90,9 @@ def test_a_file_with_other_rows_makes_other_cells(tmp_path: Path) -> None:
         "picks-cy-1-10.txt": {"given"},
         "transfer.jsonl": {"langrank"},
         "adapter_model.safetensors": {"random", "given", "langrank"},
-        "other": set(),
+        "model/config.json": {"random", "given", "langrank"},
+        "encoder/a": {"random", "given", "langrank"},
+        "picks-cy-2-10.txt": set(),
     }
 
 

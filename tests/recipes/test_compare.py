@@ -98,9 +98,7 @@ def test_a_language_without_a_test_is_refused_before_any_training(
     assert not (tmp_path / "cells").exists()
 
 
-def test_cells_that_fail_do_not_take_the_results_of_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_cells_that_fail_do_not_take_the_results_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A strategy that can never be had, as `family` for a language without relatives, would hold back all tables."""
     wanted = CompareConfig(
         run=RunConfig(output_dir=str(tmp_path)), grid=GridConfig(strategies=("compass", "random"), seeds=(0, 1))
@@ -125,4 +123,14 @@ def test_cells_that_fail_do_not_take_the_results_of_the_others(
     ):
         compare(wanted)
     assert shown == [("compass", 0), ("compass", 1), ("random", 0)]
-    assert "random lacks 1 of the 2 trainings of compass" in caplog.text
+
+
+def test_what_is_missing_is_said_of_the_first_strategy_too() -> None:
+    """A first strategy without trainings leaves no comparison, and nobody would know why."""
+    cells = [SimpleNamespace(strategy="b", budget=1, language="cy", seed=seed) for seed in (0, 1)]
+    cells += [SimpleNamespace(strategy="c", budget=1, language="cy", seed=0)]
+    assert module._gaps(("a", "b", "c"), cells) == [
+        "a lacks 2 of 2 trainings that others have: compared only what it has",
+        "c lacks 1 of 2 trainings that others have: compared only where it has them all",
+    ]
+    assert module._gaps(("b",), cells) == []

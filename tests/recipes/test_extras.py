@@ -150,10 +150,11 @@ def test_given_rows_are_found_by_their_ids(data, tmp_path, caplog):
     (tmp_path / "broken.jsonl").write_text(f'{ids[0]}\n{{"name": 1}}\n')
     with pytest.raises(DataError, match=r"broken\.jsonl:2 is no JSON object with an `id`"):
         given("broken.jsonl")
-    (tmp_path / "other.txt").write_text("a private prompt that somebody gave for a list of ids\ny\n")
+    (tmp_path / "other.txt").write_text("turn it on\ny\n")
     with pytest.raises(DataError, match="names 2 rows, and none of them is in the pool") as refused:
         given("other.txt")
-    assert "list of ids" not in str(refused.value) + caplog.text
+    assert "turn it on" not in str(refused.value)
+    assert "list of ids" not in caplog.text
     with pytest.raises(DataError, match="cannot be read"):
         given("none.txt")
     with pytest.raises(DataError, match="--given-picks FILE"):

@@ -46,6 +46,15 @@ def test_half_of_the_usage_is_held_out_when_no_test_is_named(tmp_path: Path) -> 
     assert other.tests != data.tests
 
 
+def test_usage_is_also_held_out_beside_tests_of_other_languages(tmp_path: Path) -> None:
+    """An English test alone would pass for the main one, and no Welsh would be measured."""
+    english = _write(tmp_path / "en.jsonl", [{"prompt": "hello", "response": "x", "language": "en"}])
+    data, _ = read_and_clean(replace(_files(tmp_path), retention_tests=(english,)), 0)
+    assert {name: len(rows) for name, rows in data.tests.items()} == {"cy": 10, "en": 1}
+    assert next(iter(data.tests)) == "cy"
+    assert len(data.usage) == 10
+
+
 def test_prompt_only_usage_selects_but_is_not_measured(tmp_path: Path) -> None:
     config = _files(tmp_path)
     _write(tmp_path / "usage.jsonl", [{"prompt": f"cwestiwn rhif {i}"} for i in range(12)])

@@ -199,7 +199,8 @@ def test_a_note_says_why_there_are_no_quotas(skewed):
     letters = np.random.default_rng(0).integers(0, 4, 160)
     changes = {
         "": {},
-        "answers are free text": {"pool_answers": np.full(160, -1)},
+        "too many answers are free text": {"pool_answers": np.full(160, -1)},
+        "the pool is in one language": {"pool_languages": ("de",) * 160},
         "prompts do not tell the kind of their answer": {"pool_answers": letters},
         "the data at hand has answers of one kind alone": {"current_answers": np.zeros(24, dtype=np.int64)},
         "there is no data at hand": {

@@ -55,7 +55,8 @@ def test_a_folder_with_other_weights_is_another_revision(tmp_path: Path) -> None
     for size in (100, READ_WHOLE, READ_WHOLE + 99):
         weights.write_bytes(bytes(size))
         before = folder_revision(tmp_path)
-        (tmp_path / "README.md").write_text(str(size))
+        for other in ("README.md", "eval_results.json", "notes.txt"):
+            (tmp_path / other).write_text(str(size))
         assert folder_revision(tmp_path) == before
         weights.write_bytes(bytes(size - 1) + b"x")
         assert folder_revision(tmp_path) != before

@@ -31,7 +31,7 @@ from compass.recipes.extras import given_file
 from compass.recipes.gather import Gathered, filled_in, source_identities
 from compass.recipes.plan import training_seconds
 from compass.recipes.stages import file_hash, fingerprint, write_json, write_text
-from compass.recipes.storage import start_adapter
+from compass.recipes.storage import folder_contents, start_adapter
 from compass.signals import ended, handled
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def cells_of(config: CompareConfig, draw: AdaptConfig, data: Gathered, mean_cost
     optimiser steps every strategy gets.
     """
     cells = []
-    files = source_identities(filled_in(draw.data, draw.run.seed)) | start_adapter(draw)
+    files = source_identities(filled_in(draw.data, draw.run.seed)) | start_adapter(draw) | folder_contents(draw)
     for budget in config.grid.budgets:
         steps = _steps(config, data, budget / mean_cost) if config.grid.equal_steps else draw.training.max_steps
         for strategy in config.grid.strategies:
@@ -108,11 +108,10 @@ def run_draws(draws: Sequence[AdaptConfig], workers: int) -> None:
     last = Path("logs", "stages", f"{SHARED_STAGES[-1]}.json")
     folders = {Path(draw.run.output_dir): draw for draw in draws}
     waiting = {folder: draw for folder, draw in folders.items() if not (folder / last).is_file()}
-    devices = _devices()
     # A single one shows its own progress in this process.
-    if min(len(waiting), workers or default_workers(len(devices))) > 1:
+    if min(len(waiting), workers_at_once(workers)) > 1:
         jobs = {folder.name: partial(_run_draw, draw) for folder, draw in waiting.items()}
-        _in_parallel("Draws", jobs, workers, devices)
+        _in_parallel("Draws", jobs, workers_at_once(workers), _devices())
 
 
 def run_cells(cells: Sequence[Cell], draws: Mapping[tuple[str, int], Path], workers: int) -> dict[str, str]:
@@ -124,7 +123,7 @@ def run_cells(cells: Sequence[Cell], draws: Mapping[tuple[str, int], Path], work
     if not waiting:
         return {}
     jobs = {cell.folder.name: partial(_run_cell, cell, draws[cell.language, cell.seed]) for cell in waiting}
-    return _in_parallel("Cells", jobs, workers, _devices())
+    return _in_parallel("Cells", jobs, workers_at_once(workers), _devices())
 
 
 class _Processes:
@@ -161,9 +160,8 @@ Job = Callable[[_Processes, Mapping[str, str]], str]
 """Does its work through the processes, in an environment that names its device; returns what went wrong, or nothing."""
 
 
-def _in_parallel(title: str, jobs: Mapping[str, Job], workers: int, devices: Sequence[str]) -> dict[str, str]:
-    """Run all jobs, `workers` at a time, and return name -> error of those that failed."""
-    count = workers or default_workers(len(devices))
+def _in_parallel(title: str, jobs: Mapping[str, Job], count: int, devices: Sequence[str]) -> dict[str, str]:
+    """Run all jobs, `count` at a time, and return name -> error of those that failed."""
     free: SimpleQueue[int] = SimpleQueue()
     for worker in range(count):
         free.put(worker)
@@ -273,8 +271,10 @@ def _adapt_part(config: CompareConfig) -> AdaptConfig:
 
 def _own_file(config: AdaptConfig) -> dict[str, str]:
     """Return the file that the cell's strategy alone reads, with its hash; nothing for most strategies."""
-    language = normalize_tag(config.data.language)
-    read = {"given": given_file(config, language), "langrank": Path(config.selection.transfer_results)}
+    read = {
+        "given": given_file(config, normalize_tag(config.data.language)),
+        "langrank": Path(config.selection.transfer_results),
+    }
     own = read.get(config.selection.strategy)
     return {str(own): file_hash(own)} if own and own.is_file() else {}
 

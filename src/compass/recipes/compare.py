@@ -68,7 +68,10 @@ class Compared:
 
 
 def grid(config: CompareConfig) -> list[dict[str, Any]]:
-    """Return the cells that a comparison has, without reading anything. Raises ConfigError for unknown strategies."""
+    """Return the cells that a comparison has, without reading anything.
+
+    Raises ConfigError for unknown strategies, LanguageError for tags that are none.
+    """
     for strategy in config.grid.strategies:
         get_strategy(strategy)
     return [
@@ -102,7 +105,6 @@ def compare(config: CompareConfig) -> Compared:
         finished = [cell for cell in cells if cell.finished]
         if not finished:
             raise _failed(failures, cells, "None is finished.")
-        _warn_of_gaps(config.grid.strategies, finished)
         compared = _write_results(run, config, finished, draws)
         if failures:
             raise _failed(failures, cells, f"{compared.report} shows the {len(finished)} that are finished.")
@@ -149,6 +151,7 @@ def _write_results(
         _overlaps(cells, picks),
         _curves(config, rows),
         budget_unit=config.selection.budget_unit,
+        gaps=_gaps(config.grid.strategies, cells),
     )
     _write_transfers(run, draws, figures)
     return Compared(run.folder, report, tuple(figures), tuple(comparisons))
@@ -176,15 +179,17 @@ def _failed(failures: Mapping[str, str], cells: Sequence[Cell], rest: str) -> Ru
     )
 
 
-def _warn_of_gaps(strategies: Sequence[str], cells: Sequence[Cell]) -> None:
-    trainings = {s: {(c.language, c.seed, c.budget) for c in cells if c.strategy == s} for s in strategies}
-    first = strategies[0]
-    for strategy in strategies[1:]:
-        if missing := len(trainings[first] - trainings[strategy]):
-            logger.warning(
-                "%s lacks %d of the %d trainings of %s: it is compared in those languages and budgets where it has all",
-                strategy, missing, len(trainings[first]), first,
-            )  # fmt: skip
+def _gaps(strategies: Sequence[str], cells: Sequence[Cell]) -> list[str]:
+    """Say which strategies lack trainings that others have, and what that means for the comparison."""
+    trained = {s: {(c.language, c.seed, c.budget) for c in cells if c.strategy == s} for s in strategies}
+    whole = set().union(*trained.values())
+    gaps = []
+    for strategy in strategies:
+        if missing := len(whole - trained[strategy]):
+            where = "what it has" if strategy == strategies[0] else "where it has them all"
+            gaps.append(f"{strategy} lacks {missing} of {len(whole)} trainings that others have: compared only {where}")
+            logger.warning("%s", gaps[-1])
+    return gaps
 
 
 def _has_source(cell: Cell, languages: set[str]) -> bool:

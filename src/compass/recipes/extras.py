@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LONGEST_ID = 40
-"""Characters of an unknown id that a message shows."""
+"""Characters up to which a message shows an unknown id."""
 
 FEWEST_ANSWERED = 3
 SECONDS_A_GRADIENT = 0.3
@@ -161,7 +161,8 @@ def _given(pool: Sequence[Example], config: AdaptConfig, target_language: str) -
             found[places[name]] = None
         else:
             # A file of prompts that is given by mistake is not shown.
-            unknown.append(f"line {number}: {name if len(name) <= LONGEST_ID else name[:LONGEST_ID] + '…'}")
+            is_id = len(name) <= LONGEST_ID and not any(map(str.isspace, name))
+            unknown.append(f"line {number}{f': {name}' if is_id else ''}")
     if not found:
         raise DataError(
             f"given_picks: {path} names {len(unknown)} rows, and none of them is in the pool "

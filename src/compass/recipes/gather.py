@@ -37,7 +37,7 @@ class Gathered:
     current: tuple[Example, ...]
     pool: tuple[Example, ...]
     tests: Mapping[str, tuple[Example, ...]]
-    """Held-out rows by test name; the first is the target language's usage. Empty without any response to test on."""
+    """Held-out rows by test name; usage's goes by the target language's tag, where it has responses to test on."""
 
 
 def gather(run: Run, config: DataConfig, *, seed: int) -> Gathered:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compass.config import AdaptConfig
 from compass.data.example import Example
 from compass.data.fertility import fertility
+from compass.data.languages import normalize_tag
 from compass.evaluation import Answered, Evaluation, compare, evaluate, write_differences, write_evaluation
 from compass.evaluation.files import read_differences, read_evaluation
 from compass.recipes.stages import Run, file_hash, fingerprint, write_json
@@ -90,12 +90,12 @@ def _evaluate_all(
 
     model = Answered(answers, load) if answers else load()
     done = {}
-    for i, (name, rows) in enumerate(_tests(config, selected).items()):
+    for name, rows in _tests(config, selected).items():
         clusters = selected.space.assign(
             selected.encoder.encode([row.prompt for row in rows]), [row.language for row in rows]
         )
         limits = config.evaluation
-        if i:
+        if name != normalize_tag(config.data.language):
             limits = dataclasses.replace(limits, max_test_rows=limits.max_retention_rows)
         done[name] = evaluate(
             model,
@@ -112,9 +112,9 @@ def _evaluate_all(
 
 
 def _tests(config: AdaptConfig, placed: Placed) -> dict[str, tuple[Example, ...]]:
-    """Return the tests that are measured: the first, and the others unless `max_retention_rows` is 0."""
-    tests = placed.data.tests
-    return dict(islice(tests.items(), None if config.evaluation.max_retention_rows else 1))
+    """Return the tests that are measured: the target's, and the others unless `max_retention_rows` is 0."""
+    target, others = normalize_tag(config.data.language), config.evaluation.max_retention_rows
+    return {name: rows for name, rows in placed.data.tests.items() if others or name == target}
 
 
 def _labels_beside_the_point(selected: Placed, rows: tuple[Example, ...]) -> tuple[str, ...]:

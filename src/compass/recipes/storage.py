@@ -65,6 +65,15 @@ def start_adapter(config: AdaptConfig) -> dict[str, str]:
     return {str(weights): file_hash(weights)} if config.training.adapter and weights.is_file() else {}
 
 
+def folder_contents(config: AdaptConfig) -> dict[str, str]:
+    """Return what tells model and encoder folders from others of the same names; nothing for those of the hub."""
+    from compass.encoders.sentence_transformers import folder_hash
+    from compass.training import folder_revision
+
+    hashes = {config.training.model_name_or_path: folder_revision, config.encoder.encoder: folder_hash}
+    return {name: content(Path(name)) for name, content in hashes.items() if Path(name).is_dir()}
+
+
 def write_training(run: Run, result: TrainingResult, n_rows: int) -> dict[str, Any]:
     """Write the log of a training and what it cost; return the latter."""
     write_text(run.path("training", "log.jsonl"), "".join(json.dumps(entry) + "\n" for entry in result.log))

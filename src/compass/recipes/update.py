@@ -15,13 +15,21 @@ import logging
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compass.config import UPDATE_METHODS, AdaptConfig, UpdateConfig, dump_config, load_config
+from compass.config import (
+    UPDATE_METHODS,
+    AdaptConfig,
+    UpdateConfig,
+    UpdateOptions,
+    changed_flags,
+    dump_config,
+    load_config,
+)
 from compass.data.example import Example
 from compass.data.readers import read_examples, read_jsonl, write_jsonl
 from compass.encoders import CachedEncoder
@@ -142,7 +150,7 @@ def update(
 
         write_lock(run, config, selected, base)
         given = {"--new-data": current, "--new-test": test, "--new-pool": pool, "--output-dir": config.run.output_dir}
-        _add_parent(run, options, version, _command(given, version, window, options.method))
+        _add_parent(run, options, version, _command(version, window, given, config, options))
         write_card(run, config, base, selected, from_base)
         report = build_report(run.folder)
     return Updated(run.folder, adapter, report, parent, differences)
@@ -447,8 +455,13 @@ def _write_differences(run: Run, before: Mapping[str, Any], after: Mapping[str, 
     return tuple(difference.to_dict() for difference in found)
 
 
-def _command(given: Mapping[str, str | Sequence[str]], version: Version, window: str, method: str) -> str:
-    """Return the command line of an update; all other options are in its compass.yaml."""
+def _command(
+    version: Version, window: str, given: Mapping[str, str | Sequence[str]], config: AdaptConfig, options: UpdateConfig
+) -> str:
+    """Return the command line of an update: what it was given, and each option that is not the parent's.
+
+    given: flag -> its values.
+    """
     flags = [
         part
         for flag, values in given.items()
@@ -456,7 +469,16 @@ def _command(given: Mapping[str, str | Sequence[str]], version: Version, window:
         for part in (flag, value)
         if value
     ]
-    return shlex.join(["compass", "update", str(version.folder), window, *flags, "--method", method])
+
+    def whole(run: AdaptConfig, update: UpdateConfig) -> UpdateOptions:
+        sections = {section.name: getattr(run, section.name) for section in fields(AdaptConfig)}
+        return UpdateOptions(**sections, update=update)
+
+    now, before = whole(config, options), whole(load_config(version.folder / "compass.yaml"), UpdateConfig())
+    own = ("output_dir", "usage", "test", "adapter")
+    return shlex.join(
+        ["compass", "update", str(version.folder), window, *flags, *changed_flags(now, before, leaving_out=own)]
+    )
 
 
 def _add_parent(run: Run, options: UpdateConfig, version: Version, command: str) -> None:

@@ -30,14 +30,16 @@ def build_comparison(
     curves: Mapping[str, Curves],
     *,
     budget_unit: str,
+    gaps: Sequence[str] = (),
 ) -> Path:
     """Write `report.html` of a comparison and return its path; it holds no text of any example.
 
     cells, comparisons: rows of `cells.parquet` and `comparisons.json`. overlaps: pairs of strategies -> mean Jaccard
     overlap of their picks. curves: language ("" for all) -> (strategy, budget) -> exact match with its interval.
+    gaps: what is missing, in sentences.
     """
     parts = (
-        _headline(strategies, cells, comparisons),
+        _headline(strategies, cells, comparisons, gaps),
         _curves(strategies, curves, budget_unit),
         _differences(comparisons),
         _picks(strategies, cells, overlaps),
@@ -52,7 +54,10 @@ def build_comparison(
 
 
 def _headline(
-    strategies: Sequence[str], cells: Sequence[Mapping[str, Any]], comparisons: Sequence[Mapping[str, Any]]
+    strategies: Sequence[str],
+    cells: Sequence[Mapping[str, Any]],
+    comparisons: Sequence[Mapping[str, Any]],
+    gaps: Sequence[str],
 ) -> Section:
     languages = sorted({cell["language"] for cell in cells})
     budgets, seeds = {cell["budget"] for cell in cells}, {cell["seed"] for cell in cells}
@@ -60,7 +65,7 @@ def _headline(
         f"{plural(len(strategies), 'strategy', 'strategies')}, {plural(len(languages), 'language')}, "
         f"{plural(len(budgets), 'budget')}, {plural(len(seeds), 'seed')}: {plural(len(cells), 'run')}."
     )
-    lines: list[Block] = []
+    lines: list[Block] = [Text(f"{gap}.", "note") for gap in gaps]
     overall = [c for c in comparisons if c["metric"] == "exact" and (c["language"] == "" or len(languages) == 1)]
     for c in overall:
         where = "Over all budgets" if c["budget"] is None else f"At a budget of {c['budget']}"
@@ -126,7 +131,7 @@ def _differences(comparisons: Sequence[Mapping[str, Any]]) -> Section:
         "that this many items would have shown with a power of 80 %. All of that is for these trained models."
     )
     content: list[Block] = [
-        table("Paired differences", columns, rows, note=note) if rows else Text("One strategy: no pairs.")
+        table("Paired differences", columns, rows, note=note) if rows else Text("No pairs: that takes two strategies.")
     ]
     if between := _between_trainings(comparisons):
         content.append(between)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -965,9 +966,9 @@ def _reproduce(view: _View) -> Section:
     run = view.run
     trained = bool(run.training_result or run.training_log or run.adapter)
     command = run.lock.get("command")
-    if isinstance(command, list):
-        command = " ".join(str(word) for word in command)
-    # The folder's own name, not its path: a path may say who ran it.
+    words = [str(word) for word in command] if isinstance(command, list) else shlex.split(str(command or ""))
+    # Names of folders and files, not their paths: a path may say who ran it.
+    command = shlex.join(word if word.startswith("hub:") else word.rsplit("/", 1)[-1] for word in words)
     command = command or f"compass {'adapt' if trained else 'select'} --config {run.folder.name}/compass.yaml"
     blocks: list[Block] = [
         Text(

@@ -61,7 +61,9 @@ def what_hinders(candidates: Candidates, kinds: IntArray | None, expected: Expec
     if not len(candidates.current):
         return "there is no data at hand"
     if not have_kinds(candidates):
-        return "answers are free text"
+        return "too many answers are free text"
+    if len(set(candidates.pool_languages)) < 2:
+        return "the pool is in one language"
     if kinds is None:
         return "prompts do not tell the kind of their answer"
     return "" if expected is not None else "the data at hand has answers of one kind alone"

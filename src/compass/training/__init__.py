@@ -6,7 +6,7 @@ from compass.training.formatting import encode_example, token_counts
 from compass.training.generation import LanguageModel
 from compass.training.harness import harness_model
 from compass.training.merging import merge_adapters
-from compass.training.models import BaseModel, gpu_names, load_tokenizer, resolve_model
+from compass.training.models import BaseModel, folder_revision, gpu_names, load_tokenizer, resolve_model
 from compass.training.trainer import Retention, TrainingResult, train
 from compass.training.update import update_adapter
 
@@ -19,6 +19,7 @@ __all__ = [
     "accumulate",
     "adapter_fisher",
     "encode_example",
+    "folder_revision",
     "gpu_names",
     "harness_model",
     "load_tokenizer",

@@ -24,7 +24,11 @@ from compass.errors import ModelError
 logger = logging.getLogger(__name__)
 
 EMBEDDED_PREFIX = "embedded:"
-LOADED_SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".py")
+LOADED = (
+    "config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*",
+    "merges.txt", "chat_template*", "*.safetensors", "*.py",
+)  # fmt: skip
+"""Files that decide what a model folder answers; other weights than safetensors only where there are none of these."""
 READ_WHOLE, BLOCK = 1 << 24, 1 << 16
 
 
@@ -68,13 +72,14 @@ def resolve_model(name: str, *, revision: str = "", cache_dir: Path, trust_remot
 
 
 def folder_revision(folder: Path) -> str:
-    """Return `sha256:` and 16 digits over what transformers may load from a model folder: its own files, no subfolder.
+    """Return `sha256:` and 16 digits over what transformers loads from a model folder: its own files, no subfolder.
 
-    Of a file above 16 MiB 64 blocks are read, spread evenly: other weights differ everywhere, and eight billion of them
-    are told apart in a moment.
+    Of a file above 16 MiB 64 blocks are read, spread evenly, so that eight billion weights are told from others in a
+    moment; an edit of a few of them alone may pass.
     """
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.is_file() and path.suffix in LOADED_SUFFIXES):
+    patterns = LOADED if any(folder.glob("*.safetensors")) else (*LOADED, "*.bin")
+    for path in sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}):
         size = path.stat().st_size
         digest.update(f"{path.name}\0{size}\0".encode())
         with path.open("rb") as file:
@@ -165,7 +170,7 @@ def check_adapter(adapter: Path, base: BaseModel) -> None:
     if not revision or revision in (base.revision, "local"):
         return
     way = f"Pass --model_revision {revision}."
-    if Path(base.path).is_dir():
+    if Path(base.name).is_dir():
         way = "Its files have changed since; give the folder as it was, or train again."
     raise ModelError(
         f"{adapter} was trained on revision {revision} of {base.name}, and {base.revision} was loaded. {way}"

@@ -273,6 +273,9 @@ def _checkpoint_folder(
 ) -> Path:
     """Return the folder of this run's checkpoints, emptied if it holds those of other inputs."""
     digest = hashlib.sha256(json.dumps([base.name, base.revision, seed, dataclasses.asdict(config)]).encode())
+    start = Path(config.adapter) / "adapter_model.safetensors"
+    if config.adapter and start.is_file():
+        digest.update(start.read_bytes())
     for row in encoded:
         digest.update(repr((row.prompt, row.response)).encode())
     digest.update(keeping.identity())
