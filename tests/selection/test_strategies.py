@@ -53,6 +53,15 @@ def test_accounts_balance(make_candidates, name, usage, current, pool, budget, t
 
 
 @pytest.mark.parametrize("name", CHOOSING)
+def test_a_rest_that_no_row_fits_is_no_note(make_candidates, name):
+    """Breaks if a reader is told of a whole pool that was passed over since one token of the budget was left."""
+    c = make_candidates([8, 2], [1, 5], [30, 30], costs=[3] * 60)
+    selection = run(name, c, budget=31, options=dataclasses.replace(OPEN, budget_unit="tokens"))
+    assert selection.spent == 30
+    assert not any("budget left" in note for note in selection.notes)
+
+
+@pytest.mark.parametrize("name", CHOOSING)
 def test_the_order_of_the_pool_does_not_matter(make_candidates, reorder, name):
     """Breaks if draws or ties go by a row's place: the same rows must come out of a shuffled pool."""
     c = make_candidates([6, 2, 0, 4], [0, 5, 5, 1], [30, 30, 30, 30])

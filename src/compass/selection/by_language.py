@@ -55,11 +55,11 @@ def fill_by_language(
     notes: Counter[str] = Counter()
     indices: list[int] = []
     relaxed: list[bool] = []
-    left = budget
+    left, shortest = budget, int(candidates.pool_costs.min(initial=budget + 1))
     for capped in (True, False):
         passed = []
         for row in order:
-            if left == 0:
+            if left < shortest:
                 break
             cost, language = int(candidates.pool_costs[row]), candidates.pool_languages[row]
             if cost > left:
