@@ -81,7 +81,7 @@ def test_a_killed_comparison_goes_on_and_an_added_strategy_costs_its_own_cells(
     assert len(transfer["features"]) >= 12
     page = (output / "report.html").read_text("utf-8")
     assert "Paired differences" in page
-    assert "over 2 pairs of trainings" in page
+    assert "What other draws and seeds may give" in page
     files_before = {path: path.stat().st_mtime_ns for path in output.glob("cells/*/cell.json")}
     assert kept.items() <= files_before.items()
 
