@@ -41,6 +41,6 @@ def test_a_log_line_comes_every_ten_seconds_at_most(monkeypatch, caplog):
         for _ in range(4):
             advance()
     assert caplog.messages == [
-        "Cells: 2 of 9 cells, 6 s each, about 42 s left",
-        "Cells: 4 of 9 cells, 6 s each, about 30 s left",
+        "Cells: 2 of 9 cells, 6.0 s each, about 42 s left",
+        "Cells: 4 of 9 cells, 6.0 s each, about 30 s left",
     ]

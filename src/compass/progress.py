@@ -78,7 +78,10 @@ def pace(done: int, seconds: float, unit: str) -> str:
     rate = done / max(seconds, 1e-9)
     if rate >= 1:
         return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s"
-    return f"{seconds / done:.0f} s each" if done else f"0 {unit}/s"
+    if not done:
+        return f"0 {unit}/s"
+    each = seconds / done
+    return f"{each:.1f} s each" if each < 10 else f"{each:.0f} s each"
 
 
 def duration(seconds: float) -> str:
