@@ -76,19 +76,24 @@ def add(folder: Path, run: Path, names: Mapping[str, str]) -> None:
     (folder / "cells.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
+def places_of(rows: Sequence[Row]) -> dict[str, set[Key]]:
+    """Return strategy -> the (language, seed, budget) triples that it was trained for."""
+    places: dict[str, set[Key]] = defaultdict(set)
+    for row in rows:
+        places[row["strategy"]].add(key(row)[:-1])
+    return places
+
+
 def shares_cells(rows: Sequence[Row]) -> dict[tuple[Key, ...], list[str]]:
     """Return (language, seed, budget) triples -> strategies that were trained for just these, most triples first."""
-    covered: dict[str, set[Key]] = defaultdict(set)
-    for row in rows:
-        covered[row["strategy"]].add(key(row)[:-1])
     groups: dict[tuple[Key, ...], list[str]] = defaultdict(list)
-    for strategy, places in covered.items():
+    for strategy, places in places_of(rows).items():
         groups[tuple(sorted(places))].append(strategy)
     return dict(sorted(groups.items(), key=lambda item: -len(item[0])))
 
 
 def lines_of(config: CompareConfig, rows: Sequence[Row], first: str) -> list[tuple[str, ...]]:
-    """Return a line for each strategy: name, trainings, means over all that the rows hold, the first less it.
+    """Return a line for each strategy, the first and then by name: name, trainings, means, the first less it.
 
     Strategies are compared where both were trained; Holm's correction is over all, whatever trainings they have.
     """
@@ -110,7 +115,7 @@ def lines_of(config: CompareConfig, rows: Sequence[Row], first: str) -> list[tup
             values = [f"{sum(row[m] for row in own_rows) / len(own_rows):.3f}".removeprefix("0") for m in METRICS]
             differences = [_difference(found.get((strategy, m)), m) for m in METRICS]
             lines.append((f"`{strategy}`", str(len(places)), *values, *differences))
-    return lines
+    return sorted(lines, key=lambda line: (line[0] != f"`{first}`", line[0]))
 
 
 def head(first: str, *columns: str) -> list[str]:
@@ -133,10 +138,10 @@ def by_budget(config: CompareConfig, rows: Sequence[Row], first: str, names: Col
     lines = head(first, "tokens", "strategy", "trainings")
     for budget in (*budgets, *([None] if len(budgets) > 1 else [])):
         chosen = [row for row in rows if budget in (None, row["budget"]) and row["strategy"] in {first, *names}]
-        places = {name: {key(row)[:-1] for row in chosen if row["strategy"] == name} for name in {first, *names}}
+        places = places_of(chosen)
         enough = least if budget else len(places[first])
         chosen = [row for row in chosen if row["strategy"] == first or len(places[row["strategy"]]) >= enough]
-        found = sorted(lines_of(config, chosen, first), key=lambda line: (line[0] != f"`{first}`", line[0]))
+        found = lines_of(config, chosen, first)
         title = f"{budget:,}" if budget else "**all**"
         lines += [row_of((title, *line)) for line in found if first in names or line[0] != f"`{first}`"]
     return lines
@@ -144,12 +149,12 @@ def by_budget(config: CompareConfig, rows: Sequence[Row], first: str, names: Col
 
 def by_language(config: CompareConfig, rows: Sequence[Row], first: str, names: Collection[str]) -> list[str]:
     """Return one table of the languages, means over all budgets, of strategies that have all trainings of the first."""
-    covered = {name: {key(row)[:-1] for row in rows if row["strategy"] == name} for name in names}
-    whole = {name for name, places in covered.items() if places >= covered.get(first, set())}
+    covered = places_of(rows)
+    whole = {name for name in names if covered[name] >= covered[first]}
     lines = head(first, "", "strategy")
     for language in sorted({row["language"] for row in rows}):
         chosen = [row for row in rows if row["language"] == language and row["strategy"] in whole]
-        found = sorted(lines_of(config, chosen, first), key=lambda line: (line[0] != f"`{first}`", line[0]))
+        found = lines_of(config, chosen, first)
         lines += [row_of((language if i == 0 else "", name, *figures)) for i, (name, _, *figures) in enumerate(found)]
     return lines
 

@@ -24,7 +24,6 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from compass.config import AdaptConfig, CompareConfig, dump_config
-from compass.data.languages import normalize_tag
 from compass.progress import progress
 from compass.recipes.balance import repeats_by_answer
 from compass.recipes.extras import given_file
@@ -272,7 +271,7 @@ def _adapt_part(config: CompareConfig) -> AdaptConfig:
 def _own_file(config: AdaptConfig) -> dict[str, str]:
     """Return the file that the cell's strategy alone reads, with its hash; nothing for most strategies."""
     read = {
-        "given": given_file(config, normalize_tag(config.data.language)),
+        "given": given_file(config, config.data.language),
         "langrank": Path(config.selection.transfer_results),
     }
     own = read.get(config.selection.strategy)

@@ -55,7 +55,7 @@ def fill_by_language(
     notes: Counter[str] = Counter()
     indices: list[int] = []
     relaxed: list[bool] = []
-    left, shortest = budget, int(candidates.pool_costs.min(initial=budget + 1))
+    left, shortest = budget, candidates.least_cost
     for capped in (True, False):
         passed = []
         for row in order:

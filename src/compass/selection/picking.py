@@ -88,7 +88,7 @@ def pick(
             available = full_supply
         while state.has_room:
             quota = quotas(available)
-            short = _fill(state, held, quota, candidates.mean_cost, place, duplicates)
+            short = _fill(state, held, quota, place, duplicates)
             if not short:
                 break
             available = available.copy()
@@ -199,18 +199,17 @@ _RELAXED_BY: Mapping[str, tuple[str, ...]] = {
 """What a pass over the pool sets aside -> what it lets through."""
 
 
-def _fill(
-    state: _State, held: list[_Held], quota: IntArray, mean_cost: float, place: IntArray, duplicates: bool
-) -> list[int]:
+def _fill(state: _State, held: list[_Held], quota: IntArray, place: IntArray, duplicates: bool) -> list[int]:
     """Fill the quotas as far as the queues go. Returns the clusters that ended short.
 
     Next is the cluster with the smallest (taken + half a row) / quota, as in the method of Sainte-Laguë; of equals the
     one whose next row comes first. Its next row is taken whatever its length: where long rows had to fit into what is
     left of a quota, short ones would be picked in their stead.
     """
+    half_a_row = state.candidates.mean_cost / 2
 
     def turn(k: int) -> tuple[float, int, int]:
-        return (state.taken[k] + mean_cost / 2) / quota[k], held[k].next_place(place), k
+        return (state.taken[k] + half_a_row) / quota[k], held[k].next_place(place), k
 
     short = []
     heap = [turn(k) for k in np.flatnonzero(quota > state.taken).tolist()]
@@ -251,7 +250,7 @@ class _State:
     ) -> None:
         self.candidates = candidates
         self.left = budget
-        self._least_cost = int(candidates.pool_costs.min(initial=budget + 1))
+        self._least_cost = candidates.least_cost
         self.taken = np.zeros(candidates.n_clusters, dtype=np.int64)
         self.indices: list[int] = []
         self.places: list[int] = []

@@ -77,6 +77,11 @@ class Candidates:
         """What a pool row takes of the budget on average; rows at hand, which have no cost, are counted at it."""
         return float(np.mean(self.pool_costs)) if len(self.pool_costs) else 1.0
 
+    @property
+    def least_cost(self) -> int:
+        """What the pool's shortest row takes of the budget: with less left, nothing can be picked any more."""
+        return int(self.pool_costs.min(initial=np.iinfo(np.int64).max))
+
 
 @dataclass(frozen=True, eq=False)
 class AnswerAccount:
