@@ -44,7 +44,7 @@ from compass.recipes.storage import base_model
 from compass.report.comparison import Curves
 from compass.selection import get_strategy
 from compass.selection.one_language import PREFIX as ONE_LANGUAGE
-from compass.selection.one_language import is_in
+from compass.selection.one_language import OneLanguage, is_in
 from compass.stats import compare_paired, ratio_interval
 
 logger = logging.getLogger(__name__)
@@ -194,12 +194,11 @@ def _gaps(strategies: Sequence[str], cells: Sequence[Cell]) -> list[str]:
 
 def _has_source(cell: Cell, languages: set[str]) -> bool:
     """Say whether a pool in these languages has what a cell draws from; a target's own language is often not in it."""
-    strategy = f"{ONE_LANGUAGE}en" if cell.strategy == "english" else cell.strategy
-    source = strategy.removeprefix(ONE_LANGUAGE)
-    found = source == strategy or any(is_in(tag, source) for tag in languages)
-    if not found:
-        logger.warning("No cell %s for %s: its pool has no row in %s", cell.strategy, cell.language, source)
-    return found
+    strategy = get_strategy(cell.strategy)
+    if not isinstance(strategy, OneLanguage) or any(is_in(tag, strategy.tag) for tag in languages):
+        return True
+    logger.warning("No cell %s for %s: its pool has no row in %s", cell.strategy, cell.language, strategy.tag)
+    return False
 
 
 def _mean_cost(draw: AdaptConfig, data: Gathered) -> float:

@@ -25,14 +25,14 @@ class OneLanguage:
     def __init__(self, tag: str, name: str = "") -> None:
         """tag: a BCP-47 tag as the pool has it; a bare language takes its regions and scripts too."""
         self.name = name or PREFIX + tag
-        self._tag = tag
+        self.tag = tag
 
     def select(self, candidates: Candidates, budget: int, *, seed: int, options: SelectionConfig) -> Selection:
         """Pick rows of the pool that cost no more than `budget` together. The same seed gives the same rows.
 
         Raises SelectionError if the pool has nothing of the language.
         """
-        wanted = self._tag
+        wanted = self.tag
         languages = {tag for tag in candidates.pool_languages if is_in(tag, wanted)}
         if not languages:
             raise SelectionError(
