@@ -1,6 +1,6 @@
 """Make the three sets and the tests of `experiments/evidence/sib200.yaml` from SIB-200: topics that usage lacks.
 
-    python experiments/sib200.py sib200.jsonl.gz runs/evidence/sib200/data --targets swh-Latn ben-Beng tha-Thai
+    python experiments/sib200.py sib200.jsonl.gz runs/evidence/sib200/data/0 --seed 0
     compass compare --config experiments/evidence/sib200.yaml
 
 The source has one JSON object a line: prompt, response (the topic), lang (`swh-Latn`), split. For each target three of
@@ -59,6 +59,10 @@ def pool(rows: Sequence[Row], per_language: int, seed: int) -> list[Row]:
         if row["split"] == "train":
             by[row["lang"]][row["parallel_id"]] = row
     meanings = sorted({meaning for own in by.values() for meaning in own})
+    if per_language > len(meanings):
+        raise SystemExit(
+            f"--pool-rows {per_language}: the train split has {len(meanings)} sentences. Give at most those."
+        )
     random.Random(f"pool/{seed}").shuffle(meanings)
     # Each language goes on in the circle where the one before it stopped.
     places = [(i * per_language + j) % len(meanings) for i in range(len(POOL)) for j in range(per_language)]

@@ -146,13 +146,16 @@ def test_the_sets_of_sib200_are_read_and_share_no_sentence(tmp_path: Path, monke
                     meaning += 1
     with gzip.open(tmp_path / "sib.jsonl.gz", "wt", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
-    command = [sys.executable, EXPERIMENTS / "sib200.py", "sib.jsonl.gz", "runs/evidence/sib200/data",
-               "--targets", "swh-Latn", "--pool-rows", "90"]  # fmt: skip
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    command = [sys.executable, EXPERIMENTS / "sib200.py", "sib.jsonl.gz", "runs/evidence/sib200/data/0",
+               "--targets", "swh-Latn", "--pool-rows"]  # fmt: skip
+    refused = subprocess.run([*command, "141"], cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert refused.stderr == "--pool-rows 141: the train split has 140 sentences. Give at most those.\n"
+    subprocess.run([*command, "90"], cwd=tmp_path, check=True, capture_output=True)
     monkeypatch.chdir(tmp_path)
 
     config = load_options(CompareConfig, EXPERIMENTS / "evidence" / "sib200.yaml")
-    assert len(grid(config)) == 15
+    assert len(grid(config)) == 45
     draw = draw_config(config, "sw", 0)
     data, _ = read_and_clean(replace(draw.data, identify_languages=False, near_duplicates=1.0), 0)
     needed = {row.response for row in data.usage}

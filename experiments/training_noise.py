@@ -1,0 +1,178 @@
+"""How far trainings on the very same rows lie apart, and what brings them closer together.
+
+    compass select --language cy --seed 3 --output-dir runs/noise/cy-3
+    python experiments/training_noise.py runs/noise/cy-3 --recipes default low-rate --repeats 4
+    python experiments/training_noise.py runs/noise/cy-3 --summary
+
+Each training has its own seed, which orders the rows and starts the adapter; rows, model and test stay. Scored besides:
+the mean of a training's weights over its last steps (`tail-…`), and the mean of all trainings of a recipe (`mean-of-…`,
+an exact average of what the adapters add to the base weights). One JSON line each; what is there is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shutil
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import save_file
+from transformers import TrainerCallback
+
+from compass.config import AdaptConfig, load_options
+from compass.data.readers import read_jsonl
+from compass.evaluation import evaluate
+from compass.recipes.balance import repeats_in_training
+from compass.recipes.storage import base_model
+from compass.training import LanguageModel, merge_adapters, train
+from compass.training.fisher import adapter_weights
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "low-rate": {"learning_rate": 2e-4},
+    "high-rate": {"learning_rate": 1e-3},
+    "four-epochs": {"num_train_epochs": 4.0, "learning_rate": 2e-4},
+    "batch-4": {"per_device_train_batch_size": 4},
+    "batch-16": {"per_device_train_batch_size": 16},
+    "dropout": {"lora_dropout": 0.1},
+    "rank-64": {"lora_r": 64, "lora_alpha": 128},
+    "alpha-16": {"lora_alpha": 16},
+    "decay": {"weight_decay": 0.1},
+    "cosine": {"lr_scheduler_type": "cosine"},
+    "no-balance": {"answer_balance": 1},
+}
+TAILS = (0.5, 0.25)
+"""Shares of the steps whose weights are averaged."""
+
+
+class TailMean(TrainerCallback):  # type: ignore[misc]
+    """The mean of the adapter's weights over the last `share` of the steps."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self._sums: dict[str, Any] = {}
+        self._steps = 0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Add the weights of this step."""
+        if state.global_step <= state.max_steps * (1 - self.share):
+            return
+        self._steps += 1
+        for name, weight in adapter_weights(kwargs["model"]).items():
+            now = weight.detach().float()
+            self._sums[name] = self._sums[name].add_(now) if name in self._sums else now.clone()
+
+    def save(self, like: Path, folder: Path) -> Path:
+        """Write an adapter as `like`, with the mean as its weights."""
+        shutil.copytree(like, folder, dirs_exist_ok=True)
+        mean = {name: (total / self._steps).contiguous() for name, total in self._sums.items()}
+        save_file(mean, folder / "adapter_model.safetensors")
+        return folder
+
+
+class Noise:
+    """The trainings of one run's rows, and their results."""
+
+    def __init__(self, run: Path, dtype: str) -> None:
+        config = load_options(AdaptConfig, run / "compass.yaml")
+        self.config = dataclasses.replace(config, training=dataclasses.replace(config.training, dtype=dtype))
+        self.run, self.language = run, config.data.language
+        self.base = base_model(self.config)
+        self.test = read_jsonl(run / "data" / "tests" / f"{self.language}.jsonl")
+        self.path = run / "noise.jsonl"
+        lines = self.path.read_text("utf-8").splitlines() if self.path.is_file() else []
+        self.results: list[dict[str, Any]] = [json.loads(line) for line in lines]
+
+    def has(self, recipe: str, variant: str, seed: int) -> bool:
+        """Whether this one is scored already."""
+        return any((r["recipe"], r["variant"], r["seed"]) == (recipe, variant, seed) for r in self.results)
+
+    def score(self, recipe: str, variant: str, seed: int, adapter: Path, **more: Any) -> None:
+        """Score an adapter on the test, and write that down."""
+        model = LanguageModel(self.base, adapter, dtype=self.config.training.dtype)
+        scored = evaluate(model, self.test, name="test", language=self.language, config=self.config.evaluation, seed=0)
+        result = {
+            "recipe": recipe,
+            "variant": variant,
+            "seed": seed,
+            "exact": scored.scores.exact.astype(int).tolist(),
+            "intent": scored.scores.intent_correct.astype(int).tolist(),
+            "loss": [round(float(x), 5) for x in scored.nats / scored.n_bytes],
+            **more,
+        }
+        self.results.append(result)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(result) + "\n")
+        print(self.run.name, recipe, variant, seed, *(f"{np.mean(result[m]):.3f}" for m in METRICS), flush=True)
+
+    def train(self, recipe: str, seed: int) -> Path:
+        """Train with a recipe and a seed of its own, and score the adapter and the means of its last steps."""
+        folder = self.run / "noise" / f"{recipe}-{seed}"
+        if self.has(recipe, f"tail-{TAILS[-1]}", seed) and (folder / "adapter").is_dir():
+            return folder / "adapter"
+        training = dataclasses.replace(self.config.training, **RECIPES[recipe])
+        current = read_jsonl(self.run / "data" / "current.jsonl")
+        repeats = repeats_in_training(current, training)
+        rows = read_jsonl(self.run / "selection" / "selected.jsonl")
+        rows += [row for row, times in zip(current, repeats, strict=True) for _ in range(times)]
+        tails = [TailMean(share) for share in TAILS]
+        done = train(rows, base=self.base, config=training, output_dir=folder, seed=seed, callbacks=tails)
+        about = {"rows": len(rows), "steps": done.steps, "train_seconds": round(done.train_seconds, 1)}
+        self.score(recipe, "last", seed, done.adapter, **about)
+        for tail in tails:
+            variant = f"tail-{tail.share}"
+            self.score(recipe, variant, seed, tail.save(done.adapter, folder / variant))
+        return done.adapter
+
+    def mean_of(self, recipe: str, adapters: Sequence[Path]) -> None:
+        """Score the exact average of what several adapters add to the base weights."""
+        variant = f"mean-of-{len(adapters)}"
+        if len(adapters) > 1 and not self.has(recipe, variant, -1):
+            folder = self.run / "noise" / f"{recipe}-{variant}"
+            self.score(recipe, variant, -1, merge_adapters(adapters, base=self.base, folder=folder, merge_type="cat"))
+
+
+METRICS = ("exact", "intent", "loss")
+
+
+def summary(runs: Sequence[Noise]) -> None:
+    """Print mean and spread (standard deviation over trainings, pooled over runs) of each recipe and variant."""
+    groups: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        for result in run.results:
+            groups[result["recipe"], result["variant"]][run.run.name].append(result)
+    for (recipe, variant), by_run in groups.items():
+        cells = []
+        for metric in METRICS:
+            means = [[float(np.mean(r[metric])) for r in results] for results in by_run.values()]
+            free = sum(len(run) - 1 for run in means)
+            squares = sum(float(((np.array(run) - np.mean(run)) ** 2).sum()) for run in means)
+            spread = f" ± {(squares / free) ** 0.5:.3f}" if free else ""
+            cells.append(f"{metric} {np.mean([np.mean(run) for run in means]):.3f}{spread}")
+        print(f"{recipe} {variant} ({', '.join(f'{k}: {len(v)}' for k, v in by_run.items())}): {'; '.join(cells)}")
+
+
+def main() -> None:
+    """Train, score, or summarise."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+", help="folders of `compass select` or `compass adapt`")
+    parser.add_argument("--recipes", nargs="+", default=["default"], choices=sorted(RECIPES))
+    parser.add_argument("--repeats", type=int, default=4)
+    parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16"])
+    parser.add_argument("--summary", action="store_true")
+    arguments = parser.parse_args()
+    runs = [Noise(run, arguments.dtype) for run in arguments.runs]
+    if not arguments.summary:
+        for recipe in arguments.recipes:
+            for run in runs:
+                run.mean_of(recipe, [run.train(recipe, seed) for seed in range(arguments.repeats)])
+    summary(runs)
+
+
+if __name__ == "__main__":
+    main()
