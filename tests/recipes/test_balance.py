@@ -39,6 +39,14 @@ def test_free_text_is_seen_once() -> None:
     assert repeats_by_answer([], 5) == []
 
 
+def test_short_answers_that_hardly_recur_are_no_classes() -> None:
+    """Sums whose result is 18 twice would make every other sum be seen twice as well; a rare class still is."""
+    assert repeats_by_answer(_rows("18", "18", "3", "70", "540", "26"), 5) == [1] * 6
+    assert repeats_by_answer(_rows("yes", "yes", "yes", "no"), 5) == [1, 1, 1, 3]
+    mixed = _rows("18", "18", "3", "70", *['{"intent":"A"}'] * 2, '{"intent":"B"}')
+    assert repeats_by_answer(mixed, 5) == [1, 1, 1, 1, 1, 1, 2]
+
+
 def test_kinds_of_answer_are_numbered_alike_in_all_sets():
     """Breaks if the same function has two numbers, or if free text gets one."""
     one, two = number_answers(

@@ -17,6 +17,9 @@ SHORT_ANSWER = 20
 LABEL_ROWS = 10
 """Rows from which a longer answer counts as one too: free text does not repeat itself."""
 
+ROWS_OF_A_CLASS = 2
+"""Mean rows of a short answer from which short answers count as classes that training balances."""
+
 
 def answer_kind(response: str) -> str:
     """Return the function that a response calls, a short response itself, and nothing for free text."""
@@ -63,11 +66,15 @@ def repeats_in_training(rows: Sequence[Example], training: TrainingConfig) -> li
 def repeats_by_answer(rows: Sequence[Example], most: int) -> list[int]:
     """Return how often each row is seen in an epoch, at least once and at most `most` times [ours].
 
-    Every kind of answer is seen about as often as the commonest one; free text has no kind and is seen once. A small
+    Every kind of answer is seen about as often as the commonest one; free text has no kind and is seen once, and so are
+    short answers that are no classes (numbers, names): those of which there are fewer than two rows each. A small
     model whose data at hand has ten rows of one function and two of another learns to answer in the target language
     with the first, whatever it is asked (LOG.md); inverse frequency is the usual remedy (class-balanced sampling).
     """
     kinds = [answer_kind(row.response) for row in rows]
+    short = [kind for row, kind in zip(rows, kinds, strict=True) if kind and parse_call(row.response) is None]
+    if len(short) < ROWS_OF_A_CLASS * len(set(short)):
+        kinds = ["" if kind in short else kind for kind in kinds]
     counts = Counter(kind for kind in kinds if kind)
     commonest = max(counts.values(), default=1)
     return [max(1, min(most, round(commonest / counts[kind]))) if kind else 1 for kind in kinds]
