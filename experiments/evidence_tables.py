@@ -111,11 +111,19 @@ def lines_of(config: CompareConfig, rows: Sequence[Row], first: str) -> list[tup
     lines = []
     for places, strategies in groups.items():
         for strategy in strategies:
-            own_rows = [row for row in rows if row["strategy"] == strategy]
-            values = [f"{sum(row[m] for row in own_rows) / len(own_rows):.3f}".removeprefix("0") for m in METRICS]
+            values = [f"{_mean_of_trainings(rows, strategy, m):.3f}".removeprefix("0") for m in METRICS]
             differences = [_difference(found.get((strategy, m)), m) for m in METRICS]
             lines.append((f"`{strategy}`", str(len(places)), *values, *differences))
     return sorted(lines, key=lambda line: (line[0] != f"`{first}`", line[0]))
+
+
+def _mean_of_trainings(rows: Sequence[Row], strategy: str, metric: str) -> float:
+    """Return the mean over a strategy's trainings, each counting once."""
+    trainings: dict[Key, list[float]] = defaultdict(list)
+    for row in rows:
+        if row["strategy"] == strategy:
+            trainings[key(row)].append(row[metric])
+    return sum(sum(values) / len(values) for values in trainings.values()) / len(trainings)
 
 
 def head(first: str, *columns: str) -> list[str]:
@@ -175,7 +183,7 @@ def compared(
 
 
 def _difference(c: Mapping[str, Any] | None, metric: str) -> str:
-    """Write a difference with the interval between trainings; *: p < .05 over test rows, **: over trainings as well."""
+    """Write the mean difference of trainings with its interval; *: p < .05 over test rows, **: over trainings too."""
     if c is None:
         return ""
 
@@ -189,8 +197,10 @@ def _difference(c: Mapping[str, Any] | None, metric: str) -> str:
         return written.replace("-", "−")
 
     interval = "" if c["runs_low"] is None else f" [{text(c['runs_low'])}, {text(c['runs_high'])}]"
-    between = c["runs_p_holm"] is not None and c["runs_p_holm"] < 0.05
-    return text(c["difference"]) + interval + (" **" if between else " *" if c["p_holm"] < 0.05 else "")
+    over_rows = c["p_holm"] < 0.05
+    over_trainings = c["runs_p_holm"] is not None and c["runs_p_holm"] < 0.05
+    stars = " **" if over_rows and over_trainings else " *" if over_rows else ""
+    return text(c["difference"] if c["runs_difference"] is None else c["runs_difference"]) + interval + stars
 
 
 def main() -> None:

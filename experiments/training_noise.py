@@ -56,19 +56,23 @@ class TailMean(TrainerCallback):  # type: ignore[misc]
     def __init__(self, share: float) -> None:
         self.share = share
         self._sums: dict[str, Any] = {}
-        self._steps = 0
+        self._steps, self._wanted = 0, 1
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Add the weights of this step."""
-        if state.global_step <= state.max_steps * (1 - self.share):
+        if state.global_step <= int(state.max_steps * (1 - self.share)):
             return
         self._steps += 1
+        self._wanted = state.max_steps - int(state.max_steps * (1 - self.share))
         for name, weight in adapter_weights(kwargs["model"]).items():
             now = weight.detach().float()
             self._sums[name] = self._sums[name].add_(now) if name in self._sums else now.clone()
 
     def save(self, like: Path, folder: Path) -> Path:
         """Write an adapter as `like`, with the mean as its weights."""
+        if self._steps < self._wanted:
+            raise SystemExit(f"{like}: the training was gone on with, so that only {self._steps} of the last "
+                             f"{self._wanted} steps were seen. Remove its folder, and start again.")  # fmt: skip
         shutil.copytree(like, folder, dirs_exist_ok=True)
         mean = {name: (total / self._steps).contiguous() for name, total in self._sums.items()}
         save_file(mean, folder / "adapter_model.safetensors")
@@ -84,7 +88,8 @@ class Noise:
         self.run, self.language = run, config.data.language
         self.base = base_model(self.config)
         self.test = read_jsonl(run / "data" / "tests" / f"{self.language}.jsonl")
-        self.path = run / "noise.jsonl"
+        self.folder = run / f"noise-{dtype}"
+        self.path = self.folder / "results.jsonl"
         lines = self.path.read_text("utf-8").splitlines() if self.path.is_file() else []
         self.results: list[dict[str, Any]] = [json.loads(line) for line in lines]
 
@@ -93,7 +98,9 @@ class Noise:
         return any((r["recipe"], r["variant"], r["seed"]) == (recipe, variant, seed) for r in self.results)
 
     def score(self, recipe: str, variant: str, seed: int, adapter: Path, **more: Any) -> None:
-        """Score an adapter on the test, and write that down."""
+        """Score an adapter on the test, and write that down; not again if it is there."""
+        if self.has(recipe, variant, seed):
+            return
         model = LanguageModel(self.base, adapter, dtype=self.config.training.dtype)
         scored = evaluate(model, self.test, name="test", language=self.language, config=self.config.evaluation, seed=0)
         result = {
@@ -106,13 +113,14 @@ class Noise:
             **more,
         }
         self.results.append(result)
+        self.folder.mkdir(exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(result) + "\n")
         print(self.run.name, recipe, variant, seed, *(f"{np.mean(result[m]):.3f}" for m in METRICS), flush=True)
 
     def train(self, recipe: str, seed: int) -> Path:
         """Train with a recipe and a seed of its own, and score the adapter and the means of its last steps."""
-        folder = self.run / "noise" / f"{recipe}-{seed}"
+        folder = self.folder / f"{recipe}-{seed}"
         if self.has(recipe, f"tail-{TAILS[-1]}", seed) and (folder / "adapter").is_dir():
             return folder / "adapter"
         training = dataclasses.replace(self.config.training, **RECIPES[recipe])
@@ -133,7 +141,7 @@ class Noise:
         """Score the exact average of what several adapters add to the base weights."""
         variant = f"mean-of-{len(adapters)}"
         if len(adapters) > 1 and not self.has(recipe, variant, -1):
-            folder = self.run / "noise" / f"{recipe}-{variant}"
+            folder = self.folder / f"{recipe}-{variant}"
             self.score(recipe, variant, -1, merge_adapters(adapters, base=self.base, folder=folder, merge_type="cat"))
 
 

@@ -106,6 +106,37 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(capsys: pytest.CaptureFixt
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "rows"),
+    [
+        (("--budget", "100"), "about 220 rows, 2 epochs"),
+        (("--budget", "2000", "--budget-unit", "tokens"), "about 220 rows, 2 epochs"),
+        (("--budget", "999999"), " rows, 2 epochs"),
+        (("--strategy", "target-only"), "about 120 rows, 2 epochs"),
+        (("--max-steps", "10"), "10 steps"),
+    ],
+)
+def test_a_dry_run_counts_what_will_be_seen(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: tuple[str, ...], rows: str
+) -> None:
+    """Tokens taken for rows, or a budget beyond the pool, would promise minutes and take hours, or the other way."""
+    code, out, _ = _run(capsys, "adapt", "--output-dir", str(tmp_path / "run"), "--dry-run", "--json", *arguments)
+    assert code == 0
+    (training,) = (step for step in json.loads(out) if step["step"] == "training")
+    assert rows in training["what"]
+    counted = int(training["what"].split("about ")[1].split()[0])
+    assert counted < 8000, "the pool has fewer rows"
+
+
+def test_the_tests_of_the_embedded_data_can_be_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """`assist` was looked for as a file where it was asked for by name."""
+    code, out, _ = _run(
+        capsys, "adapt", "--output-dir", str(tmp_path / "run"), "--test", "assist", "--dry-run", "--json"
+    )
+    assert code == 0
+    assert "tests: cy 150" in json.loads(out)[0]["what"]
+
+
 def test_a_column_mapping_needs_both_sides(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = _run(capsys, "adapt", "--columns", "prompt", "--dry-run")
     assert code == EXIT_BAD_INPUT

@@ -163,6 +163,16 @@ def test_columns_are_mapped(kind: str, tmp_path: Path) -> None:
     assert example.id != "x"
 
 
+def test_translations_keep_what_they_share(tmp_path: Path) -> None:
+    """Statistics would take translations of one question for independent rows."""
+    path = lines(tmp_path / "a.jsonl", {"prompt": "p", "response": "r", "parallel_id": 7, "nummer": "n1"})
+    own, mapped, aside = (
+        read_examples(path, columns=columns) for columns in (None, {"parallel_id": "nummer"}, {"parallel_id": ""})
+    )
+    assert [rows[0].parallel_id for rows in (own, mapped, aside)] == ["7", "n1", ""]
+    assert Example.from_dict(own[0].to_dict()) == own[0]
+
+
 def test_mapping_errors(tmp_path: Path) -> None:
     """A typo in a mapping would be ignored in silence."""
     path = lines(tmp_path / "a.jsonl", {"question": "q", "answer": "a"})

@@ -53,6 +53,18 @@ def test_exams_by_subject(tmp_path: Path) -> None:
     assert not list(made.folder.glob("*.part"))
 
 
+def test_values_that_would_be_one_task_are_refused(tmp_path: Path) -> None:
+    """C and C++ would be one task in silence; a subject CS would be overwritten by the culturally sensitive rows."""
+    rows = [dict(row, topic=("C", "C++")[i % 2]) for i, row in enumerate(EXAMS)]
+    source = write(tmp_path / "c.jsonl.gz", rows)
+    with pytest.raises(DataError, match=r"topic 'C\+\+' and topic 'C' would both be the task x_c"):
+        make_tasks(source, tmp_path / "t", name="x", template="letters", language="bg", by="topic")
+    rows = [dict(row, topic="CS", cultural_sensitivity_label="CS") for row in EXAMS]
+    source = write(tmp_path / "cs.jsonl.gz", rows)
+    with pytest.raises(DataError, match="'CS' would be the task x_cs, the name of the rows that are labelled CS"):
+        make_tasks(source, tmp_path / "t", name="x", template="letters", language="bg", by="topic")
+
+
 def test_sib_is_sorted_by_the_labels_of_its_own_test(tmp_path: Path) -> None:
     """A label would be missing from the choices, or `swh-Latn` not be found as sw."""
     rows = [

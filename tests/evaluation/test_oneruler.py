@@ -102,7 +102,7 @@ def test_common_words_are_the_commonest(source: Path, tmp_path: Path) -> None:
             assert set(listed.values()) == {often, seldom}
             assert all(word.startswith("kamusi") for word in listed)
             # Whole words are added, each as often as the others: that is how near to the length one can come.
-            assert 0 <= int(name.rsplit("_", 1)[1][:-1]) * 1024 - 256 - row["tokens"] <= 4 * seldom
+            assert 0 <= int(name.rsplit("_", 1)[1][:-1]) * 1000 - 256 - row["tokens"] <= 4 * seldom
 
 
 def test_the_same_seed_writes_the_same_files(source: Path, tmp_path: Path) -> None:

@@ -96,6 +96,30 @@ def test_a_file_with_other_rows_makes_other_cells(tmp_path: Path) -> None:
     }
 
 
+def test_options_of_one_strategy_do_not_tell_the_cells_of_others_apart() -> None:
+    """Adding `langrank` to a finished comparison names its file, and would train all other strategies again."""
+    rows = (Example("1", "helo", "x", "cy"),) * 10
+    data = Gathered(usage=rows, current=rows, pool=rows, tests={})
+    plain = CompareConfig(grid=GridConfig(strategies=("random", "given", "langrank", "less"), budgets=(10,)))
+
+    def names(**options: object) -> dict[str, str]:
+        config = replace(plain, selection=replace(plain.selection, **options))
+        return {cell.strategy: cell.folder.name for cell in cells_of(config, draw_config(config, "cy", 1), data, 1.0)}
+
+    changed = {
+        name: {strategy for strategy, cell in names(**{name: value}).items() if cell != names()[strategy]}
+        for name, value in (
+            ("transfer_results", "a.jsonl"), ("given_picks", "a.txt"), ("less_max_pool", 7), ("neighbours", 9),
+        )
+    }  # fmt: skip
+    assert changed == {
+        "transfer_results": {"langrank"},
+        "given_picks": {"given"},
+        "less_max_pool": {"less"},
+        "neighbours": {"random", "given", "langrank", "less"},
+    }
+
+
 def test_a_comparison_that_is_terminated_takes_its_cells_with_it(tmp_path: Path) -> None:
     """Job schedulers send SIGTERM: cells that went on would hold their locks against the resubmitted job."""
     sleeper, pids = tmp_path / "sleeper", tmp_path / "pids"

@@ -9,14 +9,19 @@ from statistics import mean
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
 from compass.config import CompareConfig, EvaluationConfig, GridConfig, RunConfig
+from compass.data.example import Example
 from compass.errors import DataError, LanguageError, RunError
+from compass.evaluation import write_evaluation
+from compass.evaluation.evaluate import assemble
 from compass.recipes import compare as module
 from compass.recipes.compare import compare, grid, paired_comparisons
 from compass.recipes.gather import Gathered
+from compass.recipes.stages import Run
 
 LANGUAGES, SEEDS, BUDGETS, ITEMS = ("cy", "ne"), (0, 1, 2), (100, 200), range(20)
 
@@ -25,7 +30,7 @@ def answers(*strategies: str) -> list[dict[str, Any]]:
     rng = random.Random(0)
     return [
         {"language": language, "seed": seed, "budget": budget, "strategy": strategy}
-        | {"id": str(i), "item": f"{seed}/{i}"}
+        | {"id": str(i), "item": f"{language}/{seed}/{i}"}
         | {"exact": float(rng.random() < 0.5), "intent": float(rng.random() < 0.7), "loss": rng.random()}
         for language, seed, budget, strategy, i in itertools.product(LANGUAGES, SEEDS, BUDGETS, strategies, ITEMS)
     ]
@@ -134,3 +139,58 @@ def test_what_is_missing_is_said_of_the_first_strategy_too() -> None:
         "c lacks 1 of 2 trainings that others have: compared only where it has them all",
     ]
     assert module._gaps(("b",), cells) == []
+
+
+def test_translations_of_one_item_are_one_unit(tmp_path: Path) -> None:
+    """Whoever knows the answer knows it in several languages: four translations are no four independent rows."""
+    examples = [
+        Example(f"{tag}-{i}", f"{tag} {i}", "yes", tag, parallel_id=str(i)) for tag in ("cy", "ne") for i in "12"
+    ]
+    rows = []
+    for tag in ("cy", "ne"):
+        own = [example for example in examples if example.language == tag]
+        done = assemble(own, ["yes", "no"], np.ones(2), np.ones(2), name=tag, language=tag,
+                        config=EvaluationConfig(bootstrap_draws=100), seed=0)  # fmt: skip
+        write_evaluation(done, tmp_path / tag / "eval" / "adapter")
+        cell = SimpleNamespace(folder=tmp_path / tag, language=tag, seed=0, budget=1, strategy="ours")
+        rows += module._rows(cell)
+    assert len({row["item"] for row in rows}) == 2
+    wanted = CompareConfig(grid=GridConfig(strategies=("ours", "theirs"), budgets=(1,), permutations=100))
+    found = paired_comparisons(wanted, [*rows, *({**row, "strategy": "theirs", "exact": 0.0} for row in rows)])
+    assert [(c["language"], c["rows"], c["units"]) for c in found if c["metric"] == "exact"] == [
+        ("", 4, 2), ("cy", 2, 2), ("ne", 2, 2),
+    ]  # fmt: skip
+
+
+def test_the_mean_of_trainings_stands_beside_their_interval() -> None:
+    """With tests of other sizes the mean over rows can lie outside of an interval that is about trainings."""
+    rows = [
+        {"language": tag, "seed": seed, "budget": 1, "strategy": name, "id": str(i), "item": f"{tag}{seed}{i}",
+         "intent": 0.0, "loss": 0.0, "exact": float(i < share * n)}
+        for tag, n, share_of in (("cy", 40, {"ours": 0.5, "theirs": 0.25}), ("ne", 4, {"ours": 0.5, "theirs": 0.75}))
+        for name, share in share_of.items() for seed in (0, 1) for i in range(n)
+    ]  # fmt: skip
+    found = paired_comparisons(config("ours", "theirs", budgets=(1,)), rows)
+    (exact,) = (c for c in found if (c["language"], c["metric"]) == ("", "exact"))
+    assert exact["difference"] == pytest.approx((80 * 0.25 - 8 * 0.25) / 88)
+    assert exact["runs_difference"] == pytest.approx(0.0)
+    assert exact["runs_low"] == pytest.approx(-exact["runs_high"])
+
+
+def test_transfer_is_measured_where_all_languages_of_a_target_were_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A failed cell would put a mean over small budgets beside one over large ones, and turn the order round."""
+    written: dict[tuple[str, str], float] = {}
+    monkeypatch.setattr(module, "read_jsonl", lambda path: [])
+    monkeypatch.setattr(module, "transfer_result", lambda target, source, score, **_: (target, source, score))
+    monkeypatch.setattr(module, "write_transfer_results", lambda path, found: written.update(
+        {(target, source): score for target, source, score in found}
+    ))  # fmt: skip
+    cells = [("cy", "de", 100, 0.3), ("cy", "de", 1000, 0.6), ("cy", "fr", 1000, 0.5), ("ne", "de", 100, 0.1),
+             ("ne", "fr", 1000, 0.2)]  # fmt: skip
+    figures = [{"language": target, "strategy": f"only-{source}", "seed": 0, "budget": budget, "exact": exact}
+               for target, source, budget, exact in cells]  # fmt: skip
+    module._write_transfers(Run(tmp_path), {("cy", 0): tmp_path, ("ne", 0): tmp_path}, figures)
+    assert written == {("cy", "de"): 0.6, ("cy", "fr"): 0.5}
+    assert "No transfer results for ne" in caplog.text

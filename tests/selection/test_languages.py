@@ -139,6 +139,13 @@ def test_langrank_refuses_without_results(make_candidates):
             run("langrank", dataclasses.replace(c, extras=dataclasses.replace(c.extras, transfer_results=results)))
 
 
+def test_langrank_refuses_results_that_teach_nothing(make_candidates):
+    """Too few for a tree to split: every language would be no. 1, and a random draw be called learnt transfer."""
+    results = results_of(lambda f: -f["genetic"], ["ga", "br", "en"], ["fr", "it"])
+    with pytest.raises(SelectionError, match="learnt nothing from 6 transfer results of 3 languages other than 'cy'"):
+        train_ranker(results, "cy", seed=0)
+
+
 def test_relevance_is_by_place():
     """Breaks if scores of targets of different difficulty are mixed: places alone count, ties share one."""
     assert relevance([0.2, 0.9, 0.9, 0.1]).tolist() == [8, 10, 10, 7]

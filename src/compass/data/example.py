@@ -31,6 +31,8 @@ class Example:
     """Topic or intent where the data names one. For diagnostics and reports alone: selection never reads it."""
     source: str = ""
     """Where the row comes from (file, data set, or package)."""
+    parallel_id: str = ""
+    """What translations of one item share in a parallel set; statistics then count them as one item."""
     context: tuple[Message, ...] = ()
     """Turns before the prompt (a system message, an earlier exchange), oldest first."""
 
@@ -46,6 +48,8 @@ class Example:
             row["label"] = self.label
         if self.source:
             row["source"] = self.source
+        if self.parallel_id:
+            row["parallel_id"] = self.parallel_id
         if self.context:
             row["context"] = [{"role": m.role, "content": m.content} for m in self.context]
         return row
@@ -60,6 +64,7 @@ class Example:
             language=str(row.get("language", "und")),
             label=str(row.get("label", "")),
             source=str(row.get("source", "")),
+            parallel_id=str(row.get("parallel_id", "")),
             context=tuple(Message(str(m["role"]), str(m["content"])) for m in row.get("context", ())),
         )
 

@@ -92,7 +92,7 @@ _SHAPES = (
 )
 _SUBJECT_FIELDS = ("subject", "category", "topic")
 """Where multiple-choice sets say their subject: Global-MMLU, MMLU-ProX, EXAMS."""
-_OWN_FIELDS = ("id", "label", "source", *_LANGUAGE_FIELDS)
+_OWN_FIELDS = ("id", "label", "source", "parallel_id", *_LANGUAGE_FIELDS)
 _KNOWN_FIELDS = frozenset(chain(_OWN_FIELDS, *(shape.fields() for shape in _SHAPES)))
 
 
@@ -111,9 +111,10 @@ def read_examples(
     """Read one source, or several one after another, into Examples in the order of the file.
 
     columns: ours=theirs (`{"prompt": "question"}`); ours is any field of the shapes above, or id, language, label,
-    source; `{"id": ""}` leaves the file's ids aside, and so for the other fields. default_language: tag of rows that
-    carry none (else `und`). streaming: iterate over a hub data set instead of downloading it. limit: rows of each
-    source, at most. require_response: refuse rows without a response. Between sources a repeated id gets `-2`, `-3`.
+    source, parallel_id; `{"id": ""}` leaves the file's ids aside, and so for the other fields. default_language: tag of
+    rows that carry none (else `und`). streaming: iterate over a hub data set instead of downloading it. limit: rows of
+    each source, at most. require_response: refuse rows without a response. Between sources a repeated id gets `-2`,
+    `-3`.
     Raises DataError (with file and line or record), LanguageError for an unknown tag.
     """
     sources = [source] if isinstance(source, str | os.PathLike) else list(source)
@@ -303,6 +304,7 @@ def _example(
         language=_language(place, tag) if tag else default_language,
         label=label,
         source=_plain(place, "source", value("source")) or source,
+        parallel_id=_plain(place, "parallel_id", value("parallel_id")),
         context=context,
     )
 

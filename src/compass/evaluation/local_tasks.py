@@ -125,16 +125,27 @@ def make_tasks(
     examples = [_doc(template, row, f"few-shot row {i}", labels) for i, row in enumerate(fewshot)]
 
     parts: dict[str, list[Record]] = {}
+    values: dict[str, str] = {}
     for (place, row), doc in zip(rows, docs, strict=True):
         if by and row.get(by) in (None, ""):
             raise DataError(f"{place}: no {by!r}, and there is to be a task for each. Leave `by` out, or fill it in.")
-        parts.setdefault(f"{name}_{_slug(str(row[by]))}" if by else name, []).append(doc)
+        part = f"{name}_{_slug(str(row[by]))}" if by else name
+        if by and values.setdefault(part, str(row[by])) != str(row[by]):
+            raise DataError(
+                f"{place}: {by} {row[by]!r} and {by} {values[part]!r} would both be the task {part}. Rename one."
+            )
+        parts.setdefault(part, []).append(doc)
     group = name if by else ""
     members = sorted(parts)
     for part in PARTS:
         chosen = [doc for doc in docs if doc.get(PART_FIELD) == part]
         if chosen:
-            parts[f"{name}_{part.lower()}"] = chosen
+            if (task := f"{name}_{part.lower()}") in parts:
+                raise DataError(
+                    f"{by} {values[task]!r} would be the task {task}, the name of the rows that are labelled {part} "
+                    "for cultural sensitivity. Rename it."
+                )
+            parts[task] = chosen
 
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)

@@ -102,7 +102,7 @@ def make_oneruler(
     """Write OneRuler's tasks as task files and their data into a folder; the same seed gives the same files.
 
     source: the authors' repository or its `data` folder. names: `oneruler_VARIANT_LANGUAGE_LENGTH`, or without the
-    variant for all of them; a length of `8k` is 8,192 tokens, prompt and answer together. rows: prompts of each task.
+    variant for all of them; a length of `8k` is 8,000 tokens, prompt and answer together. rows: prompts of each task.
     Raises ConfigError for names that do not exist, DataError for files that are missing.
     """
     material = Material(find_data(source))
@@ -302,7 +302,7 @@ def _parse(name: str, languages: Sequence[str]) -> tuple[list[str], str, int]:
         )  # fmt: skip
     if found["language"] not in languages:
         raise ConfigError([f"tasks: {name!r}: OneRuler has no {found['language']!r}, it has {', '.join(languages)}"])
-    length = int(found["length"]) * (1024 if found["k"] else 1)
+    length = int(found["length"]) * (1_000 if found["k"] else 1)
     if length < LEAST_TOKENS:
         raise ConfigError([f"tasks: {name!r}: a length of {length} tokens, and {LEAST_TOKENS} are the least"])
     return [found["variant"]] if found["variant"] else list(VARIANTS), found["language"], length

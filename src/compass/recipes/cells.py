@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
-from compass.config import AdaptConfig, CompareConfig, dump_config
+from compass.config import AdaptConfig, CompareConfig, SelectionConfig, dump_config
 from compass.progress import progress
 from compass.recipes.balance import repeats_by_answer
 from compass.recipes.extras import given_file
@@ -39,6 +39,8 @@ CORES_OF_A_WORKER = 4
 SHARED = ("data", "space", "eval/base")
 """Folders of a draw that its cells take over."""
 SHARED_STAGES = ("data", "space", "evaluation-base")
+OWN_OPTIONS = {"given": "given_", "langrank": "transfer_results", "less": "less_"}
+"""Strategy -> how the options begin that no other strategy reads: they do not tell the cells of others apart."""
 LOG_LINES = 15
 """Lines of a failed cell's log that are shown."""
 
@@ -90,7 +92,8 @@ def cells_of(config: CompareConfig, draw: AdaptConfig, data: Gathered, mean_cost
                 selection=dataclasses.replace(draw.selection, strategy=strategy, budget=budget),
                 training=dataclasses.replace(draw.training, max_steps=steps),
             )
-            identity = fingerprint(asdict(cell) | {"run": {"seed": cell.run.seed}, "files": files | _own_file(cell)})
+            read = dataclasses.replace(cell, selection=_read_by(cell.selection))
+            identity = fingerprint(asdict(read) | {"run": {"seed": cell.run.seed}, "files": files | _own_file(cell)})
             language, seed = cell.data.language, cell.run.seed
             name = f"{language}-{seed}-{strategy}-{budget}-{identity[:10]}"
             folder = Path(config.run.output_dir) / "cells" / name
@@ -266,6 +269,18 @@ def _steps(config: CompareConfig, data: Gathered, rows: float) -> int:
 
 def _adapt_part(config: CompareConfig) -> AdaptConfig:
     return AdaptConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(AdaptConfig)})
+
+
+def _read_by(selection: SelectionConfig) -> SelectionConfig:
+    """Return the options with their defaults for those that only another strategy reads."""
+    plain = SelectionConfig()
+    foreign = {
+        field.name: getattr(plain, field.name)
+        for field in dataclasses.fields(selection)
+        for owner, start in OWN_OPTIONS.items()
+        if field.name.startswith(start) and selection.strategy != owner
+    }
+    return dataclasses.replace(selection, **foreign)
 
 
 def _own_file(config: AdaptConfig) -> dict[str, str]:

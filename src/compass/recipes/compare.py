@@ -229,7 +229,7 @@ def _rows(cell: Cell) -> list[dict[str, Any]]:
             "strategy": cell.strategy,
             "id": example.id,
             # Another seed may draw another row under the same name; the prompt itself is not kept here.
-            "item": hashlib.sha256(example.prompt.encode("utf-8", "replace")).hexdigest()[:16],
+            "item": hashlib.sha256((example.parallel_id or example.prompt).encode("utf-8", "replace")).hexdigest()[:16],
             "cluster": int(cluster),
             "exact": float(exact),
             "intent": float(intent) if is_call else float(exact),
@@ -277,12 +277,24 @@ def _figures(cell: Cell, own: Sequence[dict[str, Any]], picked: Sequence[dict[st
 
 
 def _write_transfers(run: Run, draws: Mapping[tuple[str, int], Path], figures: Sequence[dict[str, Any]]) -> None:
-    """Write how well each language alone served each target, mean over budgets and seeds, if that was measured."""
-    scores: dict[tuple[str, str], list[float]] = {}
+    """Write how well each language alone served each target, if that was measured.
+
+    The scores of a target are means over the budgets and seeds that all of its languages were trained for.
+    """
+    found: dict[str, dict[str, dict[tuple[int, int], float]]] = {}
     for cell in figures:
         if cell["strategy"].startswith(ONE_LANGUAGE):
-            pair = (cell["language"], cell["strategy"].removeprefix(ONE_LANGUAGE))
-            scores.setdefault(pair, []).append(cell["exact"])
+            source = cell["strategy"].removeprefix(ONE_LANGUAGE)
+            own = found.setdefault(cell["language"], {}).setdefault(source, {})
+            own[cell["seed"], cell["budget"]] = cell["exact"]
+    scores: dict[tuple[str, str], list[float]] = {}
+    for target, sources in found.items():
+        shared = set.intersection(*map(set, sources.values()))
+        if not shared:
+            logger.warning("No transfer results for %s: no budget and seed has all of its languages", target)
+        scores |= {
+            (target, source): [own[place] for place in sorted(shared)] for source, own in sources.items() if shared
+        }
     if not scores:
         return
     texts: dict[str, tuple[list[str], list[Example]]] = {}
@@ -307,9 +319,10 @@ def _write_transfers(run: Run, draws: Mapping[tuple[str, int], Path], figures: S
 def paired_comparisons(config: CompareConfig, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Compare the first strategy with each other one, paired by row, for each budget and language and over all of them.
 
-    A test item that comes back in another seed or budget is one unit: its rows are resampled and swapped together.
-    Where there are several trainings, an interval and a test over them say what another draw or seed may give; over
-    all budgets a pair of language and seed still counts once. `budget` is None where it is all, `language` is empty.
+    A test item that comes back in another seed, budget or, by its `parallel_id`, language is one unit: its rows are
+    resampled and swapped together. Where there are several trainings, a mean, an interval and a test over them say what
+    another draw or seed may give; over all budgets a pair of language and seed still counts once. `budget` is None
+    where it is all, `language` is empty.
     """
     budgets = [*([None] if len(config.grid.budgets) > 1 else []), *config.grid.budgets]
     languages = {row["language"] for row in rows}
@@ -363,7 +376,7 @@ def _in_scope(
             draws=config.grid.permutations,
             confidence=config.evaluation.confidence,
             seed=config.run.seed,
-            units=[(language, item) for language, _seed, _budget, _id, item in items],
+            units=[item for _language, _seed, _budget, _id, item in items],
             runs=[(language, seed) for language, seed, _budget, _id, _item in items],
         )
         for result in results:
@@ -385,6 +398,7 @@ def _in_scope(
                 "cohens_d": _or_none(-result.effect.value),
                 "detectable": _or_none(result.detectable),
                 "runs": result.runs,
+                "runs_difference": _or_none(-between.value),
                 "runs_low": _or_none(-between.high),
                 "runs_high": _or_none(-between.low),
                 "runs_p_value": _or_none(result.runs_p_value),
@@ -417,7 +431,7 @@ def _curves(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> dict[str, 
                     draws=config.evaluation.bootstrap_draws,
                     confidence=config.evaluation.confidence,
                     seed=config.run.seed,
-                    units=[(row["language"], row["item"]) for row in chosen],
+                    units=[row["item"] for row in chosen],
                 )
                 points[strategy, budget] = (interval.value, interval.low, interval.high)
         curves[scope] = points

@@ -146,7 +146,7 @@ def _sources(
     if files:
         pool += read_examples(files, columns=columns, streaming=config.streaming, require_response=True)
     tests: dict[str, Sequence[Example]] = {}
-    if assist and config.usage == ASSIST and not config.test:
+    if assist and (config.test == ASSIST or (config.usage == ASSIST and not config.test)):
         tests.update(assist.tests)
     elif config.test:
         tests[config.language] = read_examples(

@@ -53,14 +53,17 @@ def plan(config: AdaptConfig) -> list[Step]:
     if encoder.encoder == "embedded":
         missing = len(load_encoder(encoder, cache_folder(config)).missing(texts))
         encoding = duration(missing / (ROWS_PER_SECOND_AND_CORE * cores))
-    n_rows = config.selection.budget + sum(repeats_in_training(data.current, training))
+    n_rows = _picks(config, len(data.pool)) + sum(repeats_in_training(data.current, training))
+    seen, rows = n_rows * training.num_train_epochs, f"about {n_rows} rows, {training.num_train_epochs:g} epochs"
+    if training.max_steps > 0:
+        seen = training.max_steps * training.per_device_train_batch_size * training.gradient_accumulation_steps
+        rows = f"about {n_rows} rows, {training.max_steps} steps"
     fitting = evaluating = "not estimated for this model"
     if training.model_name_or_path.startswith("embedded:"):
-        fitting, evaluating = duration(training_seconds(n_rows * training.num_train_epochs)), "two to four minutes"
+        fitting, evaluating = duration(training_seconds(seen)), "two to four minutes"
     tests = ", ".join(f"{name} {len(rows)}" for name, rows in data.tests.items()) or "none"
     sizes = f"usage {len(data.usage)}, at hand {len(data.current)}, pool {len(data.pool)}; tests: {tests}"
     removal = strategy.language_removal or config.space.language_removal
-    rows = f"about {n_rows} rows, {training.num_train_epochs:g} epochs"
     return [
         Step("data", f"{sizes}; {dropped}", "done"),
         Step("embedding", f"{missing} of {len(texts)} texts, the others are in the cache", encoding),
@@ -70,6 +73,14 @@ def plan(config: AdaptConfig) -> list[Step]:
         Step("evaluation", f"base and adapter on {len(data.tests)} tests", evaluating),
         Step("report", str(Path(config.run.output_dir) / "report.html"), "seconds"),
     ]
+
+
+def _picks(config: AdaptConfig, pool: int) -> int:
+    """Return about how many of the pool's rows will be picked; tokens are taken for those of a short row."""
+    selection = config.selection
+    if selection.strategy in ("target-only", "all"):
+        return pool if selection.strategy == "all" else 0
+    return min(pool, selection.budget // (TOKENS_PER_ROW if selection.budget_unit == "tokens" else 1))
 
 
 def training_seconds(rows: float, cores: int = 0) -> float:

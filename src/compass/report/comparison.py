@@ -142,17 +142,18 @@ def _between_trainings(comparisons: Sequence[Mapping[str, Any]]) -> Table | None
     rows = [
         [
             *_what(c),
-            _interval(c, "runs_low", "runs_high"),
+            _between(c),
             _p(c["runs_p_holm"]),
             number(c["runs"]),
         ]
         for c in comparisons
         if c["runs_p_holm"] is not None
     ]
-    columns = ("language", "#budget", "metric", "against", "#difference lies within", "#p, Holm", "#pairs")
+    columns = ("language", "#budget", "metric", "against", "#difference", "#p, Holm", "#pairs")
     note = (
-        "What other draws and seeds may give: paired t interval and test over the trainings, each pair of a language "
-        "and seed counting once. A claim about a strategy, rather than about these adapters, needs these."
+        "What other draws and seeds may give: mean, t interval and test over the trainings, each language and seed "
+        "counting once, however many test rows it has; items that trainings share are taken into account. "
+        "A claim about a strategy, rather than about these adapters, needs these."
     )
     return table("The same between trainings", columns, rows, note=note) if rows else None
 
@@ -235,6 +236,10 @@ def _points(c: Mapping[str, Any]) -> str:
     return f"{_in_unit(c, c['difference'], signed)} {_interval(c, 'low', 'high')}"
 
 
+def _between(c: Mapping[str, Any]) -> str:
+    return f"{_in_unit(c, c['runs_difference'], signed)} {_interval(c, 'runs_low', 'runs_high')}"
+
+
 def _what(c: Mapping[str, Any]) -> tuple[str, ...]:
     """Return a row's first cells: the language, budget, metric and strategy that a comparison is of."""
     scope = language(c["language"]) if c["language"] else "all"
@@ -251,8 +256,7 @@ def _verdict(c: Mapping[str, Any]) -> str:
     verdict = f"{words[_tone(c)]} (p {p})"
     if c["runs_p_holm"] is None:
         return verdict
-    within = _interval(c, "runs_low", "runs_high")
-    return f"{verdict}; over {c['runs']} pairs of trainings {within} (p {_p_is(c['runs_p_holm'])})"
+    return f"{verdict}; over {c['runs']} pairs of trainings {_between(c)} (p {_p_is(c['runs_p_holm'])})"
 
 
 def _p_is(value: float) -> str:

@@ -74,7 +74,7 @@ class LangRank:
         predicted = dict(zip(languages, np.asarray(ranker.predict(np.array(features))).tolist(), strict=True))
         scores = language_scores(candidates, predicted)
         filled = fill_by_language(candidates, scores, budget, options, seed)
-        ranks = {language: i for i, language in enumerate(sorted(rows, key=lambda x: -predicted[x]), start=1)}
+        ranks = {language: 1 + sum(other > predicted[language] for other in predicted.values()) for language in rows}
         reasons = [
             f"{candidates.pool_languages[row]} is no. {ranks[candidates.pool_languages[row]]} of {len(rows)} languages "
             f"by learnt transfer (score {scores[row]:.2f})"
@@ -101,7 +101,8 @@ def pair_features(known: Mapping[str, float]) -> list[float]:
 def train_ranker(results: Sequence[TransferResult], target: str, *, seed: int) -> Any:
     """Train LambdaRank on the results of other targets. Returns a LightGBM booster, the same for the same seed.
 
-    Raises SelectionError if fewer than LEAST_TARGETS other targets have two sources, MissingExtraError.
+    Raises SelectionError if fewer than LEAST_TARGETS other targets have two sources or nothing can be learnt from
+    them, MissingExtraError.
     """
     try:
         import lightgbm
@@ -135,7 +136,15 @@ def train_ranker(results: Sequence[TransferResult], target: str, *, seed: int) -
         "num_threads": 1,
         "verbose": -1,
     }
-    return lightgbm.train(parameters, data, num_boost_round=TREES)
+    ranker = lightgbm.train(parameters, data, num_boost_round=TREES)
+    if not any(ranker.feature_importance()):
+        pairs = sum(map(len, usable))
+        raise SelectionError(
+            f"Strategy 'langrank' has learnt nothing from {pairs} transfer results of {len(usable)} languages other "
+            f"than {target!r}: no tree found a split with {LEAF_ROWS} results on either side. Give it more results "
+            "(of more source languages, above all), or try --strategy langsim."
+        )
+    return ranker
 
 
 def relevance(scores: Sequence[float]) -> RealArray:

@@ -13,6 +13,7 @@ far these scatter no resampling of test rows can tell: `difference_between_runs`
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -264,26 +265,41 @@ def minimum_detectable_effect(
 
 
 def difference_between_runs(
-    base: npt.ArrayLike, other: npt.ArrayLike, runs: Sequence[Hashable], *, confidence: float
+    base: npt.ArrayLike,
+    other: npt.ArrayLike,
+    runs: Sequence[Hashable],
+    *,
+    confidence: float,
+    units: Sequence[Hashable] | None = None,
 ) -> tuple[Interval, float]:
     """Return the mean difference other − base over pairs of trainings with its t interval, and the p of its t test.
 
     base, other: (n,) scores of the same rows. runs: (n,) what was trained together, such as (language, seed); each
     pair counts once, by the mean of its rows. Interval and test hold what varies from one training to the next as well
-    as what varies between rows (Bouthillier et al. 2021, arXiv 2103.03098, on why a comparison needs that). nan for
-    fewer than two pairs, and where all differ alike: accuracies move in steps of a row, so a few pairs agree by chance.
-    Raises ValueError if the shapes differ.
+    as what varies between rows (Bouthillier et al. 2021, arXiv 2103.03098, on why a comparison needs that).
+    units: (n,) items, as in `ratio_interval`. Trainings that share test items share their luck with them, which the
+    spread between trainings does not show; both are then added up (two-way clustered variance, Cameron, Gelbach and
+    Miller 2011), on as many degrees of freedom as there are pairs less one. Without shared items that is the paired t
+    test. nan for fewer than two pairs, and where all differ alike: accuracies move in steps of a row, so a few pairs
+    agree by chance. Raises ValueError if the shapes differ.
     """
-    from scipy.stats import ttest_1samp
+    from scipy.stats import t
 
     base_sum, other_sum, size = by_unit(runs, base, other, np.ones(np.shape(base)))
     differences = (other_sum - base_sum) / size
-    value = float(differences.mean())
-    if len(size) < 2 or float(differences.std(ddof=1)) <= TIE:
+    pairs, value = len(size), float(differences.mean())
+    if pairs < 2 or float(differences.std(ddof=1)) <= TIE:
         return Interval(value, math.nan, math.nan), math.nan
-    test = ttest_1samp(differences, 0.0)
-    low, high = test.confidence_interval(confidence)
-    return Interval(value, float(low), float(high)), float(test.pvalue)
+    variance = float(differences.var(ddof=1)) / pairs
+    if units is not None:
+        rows_of = Counter(runs)
+        weights = np.array([1.0 / (pairs * rows_of[run]) for run in runs])
+        parts = weights * (np.asarray(other, np.float64) - np.asarray(base, np.float64) - value)
+        shared = _clustered_variance(parts, units) - _clustered_variance(parts, list(zip(runs, units, strict=True)))
+        variance += max(0.0, shared)
+    error = math.sqrt(variance)
+    reach = float(t.isf((1.0 - confidence) / 2.0, pairs - 1)) * error
+    return Interval(value, value - reach, value + reach), 2.0 * float(t.sf(abs(value) / error, pairs - 1))
 
 
 def compare_paired(
@@ -299,8 +315,9 @@ def compare_paired(
     """Compare each model with the reference on the same rows: differences, tests, Holm's correction, effect sizes.
 
     scores: name -> (n,) scores of the rows in one order, the reference among them. units: as in `ratio_interval`; pass
-    the item's name where rows repeat it in several languages or seeds. runs: as in `difference_between_runs`; None
-    leaves that out. Raises ValueError if a shape differs, a score is not finite, or the reference is missing.
+    the item's name where rows repeat it in several languages or seeds. runs: as in `difference_between_runs`, which
+    gets the units too; None leaves that out. Raises ValueError if a shape differs, a score is not finite, or the
+    reference is missing.
     """
     if reference not in scores:
         raise ValueError(f"the reference {reference!r} has no scores; there are {', '.join(scores)}")
@@ -316,7 +333,9 @@ def compare_paired(
     }
     corrected = holm({name: test.p_value for name, test in tests.items()})
     between = {
-        name: (UNKNOWN, math.nan) if runs is None else difference_between_runs(base, other, runs, confidence=confidence)
+        name: (UNKNOWN, math.nan)
+        if runs is None
+        else difference_between_runs(base, other, runs, confidence=confidence, units=units)
         for name, other in arrays.items()
     }
     between_corrected = holm({name: p for name, (_, p) in between.items()})
@@ -353,6 +372,12 @@ def wilson(successes: int, n: int, confidence: float) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
+def _clustered_variance(parts: FloatArray64, labels: Sequence[Hashable]) -> float:
+    """Return the variance of the sum of deviations `parts` (n,) if those with one label vary together."""
+    (sums,) = by_unit(labels, parts)
+    return float((sums**2).sum()) * len(sums) / max(len(sums) - 1, 1)
+
+
 def _random_swaps(n: int, draws: int, seed: int) -> Iterator[FloatArray64]:
     """Yield chunks of (m, n) zeros and ones, `draws` rows in all."""
     rng = np.random.default_rng(seed)
@@ -382,7 +407,7 @@ def _shown(freedom: int, level: float, power: float) -> float:
 
 
 def _root(falling: Callable[[float], float], start: float) -> float:
-    """Return where a falling function is 0, looking from `start` outwards."""
+    """Return where a falling function is 0, looking from `start` outwards; nan where it can't be found."""
     from scipy.optimize import brentq
 
     width = 2.0
@@ -390,7 +415,11 @@ def _root(falling: Callable[[float], float], start: float) -> float:
         width *= 2.0
         if width > 1e6:
             return float("nan")
-    return float(brentq(falling, start - width, start + width, xtol=1e-10))
+    try:
+        return float(brentq(falling, start - width, start + width, xtol=1e-10))
+    except ValueError:
+        # scipy's non-central t is nan in places at one degree of freedom.
+        return float("nan")
 
 
 def _ratios(top: FloatArray64, bottom: FloatArray64, draws: int, seed: int) -> FloatArray64:
