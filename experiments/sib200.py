@@ -73,7 +73,8 @@ def pool(rows: Sequence[Row], per_language: int, seed: int) -> list[Row]:
 
 def write(path: Path, rows: Sequence[Row]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    kept = [{"id": r["id"], "language": r["lang"], "prompt": r["prompt"], "response": r["response"]} for r in rows]
+    names = {"id": "id", "language": "lang", "prompt": "prompt", "response": "response", "parallel_id": "parallel_id"}
+    kept = [{ours: row[theirs] for ours, theirs in names.items()} for row in rows]
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), "utf-8")
 
 

@@ -31,10 +31,10 @@ class Example:
     """Topic or intent where the data names one. For diagnostics and reports alone: selection never reads it."""
     source: str = ""
     """Where the row comes from (file, data set, or package)."""
-    parallel_id: str = ""
-    """What translations of one item share in a parallel set; statistics then count them as one item."""
     context: tuple[Message, ...] = ()
     """Turns before the prompt (a system message, an earlier exchange), oldest first."""
+    parallel_id: str = ""
+    """What translations of one item share in a parallel set; statistics then count them as one item."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict without the empty optional fields."""

@@ -11,7 +11,8 @@ order:
     instruction, input, output       the input (or Dolly's context) follows the instruction after an empty line
     inputs, targets                  Aya, with its language_code
     question with choices, answer    multiple choice (see `choices`): the prompt is the question with its choices under
-                                     letters, the response the right one with its letter; the label is the subject
+                                     letters, the response the right one with its letter; the label is the subject, and
+                                     sample_id or question_id the parallel_id that translations share
     question, answer
 
 Ids are kept; an id that occurs twice in a source is an error that names both places. A row without an id gets one from
@@ -92,11 +93,13 @@ _SHAPES = (
 )
 _SUBJECT_FIELDS = ("subject", "category", "topic")
 """Where multiple-choice sets say their subject: Global-MMLU, MMLU-ProX, EXAMS."""
+_PARALLEL_FIELDS = ("sample_id", "question_id")
+"""Where they say which question a row translates: Global-MMLU, MMLU-ProX."""
 _OWN_FIELDS = ("id", "label", "source", "parallel_id", *_LANGUAGE_FIELDS)
 _KNOWN_FIELDS = frozenset(chain(_OWN_FIELDS, *(shape.fields() for shape in _SHAPES)))
 
 
-_READ_FIELDS = _KNOWN_FIELDS | CHOICE_FIELDS | frozenset(_SUBJECT_FIELDS)
+_READ_FIELDS = _KNOWN_FIELDS | CHOICE_FIELDS | {*_SUBJECT_FIELDS, *_PARALLEL_FIELDS}
 
 
 def read_examples(
@@ -274,11 +277,14 @@ def _example(
     context: tuple[Message, ...] = ()
     response = ""
     label = _plain(place, "label", value("label"))
+    parallel_id = _plain(place, "parallel_id", value("parallel_id"))
     if shape.name == "choices":
         item = multiple_choice(row, place)
         prompt, response, response_field = item.prompt, item.response, ""
         subject = next((str(row[name]) for name in _SUBJECT_FIELDS if row.get(name)), "")
         label = label or ("" if mapping.get("label") == "" else subject)
+        shared = next((str(row[name]) for name in _PARALLEL_FIELDS if row.get(name) not in (None, "")), "")
+        parallel_id = parallel_id or ("" if mapping.get("parallel_id") == "" else shared)
     elif shape.name == "messages" or isinstance(value(shape.prompt), list):
         context, prompt, response = _split_turns(place, _turns(place, theirs, value(shape.prompt)))
     else:
@@ -304,7 +310,7 @@ def _example(
         language=_language(place, tag) if tag else default_language,
         label=label,
         source=_plain(place, "source", value("source")) or source,
-        parallel_id=_plain(place, "parallel_id", value("parallel_id")),
+        parallel_id=parallel_id,
         context=context,
     )
 

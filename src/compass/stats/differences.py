@@ -278,10 +278,11 @@ def difference_between_runs(
     pair counts once, by the mean of its rows. Interval and test hold what varies from one training to the next as well
     as what varies between rows (Bouthillier et al. 2021, arXiv 2103.03098, on why a comparison needs that).
     units: (n,) items, as in `ratio_interval`. Trainings that share test items share their luck with them, which the
-    spread between trainings does not show; both are then added up (two-way clustered variance, Cameron, Gelbach and
-    Miller 2011), on as many degrees of freedom as there are pairs less one. Without shared items that is the paired t
-    test. nan for fewer than two pairs, and where all differ alike: accuracies move in steps of a row, so a few pairs
-    agree by chance. Raises ValueError if the shapes differ.
+    spread between trainings does not show: what they vary together is added to it, from the products of their residuals
+    on the same items (as two-way clustering does, Cameron, Gelbach and Miller 2011; degrees of freedom by Satterthwaite
+    1946). Without shared items that is the paired t test.
+    nan for fewer than two pairs, and where all differ alike: accuracies move in steps of a row, so a few pairs agree by
+    chance. Raises ValueError if the shapes differ.
     """
     from scipy.stats import t
 
@@ -290,16 +291,19 @@ def difference_between_runs(
     pairs, value = len(size), float(differences.mean())
     if pairs < 2 or float(differences.std(ddof=1)) <= TIE:
         return Interval(value, math.nan, math.nan), math.nan
-    variance = float(differences.var(ddof=1)) / pairs
+    between, shared, items = float(differences.var(ddof=1)) / pairs, 0.0, pairs
     if units is not None:
         rows_of = Counter(runs)
-        weights = np.array([1.0 / (pairs * rows_of[run]) for run in runs])
-        parts = weights * (np.asarray(other, np.float64) - np.asarray(base, np.float64) - value)
-        shared = _clustered_variance(parts, units) - _clustered_variance(parts, list(zip(runs, units, strict=True)))
-        variance += max(0.0, shared)
-    error = math.sqrt(variance)
-    reach = float(t.isf((1.0 - confidence) / 2.0, pairs - 1)) * error
-    return Interval(value, value - reach, value + reach), 2.0 * float(t.sf(abs(value) / error, pairs - 1))
+        weights = np.array([1.0 / rows_of[run] for run in runs])
+        residuals = weights * (np.asarray(other, np.float64) - np.asarray(base, np.float64) - value)
+        (of_item,) = by_unit(units, residuals)
+        (of_item_in_run,) = by_unit(list(zip(runs, units, strict=True)), residuals)
+        covariance = float((of_item**2).sum() - (of_item_in_run**2).sum()) / (pairs * (pairs - 1))
+        shared, items = max(0.0, covariance), len(of_item)
+    error = math.sqrt(between + shared)
+    freedom = error**4 / (between**2 / (pairs - 1) + shared**2 / max(items - 1, 1))
+    reach = float(t.isf((1.0 - confidence) / 2.0, freedom)) * error
+    return Interval(value, value - reach, value + reach), 2.0 * float(t.sf(abs(value) / error, freedom))
 
 
 def compare_paired(
@@ -370,12 +374,6 @@ def wilson(successes: int, n: int, confidence: float) -> tuple[float, float]:
         raise ValueError(f"successes must lie in 0..n with n >= 1; got {successes} of {n}")
     interval = binomtest(successes, n).proportion_ci(confidence_level=confidence, method="wilson")
     return float(interval.low), float(interval.high)
-
-
-def _clustered_variance(parts: FloatArray64, labels: Sequence[Hashable]) -> float:
-    """Return the variance of the sum of deviations `parts` (n,) if those with one label vary together."""
-    (sums,) = by_unit(labels, parts)
-    return float((sums**2).sum()) * len(sums) / max(len(sums) - 1, 1)
 
 
 def _random_swaps(n: int, draws: int, seed: int) -> Iterator[FloatArray64]:
