@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from compass.cli import EXIT_BAD_INPUT, NOISY, main
+from compass.cli import EXIT_BAD_INPUT, EXIT_FAILED, NOISY, main
 from compass.config import GateConfig
 from compass.recipes.adapt import Adapted
+from compass.selection import strategy_names
 
 
 def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -135,6 +136,68 @@ def test_the_tests_of_the_embedded_data_can_be_named(capsys: pytest.CaptureFixtu
     )
     assert code == 0
     assert "tests: cy 150" in json.loads(out)[0]["what"]
+
+
+def test_options_are_taken_with_underscores_and_shown_with_dashes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both spellings in the help cut the names of half of the options, and a name that is cut can't be copied."""
+    monkeypatch.setenv("COLUMNS", "120")
+    code, out, _ = _run(capsys, "adapt", "--help")
+    assert code == 0
+    assert "--lora-target-modules" in out
+    assert "--lora_target_modules" not in out
+    code, _, err = _run(capsys, "adapt", "--lora_r", "0", "--learning_rate=-1", "--dry-run")
+    assert code == EXIT_BAD_INPUT
+    assert "--lora-r" in err
+    assert "--learning-rate" in err
+
+
+def test_the_strategies_are_listed_with_what_they_need(capsys: pytest.CaptureFixture[str]) -> None:
+    """The only list was in the error after a typo."""
+    code, out, _ = _run(capsys, "strategies", "--json")
+    rows = {row["strategy"]: row for row in json.loads(out)}
+    assert code == 0
+    assert tuple(rows) == strategy_names()
+    assert rows["langrank"]["needs"] == ["--transfer-results", "urielplus"]
+    assert all(row["picks"] for row in rows.values())
+
+
+def test_one_budget_or_strategy_is_no_comparison(capsys: pytest.CaptureFixture[str]) -> None:
+    """They were taken without a word, and the old grid ran."""
+    code, _, err = _run(capsys, "compare", "--budget", "9", "--strategy", "random", "--dry-run")
+    assert code == EXIT_BAD_INPUT
+    assert "write --budgets" in err
+    assert "write --strategies" in err
+
+
+def test_a_folder_that_can_not_be_made_is_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    code, out, err = _run(capsys, "select", "--output-dir", str(tmp_path / "file"))
+    assert (code, out) == (EXIT_FAILED, "")
+    assert f"{tmp_path / 'file'}: File exists. Choose a place" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--model-name-or-path", "embedded:gpt"), "There is no embedded model 'gpt'"),
+        (("--strategy", "given"), "--given-picks"),
+        (("--strategy", "langrank", "--transfer-results", "none.jsonl"), "none.jsonl cannot be read"),
+        (("--adapter", "nowhere"), "nowhere is no adapter folder"),
+    ],
+)
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_what_would_fail_at_the_end_fails_at_the_start(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: tuple[str, ...], said: str, dry: tuple[str, ...]
+) -> None:
+    """After a million rows were embedded it would be told that a model's name has a typo."""
+    where = ("--output-dir", str(tmp_path / "run"), "--cache-dir", str(tmp_path / "cache"))
+    code, out, err = _run(capsys, "adapt", *where, *arguments, *dry)
+    assert code in (EXIT_FAILED, EXIT_BAD_INPUT)
+    assert not out
+    assert said in err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_column_mapping_needs_both_sides(capsys: pytest.CaptureFixture[str]) -> None:

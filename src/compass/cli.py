@@ -43,14 +43,19 @@ app = typer.Typer(
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_DRIFT, EXIT_INTERRUPTED = 1, 2, 3, 130
 """Exit codes: something failed; the options or the data are wrong; `monitor` found a drift, or the gate refused;
 stopped by Ctrl-C (the same command goes on)."""
+NO_SUCH_PLACE = {
+    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.ENOTDIR, errno.EPERM, errno.EROFS
+}  # fmt: skip
+"""What the system says of a folder that can't be made or a file that can't be written."""
 NOISY = ("ContinuousBatchingLogger", "transformers", "trl", "peft", "datasets", "accelerate", "httpx")
 """Libraries that log errors alone, unless --verbose asks for more."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with a code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        code = app(args=_with_dashes(given), standalone_mode=False)
     except (ConfigError, DataError) as error:
         _fail(str(error))
         code = EXIT_BAD_INPUT
@@ -63,10 +68,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # typer turns Ctrl-C into an exit of its own.
         code = stopped.code
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno == errno.ENOSPC:
+            _fail(f"The disk is full{f' ({error.filename})' if error.filename else ''}. Free some space and run the "
+                  "same command again: finished stages are kept.")  # fmt: skip
+        elif error.errno in NO_SUCH_PLACE and error.filename:
+            _fail(f"{error.filename}: {error.strerror}. Choose a place that is there and may be written to; finished "
+                  "stages are kept.")  # fmt: skip
+        else:
             raise
-        _fail(f"The disk is full{f' ({error.filename})' if error.filename else ''}. Free some space and run the same "
-              "command again: finished stages are kept.")  # fmt: skip
         code = EXIT_FAILED
     except Exception as error:
         # click's own usage errors, without depending on its classes: typer may bring its own copy.
@@ -78,6 +87,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if code == EXIT_INTERRUPTED:
         _fail("Stopped. What was finished is kept: the same command goes on from there.")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _with_dashes(arguments: Sequence[str]) -> list[str]:
+    """Take options in the spelling of transformers too: `--lora_r 8` is `--lora-r 8`."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    spelt = []
+    for argument in arguments[:end]:
+        name, sign, value = argument.partition("=")
+        spelt.append(f"{name.replace('_', '-')}{sign}{value}" if name.startswith("--") else argument)
+    return [*spelt, *arguments[end:]]
 
 
 def _fail(message: str) -> None:
@@ -113,15 +132,11 @@ def _with_options(
 
 
 def _annotation(option: Option) -> Any:
-    names = [option.flag, f"--{option.name}"] if "_" in option.name else [option.flag]
-    if option.type is bool:
-        names = [f"{option.flag}/--no-{option.name.replace('_', '-')}"]
-        if "_" in option.name:
-            names.append(f"--{option.name}/--no-{option.name}")
+    name = f"{option.flag}/--no-{option.name.replace('_', '-')}" if option.type is bool else option.flag
     choices = f" One of: {', '.join(option.choices)}." if option.choices else ""
     default = ",".join(map(str, option.default)) if isinstance(option.default, tuple) else option.default
     info = typer.Option(
-        *names,
+        name,
         help=f"{option.help}{choices}",
         rich_help_panel=f"Options: {option.section}",
         show_default=f"{default}" if default not in ("", {}) else False,
@@ -196,6 +211,9 @@ def compare(
 ) -> None:
     """Run strategies against each other at equal budget and steps; paired statistics and a report."""
     _set_up_logging(verbose)
+    if one := [name for name in ("strategy", "budget") if name in options]:
+        grids = {"strategy": "strategies", "budget": "budgets"}
+        raise ConfigError([f"--{name}: a comparison has several; write --{grids[name]}, once for each" for name in one])
     resolved = load_options(CompareConfig, config, options)
     from compass.recipes.compare import compare as run_compare
     from compass.recipes.compare import grid
@@ -204,7 +222,8 @@ def compare(
         _print_grid(grid(resolved), as_json=json_)
         return
     done = run_compare(resolved)
-    result = {"folder": done.folder, "report": done.report, "cells": done.cells, "comparisons": done.comparisons}
+    cells = [{**cell, "languages_picked": json.loads(cell["languages_picked"])} for cell in done.cells]
+    result = {"folder": done.folder, "report": done.report, "cells": cells, "comparisons": done.comparisons}
     _print_result(result, json_, lambda: _print_comparisons(done.comparisons))
 
 
@@ -235,16 +254,10 @@ def select(
         return
     from compass.recipes.adapt import select as run_select
 
-    done = run_select(resolved)
-    selection, folder = done.selection, Path(resolved.run.output_dir)
+    run_select(resolved)
+    folder = Path(resolved.run.output_dir)
     result = {
-        "strategy": selection.strategy,
-        "picked": len(selection.indices),
-        "budget": selection.budget,
-        "budget_unit": selection.budget_unit,
-        "shortfall": selection.shortfall,
-        "gap_clusters": int((selection.demand > 0).sum()),
-        "gap_clusters_filled": int(((selection.demand > 0) & (selection.picked > 0)).sum()),
+        **json.loads((folder / "selection" / "summary.json").read_text("utf-8")),
         "selected": folder / "selection" / "selected.jsonl",
         "audit": folder / "selection" / "audit.parquet",
         "report": folder / "report.html",
@@ -294,13 +307,11 @@ def evaluate(
         return
     from compass.recipes.single import evaluate_on
 
-    evaluations, differences = evaluate_on(load_options(TaskOptions, config, options), data or [])
-    if json_:
-        _print_json({"evaluations": evaluations, "differences": differences})
-    elif differences:
-        _print_differences(differences)
-    else:
-        _print_metrics(evaluations)
+    folder, evaluations, differences = evaluate_on(load_options(TaskOptions, config, options), data or [])
+    result = {"folder": folder, "evaluations": evaluations, "differences": differences}
+    _print_result(
+        result, json_, lambda: _print_differences(differences) if differences else _print_metrics(evaluations)
+    )
 
 
 @app.command()
@@ -325,19 +336,32 @@ def monitor(
     from compass.recipes.monitor import monitor as run_monitor
 
     resolved = load_options(MonitorOptions, config, options)
-    drift = False
+    drift = unread = False
     for event in run_monitor(run, source, resolved.monitor, reference=reference, follow=follow, restart=restart):
         if json_:
             print(json.dumps(event, ensure_ascii=False), flush=True)
         elif event["event"] == "status":
-            state = "drift" if event["drift"] else "no drift"
-            print(f"{event['prompts']} prompts counted: {state}")
+            print(_status_line(event))
         else:
             print(event["summary"], flush=True)
         if event["event"] == "status":
             drift = bool(event["drift"])
+            unread = event["new_prompts"] == 0 and event["skipped_lines"] > 0
+    if unread:
+        raise DataError(
+            f"{source}: none of its {event['skipped_lines']} new lines could be used. A line is a JSON object with "
+            "`prompt` or `messages`; the log says what is wrong with the first."
+        )
     if drift:
         raise typer.Exit(EXIT_DRIFT)
+
+
+def _status_line(status: Mapping[str, Any]) -> str:
+    """Say how many prompts were counted, and what may be said of them."""
+    full = [stream["window_full"] for stream in status["streams"].values()]
+    state = "drift" if status["drift"] else "no drift" if any(full) else "too few to tell"
+    new = f"{status['new_prompts']} new" + (f", {status['skipped_lines']} passed over" * bool(status["skipped_lines"]))
+    return f"{status['prompts']} prompts counted ({new}): {state}"
 
 
 @app.command()
@@ -409,6 +433,18 @@ def update(
         "differences": done.differences,
     }
     _print_result(result, json_, lambda: _print_differences(done.differences, title="Parent and update"))
+
+
+@app.command()
+def strategies(json_: Json = False) -> None:
+    """List the selection strategies: what each picks, and what it needs besides the data."""
+    from compass.selection import describe_strategies
+
+    rows = describe_strategies()
+    if json_:
+        _print_json([{"strategy": name, "picks": picks, "needs": list(needs)} for name, picks, needs in rows])
+    else:
+        _print_table(("strategy", "picks", "needs"), [(name, picks, ", ".join(needs)) for name, picks, needs in rows])
 
 
 @app.command()
@@ -681,14 +717,14 @@ def _evaluate_tasks(config: TaskOptions, names: Sequence[str], *, as_json: bool)
 
 
 def _print_result(result: Mapping[str, Any], as_json: bool, table: Callable[[], None] | None = None) -> None:
-    """End a command: all of its result as JSON, or its table and then a line for each value that is no list."""
+    """End a command: all of its result as JSON, or its table and then a line for each plain value."""
     if as_json:
         _print_json({name: str(value) if isinstance(value, Path) else value for name, value in result.items()})
         return
     if table:
         table()
     for name, value in result.items():
-        if not isinstance(value, (list, tuple)):
+        if not isinstance(value, (list, tuple, dict)):
             # A path that a person can click on.
             print(f"{name}: {value.resolve() if isinstance(value, Path) else value}")
 

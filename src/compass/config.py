@@ -39,6 +39,10 @@ class RunConfig:
     cache_dir: str = knob("", "Folder for embeddings and prepared models; empty: the user's cache folder.")
 
 
+COLUMN_SETS = ("usage", "current", "pool", "test")
+"""Sets of rows that a column mapping may be for alone, written before a dot."""
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """What is read. A source is a file (.jsonl, .json, .csv, .parquet, also .gz), a folder saved by `datasets`,
@@ -53,7 +57,9 @@ class DataConfig:
     pool: tuple[str, ...] = knob(("assist",), "Multilingual pool to choose from; one or more sources.")
     test: str = knob("", "Held-out usage with responses; empty: half of the usage rows are held out.")
     retention_tests: tuple[str, ...] = knob((), "More test files, each a language where nothing should be lost.")
-    columns: dict[str, str] = knob({}, "Column mapping as ours=theirs (`prompt=question`).")
+    columns: dict[str, str] = knob(
+        {}, "Column mapping as ours=theirs (`prompt=question`); `pool.prompt=question` is for the pool alone."
+    )
     streaming: bool = knob(False, "Stream hub data sets instead of downloading them whole.")
     identify_languages: bool = knob(True, "Identify the language of rows that carry no tag.")
     decontaminate: bool = knob(True, "Drop pool rows that overlap with the tests or the held-out usage.")
@@ -637,7 +643,10 @@ def _conflicts(config: AdaptConfig) -> Iterator[tuple[tuple[str, ...], str]]:
             yield (name,), f"{name} must not be empty; its default is {_default(type(config), name)!r}"
     if data.usage == "none":
         yield ("usage",), "usage must be a source: without a sample of usage there is no gap to fill; got 'none'"
-    if not re.fullmatch(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", data.language):
+    parts = {name.partition(".")[0] for name in data.columns if "." in name}
+    if unknown := sorted(parts - set(COLUMN_SETS)):
+        yield ("columns",), f"columns: {unknown[0]!r} is no set of rows; before the dot goes {', '.join(COLUMN_SETS)}"
+    if not re.fullmatch(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*", data.language):
         yield ("language",), f"language must be a BCP-47 tag such as cy, zh-Hans or pt-BR; got {data.language!r}"
     if _is_url(encoder.encoder) and not encoder.encoder_model:
         yield (

@@ -134,8 +134,8 @@ def test_our_accuracy_is_that_of_lm_evals_own_command(
     (found,) = (d for d in differences if (d["name"], d["metric"]) == ("quiz_by", "acc"))
     assert found["base"] == pytest.approx(base_quiz.metric("acc").value), "a group is compared over all its rows"
     assert ours["quiz_by"].metric("acc").rows == 24
-    assert read_task(tmp_path / "ours" / "eval" / "tasks" / "adapter" / "quiz.json") == ours["quiz"]
-    assert "jibu" not in (tmp_path / "ours" / "eval" / "tasks" / "adapter" / "quiz.json").read_text("utf-8")
+    assert read_task(tmp_path / "ours" / "evaluations" / "tasks" / "adapter" / "quiz.json") == ours["quiz"]
+    assert "jibu" not in (tmp_path / "ours" / "evaluations" / "tasks" / "adapter" / "quiz.json").read_text("utf-8")
 
 
 @needs_lm_eval

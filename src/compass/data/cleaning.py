@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 EMPTY, NO_RESPONSE, OVERSIZE = "empty", "no response", "oversize"
 WRONG_LANGUAGE = "wrong language"
 DUPLICATE, NEAR_DUPLICATE = "duplicate", "near duplicate"
-OVERLAP = "overlap"
+OVERLAP, TRANSLATION = "overlap", "translation of a held-out row"
 
 LISTED_PER_REASON = 200
 """Dropped rows that a result lists for each reason; the counts are complete."""
@@ -105,14 +105,16 @@ def clean(
     against: Sequence[Example] = (),
     ngram: int = 8,
     redact: bool = False,
+    name: str = "",
 ) -> Cleaned:
     """Drop what should not be trained on or measured with.
 
     max_chars: longest prompt and response together. near_duplicates: Jaccard similarity of character shingles from
     which two rows are near duplicates, in prompt and in response; 1 is off. check_language: compare tags with what
     identification finds (high_accuracy: with the large models). require_response: a row without one is dropped.
-    against: held-out examples, see `decontaminate`. redact: replace private data, see `redaction`. Raises LanguageError
-    for an unknown tag, MissingExtraError if redaction is asked for and its packages are missing.
+    against: held-out examples, see `decontaminate`. redact: replace private data, see `redaction`. name: what the log
+    calls these rows. Raises LanguageError for an unknown tag, MissingExtraError if redaction is asked for and its
+    packages are missing.
     """
     steps: list[_Step] = [
         lambda rows: _empty(rows, require_response),
@@ -125,7 +127,7 @@ def clean(
         steps.append(lambda rows: _near_duplicates(rows, near_duplicates))
     if against:
         steps.append(lambda rows: _overlap(rows, against, ngram))
-    cleaned = _apply(examples, steps)
+    cleaned = _apply(examples, steps, name)
     return _redacted(cleaned) if redact else cleaned
 
 
@@ -137,8 +139,9 @@ def _redacted(cleaned: Cleaned) -> Cleaned:
 
 
 def decontaminate(examples: Iterable[Example], against: Sequence[Example], ngram: int = 8) -> Cleaned:
-    """Drop the examples that share a prompt or an n-gram of `ngram` words with the prompts of `against`.
+    """Drop the examples that share a prompt, an n-gram of `ngram` words or a `parallel_id` with those of `against`.
 
+    A `parallel_id` in common makes an example the translation of a held-out one, whose answer it gives away.
     Compared are letters and digits, case folded, in NFC. An example overlaps if its prompt or a turn of its context is
     the same text as a held-out prompt (the only rule for prompts shorter than an n-gram), or if any of its texts, the
     response too, holds an n-gram of one. In scripts without spaces an n-gram is 2 · ngram characters of Han or kana
@@ -152,7 +155,7 @@ _Step = Callable[[Sequence[Example]], dict[int, tuple[str, str]]]
 """Rows to (reason, detail) by index of the dropped ones."""
 
 
-def _apply(examples: Iterable[Example], steps: Iterable[_Step]) -> Cleaned:
+def _apply(examples: Iterable[Example], steps: Iterable[_Step], name: str = "") -> Cleaned:
     rows: Sequence[Example] = list(examples)
     counts: Counter[str] = Counter()
     listed: list[Dropped] = []
@@ -165,7 +168,7 @@ def _apply(examples: Iterable[Example], steps: Iterable[_Step]) -> Cleaned:
                 listed.append(Dropped(rows[index].id, reason, detail))
         if found:
             rows = [row for index, row in enumerate(rows) if index not in found]
-    logger.info("Cleaning kept %d rows; dropped: %s", len(rows), dict(counts) or "none")
+    logger.info("Cleaning%s kept %d rows; dropped: %s", f" {name}" * bool(name), len(rows), dict(counts) or "none")
     return Cleaned(tuple(rows), tuple(listed), dict(counts))
 
 
@@ -361,8 +364,12 @@ def _mix(values: UInt64s) -> UInt64s:
 
 def _overlap(rows: Sequence[Example], against: Sequence[Example], ngram: int) -> dict[int, tuple[str, str]]:
     texts, grams = _index(against, ngram)
+    parallel = {row.parallel_id: row.id for row in against if row.parallel_id}
     found = {}
     for index, row in enumerate(rows):
+        if row.parallel_id in parallel:
+            found[index] = (TRANSLATION, f"parallel_id {row.parallel_id}, as {parallel[row.parallel_id]}")
+            continue
         turns = [row.prompt, *(turn.content for turn in row.context)]
         same = next((texts[text] for text in map(_letters, turns) if text in texts), None)
         if same is not None:

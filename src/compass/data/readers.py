@@ -228,7 +228,8 @@ def _find_shape(name: str, rows: Sequence[Row], mapping: Mapping[str, str], requ
         if theirs and theirs not in fields:
             raise DataError(
                 f"{name}: no column {theirs!r}, which columns maps to {ours!r}{_nearest(theirs, fields)} "
-                f"Found: {', '.join(fields)}."
+                f"Found: {', '.join(fields)}. A mapping holds for all sets of rows; pool.{ours}={theirs} is for the "
+                "pool alone (or usage, current, test)."
             )
     have = {field for field in fields if field not in mapping and field not in mapping.values()}
     have |= {ours for ours, theirs in mapping.items() if theirs}

@@ -90,7 +90,7 @@ def split_usage(rows: Iterable[Mapping[str, Any]], n_fewshot: int, seed: int) ->
 
 def make_tasks(
     source: str,
-    folder: Path,
+    folder: str | os.PathLike[str],
     *,
     name: str,
     template: str,
@@ -147,7 +147,7 @@ def make_tasks(
                 )
             parts[task] = chosen
 
-    folder = folder.resolve()
+    folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     for task, task_docs in parts.items():
         write_jsonl(folder / f"{task}.jsonl", task_docs)

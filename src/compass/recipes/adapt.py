@@ -24,7 +24,7 @@ from compass.data.licences import announce
 from compass.encoders import CachedEncoder
 from compass.errors import SelectionError
 from compass.recipes.balance import number_answers, repeats_in_training
-from compass.recipes.extras import gather_extras
+from compass.recipes.extras import check_ahead, gather_extras
 from compass.recipes.gather import Gathered, gather
 from compass.recipes.stages import Run, file_hash, fingerprint, versions, write_json, write_text
 from compass.recipes.storage import (
@@ -94,6 +94,7 @@ def adapt(config: AdaptConfig) -> Adapted:
     from compass.recipes.measure import measure
     from compass.report import build_report
 
+    check_ahead(config)
     run = Run(Path(config.run.output_dir))
     with run.locked():
         write_text(run.path("compass.yaml"), dump_config(config))
@@ -112,6 +113,7 @@ def select(config: AdaptConfig) -> Selected:
     """Do the first half alone: pick the rows and write the audit, without a model and without training."""
     from compass.report import build_report
 
+    check_ahead(config, training=False)
     run = Run(Path(config.run.output_dir))
     with run.locked():
         write_text(run.path("compass.yaml"), dump_config(config))

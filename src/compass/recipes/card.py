@@ -17,6 +17,13 @@ MOST_CLUSTERS = 12
 """Rows of the card's gap table, widest gaps first."""
 
 
+HUB_LICENCES = frozenset(
+    {"apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "gemma", "llama2", "llama3",
+     "llama3.1", "llama3.2", "llama3.3", "mit", "openrail"}
+)  # fmt: skip
+"""Identifiers that the hub knows; of all others it takes the name beside `other`."""
+
+
 def model_card(
     config: AdaptConfig,
     base: Any,
@@ -36,7 +43,7 @@ def model_card(
         "language:",
         *(f"- {tag}" for tag in dict.fromkeys([target, *sorted(picked)])),
         "tags: [compass, lora, multilingual]",
-        *([f"license: other\nlicense_name: {base.licence}"] if base.licence else []),
+        *_licence(base.licence),
         "---",
     ]
     sources = Counter(row.source or "not named" for row in (*data.current, *(data.pool[i] for i in selection.indices)))
@@ -74,6 +81,14 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _licence(name: str) -> list[str]:
+    """Return the licence in the hub's metadata; nothing where it is not known."""
+    if not name:
+        return []
+    known = name.lower() in HUB_LICENCES
+    return [f"license: {name.lower()}"] if known else ["license: other", f"license_name: {name}"]
 
 
 def _evaluation_table(differences: Sequence[Mapping[str, Any]]) -> list[str]:

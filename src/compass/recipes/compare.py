@@ -390,9 +390,9 @@ def _in_scope(
                 "value": float(np.mean([scores[first][item] for item in items])),
                 "other": float(np.mean([scores[result.name][item] for item in items])),
                 # compare_paired gives the other less the reference.
-                "difference": -result.difference.value,
-                "low": -result.difference.high,
-                "high": -result.difference.low,
+                "difference": 0.0 - result.difference.value,
+                "low": 0.0 - result.difference.high,
+                "high": 0.0 - result.difference.low,
                 "p_value": result.p_value,
                 "p_holm": result.p_holm,
                 "cohens_d": _or_none(-result.effect.value),
@@ -432,6 +432,7 @@ def _curves(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> dict[str, 
                     confidence=config.evaluation.confidence,
                     seed=config.run.seed,
                     units=[row["item"] for row in chosen],
+                    proportion=True,
                 )
                 points[strategy, budget] = (interval.value, interval.low, interval.high)
         curves[scope] = points

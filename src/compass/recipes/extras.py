@@ -20,7 +20,17 @@ from compass.encoders import CachedEncoder
 from compass.errors import DataError, SelectionError
 from compass.recipes.gather import Gathered, fill_in
 from compass.recipes.stages import write_text
-from compass.selection import Extras, Gradients, ModelVectors, Ngrams, TransferResult, Typology
+from compass.recipes.storage import base_model
+from compass.selection import (
+    Extras,
+    Gradients,
+    ModelVectors,
+    Ngrams,
+    TransferResult,
+    Typology,
+    get_strategy,
+    needs_of,
+)
 from compass.semantic.arrays import IntArray
 
 if TYPE_CHECKING:
@@ -128,6 +138,25 @@ def _lines(path: Path, option: str, hint: str) -> list[tuple[int, str]]:
     return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
+def check_ahead(config: AdaptConfig, *, training: bool = True) -> None:
+    """Raise now what would otherwise be raised after the data is read, embedded and placed.
+
+    That is ConfigError for an unknown strategy, DataError for a file that it is given and can't be read, and, with
+    `training`, ModelError for a base model that can't be had or an adapter that does not fit it.
+    """
+    needs = needs_of(get_strategy(config.selection.strategy))
+    if "transfer_results" in needs and config.selection.transfer_results:
+        read_transfer_results(Path(config.selection.transfer_results))
+    if "given" in needs:
+        _named_rows(config, config.data.language)
+    if training:
+        from compass.training import check_adapter
+
+        base = base_model(config, prepare=False)
+        if config.training.adapter:
+            check_adapter(Path(config.training.adapter), base)
+
+
 def prompts(rows: Iterable[Example]) -> list[str]:
     """Return the prompts of rows: what is compared everywhere, for usage may have no responses."""
     return [row.prompt for row in rows]
@@ -148,15 +177,11 @@ def given_file(config: AdaptConfig, target_language: str) -> Path:
 
 def _given(pool: Sequence[Example], config: AdaptConfig, target_language: str) -> IntArray:
     """Find the rows that a file names. Raises DataError for a file that can't be read or names no row of the pool."""
-    options = config.selection
-    if not options.given_picks:
-        raise DataError("Strategy 'given' takes the rows that a file names. Name it with --given-picks FILE.")
     path = given_file(config, target_language)
     places = {row.id: place for place, row in reversed(list(enumerate(pool)))}
     found: dict[int, None] = {}
     unknown = []
-    for number, line in _lines(path, "given_picks", "A line is an id, or JSON with `id`."):
-        name = _id_of(line, path, number)
+    for number, name in _named_rows(config, target_language):
         if name in places:
             found[places[name]] = None
         else:
@@ -174,6 +199,15 @@ def _given(pool: Sequence[Example], config: AdaptConfig, target_language: str) -
             len(unknown), len(unknown) + len(found), path, unknown[0],
         )  # fmt: skip
     return np.array(list(found), dtype=np.int64)
+
+
+def _named_rows(config: AdaptConfig, target_language: str) -> list[tuple[int, str]]:
+    """Return the ids of `given_picks` with their lines. Raises DataError."""
+    if not config.selection.given_picks:
+        raise DataError("Strategy 'given' takes the rows that a file names. Name it with --given-picks FILE.")
+    path = given_file(config, target_language)
+    lines = _lines(path, "given_picks", "A line is an id, or JSON with `id`.")
+    return [(number, _id_of(line, path, number)) for number, line in lines]
 
 
 def _id_of(line: str, path: Path, number: int) -> str:

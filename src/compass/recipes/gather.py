@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from compass.config import DataConfig
-from compass.data.cleaning import Cleaned, clean
+from compass.data.cleaning import TRANSLATION, Cleaned, clean
 from compass.data.example import Example
 from compass.data.identify import identify_languages
 from compass.data.languages import UNDETERMINED, normalize_tag, same_language
@@ -82,16 +82,19 @@ def read_and_clean(config: DataConfig, seed: int) -> tuple[Gathered, dict[str, C
     cleaned: dict[str, Cleaned] = {}
     options: dict[str, Any] = {"max_chars": config.max_chars, "redact": config.redact}
     # Repeats in usage are frequencies, which is what selection is after; only unusable rows go.
-    cleaned["usage"] = clean(usage, near_duplicates=1.0, check_language=False, **options)
+    cleaned["usage"] = clean(usage, name="usage", near_duplicates=1.0, check_language=False, **options)
     held_out_rows = [row for rows in tests.values() for row in rows]
     overlap: dict[str, Any] = {
         "against": held_out_rows if config.decontaminate else (), "ngram": config.decontamination_ngram
     }  # fmt: skip
     cleaned["current"] = clean(
-        current, near_duplicates=1.0, check_language=False, require_response=True, **overlap, **options
-    )
+        current, name="the data at hand", near_duplicates=1.0, check_language=False, require_response=True, **overlap,
+        **options,
+    )  # fmt: skip
+
     cleaned["pool"] = clean(
         pool,
+        name="the pool",
         near_duplicates=config.near_duplicates,
         check_language=config.identify_languages,
         require_response=True,
@@ -100,8 +103,13 @@ def read_and_clean(config: DataConfig, seed: int) -> tuple[Gathered, dict[str, C
     )
     for name, rows in tests.items():
         cleaned[f"test {name}"] = clean(
-            rows, near_duplicates=1.0, check_language=False, require_response=True, **options
+            rows, name=f"test {name}", near_duplicates=1.0, check_language=False, require_response=True, **options
         )
+    if translations := cleaned["pool"].counts.get(TRANSLATION, 0):
+        logger.warning(
+            "The pool: %d rows are left out whose parallel_id a test row or held-out usage row has: they translate it. "
+            "If the two are numbered apart, give --columns pool.parallel_id= to leave the pool's aside", translations
+        )  # fmt: skip
     if not cleaned["pool"].examples:
         raise DataError(
             f"Cleaning left nothing of the pool's {len(pool)} rows: {dict(cleaned['pool'].counts)}. "
@@ -125,11 +133,10 @@ def _sources(
 
         announce("home-assistant-intents")
         assist = load_assist(config.language, setting=config.assist_setting, seed=seed)
-    columns = config.columns or None
     usage = (
         list(assist.usage)
         if assist and config.usage == ASSIST
-        else read_examples(config.usage, columns=columns, default_language=config.language)
+        else read_examples(config.usage, columns=columns_of(config, "usage"), default_language=config.language)
     )
     if assist and config.current == ASSIST:
         current = list(assist.current)
@@ -137,15 +144,20 @@ def _sources(
         current = []
     else:
         current = read_examples(
-            config.current, columns=columns, default_language=config.language, require_response=True
+            config.current,
+            columns=columns_of(config, "current"),
+            default_language=config.language,
+            require_response=True,
         )
     pool: list[Example] = []
     files = [source for source in config.pool if source != ASSIST]
     if assist and ASSIST in config.pool:
         pool += assist.pool
     if files:
+        columns = columns_of(config, "pool")
         pool += read_examples(files, columns=columns, streaming=config.streaming, require_response=True)
     tests: dict[str, Sequence[Example]] = {}
+    columns = columns_of(config, "test")
     if assist and (config.test == ASSIST or (config.usage == ASSIST and not config.test)):
         tests.update(assist.tests)
     elif config.test:
@@ -189,6 +201,13 @@ def fill_in(name: str, **values: object) -> str:
     for key, value in values.items():
         name = name.replace(f"{{{key}}}", str(value))
     return name
+
+
+def columns_of(config: DataConfig, part: str) -> dict[str, str] | None:
+    """Return the column mapping of one of COLUMN_SETS: what is said for all, and over it what is said for it alone."""
+    everywhere = {ours: theirs for ours, theirs in config.columns.items() if "." not in ours}
+    alone = {ours.partition(".")[2]: theirs for ours, theirs in config.columns.items() if ours.startswith(f"{part}.")}
+    return everywhere | alone or None
 
 
 def filled_in(config: DataConfig, seed: int) -> DataConfig:

@@ -34,6 +34,7 @@ from compass.drift import (
 )
 from compass.encoders import CachedEncoder
 from compass.errors import LanguageError, RunError
+from compass.recipes.gather import columns_of
 from compass.recipes.stages import Run, file_hash, fingerprint
 from compass.recipes.storage import open_encoder
 from compass.semantic import SemanticSpace
@@ -80,7 +81,7 @@ def monitor(
         restart=restart, seed=config.run.seed,
     ) as watching:  # fmt: skip
         # 4. Batch by batch: encode, count, look, tell.
-        skipped = 0
+        skipped, before = 0, watching.status()["prompts"]
         for batch in batches_of(source, watching, options, follow=follow, stop=stop):
             if batch is None:
                 watching.purge()
@@ -89,7 +90,8 @@ def monitor(
             for event in count(watching, encoder, batch, config.data.language).events:
                 told = event.to_dict()
                 yield {"event": told.pop("kind"), "summary": describe(event), **told}
-        yield {"event": "status", **watching.status(), "skipped_lines": skipped}
+        status = watching.status()
+        yield {"event": "status", **status, "new_prompts": status["prompts"] - before, "skipped_lines": skipped}
 
 
 def count(watching: Monitor, encoder: CachedEncoder, batch: InputBatch, language: str) -> Observed:
@@ -148,7 +150,7 @@ def reference_of(folder: Path, run: Run, config: AdaptConfig, encoder: CachedEnc
 
 def _reference_rows(folder: Path, config: AdaptConfig, source: str) -> Sequence[Example]:
     if source:
-        rows = read_examples([source], columns=config.data.columns or None)
+        rows = read_examples([source], columns=columns_of(config.data, "usage"))
         return [row.with_language(_tag(row.language, config.data.language)) for row in rows]
     data = folder / "data"
     if not (data / "tests.json").is_file():

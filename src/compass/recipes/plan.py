@@ -10,6 +10,7 @@ from compass.config import AdaptConfig
 from compass.encoders import load_encoder
 from compass.progress import duration
 from compass.recipes.balance import repeats_in_training
+from compass.recipes.extras import check_ahead
 from compass.recipes.gather import read_and_clean
 from compass.recipes.storage import cache_folder
 from compass.selection import get_strategy
@@ -40,10 +41,13 @@ class Step:
 def plan(config: AdaptConfig) -> list[Step]:
     """Read and clean the data, then say what each step would do; nothing is written to the run folder.
 
-    Raises the errors that the run would raise for its data.
+    Raises the errors that the run would raise for its data, its strategy's files and its model.
     """
-    data, cleaned = read_and_clean(config.data, config.run.seed)
     strategy, training, encoder = get_strategy(config.selection.strategy), config.training, config.encoder
+    # A model of the hub is asked for when the run starts: a plan needs no network.
+    name = training.model_name_or_path
+    check_ahead(config, training=name.startswith("embedded:") or Path(name).is_dir())
+    data, cleaned = read_and_clean(config.data, config.run.seed)
     dropped = f"dropped {sum(sum(result.counts.values()) for result in cleaned.values())}"
     if config.data.redact:
         dropped += f", private data replaced in {sum(result.redacted for result in cleaned.values())}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,11 @@ from compass.errors import ConfigError, DataError
 from compass.evaluation import compare, evaluate, is_oneruler, make_oneruler, write_differences, write_evaluation
 from compass.evaluation.files import write_task
 from compass.evaluation.lm_eval_bridge import TaskResult, compare_tasks, run_tasks
-from compass.recipes.gather import ASSIST, filled_in
+from compass.recipes.gather import ASSIST, columns_of, filled_in
 from compass.recipes.stages import Run
 from compass.recipes.storage import base_model, write_training
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from compass.training import BaseModel
@@ -28,7 +31,7 @@ def train_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[Path, dict[st
     """
     from compass.training import train
 
-    rows = read_examples(list(sources), columns=config.data.columns or None, require_response=True)
+    rows = read_examples(list(sources), columns=columns_of(config.data, "current"), require_response=True)
     run = Run(Path(config.run.output_dir))
     with run.locked():
         result = train(
@@ -38,11 +41,18 @@ def train_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[Path, dict[st
     return result.adapter, summary
 
 
-def evaluate_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+EVALUATIONS = "evaluations"
+"""Folder of what is evaluated by itself, apart from a run's own `eval`, which report, gate and registry read."""
+
+
+def evaluate_on(
+    config: AdaptConfig, sources: Sequence[str]
+) -> tuple[Path, dict[str, dict[str, Any]], list[dict[str, Any]]]:
     """Evaluate the base model, and with `adapter` the adapter against it, on the rows of each source.
 
-    Returns metrics by test and model, and paired differences (empty without an adapter). Also written to
-    `output_dir/eval`. Raises DataError for a file without responses, ModelError if adapter and model do not fit.
+    Returns the folder `output_dir/evaluations`, to which all is written, metrics by test and model, and paired
+    differences (empty without an adapter). Raises DataError for a file without responses, ModelError if adapter and
+    model do not fit.
     """
     from compass.training import LanguageModel
 
@@ -51,12 +61,10 @@ def evaluate_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[dict[str, 
         name = Path(source).name.split(".")[0]
         if name in tests:
             raise DataError(f"Two test sets are named {name!r}. Rename the file {source}.")
-        tests[name] = read_examples(source, columns=config.data.columns or None, require_response=True)
-    base = base_model(config)
-    folders: dict[str, Path | None] = {"base": None}
-    if config.training.adapter:
-        folders["adapter"] = Path(config.training.adapter)
-    output = Path(config.run.output_dir) / "eval"
+        tests[name] = read_examples(source, columns=columns_of(config.data, "test"), require_response=True)
+    base, folders = _models(config)
+    output = Path(config.run.output_dir) / EVALUATIONS
+    output.mkdir(parents=True, exist_ok=True)
     done: dict[str, dict[str, Any]] = {}
     for model_name, folder in folders.items():
         model = LanguageModel(base, folder, dtype=config.training.dtype)
@@ -72,7 +80,18 @@ def evaluate_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[dict[str, 
     if "adapter" in done:
         differences = [d for name in tests for d in compare(done["base"][name], done["adapter"][name])]
         write_differences(differences, output / "differences.json")
-    return metrics, [difference.to_dict() for difference in differences]
+    return output, metrics, [difference.to_dict() for difference in differences]
+
+
+def _models(config: AdaptConfig) -> tuple[BaseModel, dict[str, Path | None]]:
+    """Return the base model, and by name what is measured: no adapter, and the adapter if there is one, which fits."""
+    from compass.training import check_adapter
+
+    base, adapter = base_model(config), config.training.adapter
+    if not adapter:
+        return base, {"base": None}
+    check_adapter(Path(adapter), base)
+    return base, {"base": None, "adapter": Path(adapter)}
 
 
 def evaluate_tasks(
@@ -81,24 +100,22 @@ def evaluate_tasks(
     """Run lm-eval's tasks on the base model, and with `adapter` on the adapter.
 
     Returns results by model (`base`, `adapter`), and paired differences (empty without an adapter). Also written to
-    `output_dir/eval/tasks`, with the scores of every sample. Where few-shot examples are asked for, a task that would
-    draw them from the rows of `usage` is refused. Raises MissingExtraError without lm-eval, ConfigError for an unknown
-    task, DataError for data that can't be had, ModelError if adapter and model do not fit.
+    `output_dir/evaluations/tasks`, with the scores of every sample. Where few-shot examples are asked for, a task that
+    would draw them from the rows of `usage` is refused. Raises MissingExtraError without lm-eval, ConfigError for an
+    unknown task, DataError for data that can't be had, ModelError if adapter and model do not fit.
     """
     from compass.training import harness_model
 
-    base, options = base_model(config), config.tasks
+    options, (base, folders) = config.tasks, _models(config)
     usage: set[str] = set()
     if options.num_fewshot and config.data.usage != ASSIST:
         data = filled_in(config.data, config.run.seed)
         usage = {
             row.prompt
-            for row in read_examples(data.usage, columns=data.columns or None, default_language=data.language)
+            for row in read_examples(data.usage, columns=columns_of(data, "usage"), default_language=data.language)
         }
-    folders: dict[str, Path | None] = {"base": None}
-    if config.training.adapter:
-        folders["adapter"] = Path(config.training.adapter)
-    output = Path(config.run.output_dir) / "eval" / "tasks"
+    output = Path(config.run.output_dir) / EVALUATIONS / "tasks"
+    output.mkdir(parents=True, exist_ok=True)
     included = [Path(options.include_path)] if options.include_path else []
     if names := [name for name in tasks if is_oneruler(name)]:
         included.append(_oneruler(config, names, base, output / "oneruler"))
@@ -124,6 +141,11 @@ def evaluate_tasks(
         )
         for result in done[name]:
             write_task(result, output / name)
+    if ignored := [r.task for r in done["base"] if options.num_fewshot > 0 and r.num_fewshot != options.num_fewshot]:
+        logger.warning(
+            "num_fewshot %d is not what lm-eval took for %s: their files say how many examples they have",
+            options.num_fewshot, ", ".join(ignored),
+        )  # fmt: skip
     if "adapter" not in done:
         return done, []
     evaluation = config.evaluation

@@ -47,8 +47,11 @@ def open_encoder(config: AdaptConfig) -> CachedEncoder:
     return encoder
 
 
-def base_model(config: AdaptConfig) -> BaseModel:
-    """Find the base model that the options name, and pin its revision. Raises ModelError if it can't be had."""
+def base_model(config: AdaptConfig, *, prepare: bool = True) -> BaseModel:
+    """Find the base model that the options name, and pin its revision. Raises ModelError if it can't be had.
+
+    prepare: as in `resolve_model`.
+    """
     from compass.training import resolve_model
 
     return resolve_model(
@@ -56,6 +59,7 @@ def base_model(config: AdaptConfig) -> BaseModel:
         revision=config.training.model_revision,
         cache_dir=cache_folder(config),
         trust_remote_code=config.training.trust_remote_code,
+        prepare=prepare,
     )
 
 
@@ -175,10 +179,18 @@ def write_selection(run: Run, selection: Selection, candidates: Candidates, data
         "spent": selection.spent,
         "picked": len(picked),
         "shortfall": selection.shortfall,
+        "gap_clusters": sum(width > 0 for width in clusters["gap"]),
+        "gap_clusters_with_supply": _count(clusters, "supply"),
+        "gap_clusters_filled": _count(clusters, "picked"),
         "notes": dict(selection.notes),
     }
     write_json(run.path("selection", "summary.json"), summary)
     pq.write_table(pa.table(_map(selection, candidates, data, seed)), run.path("selection", "map.parquet"))
+
+
+def _count(clusters: dict[str, list[Any]], column: str) -> int:
+    """Return how many gap clusters have something in a column."""
+    return sum(width > 0 and value > 0 for width, value in zip(clusters["gap"], clusters[column], strict=True))
 
 
 def _answers(account: AnswerAccount, candidates: Candidates, data: Gathered) -> dict[str, list[Any]]:

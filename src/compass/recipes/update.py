@@ -36,7 +36,7 @@ from compass.encoders import CachedEncoder
 from compass.errors import RunError
 from compass.recipes.adapt import Placed, Selected, choose, embed, place_candidates, write_card, write_lock
 from compass.recipes.balance import repeats_in_training
-from compass.recipes.gather import Gathered, gather, hold_out_half
+from compass.recipes.gather import Gathered, columns_of, gather, hold_out_half
 from compass.recipes.stages import Run, file_hash, fingerprint, versions, write_json, write_text
 from compass.recipes.storage import base_model, open_encoder, write_training
 from compass.selection import draw_anchors
@@ -189,15 +189,15 @@ def _gather(
 ) -> Gathered:
     """Write the update's sources in one schema into `inputs/` and clean them as adapt does."""
     language = config.data.language
-    usage = read_examples(window, columns=config.data.columns or None, default_language=language)
+    usage = read_examples(window, columns=columns_of(config.data, "usage"), default_language=language)
     if test:
-        held_out = read_examples(test, columns=config.data.columns or None, default_language=language)
+        held_out = read_examples(test, columns=columns_of(config.data, "test"), default_language=language)
     else:
         usage, held_out = hold_out_half(usage, config.run.seed)
     new: list[Example] = []
     if current:
         rows = read_examples(
-            current, columns=config.data.columns or None, default_language=language, require_response=True
+            current, columns=columns_of(config.data, "current"), default_language=language, require_response=True
         )
         new = [dataclasses.replace(row, id=f"{version.period + 1}/current/{row.id}") for row in rows]
     write_jsonl(run.path("inputs", "usage.jsonl"), usage)

@@ -28,6 +28,7 @@ from compass.data.readers import read_examples, write_jsonl
 from compass.drift import InputBatch, Monitor, check_config, describe
 from compass.encoders import CachedEncoder
 from compass.errors import CompassError, ConfigError, DataError, RegistryError
+from compass.recipes.gather import columns_of
 from compass.recipes.monitor import batches_of, check_source, clusters_of, config_of, count, reference_of
 from compass.recipes.promotion import held_out_sets, keep_mirror
 from compass.recipes.stages import Run
@@ -245,14 +246,19 @@ def _begin(site: Site, watching: Monitor, version: Version) -> Iterator[dict[str
 def _sources(site: Site, watching: Monitor, version: Version) -> dict[str, list[Example]]:
     """Read the update's usage, training rows and test; the last two are left out where there are none."""
     options = site.options.watch
-    columns = config_of(version.folder).data.columns or None
+    data = config_of(version.folder).data
 
-    def read(source: str, *, responses: bool) -> list[Example]:
-        rows = read_examples(source, columns=columns, default_language=site.language, require_response=responses)
+    def read(source: str, part: str) -> list[Example]:
+        rows = read_examples(
+            source,
+            columns=columns_of(data, part),
+            default_language=site.language,
+            require_response=part != "usage",
+        )
         return [row for row in rows if row.language == UNDETERMINED or same_language(row.language, site.language)]
 
     if options.update_usage:
-        usage = read(options.update_usage, responses=False)
+        usage = read(options.update_usage, "usage")
         if len(usage) < options.min_usage_rows:
             raise DataError(
                 f"{options.update_usage} has {len(usage)} rows in {site.language}, and min_usage_rows asks for "
@@ -268,9 +274,9 @@ def _sources(site: Site, watching: Monitor, version: Version) -> dict[str, list[
         ]
     found = {"usage": usage}
     if options.update_current:
-        found["current"] = read(options.update_current, responses=True)
+        found["current"] = read(options.update_current, "current")
     if options.update_test:
-        found["test"] = read(options.update_test, responses=True)
+        found["test"] = read(options.update_test, "test")
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,11 @@ from compass.report.figures import budget_curves
 from compass.report.html import render_page, write_page
 from compass.report.wording import language, memory, metric, number, percent, plural, seconds, signed
 
-METRICS = {"exact": metric("exact_match"), "intent": metric("intent_accuracy"), "loss": metric("loss_per_byte")}
+METRICS = {
+    "exact": metric("exact_match"),
+    "intent": metric("intent_accuracy"),
+    "loss": replace(metric("loss_per_byte"), title="Loss per byte, mean of rows"),
+}
 LOSS_DIGITS = 4
 LANGUAGES_SHOWN = 5
 """Languages named among a strategy's picks."""

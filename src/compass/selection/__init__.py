@@ -4,7 +4,7 @@ from compass.selection.anchors import Anchors, draw_anchors
 from compass.selection.extras import Extras, Gradients, ModelVectors, Ngrams, TransferResult, Typology
 from compass.selection.protocol import AnswerAccount, Candidates, Selection, Strategy, build_candidates
 from compass.selection.quotas import proportional, water_filling
-from compass.selection.registry import get_strategy, needs_of, strategy_names
+from compass.selection.registry import describe_strategies, get_strategy, needs_of, strategy_names
 
 __all__ = [
     "Anchors",
@@ -19,6 +19,7 @@ __all__ = [
     "TransferResult",
     "Typology",
     "build_candidates",
+    "describe_strategies",
     "draw_anchors",
     "get_strategy",
     "needs_of",

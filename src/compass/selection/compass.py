@@ -85,11 +85,15 @@ class Compass:
         current = shares(histogram(candidates.current_clusters, candidates.n_clusters), options.smoothing)
         missing = gap(usage, current)
         turns = pick_in_turns(candidates, rows, scores, asked.requests, options, limits)
-        unfilled = _best_of_unfilled(candidates, missing, turns)
-        if unfilled:
-            # A usage row that asks for nothing lends its question to the first line.
-            lines_of = {asker: line for line, asker in reversed(list(enumerate(asked.askers.tolist())))}
-            first = [(lines_of.get(asker, 0), row, cosine) for row, (asker, cosine) in unfilled.items()]
+        # A usage row that asks for nothing lends its question to the first line.
+        lines_of = {asker: line for line, asker in reversed(list(enumerate(asked.askers.tolist())))}
+        unfilled: dict[int, tuple[int, float]] = {}
+        # Filling one cluster can take the only row of another, which is then filled too.
+        while more := _best_of_unfilled(candidates, missing, turns).items() - unfilled.items():
+            unfilled |= dict(more)
+            clusters = {row: int(candidates.pool_clusters[row]) for row in unfilled}
+            widest_first = sorted(unfilled, key=lambda row: (-missing[clusters[row]], clusters[row]))
+            first = [(lines_of.get(unfilled[row][0], 0), row, unfilled[row][1]) for row in widest_first]
             turns = pick_in_turns(candidates, rows, scores, asked.requests, options, limits, first=first)
         return finish(
             self.name,

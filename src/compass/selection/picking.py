@@ -97,7 +97,7 @@ def pick(
         np.array(state.indices, dtype=np.int64),
         np.array(state.places, dtype=np.int64),
         tuple(state.relaxed),
-        dict(sorted(state.notes.items())),
+        state.notes(),
     )
 
 
@@ -170,7 +170,7 @@ def pick_in_turns(
                 why = state.held_back(row)
                 if why and why not in _RELAXED_BY[relax]:
                     if not relax:
-                        state.notes[why] += 1
+                        state.pass_over(row, why)
                     continue
                 take(asker, row, float(scores[asker, column]), relax if why else "")
                 heapq.heappush(heap, ((got[asker] + 0.5) / max(requests[asker], 1e-9), asker))
@@ -186,7 +186,7 @@ def pick_in_turns(
         np.array(value, dtype=np.float64),
         np.array(places, dtype=np.int64),
         tuple(state.relaxed),
-        dict(sorted(state.notes.items())),
+        state.notes(),
     )
 
 
@@ -255,7 +255,8 @@ class _State:
         self.indices: list[int] = []
         self.places: list[int] = []
         self.relaxed: list[str] = []
-        self.notes: Counter[str] = Counter()
+        self._relaxed: Counter[str] = Counter()
+        self._held: dict[str, set[int]] = {}
         self._in_cluster: Counter[int] = Counter()
         self._by_language: Counter[str] = Counter()
         self._by_answer: Counter[int] = Counter()
@@ -264,6 +265,14 @@ class _State:
         self._language_limit = math.ceil(options.language_cap * budget) if caps and options.language_cap < 1 else budget
         self._limits = limits
         self._similarity = options.duplicate_similarity if caps else 1.0
+
+    def pass_over(self, row: int, why: str) -> None:
+        """Note that a cap holds a row back; a row that several usage rows come upon counts once."""
+        self._held.setdefault(why, set()).add(row)
+
+    def notes(self) -> dict[str, int]:
+        """Return what happened -> rows, by name."""
+        return dict(sorted({**{why: len(rows) for why, rows in self._held.items()}, **self._relaxed}.items()))
 
     @property
     def has_room(self) -> bool:
@@ -290,13 +299,13 @@ class _State:
             row = held.fresh[held.position]
             held.position += 1
             if not self.fits(row):
-                self.notes[HELD_COST] += 1
+                self.pass_over(row, HELD_COST)
             elif self._is_duplicate(row):
                 held.duplicates.append(row)
-                self.notes[HELD_DUPLICATE] += 1
+                self.pass_over(row, HELD_DUPLICATE)
             elif not self._language_has_room(row):
                 held.capped.append(row)
-                self.notes[HELD_LANGUAGE] += 1
+                self.pass_over(row, HELD_LANGUAGE)
             else:
                 return self.take(row, cluster, "")
         for queue, why, allowed in (
@@ -306,10 +315,10 @@ class _State:
             while queue and allowed:
                 row = queue.pop(0)
                 if not self.fits(row):
-                    self.notes[HELD_COST] += 1
+                    self.pass_over(row, HELD_COST)
                 elif why == RELAXED_LANGUAGE and self._is_duplicate(row):
                     held.duplicates.append(row)
-                    self.notes[HELD_DUPLICATE] += 1
+                    self.pass_over(row, HELD_DUPLICATE)
                 else:
                     return self.take(row, cluster, why)
         return 0
@@ -346,5 +355,5 @@ class _State:
             self._by_answer[int(self._limits.kinds[row])] += cost
         self._vectors.setdefault(language, []).append(row)
         if why:
-            self.notes[why] += 1
+            self._relaxed[why] += 1
         return cost

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -46,9 +47,31 @@ STRATEGIES: Mapping[str, Callable[[], Strategy]] = {
 }
 
 
+NEEDS = {
+    "model_vectors": "the base model's hidden states",
+    "gradients": "the base model's gradients",
+    "typology": "urielplus",
+    "transfer_results": "--transfer-results",
+    "given": "--given-picks",
+}
+"""Fields of `Extras` that cost something or have to be given, in words for people."""
+
+
 def strategy_names() -> tuple[str, ...]:
     """Return the names that `get_strategy` knows, the default first."""
     return tuple(STRATEGIES)
+
+
+def describe_strategies() -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    """Return name, what it picks in one sentence or two, and what it needs besides the data, for each strategy."""
+    rows = []
+    for name, make in STRATEGIES.items():
+        strategy = make()
+        picks = (inspect.getdoc(strategy) or "").split("\n\n")[0].replace("\n", " ")
+        if name == "english":
+            picks = f"As `{PREFIX}en`: {picks}"
+        rows.append((name, picks, tuple(NEEDS[need] for need in sorted(needs_of(strategy)) if need in NEEDS)))
+    return tuple(rows)
 
 
 def get_strategy(name: str) -> Strategy:

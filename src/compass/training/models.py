@@ -55,13 +55,16 @@ class _Package:
     licence: str
 
 
-def resolve_model(name: str, *, revision: str = "", cache_dir: Path, trust_remote_code: bool = False) -> BaseModel:
+def resolve_model(
+    name: str, *, revision: str = "", cache_dir: Path, trust_remote_code: bool = False, prepare: bool = True
+) -> BaseModel:
     """Find a base model and pin its revision; an embedded one is de-quantised into the cache once.
 
-    name: hub name, folder, `embedded:gemma3-270m` or `embedded:smollm2-135m`. Raises ModelError if it can't be had.
+    name: hub name, folder, `embedded:gemma3-270m` or `embedded:smollm2-135m`. prepare: False leaves that to a later
+    call, and the model can't be loaded yet. Raises ModelError if it can't be had.
     """
     if name.startswith(EMBEDDED_PREFIX):
-        return _embedded(name, cache_dir)
+        return _embedded(name, cache_dir, prepare=prepare)
     if Path(name).is_dir():
         if not (Path(name) / "config.json").is_file():
             raise ModelError(
@@ -215,7 +218,7 @@ def _cached_commit(name: str, revision: str) -> str | None:
     return Path(found).parent.name if isinstance(found, str) else None
 
 
-def _embedded(name: str, cache_dir: Path) -> BaseModel:
+def _embedded(name: str, cache_dir: Path, *, prepare: bool) -> BaseModel:
     short = name.removeprefix(EMBEDDED_PREFIX)
     if short not in PACKAGES:
         raise ModelError(
@@ -223,7 +226,7 @@ def _embedded(name: str, cache_dir: Path) -> BaseModel:
         )
     package = PACKAGES[short]
     folder = cache_dir / "models" / f"{short}-{package.sha256[:12]}"
-    if not (folder / "config.json").is_file():
+    if prepare and not (folder / "config.json").is_file():
         from filelock import FileLock
 
         folder.parent.mkdir(parents=True, exist_ok=True)
