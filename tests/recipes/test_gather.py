@@ -158,3 +158,30 @@ def test_a_test_of_several_languages_is_cut_to_the_target(tmp_path: Path) -> Non
         "prawf 2",
         "heb dag",
     ]
+
+
+def test_translations_of_test_rows_are_left_out_of_the_pool(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In a parallel set the pool holds the test's own items in other languages, and their answers."""
+    test = _write(tmp_path / "test.jsonl", [{"prompt": "prawf", "response": "x", "language": "cy", "parallel_id": "7"}])
+    pool = [{"prompt": f"an example of number {i} and more", "response": "x", "language": "en", "parallel_id": str(i)}
+            for i in range(30)]  # fmt: skip
+    config = replace(_files(tmp_path), test=test)
+    _write(tmp_path / "pool.jsonl", pool)
+    data, cleaned = read_and_clean(config, 0)
+    assert sorted(int(row.parallel_id) for row in data.pool) == [i for i in range(30) if i != 7]
+    assert cleaned["pool"].counts == {"translation of a held-out row": 1}
+    assert "The pool: 1 rows are left out whose parallel_id" in caplog.text
+    apart, _ = read_and_clean(replace(config, columns={"pool.parallel_id": ""}), 0)
+    assert len(apart.pool) == 30
+
+
+def test_columns_are_mapped_for_one_set_alone(tmp_path: Path) -> None:
+    """A pool whose columns have other names than the usage file's is the normal case, and could not be read."""
+    config = _files(tmp_path)
+    rows = [{"frage": f"wie viel ist {i} und mehr", "antwort": str(i), "language": "de"} for i in range(30)]
+    _write(tmp_path / "pool.jsonl", rows)
+    with pytest.raises(DataError, match=r"usage.jsonl: no column 'frage'.*pool.prompt=frage is for the pool alone"):
+        read_and_clean(replace(config, columns={"prompt": "frage"}), 0)
+    data, _ = read_and_clean(replace(config, columns={"pool.prompt": "frage", "pool.response": "antwort"}), 0)
+    assert {row.language for row in data.pool} == {"de"}
+    assert len(data.usage) == 10

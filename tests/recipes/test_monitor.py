@@ -101,3 +101,15 @@ def test_a_folder_that_is_no_run_is_named(tmp_path):
     """Breaks if a wrong folder ends in a traceback."""
     with pytest.raises(RunError, match="no run folder"):
         list(recipe.monitor(tmp_path, "-", OPTIONS))
+
+
+def test_the_status_says_what_is_new(run_dir, tmp_path):
+    """A file of which no line can be read would look like steady usage."""
+    logs = tmp_path / "day1.jsonl"
+    write(logs, prompts(30, STEADY, 2))
+    (status,) = recipe.monitor(run_dir, str(logs), OPTIONS)
+    assert (status["new_prompts"], status["skipped_lines"]) == (30, 0)
+    plain = tmp_path / "plain.jsonl"
+    plain.write_text("helo\n" * 5)
+    (status,) = recipe.monitor(run_dir, str(plain), OPTIONS)
+    assert (status["prompts"], status["new_prompts"], status["skipped_lines"]) == (30, 0, 5)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from compass.config import AdaptConfig
-from compass.errors import DataError
+from compass import training
+from compass.config import AdaptConfig, RunConfig, TrainingConfig
+from compass.data.example import Example
+from compass.errors import DataError, ModelError
+from compass.evaluation.metrics import FloatArray64
+from compass.recipes import single
 from compass.recipes.single import evaluate_on
+from tiny_model import make_tiny_model
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -22,3 +29,44 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
         sources.append(str(path))
     with pytest.raises(DataError, match=r"Two test sets are named 'test'. Rename the file .*b/test.jsonl"):
         evaluate_on(AdaptConfig(), sources)
+
+
+def test_evaluations_do_not_touch_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Report, gate and registry read a run's own `eval`: ten other rows would stand there as its test."""
+
+    class Model:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def generate(self, examples: Sequence[Example], **_: object) -> list[str]:
+            return ["x"] * len(examples)
+
+        def loss(self, examples: Sequence[Example]) -> tuple[FloatArray64, FloatArray64]:
+            return np.ones(len(examples)), np.ones(len(examples))
+
+    monkeypatch.setattr(training, "LanguageModel", Model)
+    monkeypatch.setattr(single, "base_model", lambda _: None)
+    (tmp_path / "eval").mkdir()
+    source = tmp_path / "cy.jsonl"
+    source.write_text("".join(json.dumps({"prompt": f"helo {i}", "response": "x"}) + "\n" for i in range(3)))
+    config = AdaptConfig(run=RunConfig(output_dir=str(tmp_path)))
+    folder, metrics, differences = evaluate_on(config, [str(source)])
+    assert folder == tmp_path / "evaluations"
+    assert metrics["cy"]["base"]["exact_match"]["value"] == 1.0
+    assert differences == []
+    assert [path.name for path in (folder / "base").glob("*.json")] == ["cy.json"]
+    assert not list((tmp_path / "eval").iterdir())
+
+
+def test_an_adapter_that_does_not_fit_is_told_before_the_base_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hours with a large model, and then no result."""
+    monkeypatch.setattr(training, "LanguageModel", lambda *_, **__: pytest.fail("the base model was loaded"))
+    source = tmp_path / "cy.jsonl"
+    source.write_text(json.dumps({"prompt": "helo", "response": "x"}) + "\n")
+    config = AdaptConfig(
+        run=RunConfig(output_dir=str(tmp_path)),
+        training=TrainingConfig(model_name_or_path=str(make_tiny_model(tmp_path / "m")), adapter=str(tmp_path / "no")),
+    )
+    with pytest.raises(ModelError, match="no is no adapter folder"):
+        evaluate_on(config, [str(source)])

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 
 from compass.config import SelectionConfig
 from compass.data.example import Example
+from compass.recipes.card import _licence
 from compass.recipes.gather import Gathered
 from compass.recipes.stages import Run, write_json
 from compass.recipes.storage import write_selection
@@ -64,3 +66,13 @@ def test_the_account_of_kinds_is_of_this_selection(tmp_path: Path) -> None:
 
     write(dataclasses.replace(SelectionConfig(), answer_quotas=False))
     assert not (tmp_path / "selection" / "answers.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [("Apache-2.0", ["license: apache-2.0"]), ("gemma", ["license: gemma"]), ("", []),
+     ("Our Own", ["license: other", "license_name: Our Own"])],
+)  # fmt: skip
+def test_a_licence_is_named_as_the_hub_names_it(name, lines):
+    """`other` hides a free licence from everyone who filters by it."""
+    assert _licence(name) == lines

@@ -230,6 +230,17 @@ def test_every_gap_cluster_with_supply_still_gets_a_row(make_candidates):
     assert lone.startswith("lest its cluster has nothing: nearest to usage row 21; cluster 3")
 
 
+def test_filling_one_gap_cluster_empties_no_other(make_candidates):
+    """Breaks if the row of an empty cluster takes the place of the only one that another cluster had."""
+    usage = [6, 5, 4, 3, 2, 2, 1, 1, 1, 1]
+    c = make_candidates(usage, [0] * 9 + [1], [12] * 10, noise=0.6)
+    for budget in range(10, 30):
+        selection = get_strategy("compass").select(c, budget, seed=0, options=OPTIONS)
+        gap = np.bincount(c.usage_clusters, minlength=10) / 26 > np.bincount(c.current_clusters, minlength=10)
+        assert (selection.picked[gap] > 0).all(), budget
+        assert selection.spent == budget
+
+
 def test_neighbours_abroad_are_the_nearest_rows_in_other_languages(skewed):
     """Breaks if a row's own language counts; by hand over the whole matrix."""
     rows, near = neighbours(skewed, rows_with_kind(skewed, 0), 3, abroad=True)
