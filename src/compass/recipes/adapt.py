@@ -23,6 +23,7 @@ from compass.data.example import Example
 from compass.data.licences import announce
 from compass.encoders import CachedEncoder
 from compass.errors import SelectionError
+from compass.recipes.averaging import train_averaged
 from compass.recipes.balance import number_answers, repeats_in_training
 from compass.recipes.extras import check_ahead, gather_extras
 from compass.recipes.gather import Gathered, gather
@@ -260,8 +261,6 @@ def _costs(config: AdaptConfig, pool: Sequence[Example]) -> Any:
 
 
 def _train(run: Run, config: AdaptConfig, base: Any, selected: Selected) -> Path:
-    from compass.training import train
-
     # The picked rows teach the task in other languages, the rows at hand tie it to the target language: each kind of
     # answer that they have is seen equally often.
     repeats = repeats_in_training(selected.data.current, config.training)
@@ -281,8 +280,8 @@ def _train(run: Run, config: AdaptConfig, base: Any, selected: Selected) -> Path
     if base.name.startswith("embedded:"):
         announce(base.name.removeprefix("embedded:"))
     with run.stage("training", inputs, [adapter, run.folder / "training"]):
-        result = train(rows, base=base, config=config.training, output_dir=run.folder, seed=config.run.seed)
-        write_training(run, result, len(rows))
+        result = train_averaged(run, config, rows, base, inputs)
+        write_training(run, result, len(rows), averaged=config.training.averaged_trainings)
     return adapter
 
 

@@ -63,6 +63,8 @@ def plan(config: AdaptConfig) -> list[Step]:
         seen = training.max_steps * training.per_device_train_batch_size * training.gradient_accumulation_steps
         rows = f"about {n_rows} rows, {training.max_steps} steps"
     fitting = evaluating = "not estimated for this model"
+    if (n := training.averaged_trainings) > 1:
+        seen, rows = n * seen, f"{rows}, {n} trainings averaged"
     if training.model_name_or_path.startswith("embedded:"):
         fitting, evaluating = duration(training_seconds(seen)), "two to four minutes"
     tests = ", ".join(f"{name} {len(rows)}" for name, rows in data.tests.items()) or "none"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ from compass.errors import ConfigError, DataError
 from compass.evaluation import compare, evaluate, is_oneruler, make_oneruler, write_differences, write_evaluation
 from compass.evaluation.files import write_task
 from compass.evaluation.lm_eval_bridge import TaskResult, compare_tasks, run_tasks
+from compass.recipes.averaging import train_averaged
 from compass.recipes.gather import ASSIST, columns_of, filled_in
-from compass.recipes.stages import Run
+from compass.recipes.stages import Run, fingerprint
 from compass.recipes.storage import base_model, write_training
 
 logger = logging.getLogger(__name__)
@@ -29,15 +31,18 @@ def train_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[Path, dict[st
 
     Raises DataError with file and line for input that can't be used, ModelError for the model's side.
     """
-    from compass.training import train
-
     rows = read_examples(list(sources), columns=columns_of(config.data, "current"), require_response=True)
     run = Run(Path(config.run.output_dir))
     with run.locked():
-        result = train(
-            rows, base=base_model(config), config=config.training, output_dir=run.folder, seed=config.run.seed
-        )
-        summary = write_training(run, result, len(rows))
+        base = base_model(config)
+        inputs = {
+            "training": asdict(config.training),
+            "seed": config.run.seed,
+            "model": [base.name, base.revision],
+            "rows": fingerprint({"rows": [row.to_dict() for row in rows]}),
+        }
+        result = train_averaged(run, config, rows, base, inputs)
+        summary = write_training(run, result, len(rows), averaged=config.training.averaged_trainings)
     return result.adapter, summary
 
 

@@ -78,14 +78,15 @@ def folder_contents(config: AdaptConfig) -> dict[str, str]:
     return {name: content(Path(name)) for name, content in hashes.items() if Path(name).is_dir()}
 
 
-def write_training(run: Run, result: TrainingResult, n_rows: int) -> dict[str, Any]:
-    """Write the log of a training and what it cost; return the latter."""
+def write_training(run: Run, result: TrainingResult, n_rows: int, *, averaged: int = 1) -> dict[str, Any]:
+    """Write the log of a training and what it cost; return the latter. averaged: trainings that are one adapter now."""
     write_text(run.path("training", "log.jsonl"), "".join(json.dumps(entry) + "\n" for entry in result.log))
     summary = {
         "train_seconds": round(result.train_seconds, 2),
         "rows": n_rows,
         "tokens": result.tokens,
         "steps": result.steps,
+        **({"averaged_trainings": averaged} if averaged > 1 else {}),
         "trainable_parameters": result.trainable_parameters,
         "resumed_from_step": result.resumed_from_step,
         "peak_memory_bytes": peak_memory(),

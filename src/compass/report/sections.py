@@ -474,6 +474,7 @@ def _training(view: _View) -> Section:
     result = run.training_result
     facts: list[tuple[str, str]] = []
     for key, term, word in (
+        ("averaged_trainings", "Trainings averaged", lambda value: number(value)),
         ("steps", "Steps", lambda value: number(value)),
         ("tokens", "Tokens trained on", lambda value: number(value)),
         ("train_seconds", "Time", wording.seconds),
