@@ -5,8 +5,9 @@
     python experiments/training_noise.py runs/noise/cy-3 --summary
 
 Each training has its own seed, which orders the rows and starts the adapter; rows, model and test stay. Scored besides:
-the mean of a training's weights over its last steps (`tail-…`), and the mean of all trainings of a recipe (`mean-of-…`,
-an exact average of what the adapters add to the base weights). One JSON line each; what is there is not done again.
+the mean of a training's weights over its last steps (`tail-…`), and the mean of several trainings of a recipe
+(`mean-of-…`, an exact average of what the adapters add to the base weights; no adapter is in two). One JSON line each;
+what is there is not done again.
 """
 
 from __future__ import annotations
@@ -138,12 +139,13 @@ class Noise:
             self.score(recipe, variant, seed, tail.save(done.adapter, folder / variant))
         return done.adapter
 
-    def mean_of(self, recipe: str, adapters: Sequence[Path]) -> None:
-        """Score the exact average of what several adapters add to the base weights."""
+    def mean_of(self, recipe: str, adapters: Sequence[Path], first: int) -> None:
+        """Score the exact average of what several adapters add to the base weights. first: the number of the first."""
         variant = f"mean-of-{len(adapters)}"
-        if len(adapters) > 1 and not self.has(recipe, variant, -1):
-            folder = self.folder / f"{recipe}-{variant}"
-            self.score(recipe, variant, -1, merge_adapters(adapters, base=self.base, folder=folder, merge_type="cat"))
+        if not self.has(recipe, variant, first):
+            folder = self.folder / f"{recipe}-{variant}-{first}"
+            merged = merge_adapters(adapters, base=self.base, folder=folder, merge_type="cat")
+            self.score(recipe, variant, first, merged)
 
 
 METRICS = ("exact", "intent", "loss")
@@ -172,6 +174,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+", help="folders of `compass select` or `compass adapt`")
     parser.add_argument("--recipes", nargs="+", default=["default"], choices=sorted(RECIPES))
     parser.add_argument("--repeats", type=int, default=4)
+    parser.add_argument("--means", type=int, nargs="*", default=[2, 4], help="how many adapters are averaged")
     parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16"])
     parser.add_argument("--summary", action="store_true")
     arguments = parser.parse_args()
@@ -179,7 +182,10 @@ def main() -> None:
     if not arguments.summary:
         for recipe in arguments.recipes:
             for run in runs:
-                run.mean_of(recipe, [run.train(recipe, seed) for seed in range(arguments.repeats)])
+                adapters = [run.train(recipe, seed) for seed in range(arguments.repeats)]
+                for size in arguments.means:
+                    for first in range(0, len(adapters) - size + 1, size):
+                        run.mean_of(recipe, adapters[first : first + size], first)
     summary(runs)
 
 
