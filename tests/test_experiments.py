@@ -104,7 +104,7 @@ def test_the_hubs_data_sets_are_read_as_the_protocol_says(monkeypatch: pytest.Mo
     ]
     assert (len(data.usage), len(data.tests["yo"]), len(data.pool), data.current) == (12, 12, 8, ())
     row = data.tests["yo"][0]
-    assert row.parallel_id == "test/0"
+    assert row.parallel_id == "CohereLabs/Global-MMLU test/0"
     assert row.prompt == "Swali test 0?\nA. jibu a\nB. jibu b\nC. jibu c\nD. jibu d"
     assert (row.response, row.label, row.language) == ("B. jibu b", "law", "yo")
     assert {row.language for row in data.pool} == {"en", "sw"}

@@ -347,7 +347,7 @@ def monitor(
         if event["event"] == "status":
             drift = bool(event["drift"])
             unread = event["new_prompts"] == 0 and event["skipped_lines"] > 0
-    if unread:
+    if unread and not drift:
         raise DataError(
             f"{source}: none of its {event['skipped_lines']} new lines could be used. A line is a JSON object with "
             "`prompt` or `messages`; the log says what is wrong with the first."

@@ -349,6 +349,8 @@ def load_options(
         except ValueError as error:
             problems.append(f"{origin}: {error}")
             wrong.add(name)
+    if isinstance(language := values.get("language"), str):
+        values["language"] = language.replace("_", "-")
     config = _build(kind, values, options)
     problems += [problem for names, problem in _conflicts(config) if not wrong.intersection(names)]
     if problems:
@@ -607,7 +609,7 @@ def _mapping(name: str, value: Any) -> dict[str, str]:
         value = [part for part in value.split(",") if part.strip()]
     if isinstance(value, (list, tuple)):
         pairs = [str(item).partition("=") for item in value]
-        if not all(key.strip() and equals and theirs.strip() for key, equals, theirs in pairs):
+        if not all(key.strip() and equals for key, equals, theirs in pairs):
             raise ValueError(f"{name} must be written as ours=theirs; got {value!r}")
         return {key.strip(): theirs.strip() for key, _equals, theirs in pairs}
     if not isinstance(value, Mapping):
@@ -652,7 +654,7 @@ def _conflicts(config: AdaptConfig) -> Iterator[tuple[tuple[str, ...], str]]:
     parts = {name.partition(".")[0] for name in data.columns if "." in name}
     if unknown := sorted(parts - set(COLUMN_SETS)):
         yield ("columns",), f"columns: {unknown[0]!r} is no set of rows; before the dot goes {', '.join(COLUMN_SETS)}"
-    if not re.fullmatch(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*", data.language):
+    if not re.fullmatch(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", data.language):
         yield ("language",), f"language must be a BCP-47 tag such as cy, zh-Hans or pt-BR; got {data.language!r}"
     if _is_url(encoder.encoder) and not encoder.encoder_model:
         yield (

@@ -13,7 +13,8 @@ from safetensors.numpy import load_file
 from compass import training
 from compass.config import AdaptConfig, RunConfig, TrainingConfig
 from compass.data.example import Example
-from compass.recipes.averaging import PARTS, _seed, train_averaged
+from compass.errors import ModelError
+from compass.recipes.averaging import PARTS, _seed, check_average, drop_parts, identity, train_averaged
 from compass.recipes.stages import Run
 from compass.training import BaseModel, train
 from tiny_model import make_tiny_model
@@ -55,7 +56,10 @@ def test_the_average_is_that_of_what_the_adapters_add(tmp_path: Path, base: Base
         np.testing.assert_allclose(change, np.mean([one[name] for one in singles], axis=0), atol=1e-7)
         assert not np.allclose(singles[0][name], singles[1][name], atol=1e-5)
     assert (result.steps, result.tokens) == (9, alone[0].tokens)
+    assert (tmp_path / "run" / PARTS / "3").is_dir(), "kept until the training is recorded"
+    drop_parts(Run(tmp_path / "run"))
     assert not (tmp_path / "run" / PARTS).exists()
+    assert not (tmp_path / "run" / "logs" / "stages").exists(), "a record of a part would be missed by the registry"
 
 
 def test_one_training_is_the_plain_one(tmp_path: Path, base: BaseModel) -> None:
@@ -87,3 +91,22 @@ def test_finished_trainings_are_kept_when_one_is_killed(
     whole = averaged(tmp_path / "whole", base, 2)
     ours, theirs = ((one.adapter / "adapter_model.safetensors").read_bytes() for one in (result, whole))
     assert ours == theirs
+
+
+def test_a_start_adapter_whose_average_can_not_be_served_is_refused(tmp_path: Path, base: BaseModel) -> None:
+    """After all of the trainings it would be told that the adapter is too large, or of a kind that has no average."""
+    start = train(ROWS, base=base, config=OPTIONS, output_dir=tmp_path / "lora", seed=0).adapter
+    options = replace(OPTIONS, adapter=str(start), averaged_trainings=3)
+    check_average(options, base)
+    with pytest.raises(ModelError, match="would have rank 6, and max_serving_rank is 5"):
+        check_average(replace(options, max_serving_rank=5), base)
+    dora = train(ROWS, base=base, config=replace(OPTIONS, use_dora=True), output_dir=tmp_path / "dora", seed=0).adapter
+    with pytest.raises(ModelError, match="DoRA"):
+        check_average(replace(options, adapter=str(dora)), base)
+    check_average(replace(options, adapter=str(dora), averaged_trainings=1), base)
+
+
+def test_one_training_is_told_as_it_was_before_there_were_several() -> None:
+    """Every finished run and cell would train again."""
+    assert "averaged_trainings" not in identity(OPTIONS)
+    assert identity(replace(OPTIONS, averaged_trainings=2))["averaged_trainings"] == 2

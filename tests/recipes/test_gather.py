@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from compass.config import DataConfig
+from compass.config import AdaptConfig, DataConfig, load_options
 from compass.errors import DataError, LanguageError
 from compass.recipes.gather import filled_in, gather, read_and_clean
 from compass.recipes.stages import Run
@@ -170,9 +170,14 @@ def test_translations_of_test_rows_are_left_out_of_the_pool(tmp_path: Path, capl
     data, cleaned = read_and_clean(config, 0)
     assert sorted(int(row.parallel_id) for row in data.pool) == [i for i in range(30) if i != 7]
     assert cleaned["pool"].counts == {"translation of a held-out row": 1}
-    assert "The pool: 1 rows are left out whose parallel_id" in caplog.text
-    apart, _ = read_and_clean(replace(config, columns={"pool.parallel_id": ""}), 0)
+    assert "1 rows of the pool are left out that translate a held-out row" in caplog.text
+    aside = load_options(AdaptConfig, None, {"columns": ["pool.parallel_id="]}).data.columns
+    apart, _ = read_and_clean(replace(config, columns=aside), 0)
     assert len(apart.pool) == 30
+    welsh = [{**row, "language": "cy"} for row in pool]
+    _write(tmp_path / "pool.jsonl", welsh)
+    own, _ = read_and_clean(config, 0)
+    assert len(own.pool) == 30, "a row of the test's own language is no translation of it"
 
 
 def test_columns_are_mapped_for_one_set_alone(tmp_path: Path) -> None:

@@ -141,7 +141,8 @@ def _redacted(cleaned: Cleaned) -> Cleaned:
 def decontaminate(examples: Iterable[Example], against: Sequence[Example], ngram: int = 8) -> Cleaned:
     """Drop the examples that share a prompt, an n-gram of `ngram` words or a `parallel_id` with those of `against`.
 
-    A `parallel_id` in common makes an example the translation of a held-out one, whose answer it gives away.
+    A `parallel_id` in common makes an example in another language the translation of a held-out one, whose answer it
+    gives away.
     Compared are letters and digits, case folded, in NFC. An example overlaps if its prompt or a turn of its context is
     the same text as a held-out prompt (the only rule for prompts shorter than an n-gram), or if any of its texts, the
     response too, holds an n-gram of one. In scripts without spaces an n-gram is 2 · ngram characters of Han or kana
@@ -364,11 +365,14 @@ def _mix(values: UInt64s) -> UInt64s:
 
 def _overlap(rows: Sequence[Example], against: Sequence[Example], ngram: int) -> dict[int, tuple[str, str]]:
     texts, grams = _index(against, ngram)
-    parallel = {row.parallel_id: row.id for row in against if row.parallel_id}
+    parallel = {(row.parallel_id, row.language): row.id for row in against if row.parallel_id}
+    languages = {row.language for row in against}
     found = {}
     for index, row in enumerate(rows):
-        if row.parallel_id in parallel:
-            found[index] = (TRANSLATION, f"parallel_id {row.parallel_id}, as {parallel[row.parallel_id]}")
+        others = ((row.parallel_id, language) for language in languages if language != row.language)
+        translated = next((parallel[key] for key in others if key in parallel), None) if row.parallel_id else None
+        if translated is not None:
+            found[index] = (TRANSLATION, f"parallel_id {row.parallel_id}, as {translated}")
             continue
         turns = [row.prompt, *(turn.content for turn in row.context)]
         same = next((texts[text] for text in map(_letters, turns) if text in texts), None)

@@ -285,7 +285,10 @@ def _example(
         subject = next((str(row[name]) for name in _SUBJECT_FIELDS if row.get(name)), "")
         label = label or ("" if mapping.get("label") == "" else subject)
         shared = next((str(row[name]) for name in _PARALLEL_FIELDS if row.get(name) not in (None, "")), "")
-        parallel_id = parallel_id or ("" if mapping.get("parallel_id") == "" else shared)
+        # A file's numbers may begin at 0 in each; a hub data set has one numbering for all of its languages.
+        hub = _HUB.fullmatch(source)
+        if shared and hub and not parallel_id and mapping.get("parallel_id") != "":
+            parallel_id = f"{'/'.join(hub['name'].split('/')[:2])} {shared}"
     elif shape.name == "messages" or isinstance(value(shape.prompt), list):
         context, prompt, response = _split_turns(place, _turns(place, theirs, value(shape.prompt)))
     else:

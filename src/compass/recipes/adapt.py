@@ -23,7 +23,7 @@ from compass.data.example import Example
 from compass.data.licences import announce
 from compass.encoders import CachedEncoder
 from compass.errors import SelectionError
-from compass.recipes.averaging import train_averaged
+from compass.recipes.averaging import drop_parts, identity, train_averaged
 from compass.recipes.balance import number_answers, repeats_in_training
 from compass.recipes.extras import check_ahead, gather_extras
 from compass.recipes.gather import Gathered, gather
@@ -267,7 +267,7 @@ def _train(run: Run, config: AdaptConfig, base: Any, selected: Selected) -> Path
     at_hand = zip(selected.data.current, repeats, strict=True)
     rows = [*selected.examples, *(row for row, times in at_hand for _ in range(times))]
     inputs = {
-        "training": asdict(config.training),
+        "training": identity(config.training),
         "seed": config.run.seed,
         "model": [base.name, base.revision],
         "rows": fingerprint({"rows": [row.to_dict() for row in rows]}),
@@ -282,6 +282,7 @@ def _train(run: Run, config: AdaptConfig, base: Any, selected: Selected) -> Path
     with run.stage("training", inputs, [adapter, run.folder / "training"]):
         result = train_averaged(run, config, rows, base, inputs)
         write_training(run, result, len(rows), averaged=config.training.averaged_trainings)
+    drop_parts(run)
     return adapter
 
 

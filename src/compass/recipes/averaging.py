@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,15 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compass.config import AdaptConfig
+from compass.config import AdaptConfig, TrainingConfig
 from compass.data.example import Example
-from compass.recipes.stages import Run, write_json
+from compass.errors import ModelError
+from compass.recipes.stages import Run, fingerprint, write_json
 
 if TYPE_CHECKING:
     from compass.training import BaseModel, TrainingResult
 
+logger = logging.getLogger(__name__)
+
+RESULT = "result.json"
 PARTS = "trainings"
-"""Folder of the adapters until they are averaged."""
+"""Folder of the adapters that are averaged, until the run has recorded its training."""
 
 
 def train_averaged(
@@ -32,9 +37,9 @@ def train_averaged(
 ) -> TrainingResult:
     """Train `averaged_trainings` adapters, each with a seed of its own, and average them into the run's `adapter`.
 
-    inputs: what tells this training from others; a killed run goes on with the adapter that it was at. With one
-    training that is `train` itself. Returns steps and seconds of all of them, and the log of the first, whose seed is
-    the run's. Raises what `train` and `merge_adapters` raise.
+    inputs: what tells this training from others, JSON-ready; a killed run goes on with the adapter that it was at. With
+    one training that is `train` itself. Returns steps and seconds of all of them, and the log of the first, whose seed
+    is the run's. Raises what `train` and `merge_adapters` raise.
     """
     from compass.training import merge_adapters, train
 
@@ -43,26 +48,55 @@ def train_averaged(
         return train(rows, base=base, config=once, output_dir=run.folder, seed=config.run.seed)
     results = []
     for part in range(n):
-        name, folder = f"training-{part + 1}", run.folder / PARTS / str(part + 1)
-        own = {**inputs, "part": part}
-        if run.finished(name, own):
-            run.skip(name)
+        folder, told = run.folder / PARTS / str(part + 1), fingerprint({**inputs, "part": part})
+        if _told(folder) == told:
+            logger.info("Training %d of %d: already finished with these inputs, skipped", part + 1, n)
         else:
-            with run.stage(name, own, [folder]):
-                done = train(rows, base=base, config=once, output_dir=folder, seed=_seed(config.run.seed, part))
-                write_json(folder / "result.json", {**dataclasses.asdict(done), "adapter": str(done.adapter)})
+            logger.info("Training %d of %d", part + 1, n)
+            done = train(rows, base=base, config=once, output_dir=folder, seed=_seed(config.run.seed, part))
+            write_json(folder / RESULT, {**dataclasses.asdict(done), "adapter": "adapter", "inputs": told})
         results.append(_read(folder))
     adapter = merge_adapters(
         [result.adapter for result in results], base=base, folder=run.folder / "adapter", merge_type="cat"
     )
-    shutil.rmtree(run.folder / PARTS)
     return dataclasses.replace(
         results[0],
         adapter=adapter,
         steps=sum(result.steps for result in results),
         train_seconds=sum(result.train_seconds for result in results),
-        trainable_parameters=sum(result.trainable_parameters for result in results),
     )
+
+
+def drop_parts(run: Run) -> None:
+    """Remove the adapters that were averaged: call it once the training is recorded."""
+    shutil.rmtree(run.folder / PARTS, ignore_errors=True)
+
+
+def check_average(config: TrainingConfig, base: BaseModel) -> None:
+    """Refuse a start adapter whose trainings can't be averaged or served. Raises ModelError."""
+    from compass.training import check_adapter, check_mergeable
+
+    if not config.adapter:
+        return
+    start, n = Path(config.adapter), config.averaged_trainings
+    check_adapter(start, base)
+    if n == 1:
+        return
+    check_mergeable(start, base)
+    rank = n * int(json.loads((start / "adapter_config.json").read_text("utf-8"))["r"])
+    if rank > config.max_serving_rank:
+        raise ModelError(
+            f"The average of {n} trainings of {start} would have rank {rank}, and max_serving_rank is "
+            f"{config.max_serving_rank}. Lower averaged_trainings, or raise it if your server takes more."
+        )
+
+
+def identity(config: TrainingConfig) -> dict[str, Any]:
+    """Return the options that tell a training from another; one that came later is left out at its default."""
+    options = dataclasses.asdict(config)
+    if config.averaged_trainings == 1:
+        del options["averaged_trainings"]
+    return options
 
 
 def _seed(seed: int, part: int) -> int:
@@ -70,8 +104,15 @@ def _seed(seed: int, part: int) -> int:
     return seed if part == 0 else int(np.random.SeedSequence([seed, part]).generate_state(1)[0])
 
 
+def _told(folder: Path) -> str:
+    """Return what a finished training was told by, nothing if there is none."""
+    path = folder / RESULT
+    return str(json.loads(path.read_text("utf-8"))["inputs"]) if path.is_file() else ""
+
+
 def _read(folder: Path) -> TrainingResult:
     from compass.training import TrainingResult
 
-    stored = json.loads((folder / "result.json").read_text("utf-8"))
+    stored = json.loads((folder / RESULT).read_text("utf-8"))
+    del stored["inputs"]
     return TrainingResult(**{**stored, "adapter": folder / "adapter", "log": tuple(stored["log"])})

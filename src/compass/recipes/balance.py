@@ -73,8 +73,8 @@ def repeats_by_answer(rows: Sequence[Example], most: int) -> list[int]:
     """
     kinds = [answer_kind(row.response) for row in rows]
     short = [kind for row, kind in zip(rows, kinds, strict=True) if kind and parse_call(row.response) is None]
-    if len(short) < ROWS_OF_A_CLASS * len(set(short)):
-        kinds = ["" if kind in short else kind for kind in kinds]
+    if len(short) < ROWS_OF_A_CLASS * len(answers := set(short)):
+        kinds = ["" if kind in answers else kind for kind in kinds]
     counts = Counter(kind for kind in kinds if kind)
     commonest = max(counts.values(), default=1)
     return [max(1, min(most, round(commonest / counts[kind]))) if kind else 1 for kind in kinds]

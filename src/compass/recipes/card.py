@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,13 +49,14 @@ def model_card(
     ]
     sources = Counter(row.source or "not named" for row in (*data.current, *(data.pool[i] for i in selection.indices)))
     training, n = config.training, config.training.averaged_trainings
+    rank = json.loads((run_dir / "adapter" / "adapter_config.json").read_text("utf-8"))["r"]
     kind = "DoRA" if training.use_dora else "rsLoRA" if training.use_rslora else "LoRA"
     lines = [
         *metadata,
         "",
         f"# {language_name(target)} adapter for {base.name}",
         "",
-        f"{kind} adapter, rank {training.lora_r * n}{f' (the average of {n} trainings)' * (n > 1)}, trained by "
+        f"{kind} adapter, rank {rank}{f' (the average of {n} trainings)' * (n > 1)}, trained by "
         "[COMPASS](https://arxiv.org/abs/2604.20720) on "
         f"{len(data.current)} rows of {language_name(target)} at hand and {len(selection.indices)} rows that the "
         f"strategy `{selection.strategy}` picked from a multilingual pool of {len(data.pool)} rows.",

@@ -25,6 +25,7 @@ from queue import SimpleQueue
 
 from compass.config import AdaptConfig, CompareConfig, SelectionConfig, dump_config
 from compass.progress import progress
+from compass.recipes.averaging import identity as training_identity
 from compass.recipes.balance import repeats_by_answer
 from compass.recipes.extras import given_file
 from compass.recipes.gather import Gathered, filled_in, source_identities
@@ -93,7 +94,8 @@ def cells_of(config: CompareConfig, draw: AdaptConfig, data: Gathered, mean_cost
                 training=dataclasses.replace(draw.training, max_steps=steps),
             )
             read = dataclasses.replace(cell, selection=_read_by(cell.selection))
-            identity = fingerprint(asdict(read) | {"run": {"seed": cell.run.seed}, "files": files | _own_file(cell)})
+            told = {"run": {"seed": cell.run.seed}, "files": files | _own_file(cell)}
+            identity = fingerprint(asdict(read) | {"training": training_identity(read.training)} | told)
             language, seed = cell.data.language, cell.run.seed
             name = f"{language}-{seed}-{strategy}-{budget}-{identity[:10]}"
             folder = Path(config.run.output_dir) / "cells" / name
@@ -329,7 +331,7 @@ def seconds_needed(cells: Sequence[Cell], workers: int) -> float:
         each = sum(seconds for seconds, _ in done) / sum(steps for _, steps in done)
     elif training.model_name_or_path.startswith("embedded:"):
         rows = training.per_device_train_batch_size * training.gradient_accumulation_steps
-        each = training_seconds(rows, max(1, (os.cpu_count() or 1) // workers))
+        each = training.averaged_trainings * training_seconds(rows, max(1, (os.cpu_count() or 1) // workers))
     else:
         return math.nan
     return waiting * each / workers

@@ -18,6 +18,7 @@ from compass.data.text_features import ngram_counts, pair_statistics
 from compass.data.typology import relatives, uriel_distances
 from compass.encoders import CachedEncoder
 from compass.errors import DataError, SelectionError
+from compass.recipes.averaging import check_average
 from compass.recipes.gather import Gathered, fill_in
 from compass.recipes.stages import write_text
 from compass.recipes.storage import base_model
@@ -150,11 +151,7 @@ def check_ahead(config: AdaptConfig, *, training: bool = True) -> None:
     if "given" in needs:
         _named_rows(config, config.data.language)
     if training:
-        from compass.training import check_adapter
-
-        base = base_model(config, prepare=False)
-        if config.training.adapter:
-            check_adapter(Path(config.training.adapter), base)
+        check_average(config.training, base_model(config, prepare=False))
 
 
 def prompts(rows: Iterable[Example]) -> list[str]:

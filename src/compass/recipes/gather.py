@@ -105,11 +105,12 @@ def read_and_clean(config: DataConfig, seed: int) -> tuple[Gathered, dict[str, C
         cleaned[f"test {name}"] = clean(
             rows, name=f"test {name}", near_duplicates=1.0, check_language=False, require_response=True, **options
         )
-    if translations := cleaned["pool"].counts.get(TRANSLATION, 0):
-        logger.warning(
-            "The pool: %d rows are left out whose parallel_id a test row or held-out usage row has: they translate it. "
-            "If the two are numbered apart, give --columns pool.parallel_id= to leave the pool's aside", translations
-        )  # fmt: skip
+    for name, part in (("current", "the data at hand"), ("pool", "the pool")):
+        if translations := cleaned[name].counts.get(TRANSLATION, 0):
+            logger.warning(
+                "%d rows of %s are left out that translate a held-out row: they have its parallel_id. If the two are "
+                "numbered apart, give --columns %s.parallel_id= to leave the numbers aside", translations, part, name
+            )  # fmt: skip
     if not cleaned["pool"].examples:
         raise DataError(
             f"Cleaning left nothing of the pool's {len(pool)} rows: {dict(cleaned['pool'].counts)}. "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +14,10 @@ from compass.errors import ConfigError, DataError
 from compass.evaluation import compare, evaluate, is_oneruler, make_oneruler, write_differences, write_evaluation
 from compass.evaluation.files import write_task
 from compass.evaluation.lm_eval_bridge import TaskResult, compare_tasks, run_tasks
-from compass.recipes.averaging import train_averaged
+from compass.recipes.averaging import check_average, drop_parts, identity, train_averaged
 from compass.recipes.gather import ASSIST, columns_of, filled_in
 from compass.recipes.stages import Run, fingerprint
-from compass.recipes.storage import base_model, write_training
+from compass.recipes.storage import base_model, start_adapter, write_training
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +34,17 @@ def train_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[Path, dict[st
     run = Run(Path(config.run.output_dir))
     with run.locked():
         base = base_model(config)
+        check_average(config.training, base)
         inputs = {
-            "training": asdict(config.training),
+            "training": identity(config.training),
             "seed": config.run.seed,
             "model": [base.name, base.revision],
             "rows": fingerprint({"rows": [row.to_dict() for row in rows]}),
+            **start_adapter(config),
         }
         result = train_averaged(run, config, rows, base, inputs)
         summary = write_training(run, result, len(rows), averaged=config.training.averaged_trainings)
+        drop_parts(run)
     return result.adapter, summary
 
 
@@ -69,7 +71,7 @@ def evaluate_on(
         tests[name] = read_examples(source, columns=columns_of(config.data, "test"), require_response=True)
     base, folders = _models(config)
     output = Path(config.run.output_dir) / EVALUATIONS
-    output.mkdir(parents=True, exist_ok=True)
+    output.mkdir(mode=0o700, parents=True, exist_ok=True)
     done: dict[str, dict[str, Any]] = {}
     for model_name, folder in folders.items():
         model = LanguageModel(base, folder, dtype=config.training.dtype)
@@ -120,7 +122,7 @@ def evaluate_tasks(
             for row in read_examples(data.usage, columns=columns_of(data, "usage"), default_language=data.language)
         }
     output = Path(config.run.output_dir) / EVALUATIONS / "tasks"
-    output.mkdir(parents=True, exist_ok=True)
+    output.mkdir(mode=0o700, parents=True, exist_ok=True)
     included = [Path(options.include_path)] if options.include_path else []
     if names := [name for name in tasks if is_oneruler(name)]:
         included.append(_oneruler(config, names, base, output / "oneruler"))

@@ -97,13 +97,15 @@ def update(
     current: str = "",
     test: str = "",
     pool: Sequence[str] = (),
+    mapped: bool = True,
 ) -> Updated:
     """Let the adapter of the run folder `parent` follow the usage in `window`; write a run folder of its own.
 
     config: the parent's options (`load_config(parent / "compass.yaml", overrides)`) with an `output_dir` of its own.
     window: source of prompts; responses are welcome. current: new training data at hand, if any. test: held-out new
-    usage; empty: half of the window's rows that have a response. pool: other sources than the parent's pool. The
-    parent's tests are taken over, so that each earlier period is measured. Resumes as `adapt` does.
+    usage; empty: half of the window's rows that have a response. pool: other sources than the parent's pool. mapped:
+    read the new sources with the parent's column mapping; False: they are in our own columns. The parent's tests are
+    taken over, so that each earlier period is measured. Resumes as `adapt` does.
     Raises RunError if `parent` is no finished run or was changed.
     """
     from compass.recipes.measure import measure, measure_model
@@ -113,7 +115,8 @@ def update(
     config = dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, usage=window, test=test),
-        training=dataclasses.replace(config.training, adapter=str(version.adapter)),
+        # It goes on from the parent's adapter, in one training.
+        training=dataclasses.replace(config.training, adapter=str(version.adapter), averaged_trainings=1),
     )
     run = Run(Path(config.run.output_dir))
     if run.folder.resolve() == parent.resolve():
@@ -122,7 +125,7 @@ def update(
         write_text(run.path("compass.yaml"), dump_config(config))
 
         # 1. The window's usage E, the history D, the pool A, and the tests of every period.
-        data = _gather(run, config, version, window, current, test, pool)
+        data = _gather(run, config, version, window, current, test, pool, mapped=mapped)
 
         # 2. Their places in the parent's space.
         encoder = open_encoder(config)
@@ -185,19 +188,27 @@ def period_of(row: Example) -> int:
 
 
 def _gather(
-    run: Run, config: AdaptConfig, version: Version, window: str, current: str, test: str, pool: Sequence[str]
+    run: Run,
+    config: AdaptConfig,
+    version: Version,
+    window: str,
+    current: str,
+    test: str,
+    pool: Sequence[str],
+    *,
+    mapped: bool,
 ) -> Gathered:
     """Write the update's sources in one schema into `inputs/` and clean them as adapt does."""
-    language = config.data.language
-    usage = read_examples(window, columns=columns_of(config.data, "usage"), default_language=language)
+    language, columns = config.data.language, config.data if mapped else dataclasses.replace(config.data, columns={})
+    usage = read_examples(window, columns=columns_of(columns, "usage"), default_language=language)
     if test:
-        held_out = read_examples(test, columns=columns_of(config.data, "test"), default_language=language)
+        held_out = read_examples(test, columns=columns_of(columns, "test"), default_language=language)
     else:
         usage, held_out = hold_out_half(usage, config.run.seed)
     new: list[Example] = []
     if current:
         rows = read_examples(
-            current, columns=columns_of(config.data, "current"), default_language=language, require_response=True
+            current, columns=columns_of(columns, "current"), default_language=language, require_response=True
         )
         new = [dataclasses.replace(row, id=f"{version.period + 1}/current/{row.id}") for row in rows]
     write_jsonl(run.path("inputs", "usage.jsonl"), usage)
@@ -222,7 +233,9 @@ def _gather(
         pool=tuple(pool) or (str(inputs / "pool.jsonl"),),
         test=str(inputs / "tests" / f"{language}.jsonl") if held_out else "",
         retention_tests=tuple(kept),
-        columns={},
+        columns={f"pool.{ours}": theirs for ours, theirs in (columns_of(config.data, "pool") or {}).items()}
+        if pool
+        else {},
     )
     data = gather(run, sources, seed=config.run.seed)
     # Prompts are private: the cleaned rows in data/ are the only copy that stays.

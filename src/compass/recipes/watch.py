@@ -351,6 +351,8 @@ def _update(site: Site, pending: Pending) -> Version:
         window=source("usage"),
         current=source("current"),
         test=source("test"),
+        # They were read with the mapping when they were taken down.
+        mapped=False,
     )
     return site.registry.register(
         done.run_dir,

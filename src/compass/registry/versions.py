@@ -33,8 +33,8 @@ NEEDED = (
     "space/space.safetensors",
 )
 """Files without which a run can't be served, watched or repeated."""
-SCRATCH = ("*.lock", "*.partial", "*.part", "*/checkpoints/*", "checkpoints/*")
-"""What a run leaves behind for itself."""
+SCRATCH = ("*.lock", "*.partial", "*.part", "*/checkpoints/*", "checkpoints/*", "trainings/*", "evaluations/*")
+"""What a run leaves behind for itself, and what was evaluated in its folder besides."""
 ACCOUNTS = ("logs/", "report.html")
 """Kept and checked, but no part of the identity: the same adapter, drawn again, is the same version."""
 FOLDER = re.compile(r"v(\d{4,})-([0-9a-f]{12})")

@@ -95,6 +95,7 @@ class PairedComparison:
             "detectable": self.detectable,
             "units": self.units,
             "runs": self.runs,
+            "runs_difference": self.between_runs.value,
             "runs_low": self.between_runs.low,
             "runs_high": self.between_runs.high,
             "runs_p_value": self.runs_p_value,

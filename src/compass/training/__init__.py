@@ -5,7 +5,7 @@ from compass.training.fisher import Fisher, accumulate, adapter_fisher, model_fi
 from compass.training.formatting import encode_example, token_counts
 from compass.training.generation import LanguageModel
 from compass.training.harness import harness_model
-from compass.training.merging import merge_adapters
+from compass.training.merging import check_mergeable, merge_adapters
 from compass.training.models import BaseModel, check_adapter, folder_revision, gpu_names, load_tokenizer, resolve_model
 from compass.training.trainer import Retention, TrainingResult, train
 from compass.training.update import update_adapter
@@ -19,6 +19,7 @@ __all__ = [
     "accumulate",
     "adapter_fisher",
     "check_adapter",
+    "check_mergeable",
     "encode_example",
     "folder_revision",
     "gpu_names",
