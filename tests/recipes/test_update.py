@@ -7,15 +7,18 @@ import logging
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from compass.config import AdaptConfig, UpdateConfig, load_config
+from compass.config import AdaptConfig, DataConfig, RunConfig, UpdateConfig, load_config
+from compass.data.example import Example
 from compass.data.readers import read_jsonl
 from compass.errors import RunError
 from compass.evaluation import read_evaluation
+from compass.recipes import update as module
 from compass.recipes.adapt import adapt
-from compass.recipes.stages import file_hash
+from compass.recipes.stages import Run, file_hash
 from compass.recipes.update import period_of, read_version, update
 from compass.training.fisher import Fisher
 from tiny_model import make_tiny_model
@@ -46,8 +49,8 @@ def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {
                 "output_dir": str(folder / "v0"), "cache_dir": str(folder / "cache"), "language": "cy", "budget": 16,
                 "retention_tests": [str(folder / "english.jsonl")], "max_steps": 2, "max_new_tokens": 4,
-                "model_name_or_path": str(model), "lora_r": 4, "n_clusters": 6, "max_length": 200,
-                "bootstrap_draws": 100, **sources,
+                "model_name_or_path": str(model), "lora_r": 4, "averaged_trainings": 2, "n_clusters": 6,
+                "max_length": 200, "bootstrap_draws": 100, **sources,
             },
         )
     )  # fmt: skip
@@ -66,6 +69,11 @@ def test_two_updates_keep_history_space_and_tests(parent: Path, caplog: pytest.L
     options = UpdateConfig(method="ecda", anchor_share=0.1, min_anchors=0, fisher_rows=6)
     first = update(child(parent, "v1"), options, parent=parent, window=window)
     assert before == {p: file_hash(p) for p in parent.rglob("*") if p.is_file() and "logs" not in p.parts}
+
+    # The parent is the average of two trainings; the update trains once more, at the rank that it found.
+    assert ", rank 8 (the average of 2 trainings)," in (parent / "adapter" / "README.md").read_text("utf-8")
+    assert ", rank 8, " in (first.adapter / "README.md").read_text("utf-8")
+    assert load_config(first.run_dir / "compass.yaml").training.averaged_trainings == 1
 
     lock = json.loads((first.run_dir / "lock.json").read_text("utf-8"))
     assert lock["parent"]["adapter"] == file_hash(parent / "adapter" / "adapter_model.safetensors")
@@ -152,3 +160,27 @@ def test_what_is_no_finished_version_is_refused(parent: Path, tmp_path: Path) ->
             read_version(parent)
     finally:
         lock.write_text(text, encoding="utf-8")
+
+
+def test_new_sources_are_read_with_the_parents_mapping(tmp_path: Path) -> None:
+    """A pool with its own column names could not be given to an update; what `watch` wrote down has our names."""
+
+    def lines(name: str, *rows: dict[str, str]) -> str:
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+        return str(tmp_path / name)
+
+    columns = {"prompt": "cwestiwn", "pool.prompt": "frage", "pool.response": "antwort"}
+    data = DataConfig(language="cy", columns=columns, identify_languages=False, near_duplicates=1.0)
+    config = AdaptConfig(data=data, run=RunConfig(output_dir=str(tmp_path / "run")))
+    version = SimpleNamespace(period=0, history=[Example("0/current/1", "helo", "x", "cy")], tests={}, folder=tmp_path)
+    asked = [f"beth yw rhif {i} heddiw" for i in range(24)]
+    theirs = lines("theirs.jsonl", *({"cwestiwn": text, "language": "cy"} for text in asked))
+    ours = lines("ours.jsonl", *({"prompt": text, "language": "cy"} for text in asked))
+    pool = lines(
+        "pool.jsonl",
+        *({"frage": f"was ist die Zahl {i} heute", "antwort": str(i), "language": "de"} for i in range(9)),
+    )
+    for window, mapped in ((theirs, True), (ours, False)):
+        found = module._gather(Run(tmp_path / window[-8]), config, version, window, "", "", (pool,), mapped=mapped)
+        assert [row.prompt for row in found.usage] == asked
+        assert (len(found.pool), found.pool[0].response) == (9, "0")

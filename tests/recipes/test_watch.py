@@ -110,7 +110,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         root=tmp_path, registry=registry, logs=logs, options=options, made=made, right=BETTER, clock=Clock(), hook=seen
     )
 
-    def fake_update(config: Any, options: UpdateConfig, *, parent: Path, window: str, current: str, test: str) -> Any:
+    def fake_update(
+        config: Any, options: UpdateConfig, *, parent: Path, window: str, current: str, test: str, mapped: bool
+    ) -> Any:
+        assert not mapped, "what was taken down is in our own columns, whatever the parent's mapping"
         usage = [row.prompt for row in read_jsonl(Path(window))]
         made.append({"parent": parent, "usage": usage, "rows": config.evaluation.max_retention_rows, "test": test})
         folder = Path(config.run.output_dir)
