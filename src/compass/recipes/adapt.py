@@ -276,12 +276,12 @@ def _train(run: Run, config: AdaptConfig, base: Any, selected: Selected) -> Path
     adapter = run.folder / "adapter"
     if run.finished("training", inputs):
         run.skip("training")
-        return adapter
-    if base.name.startswith("embedded:"):
-        announce(base.name.removeprefix("embedded:"))
-    with run.stage("training", inputs, [adapter, run.folder / "training"]):
-        result = train_averaged(run, config, rows, base, inputs)
-        write_training(run, result, len(rows), averaged=config.training.averaged_trainings)
+    else:
+        if base.name.startswith("embedded:"):
+            announce(base.name.removeprefix("embedded:"))
+        with run.stage("training", inputs, [adapter, run.folder / "training"]):
+            result = train_averaged(run, config, rows, base, inputs)
+            write_training(run, result, len(rows), averaged=config.training.averaged_trainings)
     drop_parts(run)
     return adapter
 
