@@ -31,7 +31,7 @@ def base(tmp_path: Path) -> BaseModel:
 
 def averaged(folder: Path, base: BaseModel, n: int) -> Any:
     config = AdaptConfig(run=RunConfig(output_dir=str(folder), seed=3), training=replace(OPTIONS, averaged_trainings=n))
-    return train_averaged(Run(folder), config, ROWS, base, {"rows": "these"})
+    return train_averaged(Run(folder), config, ROWS, base)
 
 
 def changes(adapter: Path, scale: float) -> dict[str, np.ndarray]:

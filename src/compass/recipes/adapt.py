@@ -23,7 +23,7 @@ from compass.data.example import Example
 from compass.data.licences import announce
 from compass.encoders import CachedEncoder
 from compass.errors import SelectionError
-from compass.recipes.averaging import drop_parts, identity, train_averaged
+from compass.recipes.averaging import drop_parts, train_averaged, training_inputs
 from compass.recipes.balance import number_answers, repeats_in_training
 from compass.recipes.extras import check_ahead, gather_extras
 from compass.recipes.gather import Gathered, gather
@@ -33,7 +33,6 @@ from compass.recipes.storage import (
     cache_folder,
     licences_of,
     open_encoder,
-    start_adapter,
     write_selection,
     write_space_notes,
     write_training,
@@ -266,13 +265,7 @@ def _train(run: Run, config: AdaptConfig, base: Any, selected: Selected) -> Path
     repeats = repeats_in_training(selected.data.current, config.training)
     at_hand = zip(selected.data.current, repeats, strict=True)
     rows = [*selected.examples, *(row for row, times in at_hand for _ in range(times))]
-    inputs = {
-        "training": identity(config.training),
-        "seed": config.run.seed,
-        "model": [base.name, base.revision],
-        "rows": fingerprint({"rows": [row.to_dict() for row in rows]}),
-        **start_adapter(config),
-    }
+    inputs = training_inputs(config, rows, base)
     adapter = run.folder / "adapter"
     if run.finished("training", inputs):
         run.skip("training")
@@ -280,7 +273,7 @@ def _train(run: Run, config: AdaptConfig, base: Any, selected: Selected) -> Path
         if base.name.startswith("embedded:"):
             announce(base.name.removeprefix("embedded:"))
         with run.stage("training", inputs, [adapter, run.folder / "training"]):
-            result = train_averaged(run, config, rows, base, inputs)
+            result = train_averaged(run, config, rows, base)
             write_training(run, result, len(rows), averaged=config.training.averaged_trainings)
     drop_parts(run)
     return adapter

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from compass.config import AdaptConfig, TrainingConfig
 from compass.data.example import Example
 from compass.errors import ModelError
 from compass.recipes.stages import Run, fingerprint, write_json
+from compass.recipes.storage import start_adapter
 
 if TYPE_CHECKING:
     from compass.training import BaseModel, TrainingResult
@@ -32,21 +33,19 @@ PARTS = "trainings"
 """Folder of the adapters that are averaged, until the run has recorded its training."""
 
 
-def train_averaged(
-    run: Run, config: AdaptConfig, rows: Sequence[Example], base: BaseModel, inputs: Mapping[str, Any]
-) -> TrainingResult:
+def train_averaged(run: Run, config: AdaptConfig, rows: Sequence[Example], base: BaseModel) -> TrainingResult:
     """Train `averaged_trainings` adapters, each with a seed of its own, and average them into the run's `adapter`.
 
-    inputs: what tells this training from others, JSON-ready; a killed run goes on with the adapter that it was at. With
-    one training that is `train` itself. Returns steps and seconds of all of them, and the log of the first, whose seed
-    is the run's. Raises what `train` and `merge_adapters` raise.
+    A killed run goes on with the adapter that it was at. With one training that is `train` itself. Returns steps and
+    seconds of all of them, and the log of the first, whose seed is the run's. Raises what `train` and `merge_adapters`
+    raise.
     """
     from compass.training import merge_adapters, train
 
     n, once = config.training.averaged_trainings, dataclasses.replace(config.training, averaged_trainings=1)
     if n == 1:
         return train(rows, base=base, config=once, output_dir=run.folder, seed=config.run.seed)
-    results = []
+    results, inputs = [], training_inputs(config, rows, base)
     for part in range(n):
         folder, told = run.folder / PARTS / str(part + 1), fingerprint({**inputs, "part": part})
         if _told(folder) == told:
@@ -74,7 +73,7 @@ def drop_parts(run: Run) -> None:
 
 def check_average(config: TrainingConfig, base: BaseModel) -> None:
     """Refuse a start adapter whose trainings can't be averaged or served. Raises ModelError."""
-    from compass.training import check_adapter, check_mergeable
+    from compass.training import adapter_rank, check_adapter, check_mergeable
 
     if not config.adapter:
         return
@@ -83,7 +82,7 @@ def check_average(config: TrainingConfig, base: BaseModel) -> None:
     if n == 1:
         return
     check_mergeable(start, base)
-    rank = n * int(json.loads((start / "adapter_config.json").read_text("utf-8"))["r"])
+    rank = n * adapter_rank(start)
     if rank > config.max_serving_rank:
         raise ModelError(
             f"The average of {n} trainings of {start} would have rank {rank}, and max_serving_rank is "
@@ -97,6 +96,17 @@ def identity(config: TrainingConfig) -> dict[str, Any]:
     if config.averaged_trainings == 1:
         del options["averaged_trainings"]
     return options
+
+
+def training_inputs(config: AdaptConfig, rows: Sequence[Example], base: BaseModel) -> dict[str, Any]:
+    """Return what tells the training on these rows from another, JSON-ready."""
+    return {
+        "training": identity(config.training),
+        "seed": config.run.seed,
+        "model": [base.name, base.revision],
+        "rows": fingerprint({"rows": [row.to_dict() for row in rows]}),
+        **start_adapter(config),
+    }
 
 
 def _seed(seed: int, part: int) -> int:

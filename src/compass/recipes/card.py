@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +33,8 @@ def model_card(
     run_dir: Path,
 ) -> str:
     """Return the card as Markdown with the hub's metadata: languages, gap table, data hash, licences, evaluation."""
+    from compass.training import adapter_rank
+
     target = config.data.language
     picked = Counter(data.pool[i].language for i in selection.indices)
     metadata = [
@@ -49,7 +50,7 @@ def model_card(
     ]
     sources = Counter(row.source or "not named" for row in (*data.current, *(data.pool[i] for i in selection.indices)))
     training, n = config.training, config.training.averaged_trainings
-    rank = json.loads((run_dir / "adapter" / "adapter_config.json").read_text("utf-8"))["r"]
+    rank = adapter_rank(run_dir / "adapter")
     kind = "DoRA" if training.use_dora else "rsLoRA" if training.use_rslora else "LoRA"
     lines = [
         *metadata,

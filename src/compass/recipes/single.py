@@ -14,10 +14,10 @@ from compass.errors import ConfigError, DataError
 from compass.evaluation import compare, evaluate, is_oneruler, make_oneruler, write_differences, write_evaluation
 from compass.evaluation.files import write_task
 from compass.evaluation.lm_eval_bridge import TaskResult, compare_tasks, run_tasks
-from compass.recipes.averaging import check_average, drop_parts, identity, train_averaged
+from compass.recipes.averaging import check_average, drop_parts, train_averaged
 from compass.recipes.gather import ASSIST, columns_of, filled_in
-from compass.recipes.stages import Run, fingerprint
-from compass.recipes.storage import base_model, start_adapter, write_training
+from compass.recipes.stages import Run
+from compass.recipes.storage import base_model, write_training
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +35,7 @@ def train_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[Path, dict[st
     with run.locked():
         base = base_model(config)
         check_average(config.training, base)
-        inputs = {
-            "training": identity(config.training),
-            "seed": config.run.seed,
-            "model": [base.name, base.revision],
-            "rows": fingerprint({"rows": [row.to_dict() for row in rows]}),
-            **start_adapter(config),
-        }
-        result = train_averaged(run, config, rows, base, inputs)
+        result = train_averaged(run, config, rows, base)
         summary = write_training(run, result, len(rows), averaged=config.training.averaged_trainings)
         drop_parts(run)
     return result.adapter, summary

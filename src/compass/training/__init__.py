@@ -6,7 +6,15 @@ from compass.training.formatting import encode_example, token_counts
 from compass.training.generation import LanguageModel
 from compass.training.harness import harness_model
 from compass.training.merging import check_mergeable, merge_adapters
-from compass.training.models import BaseModel, check_adapter, folder_revision, gpu_names, load_tokenizer, resolve_model
+from compass.training.models import (
+    BaseModel,
+    adapter_rank,
+    check_adapter,
+    folder_revision,
+    gpu_names,
+    load_tokenizer,
+    resolve_model,
+)
 from compass.training.trainer import Retention, TrainingResult, train
 from compass.training.update import update_adapter
 
@@ -18,6 +26,7 @@ __all__ = [
     "TrainingResult",
     "accumulate",
     "adapter_fisher",
+    "adapter_rank",
     "check_adapter",
     "check_mergeable",
     "encode_example",

@@ -155,6 +155,11 @@ def load_with_adapter(base: BaseModel, adapter: Path | None, *, dtype: str = "au
     return PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable)
 
 
+def adapter_rank(adapter: Path) -> int:
+    """Return the rank that an adapter folder has."""
+    return int(json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"])
+
+
 def check_adapter(adapter: Path, base: BaseModel) -> None:
     """Refuse an adapter that was trained on another base model. Raises ModelError."""
     file = adapter / "adapter_config.json"

@@ -12,7 +12,7 @@ from compass.data.example import Example
 from compass.errors import ConfigError, ModelError
 from compass.training.fisher import Fisher
 from compass.training.merging import check_mergeable, merge_adapters
-from compass.training.models import BaseModel
+from compass.training.models import BaseModel, adapter_rank
 from compass.training.trainer import Retention, TrainingResult, train
 
 
@@ -88,9 +88,7 @@ def update_adapter(
 
 def _check_rank(adapter: Path, options: UpdateConfig, config: TrainingConfig) -> None:
     """Raise ModelError if the merge would have a rank that the server refuses; both parts have the adapter's rank."""
-    from peft import PeftConfig
-
-    rank = PeftConfig.from_pretrained(str(adapter)).r * (2 if options.merge_type == "cat" else 1)
+    rank = adapter_rank(adapter) * (2 if options.merge_type == "cat" else 1)
     if rank > config.max_serving_rank:
         raise ModelError(
             f"The merged adapter would have rank {rank}, and max_serving_rank is {config.max_serving_rank}. Use a "
