@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 from safetensors.torch import save_file
-from transformers import TrainerCallback
 
 from compass.config import AdaptConfig, load_options
 from compass.data.readers import read_jsonl
@@ -31,12 +30,14 @@ from compass.evaluation import evaluate
 from compass.recipes.balance import repeats_in_training
 from compass.recipes.storage import base_model
 from compass.training import LanguageModel, merge_adapters, train
-from compass.training.fisher import adapter_weights
+from compass.training.averages import AveragedWeights, tail
 
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
     "low-rate": {"learning_rate": 2e-4},
     "high-rate": {"learning_rate": 1e-3},
+    "constant": {"lr_scheduler_type": "constant_with_warmup"},
+    "three-epochs": {"num_train_epochs": 3.0},
     "four-epochs": {"num_train_epochs": 4.0},
     "four-epochs-low-rate": {"num_train_epochs": 4.0, "learning_rate": 2e-4},
     "batch-4": {"per_device_train_batch_size": 4},
@@ -52,32 +53,30 @@ TAILS = (0.5, 0.25)
 """Shares of the steps whose weights are averaged."""
 
 
-class TailMean(TrainerCallback):  # type: ignore[misc]
-    """The mean of the adapter's weights over the last `share` of the steps."""
+class TailMean(AveragedWeights):
+    """The mean of the adapter's weights over the last `share` of the steps, beside others of other shares."""
 
     def __init__(self, share: float) -> None:
-        self.share = share
-        self._sums: dict[str, Any] = {}
-        self._steps, self._wanted = 0, 1
+        super().__init__(tail(share))
+        self.share, self._seen = share, 0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Add the weights of this step."""
-        if state.global_step <= int(state.max_steps * (1 - self.share)):
-            return
-        self._steps += 1
-        self._wanted = state.max_steps - int(state.max_steps * (1 - self.share))
-        for name, weight in adapter_weights(kwargs["model"]).items():
-            now = weight.detach().float()
-            self._sums[name] = self._sums[name].add_(now) if name in self._sums else now.clone()
+        """Count the step too."""
+        self._seen += 1
+        super().on_step_end(args, state, control, **kwargs)
 
-    def save(self, like: Path, folder: Path) -> Path:
-        """Write an adapter as `like`, with the mean as its weights."""
-        if self._steps < self._wanted:
-            raise SystemExit(f"{like}: the training was gone on with, so that only {self._steps} of the last "
-                             f"{self._wanted} steps were seen. Remove its folder, and start again.")  # fmt: skip
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Keep nothing: a checkpoint has room for one average."""
+
+    def save(self, like: Path, folder: Path, steps: int) -> Path:
+        """Write an adapter as `like`, with the mean as its weights. steps: of the training."""
+        if self._seen < steps:
+            raise SystemExit(f"{like}: the training was gone on with, and {self._seen} of its {steps} steps were seen. "
+                             "Remove its folder, and start again.")  # fmt: skip
         shutil.copytree(like, folder, dirs_exist_ok=True)
-        mean = {name: (total / self._steps).contiguous() for name, total in self._sums.items()}
-        save_file(mean, folder / "adapter_model.safetensors")
+        save_file(
+            {name: mean.contiguous() for name, mean in self.weights.items()}, folder / "adapter_model.safetensors"
+        )
         return folder
 
 
@@ -134,9 +133,9 @@ class Noise:
         done = train(rows, base=self.base, config=training, output_dir=folder, seed=seed, callbacks=tails)
         about = {"rows": len(rows), "steps": done.steps, "train_seconds": round(done.train_seconds, 1)}
         self.score(recipe, "last", seed, done.adapter, **about)
-        for tail in tails:
-            variant = f"tail-{tail.share}"
-            self.score(recipe, variant, seed, tail.save(done.adapter, folder / variant))
+        for mean in tails:
+            variant = f"tail-{mean.share}"
+            self.score(recipe, variant, seed, mean.save(done.adapter, folder / variant, done.steps))
         return done.adapter
 
     def mean_of(self, recipe: str, adapters: Sequence[Path], first: int) -> None:

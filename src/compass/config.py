@@ -209,6 +209,12 @@ class TrainingConfig:
         "better, for so many times the time and the rank.",
         low=1,
     )
+    tail_average: float = knob(
+        0.0,
+        "Share of the steps, counted from the last, whose mean weights are the adapter; 0 takes the last step's.",
+        low=0.0,
+        high=1.0,
+    )
     save_steps: int = knob(50, "Steps between two checkpoints.", low=1)
     logging_steps: int = knob(5, "Steps between two log lines.", low=1)
     report_to: str = knob("none", "Trackers of transformers, with commas, or `none`.")

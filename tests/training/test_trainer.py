@@ -114,11 +114,15 @@ print(result.resumed_from_step)
 """
 
 
+@pytest.mark.parametrize("tail_average", [0.0, 1.0])
 def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
-    tiny: BaseModel, examples: list[Example], tmp_path: Path
+    tiny: BaseModel, examples: list[Example], tmp_path: Path, tail_average: float
 ) -> None:
-    """`kill -9` between two checkpoints must cost at most the steps since the last one, and change nothing."""
-    config = dataclasses.replace(CONFIG, num_train_epochs=20)
+    """`kill -9` between two checkpoints must cost at most the steps since the last one, and change nothing.
+
+    That holds for the mean of all steps too.
+    """
+    config = dataclasses.replace(CONFIG, num_train_epochs=20, tail_average=tail_average)
     whole = train(examples, base=tiny, config=config, output_dir=tmp_path / "whole", seed=0)
 
     folder = tmp_path / "killed"

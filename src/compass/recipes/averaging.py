@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RESULT = "result.json"
+LATER_OPTIONS = ("averaged_trainings", "tail_average")
+"""Options that came after runs were made without them, which stay what they are."""
 PARTS = "trainings"
 """Folder of the adapters that are averaged, until the run has recorded its training."""
 
@@ -92,10 +94,12 @@ def check_average(config: TrainingConfig, base: BaseModel) -> None:
 
 def identity(config: TrainingConfig) -> dict[str, Any]:
     """Return the options that tell a training from another; one that came later is left out at its default."""
-    options = dataclasses.asdict(config)
-    if config.averaged_trainings == 1:
-        del options["averaged_trainings"]
-    return options
+    plain = dataclasses.asdict(TrainingConfig())
+    return {
+        name: value
+        for name, value in dataclasses.asdict(config).items()
+        if name not in LATER_OPTIONS or value != plain[name]
+    }
 
 
 def training_inputs(config: AdaptConfig, rows: Sequence[Example], base: BaseModel) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from compass.data.readers import read_examples, read_jsonl, write_jsonl
 from compass.encoders import CachedEncoder
 from compass.errors import RunError
 from compass.recipes.adapt import Placed, Selected, choose, embed, place_candidates, write_card, write_lock
+from compass.recipes.averaging import identity as training_identity
 from compass.recipes.balance import repeats_in_training
 from compass.recipes.gather import Gathered, columns_of, gather, hold_out_half
 from compass.recipes.stages import Run, file_hash, fingerprint, versions, write_json, write_text
@@ -358,7 +359,7 @@ def _train(
     history, new = _old_and_new(config, version, selected)
     history = history if method.all_history else []
     inputs = {
-        "training": asdict(config.training),
+        "training": training_identity(config.training),
         "update": asdict(options),
         "seed": config.run.seed,
         "model": [base.name, base.revision],

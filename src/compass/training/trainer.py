@@ -20,13 +20,13 @@ from compass.config import TrainingConfig
 from compass.data.example import Example
 from compass.errors import DataError, ModelError
 from compass.progress import Advance, progress
+from compass.training.averages import AveragedWeights, slow_copy, tail
 from compass.training.ewc import EWC, EWC_LAMBDA
 from compass.training.fisher import Fisher
 from compass.training.formatting import Encoded, encode_example
 from compass.training.head import IGNORED, MOST_LOGITS, has_plain_head, response_states
 from compass.training.models import BaseModel, check_adapter, load_base, load_tokenizer
 from compass.training.replay import REPLAY_WEIGHT, Replay
-from compass.training.slow import SlowCopy
 from compass.training.terms import Term, with_terms
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def train(
     terms = keeping.terms()
     if terms:
         trainer_class = with_terms(trainer_class)
-    slow = SlowCopy(keeping.retention.ema_decay, resume_from) if keeping.retention.ema_decay else None
+    average = _average(config, keeping.retention, resume_from)
     trainer = trainer_class(
         **({"terms": terms} if terms else {}),
         model=model,
@@ -147,7 +147,7 @@ def train(
             dataloader_pin_memory=torch.cuda.is_available(),
             disable_tqdm=True,
         ),
-        callbacks=[*([slow] if slow else []), _MarkComplete(), progress_callback, *callbacks],
+        callbacks=[*([average] if average else []), _MarkComplete(), progress_callback, *callbacks],
     )
     # Both write to stdout, which belongs to results.
     trainer.remove_callback(PrinterCallback)
@@ -159,8 +159,8 @@ def train(
     seconds = time.monotonic() - start
 
     adapter = output_dir / "adapter"
-    if slow:
-        slow.copy_into(trainer.model)
+    if average:
+        average.copy_into(trainer.model)
     if trainer.is_world_process_zero():
         save_adapter(trainer.model, base, adapter)
         shutil.rmtree(checkpoints)
@@ -174,6 +174,13 @@ def train(
         resumed_from_step=int(resume_from.name.rsplit("-", 1)[1]) if resume_from else 0,
         log=tuple(dict(entry) for entry in trainer.state.log_history),
     )
+
+
+def _average(config: TrainingConfig, retention: Retention, resume_from: Path | None) -> AveragedWeights | None:
+    """Return what averages the weights over the steps, if anything does; a slow copy goes before a tail."""
+    if retention.ema_decay:
+        return AveragedWeights(slow_copy(retention.ema_decay), resume_from)
+    return AveragedWeights(tail(config.tail_average), resume_from) if config.tail_average else None
 
 
 def _model_to_train(base: BaseModel, config: TrainingConfig, *, attention: str | None) -> Any:
