@@ -100,7 +100,8 @@ def test_options_of_one_strategy_do_not_tell_the_cells_of_others_apart() -> None
     """Adding `langrank` to a finished comparison names its file, and would train all other strategies again."""
     rows = (Example("1", "helo", "x", "cy"),) * 10
     data = Gathered(usage=rows, current=rows, pool=rows, tests={})
-    plain = CompareConfig(grid=GridConfig(strategies=("random", "given", "langrank", "less"), budgets=(10,)))
+    everyone = ("compass", "random", "given", "langrank", "less", "nearest")
+    plain = CompareConfig(grid=GridConfig(strategies=everyone, budgets=(10,)))
 
     def names(**options: object) -> dict[str, str]:
         config = replace(plain, selection=replace(plain.selection, **options))
@@ -110,13 +111,17 @@ def test_options_of_one_strategy_do_not_tell_the_cells_of_others_apart() -> None
         name: {strategy for strategy, cell in names(**{name: value}).items() if cell != names()[strategy]}
         for name, value in (
             ("transfer_results", "a.jsonl"), ("given_picks", "a.txt"), ("less_max_pool", 7), ("neighbours", 9),
+            ("answer_quotas", False), ("draw_window", 5), ("language_cap", 0.5),
         )
     }  # fmt: skip
     assert changed == {
         "transfer_results": {"langrank"},
         "given_picks": {"given"},
         "less_max_pool": {"less"},
-        "neighbours": {"random", "given", "langrank", "less"},
+        "neighbours": {"nearest"},
+        "answer_quotas": {"compass"},
+        "draw_window": {"compass"},
+        "language_cap": set(everyone),
     }
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from compass.config import SelectionConfig
 from compass.errors import ConfigError, DataError, SelectionError
+from compass.recipes.cells import OWN_OPTIONS
 from compass.selection import Candidates, Extras, build_candidates, get_strategy, needs_of, strategy_names
 from compass.semantic import SemanticSpace
 
@@ -209,6 +210,26 @@ def test_what_a_strategy_needs_is_asked_for(make_candidates, name):
         without = dataclasses.replace(only, **{need: None})
         with pytest.raises(SelectionError, match=f"{name}' needs {need}"):
             run(name, dataclasses.replace(c, extras=without))
+
+
+@pytest.mark.parametrize("name", strategy_names())
+def test_an_option_of_one_strategy_is_read_by_no_other(make_candidates, name):
+    """Breaks if a comparison takes a finished cell for another's, for it leaves foreign options out of account."""
+    own = {"answer_cap": 0.05, "answer_weight": 2.0, "answer_quotas": False, "draw_window": 7, "neighbours": 1}
+    assert all(any(option.startswith(start) for start in OWN_OPTIONS) for option in own)
+    c = make_candidates([9, 6, 2], [2, 3, 5], [30, 30, 30])
+    c = dataclasses.replace(c, current_answers=c.current_clusters, pool_answers=c.pool_clusters)
+    plain = run(name, c, budget=15).indices.tolist()
+    read = {
+        option
+        for option, value in own.items()
+        if run(name, c, budget=15, options=dataclasses.replace(OPTIONS, **{option: value})).indices.tolist() != plain
+    }
+    owned = {
+        option for option in own for start, owner in OWN_OPTIONS.items() if owner == name if option.startswith(start)
+    }
+    assert read <= owned
+    assert bool(read) == bool(owned)
 
 
 def test_candidates_come_from_a_space(make_candidates):

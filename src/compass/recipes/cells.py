@@ -40,8 +40,11 @@ CORES_OF_A_WORKER = 4
 SHARED = ("data", "space", "eval/base")
 """Folders of a draw that its cells take over."""
 SHARED_STAGES = ("data", "space", "evaluation-base")
-OWN_OPTIONS = {"given": "given_", "langrank": "transfer_results", "less": "less_"}
-"""Strategy -> how the options begin that no other strategy reads: they do not tell the cells of others apart."""
+OWN_OPTIONS = {
+    "given_": "given", "transfer_results": "langrank", "less_": "less", "answer_": "compass", "draw_window": "compass",
+    "neighbours": "nearest",
+}  # fmt: skip
+"""How options begin that one strategy alone reads -> that strategy: they do not tell the cells of others apart."""
 LOG_LINES = 15
 """Lines of a failed cell's log that are shown."""
 
@@ -279,7 +282,7 @@ def _read_by(selection: SelectionConfig) -> SelectionConfig:
     foreign = {
         field.name: getattr(plain, field.name)
         for field in dataclasses.fields(selection)
-        for owner, start in OWN_OPTIONS.items()
+        for start, owner in OWN_OPTIONS.items()
         if field.name.startswith(start) and selection.strategy != owner
     }
     return dataclasses.replace(selection, **foreign)
