@@ -233,6 +233,17 @@ def test_advice_of_a_comparison_is_about_its_own_budgets() -> None:
     assert line.startswith("budget: 100 tokens")
 
 
+def test_a_comparison_says_which_strategy_and_budget_it_does_not_use() -> None:
+    """One strategy in the file of a comparison would be taken for the one that is compared."""
+    grid = GridConfig(strategies=("random", "tsds"), budgets=(120, 480))
+    both = CompareConfig(selection=SelectionConfig(strategy="nearest", budget=60), grid=grid)
+    assert advice(both) == (
+        "strategy: nearest is not used: a comparison has strategies, random, tsds here",
+        "budget: 60 is not used: a comparison has budgets, 120, 480 here",
+    )
+    assert advice(replace(both, selection=SelectionConfig(strategy="tsds", budget=480))) == ()
+
+
 def test_advice_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Advice would reach nobody."""
     with caplog.at_level(logging.WARNING):

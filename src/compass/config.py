@@ -397,7 +397,14 @@ def advice(config: AdaptConfig) -> tuple[str, ...]:
             "packing: 'on' packs rows even where the attention kernel lets them see each other; 'auto' packs only "
             "where it keeps them apart"
         )
-    budget = min(config.grid.budgets) if isinstance(config, CompareConfig) else selection.budget
+    budget = selection.budget
+    if isinstance(config, CompareConfig):
+        plain, budget = SelectionConfig(), min(config.grid.budgets)
+        for name, names in (("strategy", "strategies"), ("budget", "budgets")):
+            value, used = getattr(selection, name), getattr(config.grid, names)
+            # One file may serve `compass adapt` too, with one of the grid's.
+            if value not in (getattr(plain, name), *used):
+                lines.append(f"{name}: {value} is not used: a comparison has {names}, {', '.join(map(str, used))} here")
     if selection.budget_unit == "tokens" and budget < training.max_length:
         lines.append(
             f"budget: {budget} tokens are fewer than one row of max_length {training.max_length}; raise "
