@@ -178,6 +178,21 @@ def test_a_folder_that_can_not_be_made_is_one_sentence(capsys: pytest.CaptureFix
     assert f"{tmp_path / 'file'}: File exists. Choose a place" in err
 
 
+@pytest.mark.parametrize("option", ["--adapter", "--averaged-trainings"])
+def test_what_an_update_decides_itself_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, option: str
+) -> None:
+    """They were taken, checked, and overwritten in silence."""
+    value = "2" if option.endswith("trainings") else str(tmp_path)
+    for command in (
+        ("update", str(tmp_path), "window.jsonl", "--output-dir", str(tmp_path / "v1")),
+        ("watch", "cy", str(tmp_path)),
+    ):
+        code, _, err = _run(capsys, *command, option, value)
+        assert code in (EXIT_FAILED, EXIT_BAD_INPUT)
+        assert f"{option[2:].replace('-', '_')}: an update" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -21,11 +21,13 @@ from compass.config import (
     RunConfig,
     SelectionConfig,
     TrainingConfig,
+    WatchOptions,
     advice,
     changed_flags,
     dump_config,
     fields_of,
     load_config,
+    named_options,
     validate,
 )
 from compass.errors import ConfigError
@@ -326,3 +328,11 @@ def test_dump_reads_back(
     path = folder / "compass.yaml"
     path.write_text(dump_config(config), "utf-8", newline="")
     assert load_config(path, {}) == config
+
+
+def test_named_options_are_those_of_file_and_flags(tmp_path: Path) -> None:
+    """What a file says of an update would be read, checked, and left out."""
+    path = tmp_path / "watch.yaml"
+    path.write_text("budget: 120\nmax_steps: 40\nquiet_hours: 1\n", encoding="utf-8")
+    names = {option.name for option in fields_of(AdaptConfig)}
+    assert named_options(path, {"max_steps": 9, "lora_r": None}, WatchOptions, names) == {"budget": 120, "max_steps": 9}

@@ -26,6 +26,7 @@ from compass.config import (
     fields_of,
     load_config,
     load_options,
+    named_options,
 )
 from compass.errors import CompassError, ConfigError, DataError
 
@@ -321,7 +322,9 @@ def monitor(
     source: Annotated[str, typer.Argument(help="JSON Lines file or folder of production prompts; - reads stdin.")],
     reference: Annotated[str, typer.Option("--reference", help="Usage to compare with; empty: the held-out.")] = "",
     follow: Annotated[bool, typer.Option("--follow", help="Wait for more, until Ctrl-C.")] = False,
-    restart: Annotated[bool, typer.Option("--restart", help="Forget what was counted, and start anew.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin the windows anew; lines that were read are not read again.")
+    ] = False,
     config: Config = None,
     json_: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
     verbose: Verbose = False,
@@ -386,8 +389,8 @@ def watch(
     from compass.recipes.watch import watch as run_watch
 
     resolved = load_options(WatchOptions, config, options)
-    names = {option.name for option in fields_of(AdaptConfig)}
-    given = {name: value for name, value in (options or {}).items() if name in names}
+    given = named_options(config, options, WatchOptions, {option.name for option in fields_of(AdaptConfig)})
+    _check_of_update(given)
     drift = False
     for event in run_watch(
         language, source, resolved, overrides=given, follow=follow, dry_run=dry_run, restart=restart
@@ -419,8 +422,8 @@ def update(
     own = load_options(UpdateOptions, None, options)
     if "output_dir" not in (options or {}):
         raise ConfigError("--output-dir: name a folder for the new version; the parent is not written to.")
-    names = {option.name for option in fields_of(AdaptConfig)}
-    given = {name: value for name, value in (options or {}).items() if name in names}
+    given = named_options(None, options, UpdateOptions, {option.name for option in fields_of(AdaptConfig)})
+    _check_of_update(given)
     resolved = load_config(parent / "compass.yaml", given)
     done = run_update(
         resolved, own.update, parent=parent, window=window, current=current, test=test, pool=tuple(pool or ())
@@ -433,6 +436,16 @@ def update(
         "differences": done.differences,
     }
     _print_result(result, json_, lambda: _print_differences(done.differences, title="Parent and update"))
+
+
+def _check_of_update(given: Mapping[str, Any]) -> None:
+    """Refuse what an update decides by itself."""
+    why = {
+        "adapter": "an update goes on from the adapter of its parent",
+        "averaged_trainings": "an update is one training, for it goes on from one adapter",
+    }
+    if problems := [f"{name}: {reason}. Leave it out" for name, reason in why.items() if name in given]:
+        raise ConfigError(problems)
 
 
 @app.command()

@@ -335,18 +335,7 @@ def load_options(
     """
     problems: list[str] = []
     options = {option.name: option for option in fields_of(kind)}
-    given: dict[str, tuple[Any, str]] = {}
-    if path is not None:
-        for name, value, origin in _read_yaml(path, options, problems):
-            given[name] = (value, origin)
-    for name, value in (overrides or {}).items():
-        if value is None:
-            continue
-        if name not in options:
-            problems.append(_unknown(name, "an override", options))
-            continue
-        given[name] = (value, options[name].flag)
-
+    given = _given(path, overrides, options, problems)
     values: dict[str, Any] = {}
     wrong: set[str] = set()
     for name, (value, origin) in given.items():
@@ -445,6 +434,32 @@ def changed_flags(config: AdaptConfig, since: AdaptConfig, *, leaving_out: Colle
         for part in parts if isinstance(parts, (list, tuple)) else (parts,):
             flags += [option.flag, str(part)]
     return flags
+
+
+def named_options(
+    path: Path | None, overrides: Mapping[str, Any] | None, kind: type[Options], names: Collection[str]
+) -> dict[str, Any]:
+    """Return the values of those of `names` that a file or a flag names, as `load_options` finds them."""
+    given = _given(path, overrides, {option.name: option for option in fields_of(kind)}, [])
+    return {name: value for name, (value, _origin) in given.items() if name in names}
+
+
+def _given(
+    path: Path | None, overrides: Mapping[str, Any] | None, options: Mapping[str, Option], problems: list[str]
+) -> dict[str, tuple[Any, str]]:
+    """Return what file and flags say, with where they say it."""
+    given: dict[str, tuple[Any, str]] = {}
+    if path is not None:
+        for name, value, origin in _read_yaml(path, options, problems):
+            given[name] = (value, origin)
+    for name, value in (overrides or {}).items():
+        if value is None:
+            continue
+        if name not in options:
+            problems.append(_unknown(name, "an override", options))
+            continue
+        given[name] = (value, options[name].flag)
+    return given
 
 
 def _build(kind: type[Options], values: Mapping[str, Any], options: Mapping[str, Option]) -> Options:

@@ -12,6 +12,7 @@ CompassError
 ├── MonitorError       a drift monitor's state or input cannot be used
 ├── RunError           a run folder is missing, incomplete or belongs to other inputs
 ├── RegistryError      a version or an alias of the registry is missing, damaged or may not be moved
+│   └── RegistryUnavailableError  the registry can't be written now: a full disk, a lock that another process holds
 └── MissingExtraError  an optional dependency is not installed (says the pip line)
 """
 
@@ -62,6 +63,10 @@ class MonitorError(CompassError):
 
 class RegistryError(CompassError):
     """A version or an alias of the registry is missing, damaged, or may not be moved as asked."""
+
+
+class RegistryUnavailableError(RegistryError):
+    """The registry can't be written now, and nothing in it has changed: the same call may succeed later."""
 
 
 class MissingExtraError(CompassError):

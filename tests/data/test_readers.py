@@ -392,3 +392,12 @@ def test_own_format_says_what_is_missing(tmp_path: Path) -> None:
         read_jsonl(lines(tmp_path / "a.jsonl", {"prompt": "p"}))
     with pytest.raises(DataError, match=r"line 1: `context`"):
         read_jsonl(lines(tmp_path / "b.jsonl", {"id": "1", "prompt": "p", "context": ["x"]}))
+
+
+def test_an_empty_choice_between_others_is_refused(tmp_path: Path) -> None:
+    """Letters would move up by one, and the row would teach a wrong answer."""
+    row = {"question": "p", "option_a": "x", "option_b": "", "option_c": "y", "option_d": "", "answer": "C"}
+    with pytest.raises(DataError, match="choice B is empty"):
+        read_examples(lines(tmp_path / "a.jsonl", row))
+    (found,) = read_examples(lines(tmp_path / "b.jsonl", {**row, "option_b": "w"}))
+    assert found.response == "C. y"

@@ -116,3 +116,24 @@ def test_a_missing_input_is_named(tmp_path):
     """Breaks if a mistyped path is an empty input."""
     with pytest.raises(DataError, match="does not exist"):
         list(read_files(tmp_path / "nowhere", {}, batch_size=1))
+
+
+def test_a_renamed_file_goes_on_where_it_was_left(tmp_path):
+    """Breaks if rotation counts a day's prompts twice, or loses those that came between."""
+    (tmp_path / "app.jsonl").write_text(lines("one", "two"))
+    (tmp_path / "twin.jsonl").write_text(lines("one"))
+    places = {batch.position.source: batch.position for batch in read_files(tmp_path, {}, batch_size=10)}
+    (tmp_path / "app.jsonl").rename(tmp_path / "app-1.jsonl")
+    with (tmp_path / "app-1.jsonl").open("a") as file:
+        file.write(lines("three"))
+    (tmp_path / "app.jsonl").write_text(lines("four"))
+    rotated = list(read_files(tmp_path, places, batch_size=10))
+    assert prompts(rotated) == ["three", "four"]
+    places |= {batch.position.source: batch.position for batch in rotated}
+    # Under a name that comes after the one it had, once that is another file.
+    (tmp_path / "app.jsonl").rename(tmp_path / "z.jsonl")
+    (tmp_path / "app.jsonl").write_text(lines("five"))
+    assert prompts(read_files(tmp_path, places, batch_size=10)) == ["five"]
+    # A file that begins alike and stands beside it is another one.
+    (tmp_path / "copy.jsonl").write_text(lines("one", "six"))
+    assert "six" in prompts(read_files(tmp_path, places, batch_size=10))

@@ -245,3 +245,10 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     assert retry_after("Thu, 01 Jan 2026 11:00:00 GMT", now) == 0.0
     assert retry_after("", now) is None
     assert retry_after("soon", now) is None
+
+
+@pytest.mark.parametrize("url", ["http://localhost:port/v1", "http://[::1/v1"])
+def test_an_address_that_is_none_is_named(url: str) -> None:
+    """A mistyped port would end in httpx's traceback."""
+    with pytest.raises(EncoderError, match="is no URL"):
+        EndpointEncoder(url, model="m")

@@ -13,7 +13,7 @@ from compass.config import EvaluationConfig
 from compass.data.example import Example
 from compass.errors import DataError
 from compass.evaluation.evaluate import Evaluation, assemble, compare
-from compass.evaluation.files import read_differences, read_evaluation, write_differences, write_evaluation
+from compass.evaluation.files import drop_others, read_differences, read_evaluation, write_differences, write_evaluation
 
 
 def evaluation(name: str = "cy") -> Evaluation:
@@ -86,3 +86,12 @@ def test_differences(tmp_path: Path) -> None:
     path.write_text('[{"metric": 1}]')
     with pytest.raises(DataError, match="not a list of differences"):
         read_differences(path)
+
+
+def test_others_are_removed_with_their_rows(tmp_path: Path) -> None:
+    """A test that is no longer measured would keep an earlier adapter's scores in the report."""
+    for name in ("cy", "en"):
+        (tmp_path / f"{name}.json").write_text("{}", "utf-8")
+        (tmp_path / f"{name}.predictions.jsonl").write_text("", "utf-8")
+    drop_others(tmp_path, {"cy": None})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cy.json", "cy.predictions.jsonl"]

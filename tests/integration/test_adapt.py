@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from compass.report.load import load_run
 from processes import kill_when
 from small_data import Files
 from tiny_model import make_tiny_model
@@ -78,6 +79,26 @@ def test_another_strategy_reuses_data_and_space(finished: Path, files: Files, co
     assert "data: already finished" in done.stderr
     assert "space: already finished" in done.stderr
     assert "selection: started" in done.stderr
+    # The adapter's results are of other picks: neither lock nor report may show them together.
+    assert "adapter/adapter_model.safetensors" not in json.loads((copy / "lock.json").read_text("utf-8"))["hashes"]
+    assert not load_run(copy).adapter
+    assert load_run(finished).adapter
+
+
+def test_selecting_again_leaves_a_finished_run_whole(
+    finished: Path, files: Files, compass: Command, tmp_path: Path
+) -> None:
+    """A run whose lock forgot its adapter could neither be registered nor updated."""
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    options = compass("adapt", *files.arguments(copy), "--json")
+    assert options.returncode == 0, options.stderr
+    kept = ("lock.json", "compass.yaml")
+    before = [(copy / name).read_bytes() for name in kept]
+    done = compass("select", *_selecting(files.arguments(copy)), "--json")
+    assert done.returncode == 0, done.stderr
+    assert [(copy / name).read_bytes() for name in kept] == before
+    assert load_run(copy).adapter
 
 
 def _selecting(arguments: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from compass.config import AdaptConfig, DataConfig, load_options
 from compass.errors import DataError, LanguageError
-from compass.recipes.gather import filled_in, gather, read_and_clean
+from compass.recipes.gather import filled_in, gather, read_and_clean, source_identities, with_normal_language
 from compass.recipes.stages import Run
 
 
@@ -190,3 +190,49 @@ def test_columns_are_mapped_for_one_set_alone(tmp_path: Path) -> None:
     data, _ = read_and_clean(replace(config, columns={"pool.prompt": "frage", "pool.response": "antwort"}), 0)
     assert {row.language for row in data.pool} == {"de"}
     assert len(data.usage) == 10
+
+
+def test_repeats_in_usage_are_frequencies(tmp_path: Path) -> None:
+    """A prompt that is asked seven times as often would weigh as one, in the gap and in the monitor's reference."""
+    config = _files(tmp_path)
+    rows = [{"prompt": f"cwestiwn {i}", "response": "a", "language": "cy"} for i in range(8)]
+    often = [{"prompt": "aml", "response": "a", "language": "cy"}] * 7
+    config = replace(config, usage=_write(tmp_path / "u.jsonl", rows + often))
+    tests = []
+    for seed in range(4):
+        data, _ = read_and_clean(config, seed)
+        tests.append(data.tests["cy"])
+        assert len(data.usage) + len(tests[-1]) == 15
+        assert not {row.prompt for row in data.usage} & {row.prompt for row in tests[-1]}
+    assert {sum(row.prompt == "aml" for row in test) for test in tests} == {0, 7}
+
+
+def test_every_source_has_an_identity_of_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repeated run would go on with the data of before: a file below `~`, a split, an edit of the same size."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    usage, folder = tmp_path / "u.jsonl", tmp_path / "saved"
+    folder.mkdir()
+    usage.write_text("a", "utf-8")
+    (folder / "x.arrow").write_text("a", "utf-8")
+    config = DataConfig(language="cy", usage="~/u.jsonl", current="none", pool=(f"{folder}:train", str(folder)))
+    before = source_identities(config)
+    assert set(before) == {"~/u.jsonl", f"{folder}:train", str(folder)}
+    usage.write_text("b", "utf-8")
+    (folder / "x.arrow").write_text("b", "utf-8")
+    after = source_identities(config)
+    assert all(before[name] != after[name] for name in before)
+
+
+def test_tests_of_an_earlier_run_do_not_stay(tmp_path: Path) -> None:
+    """The lock would hash them as this run's."""
+    config, run = _files(tmp_path), Run(tmp_path / "run")
+    english = _write(tmp_path / "english.jsonl", [{"prompt": "hello there", "response": "x", "language": "en"}])
+    gather(run, replace(config, retention_tests=(english,)), seed=0)
+    gather(run, config, seed=0)
+    assert [path.stem for path in (tmp_path / "run" / "data" / "tests").iterdir()] == ["cy"]
+
+
+def test_a_tag_in_any_form_is_brought_into_the_normal_one() -> None:
+    """`pt-br` would be another language than the `pt-BR` of its rows."""
+    config = AdaptConfig(data=DataConfig(language="CYM"))
+    assert with_normal_language(config) == replace(config, data=replace(config.data, language="cy"))

@@ -113,3 +113,17 @@ def test_the_status_says_what_is_new(run_dir, tmp_path):
     plain.write_text("helo\n" * 5)
     (status,) = recipe.monitor(run_dir, str(plain), OPTIONS)
     assert (status["prompts"], status["new_prompts"], status["skipped_lines"]) == (30, 0, 5)
+
+
+def test_the_adapters_language_is_known_in_any_form(run_dir, tmp_path):
+    """Breaks if `cym` in the options or `cy-GB` in a line is another language, which was never seen before."""
+    options = AdaptConfig()
+    text = dump_config(replace(options, data=replace(options.data, language="cym")))
+    (run_dir / "compass.yaml").write_text(text)
+    log = tmp_path / "log.jsonl"
+    with log.open("w", encoding="utf-8") as file:
+        for i, prompt in enumerate(prompts(300, STEADY, 2)):
+            tag = {0: {}, 1: {"language": "cy-GB"}, 2: {"language": "cy_GB"}}[i % 3]
+            file.write(json.dumps({"prompt": prompt, **tag}) + "\n")
+    (status,) = recipe.monitor(run_dir, str(log), OPTIONS)
+    assert (status["drift"], status["streams"]["cy"]["prompts"]) == (False, 300)

@@ -106,3 +106,14 @@ def test_what_is_stamped_is_what_is_installed() -> None:
 
     assert versions()["numpy"] == numpy.__version__
     assert peak_memory() > 2**20
+
+
+def test_a_forgotten_stage_does_not_speak_for_files_that_are_gone(tmp_path: Path) -> None:
+    """A run whose last command had no use for them would count as damaged for good."""
+    run = Run(tmp_path)
+    with run.stage("fisher", {}, [tmp_path / "fisher.safetensors"]):
+        (tmp_path / "fisher.safetensors").write_text("x", "utf-8")
+    run.forget("fisher")
+    run.forget("fisher")
+    assert not run.finished("fisher", {})
+    assert not list((tmp_path / "logs" / "stages").iterdir())

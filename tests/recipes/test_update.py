@@ -14,7 +14,7 @@ import pytest
 from compass.config import AdaptConfig, DataConfig, RunConfig, UpdateConfig, load_config
 from compass.data.example import Example
 from compass.data.readers import read_jsonl
-from compass.errors import RunError
+from compass.errors import DataError, RunError
 from compass.evaluation import read_evaluation
 from compass.recipes import update as module
 from compass.recipes.adapt import adapt
@@ -184,3 +184,13 @@ def test_new_sources_are_read_with_the_parents_mapping(tmp_path: Path) -> None:
         found = module._gather(Run(tmp_path / window[-8]), config, version, window, "", "", (pool,), mapped=mapped)
         assert [row.prompt for row in found.usage] == asked
         assert (len(found.pool), found.pool[0].response) == (9, "0")
+
+
+def test_no_prompt_stays_where_gathering_fails(parent: Path, tmp_path: Path) -> None:
+    """The window would lie in `inputs/` as it came, private data and all, until somebody looks."""
+    window = tmp_path / "few.jsonl"
+    window.write_text('{"prompt": "ffonia 029 2087 0000"}\n', encoding="utf-8")
+    config = load_config(parent / "compass.yaml", {"output_dir": str(tmp_path / "v1")})
+    with pytest.raises(DataError, match="has 1 rows"):
+        update(config, UpdateConfig(), parent=parent, window=str(window))
+    assert not (tmp_path / "v1" / "inputs").exists()

@@ -17,7 +17,7 @@ import pytest
 from compass.config import AdaptConfig, EvaluationConfig, UpdateConfig, WatchOptions, dump_config
 from compass.data.example import Example
 from compass.data.readers import read_jsonl, write_jsonl
-from compass.errors import ConfigError, DataError, MonitorError, RegistryError, RunError
+from compass.errors import ConfigError, DataError, MonitorError, RegistryError, RegistryUnavailableError, RunError
 from compass.evaluation import write_evaluation
 from compass.evaluation.evaluate import assemble
 from compass.recipes import watch as recipe
@@ -30,7 +30,9 @@ from topics import MOVED, STEADY, TOPICS, TopicEncoder, prompts
 ROWS = 120
 
 
-def write_version(folder: Path, usage: list[str], *, seed: int, right: dict[str, tuple[int, int]]) -> Path:
+def write_version(
+    folder: Path, usage: list[str], *, seed: int, right: dict[str, tuple[int, int]], parent: Path | None = None
+) -> Path:
     """Write a finished run: `right` has test -> rows that parent and adapter answer rightly."""
     from safetensors.numpy import save_file
 
@@ -60,7 +62,8 @@ def write_version(folder: Path, usage: list[str], *, seed: int, right: dict[str,
             )  # fmt: skip
             write_evaluation(done, folder / "eval" / model)
     weights = "adapter/adapter_model.safetensors"
-    (folder / "lock.json").write_text(json.dumps({"hashes": {weights: file_hash(folder / weights)}}))
+    made_of = {"parent": {"adapter": file_hash(parent / weights)}} if parent else {}
+    (folder / "lock.json").write_text(json.dumps({"hashes": {weights: file_hash(folder / weights)}, **made_of}))
     return folder
 
 
@@ -118,7 +121,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         made.append({"parent": parent, "usage": usage, "rows": config.evaluation.max_retention_rows, "test": test})
         folder = Path(config.run.output_dir)
         if not (folder / "lock.json").is_file():
-            write_version(folder, prompts(ROWS, MOVED, 9), seed=len(made), right=world.right)
+            write_version(folder, prompts(ROWS, MOVED, 9), seed=len(made), right=world.right, parent=parent)
         return SimpleNamespace(run_dir=folder)
 
     monkeypatch.setattr(recipe, "update", fake_update)
@@ -343,6 +346,37 @@ def test_an_update_that_fails_is_told_and_the_watch_goes_on(world, monkeypatch):
     assert kinds(events) == ["refusal", "held", "status"]
     assert "failed" in world.registry.events("cy")[-1].message
     assert len(world.registry.versions("cy")) == 1
+
+
+def test_a_full_disk_ends_the_watch_and_costs_no_update(world, monkeypatch):
+    """A trained adapter would be thrown away, and the budget of updates with it, for want of a few bytes."""
+    drift(world)
+    with monkeypatch.context() as patch:
+
+        def full(*_given: Any, **_more: Any) -> None:
+            raise RegistryUnavailableError("Can't register: no space left on the device.")
+
+        patch.setattr(Registry, "register", full)
+        with pytest.raises(RegistryUnavailableError):
+            run(world)
+    assert (watch_folder(world) / "update-0001" / "run" / "lock.json").is_file()
+    assert kinds(run(world)) == ["update", "promotion", "status"]
+    assert len(list(watch_folder(world).glob("update-*"))) == 0
+
+
+def test_a_second_loop_on_the_registry_is_heard(world):
+    """Its first update would have the number, and the id, of the first loop's, which hooks are told of once."""
+    drift(world)
+    run(world)
+    before = hooked(world)
+    write(world.logs / "day3.jsonl", prompts(300, STEADY, 4))
+    world.options = dataclasses.replace(
+        world.options, watch=dataclasses.replace(world.options.watch, watch_dir=str(world.root / "other"))
+    )
+    assert {"update", "promotion"} <= {event["event"] for event in run(world)} or "refusal" in hooked(world)
+    assert hooked(world)[len(before) :].count("update") == 1
+    ids = [event.id for event in world.registry.events("cy")]
+    assert len(ids) == len(set(ids))
 
 
 def test_too_little_usage_makes_no_version(world):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from compass.errors import MissingExtraError
+from compass.errors import MissingExtraError, RegistryError
 from compass.registry import Registry, mirror
 from registry_types import MakeRun
 
@@ -57,3 +57,12 @@ def test_without_the_extra_the_line_to_install_it_is_told(three: Registry, monke
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(MissingExtraError, match=r"compass-peft\[mlflow\]"):
         mirror(three, "cy", "sqlite:///x.db")
+
+
+@pytest.mark.parametrize("uri", ["foo://bar", "sqlite:////no/such/folder/mlflow.db"])
+@pytest.mark.filterwarnings("ignore")
+def test_an_address_that_is_none_is_a_registry_error(three: Registry, uri: str) -> None:
+    """A promotion that was made would end in MLflow's traceback, and the watch loop with it at each start."""
+    pytest.importorskip("mlflow", reason="needs the extra mlflow: pip install 'compass-peft[mlflow]'")
+    with pytest.raises(RegistryError, match="MLflow"):
+        mirror(three, "cy", uri)

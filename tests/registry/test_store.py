@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from compass.config import GateConfig
 from compass.errors import LanguageError, RegistryError, RunError
+from compass.recipes.stages import Run, write_json
 from compass.registry import Event, GateDecision, HeldOut, Registry, decide
 from registry_types import MakeRun
 
@@ -57,6 +58,37 @@ def test_identity_is_the_content(registry: Registry, make_run: MakeRun) -> None:
     assert second.identity != first.identity
     assert second.number == 2
     assert [version.id for version in registry.versions("cy")] == [first.id, second.id]
+
+
+def test_a_monitor_in_the_run_stays_out(registry: Registry, make_run: MakeRun) -> None:
+    """Production prompts would lie in an immutable version for good, and each batch would make another one."""
+    folder = make_run(0)
+    first = registry.register(folder)
+    run = Run(folder)
+    with run.stage("reference", {}, [run.path("monitor", "reference.json")]):
+        write_json(run.path("monitor", "reference.json"), {})
+    run.path("monitor", "state.db").write_text("prompts", "utf-8")
+    assert registry.register(folder) == first
+    (folder / "monitor" / "reference.json").unlink()
+    assert registry.register(folder) == first
+
+
+def test_a_parent_that_was_forgotten_can_be_named_later(registry: Registry, make_run: MakeRun) -> None:
+    """The gate asks for it, and the second `add` with it would change nothing."""
+    first, orphan = registry.register(make_run(0)), registry.register(make_run(1))
+    child = registry.register(make_run(1), parent=first.id)
+    assert (orphan.parent, child.parent, child.number) == ("", first.id, 3)
+    assert registry.register(make_run(1), parent=first.id) == child
+    assert registry.aliases("cy").candidate == child.id
+
+
+def test_prompts_are_the_owners_alone_in_a_folder_of_others(make_run: MakeRun, tmp_path: Path) -> None:
+    """A registry made beforehand, readable for all, would show everyone what users ask."""
+    root = tmp_path / "shared"
+    root.mkdir()
+    root.chmod(0o755)
+    Registry(root).register(make_run(0))
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (root, root / "cy")] == [0o755, 0o700]
 
 
 def test_a_damaged_twin_is_no_reason_to_refuse_a_whole_one(registry: Registry, make_run: MakeRun) -> None:

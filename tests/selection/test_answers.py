@@ -64,6 +64,11 @@ def test_usage_that_is_far_from_the_rows_at_hand_expects_nothing(make_candidates
     same = make_candidates([6, 6, 0, 0], [8, 8, 0, 0], [40, 40, 40, 40], noise=0.1)
     same = dataclasses.replace(same, current_answers=same.current_clusters, pool_answers=same.pool_clusters)
     assert familiarity(same) > 0.8
+    # In chunks, as where rows at hand are many.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("compass.selection.answers.CHUNK_ROWS", 7)
+        chunked = familiarity(c), familiarity(same)
+    assert chunked == pytest.approx((familiarity(c), familiarity(same)), rel=1e-6)
 
 
 @pytest.mark.parametrize("mixed_languages", [True, False])

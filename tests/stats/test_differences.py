@@ -106,6 +106,25 @@ def test_wilson_against_published_values(successes: int, n: int, low: float, hig
     assert wilson(successes, n, 0.95) == pytest.approx((low, high), abs=5e-4)
 
 
+@pytest.mark.parametrize(("before", "after", "value"), [(0, 1, 1.0), (1, 0, -1.0), (0, 0, 0.0), (1, 1, 0.0)])
+@pytest.mark.parametrize("n", [1, 3, 40])
+def test_rows_that_all_differ_alike_are_no_certainty(before: int, after: int, value: float, n: int) -> None:
+    """Three of three that turned right would be "better" for sure; an exact sign test gives them p = .25.
+
+    Other rows may be as many as Clopper and Pearson's interval of 0 in n leaves, and differ as much as they can.
+    """
+    ones = np.ones(n)
+    interval = paired_difference(
+        (before * ones, ones), (after * ones, ones), draws=100, confidence=0.95, seed=0, proportion=True
+    )
+    others = scipy.stats.binomtest(0, n).proportion_ci(0.95, method="exact").high
+    assert interval.value == value
+    assert interval.low == pytest.approx((1 - others) * value - others)
+    assert interval.high == pytest.approx((1 - others) * value + others)
+    plain = paired_difference((before * ones, ones), (after * ones, ones), draws=100, confidence=0.95, seed=0)
+    assert (plain.low, plain.high) == (value, value)
+
+
 def test_no_success_does_not_prove_zero() -> None:
     """A model with 0 of 20 right would get the interval [0, 0]; only proportions have Wilson's instead."""
     interval = ratio_interval(np.zeros(20), np.ones(20), draws=200, confidence=0.95, seed=0, proportion=True)

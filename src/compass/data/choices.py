@@ -60,6 +60,11 @@ def multiple_choice(row: Mapping[str, Any], place: str) -> MultipleChoice:
             f"{place}: {len(choices)} choices, and 2 to {len(LETTERS)} are needed. Give them as a list `choices`, or "
             "as option_a, option_b, ... or option_0, option_1, ..."
         )
+    if (hole := next((place for place, choice in enumerate(choices) if not choice), -1)) >= 0:
+        raise DataError(
+            f"{place}: choice {LETTERS[hole]} is empty and later ones are not, so that nobody can tell which one the "
+            "answer names. Fill it in, or leave the row out."
+        )
     index = row.get("answer_index")
     answer = index if index is not None else row.get("answer")
     number = _number(answer, choices)
@@ -77,7 +82,11 @@ def _choices(row: Mapping[str, Any]) -> tuple[str, ...]:
             return tuple(str(choice) for choice in row[name])
     for names in _SERIES:
         if names[0] in row:
-            return tuple(str(row[name]) for name in names if row.get(name) not in (None, ""))
+            found = ["" if row.get(name) is None else str(row[name]) for name in names]
+            # Rows with fewer choices than others end in empty ones.
+            while found and not found[-1]:
+                found.pop()
+            return tuple(found)
     return ()
 
 

@@ -98,6 +98,7 @@ def clean(
     examples: Iterable[Example],
     *,
     max_chars: int = 8000,
+    duplicates: bool = True,
     near_duplicates: float = 0.9,
     check_language: bool = True,
     high_accuracy: bool = False,
@@ -109,7 +110,8 @@ def clean(
 ) -> Cleaned:
     """Drop what should not be trained on or measured with.
 
-    max_chars: longest prompt and response together. near_duplicates: Jaccard similarity of character shingles from
+    max_chars: longest prompt and response together. duplicates: drop repeats of a row; False keeps them, where they are
+    frequencies. near_duplicates: Jaccard similarity of character shingles from
     which two rows are near duplicates, in prompt and in response; 1 is off. check_language: compare tags with what
     identification finds (high_accuracy: with the large models). require_response: a row without one is dropped.
     against: held-out examples, see `decontaminate`. redact: replace private data, see `redaction`. name: what the log
@@ -122,7 +124,8 @@ def clean(
     ]
     if check_language:
         steps.append(lambda rows: _wrong_language(rows, high_accuracy))
-    steps.append(_duplicates)
+    if duplicates:
+        steps.append(_duplicates)
     if near_duplicates < 1.0:
         steps.append(lambda rows: _near_duplicates(rows, near_duplicates))
     if against:

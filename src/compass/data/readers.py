@@ -417,13 +417,19 @@ def _renamed(example: Example, name: str) -> Example:
 # -- sources to rows ---------------------------------------------------------------------------------------------------
 
 
+def source_path(source: str) -> Path:
+    """Return the path that a source names; of `FOLDER:SPLIT`, a saved `datasets` folder, that of the folder."""
+    path, folder = Path(source).expanduser(), Path(source.rpartition(":")[0]).expanduser()
+    named = bool(source.rpartition(":")[0])
+    return folder if named and not path.exists() and folder.is_dir() else path
+
+
 def _open(source: str, streaming: bool, mapping: Mapping[str, str] | None) -> _Table:
     """Return the rows of a source. mapping: None reads every column. Raises DataError for no such source or format."""
     if source.startswith("hub:"):
         return _hub(source, streaming)
-    path, _, split = source.rpartition(":")
-    if path and not Path(source).exists() and Path(path).is_dir():
-        return _saved_folder(Path(path), split)
+    if (folder := source_path(source)) != Path(source).expanduser():
+        return _saved_folder(folder, source.rpartition(":")[2])
     found = _existing(source)
     if found.is_dir():
         return _saved_folder(found, "")

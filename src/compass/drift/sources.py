@@ -12,7 +12,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -96,10 +96,12 @@ def read_files(
     offsets: where each file was left, by name (`Monitor.offsets()`). With `follow`, goes on looking for new lines and
     new files until `stop()`, and yields None when there is nothing new, after waiting `poll_seconds`. A last line
     without a line feed is left until it is whole; without `follow` it is taken as it is. A file that was cut or
-    replaced is read from its start. Raises DataError if the path does not exist.
+    replaced is read from its start, and one of a folder that was renamed, as logs are when they are rotated, from where
+    it was left. Raises DataError if the path does not exist.
     """
     root = check_path(path)
     places = dict(offsets)
+    left: list[Position] = []
     while not stop():
         idle = True
         for file in [root] if root.is_file() else sorted(root.rglob(pattern)):
@@ -108,6 +110,8 @@ def read_files(
             name = name.encode("utf-8", "backslashreplace").decode("utf-8")
             while not stop():
                 try:
+                    if file != root and _is_other(file, places.get(name)):
+                        places |= _renamed(root, file, name, [*places.values(), *left])
                     batch = _next(file, name, places.get(name), batch_size, whole_lines=follow)
                 except FileNotFoundError:
                     # Rotated away between the listing and now.
@@ -115,6 +119,9 @@ def read_files(
                 if batch is None or batch.position is None:
                     break
                 idle = False
+                if name in places and places[name].head != batch.position.head:
+                    # The file that had this name may come under another one.
+                    left.append(places[name])
                 places[name] = batch.position
                 yield batch
         if not follow:
@@ -131,13 +138,46 @@ def check_path(path: str | Path) -> Path:
     return Path(path)
 
 
+def _head(first: bytes) -> str:
+    """Return what tells a file from another one of its name, from its first line."""
+    return hashlib.sha256(first.rstrip(b"\n")).hexdigest()[:32]
+
+
+def _head_of(file: Path) -> str:
+    """Return the head of a file; empty if it is gone."""
+    try:
+        with file.open("rb") as stream:
+            return _head(stream.readline(HEAD_BYTES))
+    except FileNotFoundError:
+        return ""
+
+
+def _is_other(file: Path, place: Position | None) -> bool:
+    return place is None or place.head.partition("+")[0] != _head_of(file)
+
+
+def _renamed(root: Path, file: Path, name: str, places: Sequence[Position]) -> dict[str, Position]:
+    """Return where a file was left under another name, by its new one; nothing if it is new."""
+    head = _head_of(file)
+    found = [
+        place
+        for place in places
+        if place.head.partition("+")[0] == head and place.source != name and _head_of(root / place.source) != head
+    ]
+    if not found:
+        return {}
+    place = max(found, key=lambda place: place.end)
+    logger.info("%s was %s before: it is read from where that was left", name, place.source)
+    return {name: Position(name, 0, place.end, place.head)}
+
+
 def _next(file: Path, name: str, place: Position | None, batch_size: int, *, whole_lines: bool) -> InputBatch | None:
     """Read the next batch of a file; None if there is nothing new."""
     with file.open("rb") as stream:
         first = stream.readline(HEAD_BYTES)
         if not first or (whole_lines and not first.endswith(b"\n") and len(first) < HEAD_BYTES):
             return None
-        head = hashlib.sha256(first.rstrip(b"\n")).hexdigest()[:32]
+        head = _head(first)
         start = 0
         if place is not None and place.head.partition("+")[0] == head:
             start, head = place.end, place.head

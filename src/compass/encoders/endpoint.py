@@ -53,9 +53,14 @@ class EndpointEncoder:
     ) -> None:
         """Remember the address; nothing is sent yet. `url` may end in `/v1` or `/v1/embeddings`; `timeout` in seconds.
 
-        Raises EncoderError if the address holds a password or no model is named.
+        Raises EncoderError if the address is none or holds a password, or no model is named.
         """
-        address = httpx.URL(url)
+        try:
+            address = httpx.URL(url)
+        except httpx.InvalidURL as error:
+            raise EncoderError(
+                f"The encoder's address {url!r} is no URL: {error}. Write http://HOST:PORT/v1."
+            ) from error
         if address.userinfo or address.query:
             raise EncoderError(
                 f"The address of the encoder at {address.host!r} holds a user name, password or query, which would end "

@@ -9,6 +9,7 @@ from compass.evaluation.evaluate import (
     compare,
     compare_by_cluster,
     evaluate,
+    items,
 )
 from compass.evaluation.files import (
     read_differences,
@@ -40,6 +41,7 @@ __all__ = [
     "compare_tasks",
     "evaluate",
     "is_oneruler",
+    "items",
     "make_oneruler",
     "make_tasks",
     "parse_call",

@@ -238,7 +238,8 @@ def assemble(
 def compare(base: Evaluation, adapter: Evaluation, *, units: Sequence[Hashable] | None = None) -> list[Difference]:
     """Return adapter − base for every metric that both have, each with a paired bootstrap interval.
 
-    units: (n,) labels of rows that belong together (one item in several languages): these are resampled whole.
+    units: (n,) labels of rows that belong together (one item in several languages): these are resampled whole. None:
+    rows of one item do, see `items`.
     Draws, level and seed are the base evaluation's. Raises DataError if the two were not measured on the same rows.
     """
     _check_same_rows(base, adapter)
@@ -254,7 +255,8 @@ def compare(base: Evaluation, adapter: Evaluation, *, units: Sequence[Hashable] 
             draws=base.bootstrap_draws,
             confidence=base.confidence,
             seed=base.seed,
-            units=units,
+            units=items(base.examples) if units is None else units,
+            proportion=metric in PROPORTIONS,
         )
         differences.append(
             Difference(
@@ -286,8 +288,9 @@ def compare_by_cluster(base: Evaluation, adapter: Evaluation) -> list[Difference
         before = base.scores.exact[rows].astype(np.float64)
         after = adapter.scores.exact[rows].astype(np.float64)
         interval = paired_difference(
-            (before, ones), (after, ones), draws=base.bootstrap_draws, confidence=base.confidence, seed=base.seed
-        )
+            (before, ones), (after, ones), draws=base.bootstrap_draws, confidence=base.confidence, seed=base.seed,
+            units=items([row for row, inside in zip(base.examples, rows, strict=True) if inside]), proportion=True,
+        )  # fmt: skip
         differences.append(
             Difference(
                 name=base.name,
@@ -301,6 +304,12 @@ def compare_by_cluster(base: Evaluation, adapter: Evaluation) -> list[Difference
             )
         )
     return differences
+
+
+def items(examples: Sequence[Example]) -> list[str] | None:
+    """Return the item of each row, its `parallel_id` or else its prompt; None where no item repeats."""
+    labels = [row.parallel_id or row.prompt for row in examples]
+    return labels if len(set(labels)) < len(labels) else None
 
 
 def sample_rows(n: int, limit: int, seed: int) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,15 @@ def read_evaluation(path: Path) -> Evaluation:
             f"{path} and {rows_path.name} are not an evaluation that compass wrote ({type(error).__name__}: {error}); "
             "evaluate again"
         ) from error
+
+
+def drop_others(folder: Path, names: Collection[str]) -> None:
+    """Remove the evaluations of a folder that are not of these names."""
+    for summary in folder.glob("*.json"):
+        name = summary.name.removesuffix(".json")
+        if name not in names:
+            summary.unlink()
+            (folder / f"{name}{PREDICTIONS}").unlink(missing_ok=True)
 
 
 def write_differences(differences: Sequence[Difference], path: Path) -> None:

@@ -10,6 +10,7 @@ goes on where a killed one stopped.
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -26,7 +27,7 @@ from compass.errors import SelectionError
 from compass.recipes.averaging import drop_parts, train_averaged, training_inputs
 from compass.recipes.balance import number_answers, repeats_in_training
 from compass.recipes.extras import check_ahead, gather_extras
-from compass.recipes.gather import Gathered, gather
+from compass.recipes.gather import Gathered, gather, with_normal_language
 from compass.recipes.stages import Run, file_hash, fingerprint, versions, write_json, write_text
 from compass.recipes.storage import (
     base_model,
@@ -42,6 +43,9 @@ from compass.semantic.arrays import FloatArray
 from compass.semantic.space import SemanticSpace
 
 logger = logging.getLogger(__name__)
+
+ADAPTER = "adapter/adapter_model.safetensors"
+PICKS = "selection/selected.jsonl"
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ def adapt(config: AdaptConfig) -> Adapted:
     from compass.recipes.measure import measure
     from compass.report import build_report
 
+    config = with_normal_language(config)
     check_ahead(config)
     run = Run(Path(config.run.output_dir))
     with run.locked():
@@ -110,15 +115,23 @@ def adapt(config: AdaptConfig) -> Adapted:
 
 
 def select(config: AdaptConfig) -> Selected:
-    """Do the first half alone: pick the rows and write the audit, without a model and without training."""
+    """Do the first half alone: pick the rows and write the audit, without a model and without training.
+
+    In a finished run's folder other picks take its adapter out of the lock and its results out of the report; the same
+    picks change nothing.
+    """
     from compass.report import build_report
 
+    config = with_normal_language(config)
     check_ahead(config, training=False)
     run = Run(Path(config.run.output_dir))
     with run.locked():
-        write_text(run.path("compass.yaml"), dump_config(config))
+        if not (run.folder / ADAPTER).is_file():
+            write_text(run.path("compass.yaml"), dump_config(config))
         selected = _select(run, config)
-        write_lock(run, config, selected, None)
+        if not _is_trained_on(run.folder):
+            write_text(run.path("compass.yaml"), dump_config(config))
+            write_lock(run, config, selected, None)
         build_report(run.folder)
     return selected
 
@@ -127,6 +140,7 @@ def prepare(config: AdaptConfig) -> Placed:
     """Do what all strategies share: read, embed, place, and measure the base model; `compare` starts here."""
     from compass.recipes.measure import measure_model
 
+    config = with_normal_language(config)
     run = Run(Path(config.run.output_dir))
     with run.locked():
         write_text(run.path("compass.yaml"), dump_config(config))
@@ -174,7 +188,7 @@ def _fit_space(
         "space": asdict(options),
         "seed": config.run.seed,
         "encoder": [encoder.name, encoder.revision],
-        "data": {name: file_hash(run.path("data", f"{name}.jsonl")) for name in ("usage", "current", "pool")},
+        "data": _data_hashes(run),
     }
     if run.finished("space", inputs):
         run.skip("space")
@@ -234,6 +248,7 @@ def choose(run: Run, config: AdaptConfig, placed: Placed, candidates: Candidates
     inputs = {
         "selection": asdict(config.selection),
         "space": file_hash(run.folder / "space" / "space.safetensors"),
+        "data": _data_hashes(run),
         "picked": fingerprint({"rows": [int(i) for i in selection.indices]}),
     }
     if not len(selection.indices) and config.selection.strategy not in ("target-only",):
@@ -249,6 +264,10 @@ def choose(run: Run, config: AdaptConfig, placed: Placed, candidates: Candidates
             write_selection(run, selection, candidates, placed.data, seed=config.run.seed)
     examples = tuple(placed.data.pool[i] for i in selection.indices)
     return Selected(placed.data, placed.encoder, placed.vectors, placed.space, selection, examples)
+
+
+def _data_hashes(run: Run) -> dict[str, str]:
+    return {name: file_hash(run.path("data", f"{name}.jsonl")) for name in ("usage", "current", "pool")}
 
 
 def _costs(config: AdaptConfig, pool: Sequence[Example]) -> Any:
@@ -282,8 +301,8 @@ def _train(run: Run, config: AdaptConfig, base: Any, selected: Selected) -> Path
 def write_lock(run: Run, config: AdaptConfig, selected: Selected, base: Any) -> None:
     """Write what makes the run repeatable: versions, revisions, hashes, seeds."""
     files = sorted(path for path in (run.folder / "data").rglob("*.jsonl"))
-    files += [run.folder / "space" / "space.safetensors", run.folder / "selection" / "selected.jsonl"]
-    weights = run.folder / "adapter" / "adapter_model.safetensors"
+    files += [run.folder / "space" / "space.safetensors", run.folder / PICKS]
+    weights = run.folder / ADAPTER
     content: dict[str, Any] = {
         "versions": versions(),
         "seed": config.run.seed,
@@ -299,6 +318,13 @@ def write_lock(run: Run, config: AdaptConfig, selected: Selected, base: Any) -> 
     if base:
         content["model"] = {"name": base.name, "revision": base.revision, "licence": base.licence}
     write_json(run.path("lock.json"), content)
+
+
+def _is_trained_on(folder: Path) -> bool:
+    """Say whether the folder's adapter is of the folder's picks, by its lock."""
+    lock = folder / "lock.json"
+    hashes = json.loads(lock.read_text(encoding="utf-8"))["hashes"] if lock.is_file() else {}
+    return ADAPTER in hashes and hashes.get(PICKS) == file_hash(folder / PICKS)
 
 
 def write_card(

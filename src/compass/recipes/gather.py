@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import logging
 import random
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compass.config import DataConfig
+from compass.config import DataConfig, Options
 from compass.data.cleaning import TRANSLATION, Cleaned, clean
 from compass.data.example import Example
 from compass.data.identify import identify_languages
 from compass.data.languages import UNDETERMINED, normalize_tag, same_language
 from compass.data.licences import announce
-from compass.data.readers import read_examples, read_jsonl, write_jsonl
+from compass.data.readers import read_examples, read_jsonl, source_path, write_jsonl
 from compass.data.redaction import check_installed
 from compass.errors import DataError
-from compass.recipes.stages import Run, file_hash, versions, write_json
+from compass.recipes.stages import Run, file_hash, fingerprint, versions, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +82,10 @@ def read_and_clean(config: DataConfig, seed: int) -> tuple[Gathered, dict[str, C
 
     cleaned: dict[str, Cleaned] = {}
     options: dict[str, Any] = {"max_chars": config.max_chars, "redact": config.redact}
-    # Repeats in usage are frequencies, which is what selection is after; only unusable rows go.
-    cleaned["usage"] = clean(usage, name="usage", near_duplicates=1.0, check_language=False, **options)
+    # Repeats in usage are frequencies, which is what selection and the monitor are after; only unusable rows go.
+    cleaned["usage"] = clean(
+        usage, name="usage", duplicates=False, near_duplicates=1.0, check_language=False, **options
+    )
     held_out_rows = [row for rows in tests.values() for row in rows]
     overlap: dict[str, Any] = {
         "against": held_out_rows if config.decontaminate else (), "ngram": config.decontamination_ngram
@@ -102,9 +105,11 @@ def read_and_clean(config: DataConfig, seed: int) -> tuple[Gathered, dict[str, C
         **options,
     )
     for name, rows in tests.items():
+        # So they are in held-out usage, which the monitor takes for its reference.
         cleaned[f"test {name}"] = clean(
-            rows, name=f"test {name}", near_duplicates=1.0, check_language=False, require_response=True, **options
-        )
+            rows, name=f"test {name}", duplicates=name != config.language, near_duplicates=1.0, check_language=False,
+            require_response=True, **options,
+        )  # fmt: skip
     for name, part in (("current", "the data at hand"), ("pool", "the pool")):
         if translations := cleaned[name].counts.get(TRANSLATION, 0):
             logger.warning(
@@ -115,6 +120,11 @@ def read_and_clean(config: DataConfig, seed: int) -> tuple[Gathered, dict[str, C
         raise DataError(
             f"Cleaning left nothing of the pool's {len(pool)} rows: {dict(cleaned['pool'].counts)}. "
             "Look at the reasons; --near_duplicates 1 and --no-decontaminate switch two of them off."
+        )
+    if not cleaned["usage"].examples:
+        raise DataError(
+            f"Cleaning left nothing of the usage sample's {len(usage)} rows: {dict(cleaned['usage'].counts)}. Give "
+            "more prompts with --usage."
         )
     data = Gathered(
         usage=cleaned["usage"].examples,
@@ -184,11 +194,17 @@ def _in_language(what: str, rows: Sequence[Example], language: str) -> list[Exam
 
 
 def hold_out_half(usage: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:
-    """Split the usage rows that have a response; rows without one can only show what usage needs."""
-    with_response = [row for row in usage if row.response]
-    held_out = random.Random(f"held-out/{seed}").sample(with_response, len(with_response) // 2)
-    prompts = {row.prompt for row in held_out}
-    return [row for row in usage if row.prompt not in prompts], held_out
+    """Split the usage prompts that have a response; those without one can only show what usage needs.
+
+    A prompt goes to one side with all of its repeats.
+    """
+    answered: dict[str, list[Example]] = {}
+    for row in usage:
+        if row.response:
+            answered.setdefault(row.prompt, []).append(row)
+    chosen = random.Random(f"held-out/{seed}").sample(list(answered), len(answered) // 2)
+    held_out = set(chosen)
+    return [row for row in usage if row.prompt not in held_out], [row for p in chosen for row in answered[p]]
 
 
 def _identified(rows: Sequence[Example]) -> list[Example]:
@@ -211,6 +227,11 @@ def columns_of(config: DataConfig, part: str) -> dict[str, str] | None:
     return everywhere | alone or None
 
 
+def with_normal_language(config: Options) -> Options:
+    """Return the options with the target's tag as data and results write it. Raises LanguageError for no language."""
+    return replace(config, data=replace(config.data, language=normalize_tag(config.data.language)))
+
+
 def filled_in(config: DataConfig, seed: int) -> DataConfig:
     """Return the options with a normal language tag, and with it and the seed filled in in every source."""
     tag = normalize_tag(config.language)
@@ -230,17 +251,19 @@ def filled_in(config: DataConfig, seed: int) -> DataConfig:
 
 
 def source_identities(config: DataConfig) -> dict[str, str]:
-    """Return what tells each source from another one of the same name: a file's hash, the packages behind `assist`."""
+    """Return what tells each source from another one of the same name: its files' hash, `assist`'s packages."""
     found = {}
     for source in (config.usage, config.current, config.test, *config.pool, *config.retention_tests):
-        path = Path(source)
+        path = source_path(source)
         if source == ASSIST:
             stamped = versions()
             found[source] = f"{stamped.get('home-assistant-intents')} {stamped.get('hassil')}"
         elif source and path.is_file():
             found[source] = file_hash(path)
         elif source and path.is_dir():
-            found[source] = " ".join(f"{p.name}:{p.stat().st_size}" for p in sorted(path.rglob("*")) if p.is_file())
+            found[source] = fingerprint(
+                {p.relative_to(path).as_posix(): file_hash(p) for p in path.rglob("*") if p.is_file()}
+            )
     return found
 
 
@@ -248,6 +271,8 @@ def _write(run: Run, data: Gathered, cleaned: Mapping[str, Cleaned]) -> None:
     write_jsonl(run.path("data", "usage.jsonl"), data.usage)
     write_jsonl(run.path("data", "current.jsonl"), data.current)
     write_jsonl(run.path("data", "pool.jsonl"), data.pool)
+    # Those of an earlier run in this folder would be hashed as this one's.
+    shutil.rmtree(run.folder / "data" / "tests", ignore_errors=True)
     for name, rows in data.tests.items():
         write_jsonl(run.path("data", "tests", f"{name}.jsonl"), rows)
     write_json(run.path("data", "tests.json"), list(data.tests))

@@ -6,12 +6,11 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compass.config import AdaptConfig
+from compass.config import AdaptConfig, TrainingConfig
 from compass.data.example import Example
 from compass.data.fertility import fertility
-from compass.data.languages import normalize_tag
 from compass.evaluation import Answered, Evaluation, compare, evaluate, write_differences, write_evaluation
-from compass.evaluation.files import read_differences, read_evaluation
+from compass.evaluation.files import drop_others, read_differences, read_evaluation
 from compass.recipes.stages import Run, file_hash, fingerprint, write_json
 
 if TYPE_CHECKING:
@@ -63,6 +62,7 @@ def measure_model(
         "seed": config.run.seed,
         "model": [base.name, base.revision],
         "adapter": file_hash(adapter / "adapter_model.safetensors") if adapter else "",
+        **precision(config),
         "space": file_hash(run.folder / "space" / "space.safetensors"),
         "tests": fingerprint({name: [row.to_dict() for row in rows] for name, rows in placed.data.tests.items()}),
     }
@@ -77,7 +77,17 @@ def measure_model(
         return {test: read_evaluation(output / f"{test}.json") for test in _tests(config, placed)}
     with run.stage(stage, inputs, [output]):
         output.mkdir(parents=True, exist_ok=True)
-        return _evaluate_all(config, base, adapter, placed, output, answers)
+        done = _evaluate_all(config, base, adapter, placed, output, answers)
+        # Other tests of an earlier run in this folder are not this one's. They go last: this may be `answers`.
+        drop_others(output, done)
+        return done
+
+
+def precision(config: AdaptConfig) -> dict[str, Any]:
+    """Return what tells the model's arithmetic from another one's; nothing for the default."""
+    plain, training = TrainingConfig(), config.training
+    own = {"dtype": training.dtype, "load_in_4bit": training.load_in_4bit}
+    return {name: value for name, value in own.items() if value != getattr(plain, name)}
 
 
 def _evaluate_all(
@@ -86,7 +96,7 @@ def _evaluate_all(
     from compass.training import LanguageModel
 
     def load() -> LanguageModel:
-        return LanguageModel(base, adapter, dtype=config.training.dtype)
+        return LanguageModel(base, adapter, dtype=config.training.dtype, load_in_4bit=config.training.load_in_4bit)
 
     model = Answered(answers, load) if answers else load()
     done = {}
@@ -95,7 +105,7 @@ def _evaluate_all(
             selected.encoder.encode([row.prompt for row in rows]), [row.language for row in rows]
         )
         limits = config.evaluation
-        if name != normalize_tag(config.data.language):
+        if name != config.data.language:
             limits = dataclasses.replace(limits, max_test_rows=limits.max_retention_rows)
         done[name] = evaluate(
             model,
@@ -113,7 +123,7 @@ def _evaluate_all(
 
 def _tests(config: AdaptConfig, placed: Placed) -> dict[str, tuple[Example, ...]]:
     """Return the tests that are measured: the target's, and the others unless `max_retention_rows` is 0."""
-    target, others = normalize_tag(config.data.language), config.evaluation.max_retention_rows
+    target, others = config.data.language, config.evaluation.max_retention_rows
     return {name: rows for name, rows in placed.data.tests.items() if others or name == target}
 
 

@@ -12,6 +12,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from compass.config import AdaptConfig, MonitorConfig, load_config
 from compass.data.example import Example
-from compass.data.languages import UNDETERMINED, from_any, normalize_tag
+from compass.data.languages import UNDETERMINED, from_any, same_language
 from compass.data.readers import read_examples, read_jsonl
 from compass.drift import (
     InputBatch,
@@ -34,7 +35,7 @@ from compass.drift import (
 )
 from compass.encoders import CachedEncoder
 from compass.errors import LanguageError, RunError
-from compass.recipes.gather import columns_of
+from compass.recipes.gather import columns_of, with_normal_language
 from compass.recipes.stages import Run, file_hash, fingerprint
 from compass.recipes.storage import open_encoder
 from compass.semantic import SemanticSpace
@@ -112,7 +113,7 @@ def config_of(folder: Path) -> AdaptConfig:
     path = folder / "compass.yaml"
     if not path.is_file():
         raise RunError(f"{folder} is no run folder: it has no compass.yaml. Make one with compass adapt.")
-    return load_config(path)
+    return with_normal_language(load_config(path))
 
 
 def clusters_of(folder: Path) -> tuple[list[str], dict[int, list[str]]]:
@@ -157,7 +158,7 @@ def _reference_rows(folder: Path, config: AdaptConfig, source: str) -> Sequence[
         raise RunError(f"{folder} holds no usage to compare with. Finish its run, or give reference prompts.")
     names = json.loads((data / "tests.json").read_text(encoding="utf-8"))
     # An update whose usage has no responses is tested on earlier usage alone, which is not its own.
-    own = normalize_tag(config.data.language)
+    own = config.data.language
     held_out = read_jsonl(data / "tests" / f"{own}.jsonl") if own in names else []
     if len(held_out) >= ENOUGH_HELD_OUT:
         return held_out
@@ -185,11 +186,13 @@ def check_source(source: str) -> None:
         check_path(source)
 
 
+@lru_cache(maxsize=4096)
 def _tag(language: str, default: str) -> str:
-    """Return a prompt's tag: its own, the adapter's language where it has none, `und` where nobody knows it."""
+    """Return a prompt's tag: the adapter's language where it has none or one of that, else its own, or `und`."""
     if language in ("", UNDETERMINED):
         return default
     try:
-        return from_any(language)
+        tag = from_any(language)
     except LanguageError:
         return UNDETERMINED
+    return default if same_language(tag, default) else tag

@@ -11,7 +11,7 @@ from compass.encoders import load_encoder
 from compass.progress import duration
 from compass.recipes.balance import repeats_in_training
 from compass.recipes.extras import check_ahead
-from compass.recipes.gather import read_and_clean
+from compass.recipes.gather import read_and_clean, with_normal_language
 from compass.recipes.storage import cache_folder
 from compass.selection import get_strategy
 
@@ -43,6 +43,7 @@ def plan(config: AdaptConfig) -> list[Step]:
 
     Raises the errors that the run would raise for its data, its strategy's files and its model.
     """
+    config = with_normal_language(config)
     strategy, training, encoder = get_strategy(config.selection.strategy), config.training, config.encoder
     # A model of the hub is asked for when the run starts: a plan needs no network.
     name = training.model_name_or_path

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from compass.config import GateConfig
 from compass.data.languages import same_language
 from compass.errors import CompassError, LanguageError, RegistryError
+from compass.evaluation import items
 from compass.evaluation.files import read_evaluation
 from compass.registry import GateDecision, HeldOut, Move, Registry, Version, decide
 
@@ -81,6 +82,14 @@ def held_out_sets(candidate: Version, baseline: Version) -> list[HeldOut]:
             f"{candidate.id} holds no measurement of its parent: it was not made by compass update. Promote it with "
             "--without-gate if you know that it is better."
         )
+    measured = json.loads((candidate.folder / "lock.json").read_text(encoding="utf-8")).get("parent", {}).get("adapter")
+    serving, _size = baseline.files["adapter/adapter_model.safetensors"]
+    if measured != serving:
+        raise RegistryError(
+            f"{candidate.id} says that it was made from {baseline.id}, but it was measured against another adapter "
+            f"({(measured or 'none')[:12]}, not {serving[:12]}). Update from the version in production (its run folder "
+            f"is {baseline.folder}), or promote with --without-gate."
+        )
     names = json.loads((candidate.folder / "data" / "tests.json").read_text(encoding="utf-8"))
     periods = sorted(
         (n for n in names if _period(n, candidate.language) >= 0), key=lambda n: _period(n, candidate.language)
@@ -91,7 +100,8 @@ def held_out_sets(candidate: Version, baseline: Version) -> list[HeldOut]:
         if role:
             before = read_evaluation(folder / "parent" / f"{test}.json")
             after = read_evaluation(folder / "adapter" / f"{test}.json")
-            sets.append(HeldOut(test, role, before.scores.exact.astype(float), after.scores.exact.astype(float)))
+            had, has = (scored.scores.exact.astype(float) for scored in (before, after))
+            sets.append(HeldOut(test, role, had, has, units=items(before.examples)))
     return sets
 
 

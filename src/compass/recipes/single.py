@@ -67,7 +67,7 @@ def evaluate_on(
     output.mkdir(mode=0o700, parents=True, exist_ok=True)
     done: dict[str, dict[str, Any]] = {}
     for model_name, folder in folders.items():
-        model = LanguageModel(base, folder, dtype=config.training.dtype)
+        model = LanguageModel(base, folder, dtype=config.training.dtype, load_in_4bit=config.training.load_in_4bit)
         done[model_name] = {}
         for name, rows in tests.items():
             result = evaluate(
@@ -106,6 +106,8 @@ def evaluate_tasks(
     """
     from compass.training import harness_model
 
+    if config.training.load_in_4bit:
+        raise ConfigError("load_in_4bit: lm-eval's tasks are run on the model's own weights. Leave it out.")
     options, (base, folders) = config.tasks, _models(config)
     usage: set[str] = set()
     if options.num_fewshot and config.data.usage != ASSIST:

@@ -110,6 +110,10 @@ class Run:
         self._log(name, seconds, peak, skipped=False)
         logger.info("%s: finished in %.1f s", name, seconds)
 
+    def forget(self, name: str) -> None:
+        """Drop the record of a stage whose outputs were removed because nothing asks for them any more."""
+        (self._records / f"{name}.json").unlink(missing_ok=True)
+
     def skip(self, name: str) -> None:
         """Note that a stage is skipped because it was finished before."""
         logger.info("%s: already finished with these inputs, skipped", name)

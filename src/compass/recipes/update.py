@@ -37,7 +37,7 @@ from compass.errors import RunError
 from compass.recipes.adapt import Placed, Selected, choose, embed, place_candidates, write_card, write_lock
 from compass.recipes.averaging import identity as training_identity
 from compass.recipes.balance import repeats_in_training
-from compass.recipes.gather import Gathered, columns_of, gather, hold_out_half
+from compass.recipes.gather import Gathered, columns_of, gather, hold_out_half, with_normal_language
 from compass.recipes.stages import Run, file_hash, fingerprint, versions, write_json, write_text
 from compass.recipes.storage import base_model, open_encoder, write_training
 from compass.selection import draw_anchors
@@ -114,7 +114,7 @@ def update(
 
     version = read_version(parent)
     config = dataclasses.replace(
-        config,
+        with_normal_language(config),
         data=dataclasses.replace(config.data, usage=window, test=test),
         # It goes on from the parent's adapter, in one training.
         training=dataclasses.replace(config.training, adapter=str(version.adapter), averaged_trainings=1),
@@ -212,36 +212,39 @@ def _gather(
             current, columns=columns_of(columns, "current"), default_language=language, require_response=True
         )
         new = [dataclasses.replace(row, id=f"{version.period + 1}/current/{row.id}") for row in rows]
-    write_jsonl(run.path("inputs", "usage.jsonl"), usage)
-    write_jsonl(run.path("inputs", "history.jsonl"), [*version.history, *new])
-    if not pool:
-        seen = {(row.prompt, row.response) for row in version.history}
-        rows = read_jsonl(version.folder / "data" / "pool.jsonl")
-        write_jsonl(run.path("inputs", "pool.jsonl"), (row for row in rows if (row.prompt, row.response) not in seen))
-    if held_out:
-        write_jsonl(run.path("inputs", "tests", f"{language}.jsonl"), held_out)
-    kept = []
-    for name, tests in version.tests.items():
-        # The parent's own usage makes room for the new one, and says which period it is of.
-        path = run.path("inputs", "tests", f"{name}-{version.period}.jsonl" if name == language else f"{name}.jsonl")
-        write_jsonl(path, tests)
-        kept.append(str(path))
     inputs = run.folder / "inputs"
-    sources = dataclasses.replace(
-        config.data,
-        usage=str(inputs / "usage.jsonl"),
-        current=str(inputs / "history.jsonl"),
-        pool=tuple(pool) or (str(inputs / "pool.jsonl"),),
-        test=str(inputs / "tests" / f"{language}.jsonl") if held_out else "",
-        retention_tests=tuple(kept),
-        columns={f"pool.{ours}": theirs for ours, theirs in (columns_of(config.data, "pool") or {}).items()}
-        if pool
-        else {},
-    )
-    data = gather(run, sources, seed=config.run.seed)
-    # Prompts are private: the cleaned rows in data/ are the only copy that stays.
-    shutil.rmtree(inputs)
-    return data
+    try:
+        write_jsonl(run.path("inputs", "usage.jsonl"), usage)
+        write_jsonl(run.path("inputs", "history.jsonl"), [*version.history, *new])
+        if not pool:
+            seen = {(row.prompt, row.response) for row in version.history}
+            rows = read_jsonl(version.folder / "data" / "pool.jsonl")
+            unseen = (row for row in rows if (row.prompt, row.response) not in seen)
+            write_jsonl(run.path("inputs", "pool.jsonl"), unseen)
+        if held_out:
+            write_jsonl(run.path("inputs", "tests", f"{language}.jsonl"), held_out)
+        kept = []
+        for name, tests in version.tests.items():
+            # The parent's own usage makes room for the new one, and says which period it is of.
+            period = f"{name}-{version.period}" if name == language else name
+            path = run.path("inputs", "tests", f"{period}.jsonl")
+            write_jsonl(path, tests)
+            kept.append(str(path))
+        sources = dataclasses.replace(
+            config.data,
+            usage=str(inputs / "usage.jsonl"),
+            current=str(inputs / "history.jsonl"),
+            pool=tuple(pool) or (str(inputs / "pool.jsonl"),),
+            test=str(inputs / "tests" / f"{language}.jsonl") if held_out else "",
+            retention_tests=tuple(kept),
+            columns={f"pool.{ours}": theirs for ours, theirs in (columns_of(config.data, "pool") or {}).items()}
+            if pool
+            else {},
+        )
+        return gather(run, sources, seed=config.run.seed)
+    finally:
+        # Prompts are private: the cleaned rows in data/ are the only copy that stays, also where gathering fails.
+        shutil.rmtree(inputs, ignore_errors=True)
 
 
 def _frozen_space(run: Run, version: Version, encoder: CachedEncoder) -> SemanticSpace:
@@ -298,7 +301,9 @@ def _draw_anchors(
         if rule == "loss":
             from compass.training import LanguageModel
 
-            nats, n_bytes = LanguageModel(base, version.adapter, dtype=config.training.dtype).loss(history)
+            training = config.training
+            model = LanguageModel(base, version.adapter, dtype=training.dtype, load_in_4bit=training.load_in_4bit)
+            nats, n_bytes = model.loss(history)
             losses = nats / np.maximum(n_bytes, 1)
         drawn = draw_anchors(
             clusters,
@@ -420,6 +425,7 @@ def _measure_fisher(
 
     if not UPDATE_METHODS[options.method].penalty:
         (run.folder / FISHER).unlink(missing_ok=True)
+        run.forget("fisher")
         return
     adds_up = options.fisher_mode == "accumulated"
     oldest = version.period + 1 if adds_up and previous else 0
@@ -449,12 +455,14 @@ def _sample(rows: Sequence[Example], most: int, seed: int) -> list[Example]:
 
 def _answers_of(version: Version, config: AdaptConfig, base: BaseModel) -> dict[str, Path]:
     """Return what the parent's run measured, by model (`base`, `adapter`), as far as it would come out the same now."""
+    from compass.recipes.measure import precision
+
     before = load_config(version.folder / "compass.yaml")
     model = version.lock["model"]
     same = (
         [model["name"], model["revision"]] == [base.name, base.revision]
         and version.lock["versions"] == versions()
-        and before.training.dtype == config.training.dtype
+        and precision(before) == precision(config)
         and before.evaluation.max_new_tokens == config.evaluation.max_new_tokens
     )
     folders = {name: version.folder / "eval" / name for name in ("base", "adapter")}

@@ -27,7 +27,7 @@ from compass.data.languages import UNDETERMINED, normalize_tag, same_language
 from compass.data.readers import read_examples, write_jsonl
 from compass.drift import InputBatch, Monitor, check_config, describe
 from compass.encoders import CachedEncoder
-from compass.errors import CompassError, ConfigError, DataError, RegistryError
+from compass.errors import CompassError, ConfigError, DataError, RegistryError, RegistryUnavailableError
 from compass.recipes.gather import columns_of
 from compass.recipes.monitor import batches_of, check_source, clusters_of, config_of, count, reference_of
 from compass.recipes.promotion import held_out_sets, keep_mirror
@@ -322,11 +322,14 @@ def _finish(site: Site) -> Iterator[dict[str, Any]]:
             told = _told(site, pending.number, "refusal", text, version)
         event = dataclasses.replace(told, details={"decision": decision.to_dict()})
         site.tell(event)
+    except RegistryUnavailableError:
+        # A full disk or a held lock says nothing of the update: the next start goes on with it.
+        raise
     except CompassError as error:
         yield from _fail(site, pending.number, pending.version, error)
         return
-    keep_mirror(site.registry, site.language, site.options.registry.mlflow_uri)
     site.remember(pending=None, ended=site.clock())
+    keep_mirror(site.registry, site.language, site.options.registry.mlflow_uri)
     # The registry has it all.
     shutil.rmtree(site.work(pending.number), ignore_errors=True)
     yield _event(event.kind, event.message, version=version.id, decision=decision.to_dict())
@@ -400,7 +403,7 @@ def _told(site: Site, number: int, kind: str, message: str, version: Version) ->
 
 
 def _id(site: Site, number: int, kind: str) -> str:
-    return f"watch-{site.language}-{number:04d}-{kind}"
+    return f"watch-{site.language}-{site.state.born}{number:04d}-{kind}"
 
 
 def _event(kind: str, summary: str, **more: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
@@ -42,6 +43,8 @@ class Pending:
 class State:
     """All that the loop remembers besides the monitor's database and the registry."""
 
+    born: str = ""
+    """Tells the updates of this loop from those of an earlier one on the same registry."""
     number: int = 0
     """The last update's number: numbers are never used again."""
     starts: tuple[float, ...] = ()
@@ -62,7 +65,8 @@ class State:
     def from_dict(cls, content: Mapping[str, Any]) -> State:
         """Read back what `to_dict` returned."""
         pending = Pending(**content["pending"]) if content["pending"] else None
-        values = {name.name: content[name.name] for name in dataclasses.fields(cls)}
+        # A loop that began before `born` was there has none.
+        values = {name.name: content[name.name] for name in dataclasses.fields(cls) if name.name in content}
         return cls(**{**values, "starts": tuple(content["starts"]), "pending": pending})
 
 
@@ -169,7 +173,7 @@ def _shift(content: Mapping[str, Any]) -> ClusterShift:
 
 def _read(folder: Path) -> State:
     path = folder / "state.json"
-    return State.from_dict(read_sealed(path)) if path.is_file() else State()
+    return State.from_dict(read_sealed(path)) if path.is_file() else State(born=f"{uuid4().hex[:8]}-")
 
 
 def _copy_state(home: Path, target: Path) -> None:

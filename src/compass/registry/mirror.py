@@ -60,7 +60,7 @@ def mirror(registry: Registry, language: str, uri: str) -> Mirrored:
         removed = sorted(set(known) - {version.id for version in versions})
         for id in removed:
             client.delete_model_version(model, known[id])
-    except MlflowException as error:
+    except (MlflowException, OSError) as error:
         raise RegistryError(
             f"MLflow couldn't be written ({error}). The registry itself is whole; mirror it again later."
         ) from error
@@ -70,12 +70,15 @@ def mirror(registry: Registry, language: str, uri: str) -> Mirrored:
 def _client(uri: str) -> Any:
     try:
         from mlflow import MlflowClient
-
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+        from mlflow.exceptions import MlflowException
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             error.name or "mlflow-skinny", "mlflow", "Mirroring the registry into MLflow"
         ) from error
+    try:
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    except (MlflowException, OSError) as error:
+        raise RegistryError(f"The MLflow registry at {uri} can't be opened ({error}). Check mlflow_uri.") from error
 
 
 def _ensure_model(client: Any, model: str, language: str) -> None:

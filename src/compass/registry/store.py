@@ -31,7 +31,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from compass.data.languages import normalize_tag
-from compass.errors import RegistryError, RunError
+from compass.errors import RegistryError, RegistryUnavailableError, RunError
 from compass.registry import aliases
 from compass.registry.aliases import Aliases, Move, read_aliases
 from compass.registry.events import Event
@@ -103,7 +103,8 @@ class Registry:
         language: empty takes the run's own. parent: a version of the language, by any name that `get` knows. metrics:
         None takes what the run measured. notes: JSON values to keep with it. leave_out: glob patterns of files to keep
         out (`data/usage.jsonl`). link: hard-link the weights instead of copying them; then nothing may write into the
-        run folder any more. A run that is registered already, whole, is returned as it is.
+        run folder any more. A run that is registered already, whole, and from the same parent where one is named, is
+        returned as it is.
         Raises RunError if the run isn't finished or is at work, RegistryError if the disk is full; then nothing is
         visible of it.
         """
@@ -332,7 +333,8 @@ class Registry:
         check_against_lock(source, files)
         identity = identity_of(files)
         for version in self.versions(language):
-            if version.identity == identity and check_version(version.folder.parent).ok:
+            same = version.identity == identity and parent in ("", version.parent)
+            if same and check_version(version.folder.parent).ok:
                 logger.info("%s holds this run already", version.id)
                 return version
         number = self._last_number(folder) + 1
@@ -462,9 +464,10 @@ class Registry:
         return max(on_disk, default=0)
 
     def _make(self, folder: Path) -> None:
-        # Versions hold users' prompts: nobody else on the machine needs to read them.
+        # Versions hold users' prompts: nobody else on the machine needs to read them, also where the root was there.
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (folder / "versions").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        (folder / "versions").mkdir(exist_ok=True)
 
     def _clear_leftovers(self, folder: Path) -> None:
         """Remove what a killed process left. The caller holds the lock that its maker would hold."""
@@ -483,7 +486,7 @@ class Registry:
             with FileLock(folder / f"{name}.lock", timeout=self.lock_timeout):
                 yield
         except Timeout as error:
-            raise RegistryError(
+            raise RegistryUnavailableError(
                 f"Another process has held {folder / name}.lock for {self.lock_timeout:g} s. Wait for it, or see what "
                 "it is doing; the lock goes with the process that holds it."
             ) from error
@@ -517,9 +520,9 @@ def _check_space(source: Path, folder: Path, paths: Sequence[str]) -> None:
         raise OSError(errno.ENOSPC, f"{needed:,} bytes are needed, {free:,} are free")
 
 
-def _disk_error(error: OSError, what: str, folder: Path) -> RegistryError:
+def _disk_error(error: OSError, what: str, folder: Path) -> RegistryUnavailableError:
     full = error.errno in FULL
-    return RegistryError(
+    return RegistryUnavailableError(
         f"Can't {what}: {error.strerror} ({error.filename or folder}). Nothing has changed. "
         + ("Free some space (`prune` removes old versions) and try again." if full else "Check the folder's rights.")
     )

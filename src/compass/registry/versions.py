@@ -33,8 +33,12 @@ NEEDED = (
     "space/space.safetensors",
 )
 """Files without which a run can't be served, watched or repeated."""
-SCRATCH = ("*.lock", "*.partial", "*.part", "*/checkpoints/*", "checkpoints/*", "trainings/*", "evaluations/*")
-"""What a run leaves behind for itself, and what was evaluated in its folder besides."""
+MONITOR = "monitor/"
+SCRATCH = (
+    "*.lock", "*.partial", "*.part", "*/checkpoints/*", "checkpoints/*", "trainings/*", "evaluations/*", f"{MONITOR}*"
+)  # fmt: skip
+"""What a run leaves behind for itself, what was evaluated in its folder besides, and a monitor's state: its database
+grows, holds prompts where it may, and is purged of them."""
 ACCOUNTS = ("logs/", "report.html")
 """Kept and checked, but no part of the identity: the same adapter, drawn again, is the same version."""
 FOLDER = re.compile(r"v(\d{4,})-([0-9a-f]{12})")
@@ -179,7 +183,10 @@ def check_run(folder: Path) -> None:
     for record in sorted((folder / "logs" / "stages").glob("*.json")):
         outputs: dict[str, int] = json.loads(record.read_text("utf-8"))["outputs"]
         # The model card is written once more after the measurements.
-        wrong = [path for path, size in outputs.items() if not path.endswith(".md") and _size(folder / path) != size]
+        kept = {
+            path: size for path, size in outputs.items() if not path.endswith(".md") and not path.startswith(MONITOR)
+        }
+        wrong = [path for path, size in kept.items() if _size(folder / path) != size]
         if wrong:
             raise RunError(
                 f"{folder} is no finished run: the stage {record.stem!r} wrote {wrong[0]}, which is missing or has "

@@ -204,10 +204,14 @@ def load_run(folder: Path) -> Run:
     data, space, selection, training, evaluation = (
         folder / name for name in ("data", "space", "selection", "training", "eval")
     )
+    lock = _json(folder / "lock.json", {})
+    if str(lock.get("command", "")).startswith("compass select"):
+        # An adapter in this folder was trained on other picks than these: its results are not theirs.
+        training = evaluation = folder / "none"
     return Run(
         folder=folder,
         options=_options(folder / "compass.yaml"),
-        lock=_json(folder / "lock.json", {}),
+        lock=lock,
         cleaning=_build(data / "cleaning.json", _json(data / "cleaning.json", {}).items(), _cleaning),
         fertility=_build(data / "fertility.json", _json(data / "fertility.json", []), _fertility),
         clusters=_clusters(folder),

@@ -23,6 +23,8 @@ AGREEMENT_ROWS = 3000
 """Pool rows on which the agreement is measured, drawn by their content."""
 HUB_ROWS = 5000
 """Pool rows against which the nearness of a kind is corrected, drawn by their content."""
+CHUNK_ROWS = 2048
+"""Rows at hand that are compared with all others at once: memory goes by this, not by the square of them."""
 HUB_SHARE = 0.03
 """A kind's hubness is its mean closeness to this share of those rows, the nearest ones [ours]."""
 
@@ -170,11 +172,14 @@ def familiarity(candidates: Candidates) -> float:
         return 0.0
     rows = candidates.current[kinds >= 0]
     kinds = kinds[kinds >= 0]
-    similarity = rows @ rows.T
-    np.fill_diagonal(similarity, -np.inf)
-    alike = kinds[:, None] == kinds[None, :]
-    same = np.where(alike, similarity, -np.inf).max(axis=1)
-    other = np.where(alike, -np.inf, similarity).max(axis=1)
+    same, other = np.empty(len(rows)), np.empty(len(rows))
+    for start in range(0, len(rows), CHUNK_ROWS):
+        chunk = np.arange(start, min(start + CHUNK_ROWS, len(rows)))
+        similarity = rows[chunk] @ rows.T
+        similarity[np.arange(len(chunk)), chunk] = -np.inf
+        alike = kinds[chunk, None] == kinds[None, :]
+        same[chunk] = np.where(alike, similarity, -np.inf).max(axis=1)
+        other[chunk] = np.where(alike, -np.inf, similarity).max(axis=1)
     usable = np.isfinite(same) & np.isfinite(other)
     if not usable.any():
         return 0.0

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from compass.stats.units import FloatArray64, by_unit, chunks, ratio_errors, resamples
+from compass.stats.units import FloatArray64, by_unit, chunks, ratio_errors, resamples, share_unseen
 
 PERMUTATION_DRAWS = 10_000
 """Draws of a permutation test, as in the COMPASS paper: a p of 0.05 is then known to about 0.002."""
@@ -142,16 +142,25 @@ def paired_difference(
     confidence: float,
     seed: int,
     units: Sequence[Hashable] | None = None,
+    proportion: bool = False,
 ) -> Interval:
     """Bootstrap the difference other − base of two ratios measured on the same rows.
 
     base, other: (numerators, denominators), each (n,), row i of both being the same item; one draw resamples both
-    alike, so that what is hard for both cancels. units: as in `ratio_interval`. Raises ValueError if the shapes differ.
+    alike, so that what is hard for both cancels. units: as in `ratio_interval`. proportion=True says that the ratios
+    count successes; then, where every unit differs by the same, the interval is what so many units leave possible of
+    others: a resample of them has no spread, yet 3 of 3 is no certainty. Raises ValueError if the shapes differ.
     """
     base_top, base_bottom, other_top, other_bottom = by_unit(units, *base, *other)
     if base_bottom.sum() == 0.0 or other_bottom.sum() == 0.0:
         return UNKNOWN
     value = float(other_top.sum() / other_bottom.sum() - base_top.sum() / base_bottom.sum())
+    if proportion:
+        counted = (base_bottom > 0) & (other_bottom > 0)
+        each = other_top[counted] / other_bottom[counted] - base_top[counted] / base_bottom[counted]
+        if len(each) and np.ptp(each) == 0.0:
+            unseen = share_unseen(len(each), (1.0 - confidence) / 2)
+            return Interval(value, value - unseen * (1.0 + value), value + unseen * (1.0 - value))
     samples = _ratios(other_top, other_bottom, draws, seed) - _ratios(base_top, base_bottom, draws, seed)
     low, high = _percentiles(samples, confidence)
     return Interval(value, low, high)

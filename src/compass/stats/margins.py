@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from compass.stats.units import FloatArray64, by_unit, ratio_errors, resamples
+from compass.stats.units import FloatArray64, by_unit, ratio_errors, resamples, share_unseen
 
 EXACT_ROWS = 1000
 """Rows up to which p is exact; there, it lies 0.000 to 0.013 above the normal limit where that says 0.05."""
@@ -269,7 +269,7 @@ def _no_spread(
     Scores in [0, 1] bound what an unseen row may do: if a share s of rows differed otherwise, m rows would show none of
     them with probability (1 − s)^m, and the mean could be off by at most s times the distance to ±1.
     """
-    share = 1.0 - level ** (1.0 / m) if m else 1.0
+    share = share_unseen(m, level)
     up, down = (1.0 - difference, 1.0 + difference) if bounded else (np.inf, np.inf)
 
     def p(distance: float, reach: float) -> float:

@@ -32,6 +32,11 @@ def by_unit(units: Sequence[Hashable] | None, *columns: npt.ArrayLike) -> tuple[
     return tuple(np.asarray(column, dtype=np.float64) for column in sums)
 
 
+def share_unseen(n: int, level: float) -> float:
+    """Return the largest share of other units that a sample of `n` like ones would miss with probability `level`."""
+    return 1.0 - level ** (1.0 / n) if n else 1.0
+
+
 def resamples(n: int, draws: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
     """Yield chunks of (m, n) indices drawn with replacement, `draws` rows in all."""
     rng = np.random.default_rng(seed)

@@ -120,7 +120,8 @@ def adapter_fisher(examples: Sequence[Example], *, base: BaseModel, adapter: Pat
         {"input_ids": [*row.prompt, *row.response], "labels": [IGNORED] * len(row.prompt) + list(row.response)}
         for row in encoded
     ]
-    return model_fisher(load_with_adapter(base, adapter, dtype=config.dtype, trainable=True), rows)
+    model = load_with_adapter(base, adapter, dtype=config.dtype, load_in_4bit=config.load_in_4bit, trainable=True)
+    return model_fisher(model, rows)
 
 
 def model_fisher(model: Any, rows: Sequence[Mapping[str, Sequence[int]]]) -> Fisher:

@@ -20,12 +20,14 @@ from compass.training.models import BaseModel, load_tokenizer, load_with_adapter
 class LanguageModel:
     """Greedy answers and losses of one model; load it once and use it for many examples."""
 
-    def __init__(self, base: BaseModel, adapter: Path | None = None, *, dtype: str = "auto") -> None:
+    def __init__(
+        self, base: BaseModel, adapter: Path | None = None, *, dtype: str = "auto", load_in_4bit: bool = False
+    ) -> None:
         """Load the weights. Raises ModelError if base and adapter do not fit."""
         from trl.trainer.utils import add_fused_lm_head
 
         self.tokenizer = load_tokenizer(base)
-        self._model = load_with_adapter(base, adapter, dtype=dtype)
+        self._model = load_with_adapter(base, adapter, dtype=dtype, load_in_4bit=load_in_4bit)
         self._model.eval()
         # Without peft's wrapper; the adapter's layers are in it all the same.
         self._bare = self._model.get_base_model() if adapter else self._model

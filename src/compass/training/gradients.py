@@ -164,7 +164,10 @@ class ProjectedGradients:
         if not texts:
             return rows
         if self._loaded is None:
-            model = load_with_adapter(self._base, self._adapter, dtype=self._config.dtype, trainable=True).eval()
+            model = load_with_adapter(
+                self._base, self._adapter, dtype=self._config.dtype, load_in_4bit=self._config.load_in_4bit,
+                trainable=True,
+            ).eval()  # fmt: skip
             size = sum(weight.numel() for weight in adapter_weights(model).values())
             self._loaded = load_tokenizer(self._base), model, Sketch(size, DIMENSIONS, self._seed)
         tokenizer, model, sketch = self._loaded

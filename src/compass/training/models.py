@@ -144,9 +144,16 @@ def load_base(base: BaseModel, *, dtype: str = "auto", load_in_4bit: bool = Fals
     return model
 
 
-def load_with_adapter(base: BaseModel, adapter: Path | None, *, dtype: str = "auto", trainable: bool = False) -> Any:
-    """Load a base model and, if given, an adapter on it. Raises ModelError if the two do not fit."""
-    model = load_base(base, dtype=dtype)
+def load_with_adapter(
+    base: BaseModel,
+    adapter: Path | None,
+    *,
+    dtype: str = "auto",
+    load_in_4bit: bool = False,
+    trainable: bool = False,
+) -> Any:
+    """Load a base model as `load_base` does and, if given, an adapter on it. Raises ModelError if they do not fit."""
+    model = load_base(base, dtype=dtype, load_in_4bit=load_in_4bit)
     if adapter is None:
         return model
     check_adapter(adapter, base)
