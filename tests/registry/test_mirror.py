@@ -59,10 +59,11 @@ def test_without_the_extra_the_line_to_install_it_is_told(three: Registry, monke
         mirror(three, "cy", "sqlite:///x.db")
 
 
-@pytest.mark.parametrize("uri", ["foo://bar", "sqlite:////no/such/folder/mlflow.db"])
+@pytest.mark.parametrize("uri", ["foo://bar", "sqlite:///{folder}/file/mlflow.db"])
 @pytest.mark.filterwarnings("ignore")
-def test_an_address_that_is_none_is_a_registry_error(three: Registry, uri: str) -> None:
+def test_an_address_that_is_none_is_a_registry_error(three: Registry, uri: str, tmp_path: Path) -> None:
     """A promotion that was made would end in MLflow's traceback, and the watch loop with it at each start."""
     pytest.importorskip("mlflow", reason="needs the extra mlflow: pip install 'compass-peft[mlflow]'")
+    (tmp_path / "file").touch()
     with pytest.raises(RegistryError, match="MLflow"):
-        mirror(three, "cy", uri)
+        mirror(three, "cy", uri.format(folder=tmp_path))
