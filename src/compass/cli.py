@@ -308,7 +308,9 @@ def evaluate(
         return
     from compass.recipes.single import evaluate_on
 
-    folder, evaluations, differences = evaluate_on(load_options(TaskOptions, config, options), data or [])
+    resolved = load_options(TaskOptions, config, options)
+    language = named_options(config, options, TaskOptions, {"language"}).get("language", "")
+    folder, evaluations, differences = evaluate_on(resolved, data or [], language=language)
     result = {"folder": folder, "evaluations": evaluations, "differences": differences}
     _print_result(
         result, json_, lambda: _print_differences(differences) if differences else _print_metrics(evaluations)

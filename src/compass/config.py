@@ -403,6 +403,11 @@ def advice(config: AdaptConfig) -> tuple[str, ...]:
         lines.append(f"n_clusters: {space.n_clusters} is not used, since HDBSCAN finds the number of clusters itself")
     if encoder.encoder_model and not _is_url(encoder.encoder):
         lines.append(f"encoder_model: {encoder.encoder_model!r} is not used, since encoder is no endpoint's URL")
+    if encoder.prompt_name and (encoder.encoder == "embedded" or _is_url(encoder.encoder)):
+        lines.append(
+            f"prompt_name: {encoder.prompt_name!r} is not used: only sentence-transformers models that are loaded here "
+            "have prompts by name"
+        )
     return tuple(lines)
 
 

@@ -56,6 +56,22 @@ def test_evaluations_do_not_touch_a_run(tmp_path: Path, monkeypatch: pytest.Monk
     assert [path.name for path in (folder / "base").glob("*.json")] == ["cy.json"]
     assert not list((tmp_path / "eval").iterdir())
 
+    # Another evaluation in this folder, of one language of a file and of no adapter.
+    (folder / "adapter").mkdir()
+    (folder / "adapter" / "cy.json").write_text("{}")
+    (folder / "differences.json").write_text("[]")
+    mixed = tmp_path / "exams-sw.jsonl"
+    rows = [{"prompt": f"p{i}", "response": "x", "language": tag} for i, tag in enumerate(["de", "swa", "", "sw-KE"])]
+    mixed.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, metrics, _ = evaluate_on(config, [str(tmp_path / "exams-{language}.jsonl")], language="SW")
+    assert {path.name for path in folder.rglob("*.json")} == {"exams-sw.json"}
+    stored = json.loads((folder / "base" / "exams-sw.json").read_text("utf-8"))
+    assert (stored["language"], stored["rows"]) == ("sw", 3)
+    german = tmp_path / "german.jsonl"
+    german.write_text(json.dumps(rows[0]) + "\n")
+    with pytest.raises(DataError, match="has no row in el"):
+        evaluate_on(config, [str(german)], language="el")
+
 
 def test_an_adapter_that_does_not_fit_is_told_before_the_base_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

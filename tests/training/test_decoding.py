@@ -84,6 +84,17 @@ def test_fixed_batches_answer_the_same(
     assert decode(model, prompts) == reference
 
 
+@pytest.mark.parametrize("cache", [decoding.LARGEST_CACHE, 0])
+def test_what_a_model_brings_for_chatting_does_not_count(
+    model: Any, prompts: list[list[int]], reference: list[list[int]], monkeypatch: pytest.MonkeyPatch, cache: int
+) -> None:
+    """A penalty on repetition would rule out answers that copy the prompt, on GPUs alone."""
+    monkeypatch.setattr(decoding, "LARGEST_CACHE", cache)
+    for name, value in {"repetition_penalty": 3.0, "no_repeat_ngram_size": 1, "min_new_tokens": 12}.items():
+        monkeypatch.setattr(model.generation_config, name, value)
+    assert decode(model, prompts) == reference
+
+
 def _refuse(*_: object, **__: object) -> None:
     raise ValueError("no such attention")
 

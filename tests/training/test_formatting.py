@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
+import pytest
+
 from compass.data.example import Example, Message
+from compass.errors import DataError
 from compass.training.formatting import encode_example, token_counts
 from compass.training.models import BaseModel, load_tokenizer
 
@@ -38,3 +43,12 @@ def test_token_counts_are_those_of_the_encoding(tiny: BaseModel, examples: list[
     """Budgets in tokens are kept by these counts."""
     tokenizer = load_tokenizer(tiny)
     assert token_counts(tokenizer, examples) == [len(encode_example(tokenizer, row)) for row in examples]
+
+
+def test_turns_that_a_template_refuses_are_named(tiny: BaseModel) -> None:
+    """A model without system turns would end the run in jinja's traceback, after everything was embedded."""
+    tokenizer = copy.deepcopy(load_tokenizer(tiny))
+    tokenizer.chat_template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}x"
+    row = Example(id="r7", prompt="ymlaen", response="{}", context=(Message("system", "be brief"),))
+    with pytest.raises(DataError, match=r"Row r7: .* \(system, user\): no system"):
+        encode_example(tokenizer, row)

@@ -134,7 +134,10 @@ def run_tasks(
             torch_random_seed=seed,
             fewshot_random_seed=seed,
         )
-    except (OSError, DatasetsError) as error:
+    except (OSError, DatasetsError, RuntimeError) as error:
+        # `datasets` has no kind of its own for this one.
+        if isinstance(error, RuntimeError) and "Dataset scripts are no longer supported" not in str(error):
+            raise
         raise DataError(
             f"The data of {', '.join(tasks)} can't be read ({type(error).__name__}: {error}). Tasks of lm-eval come "
             "from the hub; local files become tasks with make_tasks."

@@ -58,7 +58,11 @@ def train_averaged(run: Run, config: AdaptConfig, rows: Sequence[Example], base:
             write_json(folder / RESULT, {**dataclasses.asdict(done), "adapter": "adapter", "inputs": told})
         results.append(_read(folder))
     adapter = merge_adapters(
-        [result.adapter for result in results], base=base, folder=run.folder / "adapter", merge_type="cat"
+        [result.adapter for result in results],
+        base=base,
+        folder=run.folder / "adapter",
+        merge_type="cat",
+        load_in_4bit=once.load_in_4bit,
     )
     return dataclasses.replace(
         results[0],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,7 +44,8 @@ def model_card(
         f"base_model: {base.name}",
         f"base_model_revision: {base.revision}",
         "language:",
-        *(f"- {tag}" for tag in dict.fromkeys([target, *sorted(picked)])),
+        # YAML takes a bare `no`, Norwegian, for false.
+        *(f"- {json.dumps(tag)}" for tag in dict.fromkeys([target, *sorted(picked)])),
         "tags: [compass, lora, multilingual]",
         *_licence(base.licence),
         "---",

@@ -63,9 +63,9 @@ def read_and_clean(config: DataConfig, seed: int) -> tuple[Gathered, dict[str, C
     if config.redact:
         check_installed()
     usage, current, pool, tests = _sources(config, seed)
-    usage = _in_language("usage sample", usage, config.language)
+    usage = in_language("usage sample", usage, config.language)
     if config.language in tests:
-        tests[config.language] = _in_language("test", tests[config.language], config.language)
+        tests[config.language] = in_language("test", tests[config.language], config.language)
     if len(usage) < FEWEST_USAGE_ROWS:
         raise DataError(
             f"The usage sample has {len(usage)} rows in {config.language}, and at least {FEWEST_USAGE_ROWS} are needed "
@@ -183,7 +183,8 @@ def _sources(
     return usage, current, pool, tests
 
 
-def _in_language(what: str, rows: Sequence[Example], language: str) -> list[Example]:
+def in_language(what: str, rows: Sequence[Example], language: str) -> list[Example]:
+    """Return the rows of a language, and those without a tag as such. Raises DataError if there are none."""
     kept = [row for row in rows if row.language == UNDETERMINED or same_language(row.language, language)]
     if rows and not kept:
         found = ", ".join(sorted({row.language for row in rows})[:8])

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import shutil
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compass.config import AdaptConfig, TaskOptions
 from compass.data.example import Example
+from compass.data.languages import normalize_tag
 from compass.data.readers import read_examples
 from compass.errors import ConfigError, DataError
 from compass.evaluation import compare, evaluate, is_oneruler, make_oneruler, write_differences, write_evaluation
-from compass.evaluation.files import write_task
+from compass.evaluation.files import drop_others, write_task
 from compass.evaluation.lm_eval_bridge import TaskResult, compare_tasks, run_tasks
 from compass.recipes.averaging import check_average, drop_parts, train_averaged
-from compass.recipes.gather import ASSIST, columns_of, filled_in
+from compass.recipes.gather import ASSIST, columns_of, fill_in, filled_in, in_language
 from compass.recipes.stages import Run
 from compass.recipes.storage import base_model, write_training
 
@@ -46,22 +48,28 @@ EVALUATIONS = "evaluations"
 
 
 def evaluate_on(
-    config: AdaptConfig, sources: Sequence[str]
+    config: AdaptConfig, sources: Sequence[str], *, language: str = ""
 ) -> tuple[Path, dict[str, dict[str, Any]], list[dict[str, Any]]]:
     """Evaluate the base model, and with `adapter` the adapter against it, on the rows of each source.
 
+    language: only its rows, those without a tag among them, and what `{language}` in a source stands for; empty: all.
     Returns the folder `output_dir/evaluations`, to which all is written, metrics by test and model, and paired
     differences (empty without an adapter). Raises DataError for a file without responses, ModelError if adapter and
     model do not fit.
     """
     from compass.training import LanguageModel
 
+    language = normalize_tag(language) if language else ""
     tests: dict[str, list[Example]] = {}
     for source in sources:
+        if language:
+            source = fill_in(source, language=language, seed=config.run.seed)
         name = Path(source).name.split(".")[0]
         if name in tests:
             raise DataError(f"Two test sets are named {name!r}. Rename the file {source}.")
         tests[name] = read_examples(source, columns=columns_of(config.data, "test"), require_response=True)
+        if language:
+            tests[name] = in_language(f"test {name}", tests[name], language)
     base, folders = _models(config)
     output = Path(config.run.output_dir) / EVALUATIONS
     output.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -75,12 +83,21 @@ def evaluate_on(
             )
             write_evaluation(result, output / model_name)
             done[model_name][name] = result
+        drop_others(output / model_name, tests)
+    _drop_other_models(output, done)
     metrics = {name: {model: done[model][name].to_dict()["metrics"] for model in done} for name in tests}
     differences = []
     if "adapter" in done:
         differences = [d for name in tests for d in compare(done["base"][name], done["adapter"][name])]
         write_differences(differences, output / "differences.json")
     return output, metrics, [difference.to_dict() for difference in differences]
+
+
+def _drop_other_models(output: Path, done: Collection[str]) -> None:
+    """Remove what an earlier evaluation in this folder says of an adapter where there is none now."""
+    if "adapter" not in done:
+        shutil.rmtree(output / "adapter", ignore_errors=True)
+        (output / "differences.json").unlink(missing_ok=True)
 
 
 def _models(config: AdaptConfig) -> tuple[BaseModel, dict[str, Path | None]]:
@@ -143,6 +160,8 @@ def evaluate_tasks(
         )
         for result in done[name]:
             write_task(result, output / name)
+        drop_others(output / name, {Path(result.task).name for result in done[name]})
+    _drop_other_models(output, done)
     if ignored := [r.task for r in done["base"] if options.num_fewshot > 0 and r.num_fewshot != options.num_fewshot]:
         logger.warning(
             "num_fewshot %d is not what lm-eval took for %s: their files say how many examples they have",

@@ -476,7 +476,7 @@ def _training(view: _View) -> Section:
     for key, term, word in (
         ("averaged_trainings", "Trainings averaged", lambda value: number(value)),
         ("steps", "Steps", lambda value: number(value)),
-        ("tokens", "Tokens trained on", lambda value: number(value)),
+        ("tokens", "Tokens in an epoch", lambda value: number(value)),
         ("train_seconds", "Time", wording.seconds),
         ("peak_memory_bytes", "Peak memory", wording.memory),
         ("trainable_parameters", "Trainable parameters", lambda value: number(value)),

@@ -7,7 +7,6 @@ small: without flash attention each row's attention runs over the whole cache, m
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 import signal
@@ -39,21 +38,26 @@ def greedy(
 ) -> Iterator[tuple[int, list[int]]]:
     """Yield each prompt's place and the tokens of its greedy answer, as they are finished.
 
-    model: a causal language model of transformers, without a wrapper of peft's. prompts: token ids. stops: tokens that
-    end an answer (they may be its last token). An answer depends neither on its batch nor on the way it is decoded, but
-    for rounding.
+    model: a causal language model of transformers, without a wrapper of peft's; its own generation settings, a penalty
+    on repetition for one, do not count. prompts: token ids. stops: tokens that end an answer (they may be its last
+    token). An answer depends neither on its batch nor on the way it is decoded, but for rounding.
     """
-    config = copy.deepcopy(model.generation_config)
-    config.update(
-        do_sample=False, num_beams=1, top_k=None, top_p=None, temperature=None, max_length=None,
-        max_new_tokens=max_new_tokens, eos_token_id=sorted(set(stops)), pad_token_id=pad,
-    )  # fmt: skip
+    from transformers import GenerationConfig
+
+    config = GenerationConfig(
+        do_sample=False, num_beams=1, max_new_tokens=max_new_tokens, eos_token_id=sorted(set(stops)), pad_token_id=pad
+    )
+    # What a call leaves open would be filled in from the model's own.
+    own, model.generation_config = model.generation_config, config
     left = set(range(len(prompts)))
-    if model.device.type == "cpu":
-        for place, tokens in _continuous(model, prompts, config, batch_size):
-            left.discard(place)
-            yield place, tokens
-    yield from _in_batches(model, prompts, left, config, batch_size)
+    try:
+        if model.device.type == "cpu":
+            for place, tokens in _continuous(model, prompts, config, batch_size):
+                left.discard(place)
+                yield place, tokens
+        yield from _in_batches(model, prompts, left, config, batch_size)
+    finally:
+        model.generation_config = own
 
 
 def _continuous(

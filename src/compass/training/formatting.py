@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import TemplateError
+
 from compass.data.example import Example
+from compass.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ def encode_example(tokenizer: Any, example: Example, *, max_length: int = 0) -> 
     A tokenizer with a chat template gets the conversation through it. Without one the format is plain [ours]: the
     turns on a line each, then the response, which keeps the commands of the embedded data short.
     max_length: tokens of both together; the beginning of the prompt is cut to keep the response whole (0: no limit).
+    Raises DataError for turns that the template refuses, a system's for one.
     """
     if getattr(tokenizer, "chat_template", None):
         prompt, response = _through_chat_template(tokenizer, example)
@@ -48,9 +52,16 @@ def token_counts(tokenizer: Any, examples: Sequence[Example]) -> list[int]:
 def _through_chat_template(tokenizer: Any, example: Example) -> tuple[list[int], list[int]]:
     messages = [{"role": m.role, "content": m.content} for m in example.context]
     messages.append({"role": "user", "content": example.prompt})
-    prompt = list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
-    messages.append({"role": "assistant", "content": example.response})
-    whole = list(tokenizer.apply_chat_template(messages, return_dict=False))
+    answered = [*messages, {"role": "assistant", "content": example.response}]
+    try:
+        prompt = list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+        whole = list(tokenizer.apply_chat_template(answered, return_dict=False))
+    except TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise DataError(
+            f"Row {example.id}: the model's chat template refuses its turns ({roles}): {error}. Leave out the turns "
+            "that it does not know, or choose a model that takes them."
+        ) from error
     if whole[: len(prompt)] == prompt:
         return prompt, whole[len(prompt) :]
     # Some templates rewrite earlier turns (they strip past reasoning, say), so the prompt is no prefix of the whole.

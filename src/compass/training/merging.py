@@ -22,11 +22,13 @@ def merge_adapters(
     merge_type: str = "ties",
     density: float = 0.5,
     seed: int = 0,
+    load_in_4bit: bool = False,
 ) -> Path:
     """Merge LoRA adapters of one base model and save the result in `folder` as an adapter that servers load.
 
     merge_type: one of MERGE_TYPES. weights: one an adapter; None: 1 each for the TIES kinds, which average what agrees,
-    and 1/n each for sums. density: share of the entries that TIES and DARE keep. seed: of DARE's draws.
+    and 1/n each for sums. density: share of the entries that TIES and DARE keep. seed: of DARE's draws. load_in_4bit:
+    hold the base model so; none of its weights are read, but peft wants the layers.
     The rank is peft's: the adapters' own for `ties` and `dare_ties` (which must be equal), the largest for the `_svd`
     kinds, the sum for `cat`. Raises ModelError if an adapter is DoRA, does not fit the base model, or peft can't merge
     the adapters; ConfigError for another type.
@@ -45,7 +47,9 @@ def merge_adapters(
     for adapter in adapters:
         check_mergeable(adapter, base)
     names = [f"part_{i}" for i in range(len(adapters))]
-    model = PeftModel.from_pretrained(load_base(base, dtype="float32"), str(adapters[0]), adapter_name=names[0])
+    # peft makes the merged adapter in the base model's dtype; in 4 bits, in float32.
+    layers = load_base(base, dtype="float32", load_in_4bit=load_in_4bit)
+    model = PeftModel.from_pretrained(layers, str(adapters[0]), adapter_name=names[0])
     for name, adapter in zip(names[1:], adapters[1:], strict=True):
         model.load_adapter(str(adapter), adapter_name=name)
     # DARE draws from torch's global generator.

@@ -32,7 +32,8 @@ from compass.training.terms import Term, with_terms
 logger = logging.getLogger(__name__)
 
 COMPLETE = "complete"
-"""Marker file inside a checkpoint: it is written last, so a checkpoint without it was cut short by a kill."""
+"""Marker file inside a checkpoint, with the seconds that the training had taken: it is written last, so a checkpoint
+without it was cut short by a kill."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ def train(
     use_flash = _packs(config)
     model = _model_to_train(base, config, attention="flash_attention_2" if use_flash else None)
     resume_from = _last_complete(checkpoints)
+    before = float((resume_from / COMPLETE).read_text(encoding="utf-8") or 0.0) if resume_from else 0.0
     progress_callback = _Progress()
     trainer_class: Any = _cpu_trainer() if not torch.cuda.is_available() and has_plain_head(model) else SFTTrainer
     terms = keeping.terms()
@@ -147,7 +149,7 @@ def train(
             dataloader_pin_memory=torch.cuda.is_available(),
             disable_tqdm=True,
         ),
-        callbacks=[*([average] if average else []), _MarkComplete(), progress_callback, *callbacks],
+        callbacks=[*([average] if average else []), _MarkComplete(before), progress_callback, *callbacks],
     )
     # Both write to stdout, which belongs to results.
     trainer.remove_callback(PrinterCallback)
@@ -169,7 +171,7 @@ def train(
         adapter=adapter,
         steps=trainer.state.global_step,
         tokens=sum(len(row) for row in encoded),
-        train_seconds=seconds,
+        train_seconds=before + seconds,
         trainable_parameters=trainable,
         resumed_from_step=int(resume_from.name.rsplit("-", 1)[1]) if resume_from else 0,
         log=tuple(dict(entry) for entry in trainer.state.log_history),
@@ -333,10 +335,14 @@ def _cpu_trainer() -> type[Any]:
 class _MarkComplete(TrainerCallback):  # type: ignore[misc]
     """Mark a checkpoint once all of its files are written."""
 
+    def __init__(self, seconds: float) -> None:
+        """seconds: what the training had taken up to the checkpoint that it goes on from."""
+        self._start = time.monotonic() - seconds
+
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero and folder.is_dir():
-            (folder / COMPLETE).touch()
+            (folder / COMPLETE).write_text(f"{time.monotonic() - self._start:.2f}", encoding="utf-8")
 
 
 class _Progress(TrainerCallback):  # type: ignore[misc]

@@ -81,6 +81,7 @@ def update_adapter(
         merge_type=options.merge_type,
         density=options.merge_density,
         seed=seed,
+        load_in_4bit=config.load_in_4bit,
     )
     shutil.rmtree(work)
     return dataclasses.replace(result, adapter=merged)
