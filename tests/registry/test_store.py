@@ -120,6 +120,15 @@ def test_what_is_not_finished_is_not_registered(registry: Registry, make_run: Ma
     assert registry.languages() == ()
 
 
+def test_other_picks_than_the_adapters_are_not_registered(registry: Registry, make_run: MakeRun) -> None:
+    """Audit and gap of the version would be of rows that its adapter has never seen."""
+    run = make_run(0)
+    lock = json.loads((run / "lock.json").read_text("utf-8"))
+    write_json(run / "lock.json", {**lock, "command": "compass select --config compass.yaml"})
+    with pytest.raises(RunError, match="picked anew by compass select"):
+        registry.register(run)
+
+
 def test_a_cut_output_is_not_registered(registry: Registry, make_run: MakeRun) -> None:
     """A file that a stage wrote and something cut since would be sealed as if it were good."""
     run = make_run(0)

@@ -180,6 +180,11 @@ def check_run(folder: Path) -> None:
             f"{folder} is no finished run: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. "
             "Run the command that made it again: it goes on where it stopped."
         )
+    if str(json.loads((folder / "lock.json").read_text("utf-8")).get("command", "")).startswith("compass select"):
+        raise RunError(
+            f"{folder} is no finished run: its rows were picked anew by compass select, and its adapter was trained on "
+            "others. Run compass adapt, which trains and measures on these."
+        )
     for record in sorted((folder / "logs" / "stages").glob("*.json")):
         outputs: dict[str, int] = json.loads(record.read_text("utf-8"))["outputs"]
         # The model card is written once more after the measurements.
