@@ -391,8 +391,7 @@ def watch(
     from compass.recipes.watch import watch as run_watch
 
     resolved = load_options(WatchOptions, config, options)
-    given = named_options(config, options, WatchOptions, {option.name for option in fields_of(AdaptConfig)})
-    _check_of_update(given)
+    given = _for_updates(config, options, WatchOptions)
     drift = False
     for event in run_watch(
         language, source, resolved, overrides=given, follow=follow, dry_run=dry_run, restart=restart
@@ -424,9 +423,7 @@ def update(
     own = load_options(UpdateOptions, None, options)
     if "output_dir" not in (options or {}):
         raise ConfigError("--output-dir: name a folder for the new version; the parent is not written to.")
-    given = named_options(None, options, UpdateOptions, {option.name for option in fields_of(AdaptConfig)})
-    _check_of_update(given)
-    resolved = load_config(parent / "compass.yaml", given)
+    resolved = load_config(parent / "compass.yaml", _for_updates(None, options, UpdateOptions))
     done = run_update(
         resolved, own.update, parent=parent, window=window, current=current, test=test, pool=tuple(pool or ())
     )
@@ -440,14 +437,18 @@ def update(
     _print_result(result, json_, lambda: _print_differences(done.differences, title="Parent and update"))
 
 
-def _check_of_update(given: Mapping[str, Any]) -> None:
-    """Refuse what an update decides by itself."""
+def _for_updates(
+    config: Path | None, options: Mapping[str, Any] | None, kind: type[UpdateOptions | WatchOptions]
+) -> dict[str, Any]:
+    """Return the options of `adapt` that a file or a flag names; refuse what an update decides by itself."""
+    given = named_options(config, options, kind, {option.name for option in fields_of(AdaptConfig)})
     why = {
         "adapter": "an update goes on from the adapter of its parent",
         "averaged_trainings": "an update is one training, for it goes on from one adapter",
     }
     if problems := [f"{name}: {reason}. Leave it out" for name, reason in why.items() if name in given]:
         raise ConfigError(problems)
+    return given
 
 
 @app.command()

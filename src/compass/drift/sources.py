@@ -108,10 +108,10 @@ def read_files(
             name = file.name if file == root else file.relative_to(root).as_posix()
             # Names need not be valid text on Linux, and a database takes nothing else.
             name = name.encode("utf-8", "backslashreplace").decode("utf-8")
+            if file != root:
+                places |= _renamed(root, file, name, places, left)
             while not stop():
                 try:
-                    if file != root and _is_other(file, places.get(name)):
-                        places |= _renamed(root, file, name, [*places.values(), *left])
                     batch = _next(file, name, places.get(name), batch_size, whole_lines=follow)
                 except FileNotFoundError:
                     # Rotated away between the listing and now.
@@ -152,18 +152,23 @@ def _head_of(file: Path) -> str:
         return ""
 
 
-def _is_other(file: Path, place: Position | None) -> bool:
-    return place is None or place.head.partition("+")[0] != _head_of(file)
+def _is_of(place: Position, head: str) -> bool:
+    """Say whether a place is of the file with this head, however often that was cut since."""
+    return place.head.partition("+")[0] == head
 
 
-def _renamed(root: Path, file: Path, name: str, places: Sequence[Position]) -> dict[str, Position]:
-    """Return where a file was left under another name, by its new one; nothing if it is new."""
+def _renamed(
+    root: Path, file: Path, name: str, places: Mapping[str, Position], left: Sequence[Position]
+) -> dict[str, Position]:
+    """Return where a file was left under another name, by its new one; nothing if it is new or was not renamed.
+
+    left: places of files whose names others have now.
+    """
     head = _head_of(file)
-    found = [
-        place
-        for place in places
-        if place.head.partition("+")[0] == head and place.source != name and _head_of(root / place.source) != head
-    ]
+    if name in places and _is_of(places[name], head):
+        return {}
+    known = [place for place in (*places.values(), *left) if place.source != name and _is_of(place, head)]
+    found = [place for place in known if _head_of(root / place.source) != head]
     if not found:
         return {}
     place = max(found, key=lambda place: place.end)
@@ -179,7 +184,7 @@ def _next(file: Path, name: str, place: Position | None, batch_size: int, *, who
             return None
         head = _head(first)
         start = 0
-        if place is not None and place.head.partition("+")[0] == head:
+        if place is not None and _is_of(place, head):
             start, head = place.end, place.head
             if stream.seek(0, 2) < start:
                 logger.warning("%s is shorter than what was read of it: it is read from its start", name)

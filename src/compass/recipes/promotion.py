@@ -13,6 +13,7 @@ from compass.errors import CompassError, LanguageError, RegistryError
 from compass.evaluation import items
 from compass.evaluation.files import read_evaluation
 from compass.registry import GateDecision, HeldOut, Move, Registry, Version, decide
+from compass.registry.versions import WEIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +84,7 @@ def held_out_sets(candidate: Version, baseline: Version) -> list[HeldOut]:
             "--without-gate if you know that it is better."
         )
     measured = json.loads((candidate.folder / "lock.json").read_text(encoding="utf-8")).get("parent", {}).get("adapter")
-    serving, _size = baseline.files["adapter/adapter_model.safetensors"]
+    serving, _size = baseline.files[WEIGHTS]
     if measured != serving:
         raise RegistryError(
             f"{candidate.id} says that it was made from {baseline.id}, but it was measured against another adapter "

@@ -34,7 +34,7 @@ from compass.data.example import Example
 from compass.data.readers import read_examples, read_jsonl, write_jsonl
 from compass.encoders import CachedEncoder
 from compass.errors import RunError
-from compass.recipes.adapt import Placed, Selected, choose, embed, place_candidates, write_card, write_lock
+from compass.recipes.adapt import ADAPTER, Placed, Selected, choose, embed, place_candidates, write_card, write_lock
 from compass.recipes.averaging import identity as training_identity
 from compass.recipes.balance import repeats_in_training
 from compass.recipes.gather import Gathered, columns_of, gather, hold_out_half, with_normal_language
@@ -52,7 +52,7 @@ logger = logging.getLogger(__name__)
 FISHER = "fisher.safetensors"
 """Fisher information of a version that was trained with the penalty, beside its adapter."""
 NEEDED = (
-    "adapter/adapter_model.safetensors", "compass.yaml", "data/current.jsonl", "data/pool.jsonl", "data/tests.json",
+    ADAPTER, "compass.yaml", "data/current.jsonl", "data/pool.jsonl", "data/tests.json",
     "lock.json", "selection/selected.jsonl", "space/space.safetensors",
 )  # fmt: skip
 """Files of a run folder that an update reads."""
@@ -169,9 +169,8 @@ def read_version(folder: Path) -> Version:
             "`compass update`, and let it finish first."
         )
     lock = json.loads((folder / "lock.json").read_text(encoding="utf-8"))
-    weights = "adapter/adapter_model.safetensors"
-    if file_hash(folder / weights) != lock["hashes"].get(weights):
-        raise RunError(f"{folder}: {weights} is not the file of its lock.json. Restore it, or run the command again.")
+    if file_hash(folder / ADAPTER) != lock["hashes"].get(ADAPTER):
+        raise RunError(f"{folder}: {ADAPTER} is not the file of its lock.json. Restore it, or run the command again.")
     period = int(lock.get("update", {}).get("period", 0))
     current = read_jsonl(folder / "data" / "current.jsonl")
     if not period:

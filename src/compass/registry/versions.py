@@ -24,11 +24,12 @@ from compass.registry.files import canonical, copy_hashed, file_hash, read_seale
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
+WEIGHTS = "adapter/adapter_model.safetensors"
 NEEDED = (
     "compass.yaml",
     "lock.json",
     "adapter/adapter_config.json",
-    "adapter/adapter_model.safetensors",
+    WEIGHTS,
     "space/space.json",
     "space/space.safetensors",
 )
@@ -180,10 +181,11 @@ def check_run(folder: Path) -> None:
             f"{folder} is no finished run: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. "
             "Run the command that made it again: it goes on where it stopped."
         )
-    if str(json.loads((folder / "lock.json").read_text("utf-8")).get("command", "")).startswith("compass select"):
+    hashes = json.loads((folder / "lock.json").read_text("utf-8")).get("hashes")
+    if hashes and WEIGHTS not in hashes:
         raise RunError(
-            f"{folder} is no finished run: its rows were picked anew by compass select, and its adapter was trained on "
-            "others. Run compass adapt, which trains and measures on these."
+            f"{folder} is no finished run: its lock.json knows no adapter. Either its rows were picked anew by compass "
+            "select, and its adapter was trained on others, or it was not finished. Run compass adapt in it."
         )
     for record in sorted((folder / "logs" / "stages").glob("*.json")):
         outputs: dict[str, int] = json.loads(record.read_text("utf-8"))["outputs"]
