@@ -1,0 +1,173 @@
+"""All calls into compass that the frozen values need. Adapt this module, and nothing else here, when names change.
+
+Each function takes a draw of plain arrays and returns plain numbers, texts, lists and dicts. What goes in and what
+comes out must stay as they are: a different signature in compass is translated here, a different result is not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from compass.config import GateConfig, MonitorConfig, SelectionConfig
+from compass.drift import Look, Monitor, Reference
+from compass.registry import HeldOut
+from compass.registry.gate import decide
+from compass.selection import (
+    Candidates,
+    Extras,
+    Gradients,
+    ModelVectors,
+    Ngrams,
+    TransferResult,
+    Typology,
+    draw_anchors,
+    get_strategy,
+    strategy_names,
+)
+from compass.semantic import SemanticSpace
+from frozen import draws
+
+
+def strategies() -> list[str]:
+    """Return the names of all strategies, and `only-de` for those that are made by name."""
+    return [*strategy_names(), "only-de"]
+
+
+def select(strategy: str, draw: draws.SelectionDraw, budget: int, unit: str, seed: int) -> dict[str, Any]:
+    """Pick rows with the options of the default configuration."""
+    options = dataclasses.replace(SelectionConfig(), budget_unit=unit)
+    found = get_strategy(strategy).select(_candidates(draw, unit), budget, seed=seed, options=options)
+    account = found.answers
+    return {
+        "indices": found.indices.tolist(),
+        "scores": found.scores.tolist(),
+        "demand": found.demand.tolist(),
+        "supply": found.supply.tolist(),
+        "picked": found.picked.tolist(),
+        "unmet": found.unmet.tolist(),
+        "spent": found.spent,
+        "shortfall": found.shortfall,
+        "notes": dict(found.notes),
+        "answers": account
+        and {
+            "kinds": account.kinds.tolist(),
+            "expected": account.expected.tolist(),
+            "at_hand": account.at_hand.tolist(),
+            "supply": account.supply.tolist(),
+            "quotas": account.quotas.tolist(),
+            "picked": account.picked.tolist(),
+        },
+    }
+
+
+@lru_cache(maxsize=4)
+def _candidates(draw: draws.SelectionDraw, unit: str) -> Candidates:
+    return Candidates(
+        usage=draw.usage,
+        current=draw.current,
+        pool=draw.pool,
+        usage_clusters=draw.usage_clusters,
+        current_clusters=draw.current_clusters,
+        pool_clusters=draw.pool_clusters,
+        n_clusters=draw.n_clusters,
+        pool_languages=draw.pool_languages,
+        pool_costs=draw.pool_tokens if unit == "tokens" else np.ones(len(draw.pool), dtype=np.int64),
+        target_language=draw.target_language,
+        current_answers=draw.current_answers,
+        pool_answers=draw.pool_answers,
+        extras=Extras(
+            ngrams=Ngrams(csr_matrix(draw.usage_ngrams), csr_matrix(draw.pool_ngrams)),
+            model_vectors=ModelVectors(draw.usage_model_vectors, draw.pool_model_vectors),
+            gradients=Gradients(draw.usage_gradients, draw.usage_gradient_rows, draw.pool_gradients),
+            typology=Typology(draw.distances, draw.relatives),
+            text_statistics=draw.text_statistics,
+            transfer_results=tuple(TransferResult(*result) for result in draw.transfer_results),
+            given=draw.given,
+        ),
+    )
+
+
+def anchors(
+    draw: draws.HistoryDraw,
+    rule: str,
+    share: float,
+    seed: int,
+    *,
+    least: int = 0,
+    most: int | None = None,
+    sizes: bool = False,
+) -> dict[str, Any]:
+    """Draw anchors from a history. sizes: whether it is known how many rows each period had."""
+    found = draw_anchors(
+        draw.clusters,
+        periods=draw.periods,
+        period_sizes=draw.period_sizes if sizes else None,
+        share=share,
+        least=least,
+        most=most,
+        rule=rule,
+        seed=seed,
+    )
+    return {
+        "indices": found.indices.tolist(),
+        "by_period": [[period, rows, drawn] for period, (rows, drawn) in found.by_period.items()],
+        "wanted": found.wanted,
+        "shortfall": found.shortfall,
+    }
+
+
+def gate(draw: draws.GateDraw, seed: int) -> dict[str, Any]:
+    """Decide on a candidate by its held-out sets."""
+    sets = [HeldOut(s.name, s.role, s.before, s.after, s.units) for s in draw.sets]
+    config = dataclasses.replace(GateConfig(), **draw.options)
+    decision = decide(sets, config, seed=seed, candidate="b", baseline="a").to_dict()
+    del decision["decided_at"]
+    return decision
+
+
+def monitor(draw: draws.MonitorDraw, folder: Path, seed: int) -> dict[str, Any]:
+    """Watch prompts with the options of the default configuration; the state is a database in `folder`."""
+    n = len(draw.space_vectors)
+    space = SemanticSpace.fit(
+        draw.space_vectors, ["cy"] * n, language_removal="none", n_clusters=draw.n_clusters, seed=seed
+    )
+    reference = Reference.fit(
+        space, draw.reference_vectors, draw.reference_languages, losses=draw.reference_losses, seed=seed
+    )
+    looks: list[list[Any]] = []
+    events: list[dict[str, Any]] = []
+    unwatched: list[dict[str, int]] = []
+    database = f"sqlite:///{folder}/state.db"
+    with Monitor(reference, MonitorConfig(), database=database, seed=seed, clock=lambda: 1000.0) as watching:
+        for batch in draw.batches:
+            seen = watching.observe(batch.vectors, batch.languages, losses=batch.losses)
+            looks += [_look(look) for look in seen.looks]
+            events += [event.to_dict() for event in seen.events]
+            unwatched.append(dict(seen.unwatched))
+        status = watching.status()
+    return {
+        # Which usage row is in which cluster depends on the fit; the numbers of clusters say that it is the same.
+        "reference": {tag: rows.counts.tolist() for tag, rows in reference.languages.items()},
+        "looks": looks,
+        "events": events,
+        "unwatched": unwatched,
+        "drift": status["drift"],
+        "streams": {
+            name: {key: stream[key] for key in ("prompts", "window_full", "labelled", "alarms")}
+            for name, stream in status["streams"].items()
+        },
+    }
+
+
+LOOK = ("stream", "test", "prompts", "value", "threshold", "p_value", "alpha", "alarm")
+"""What the places of a frozen look are."""
+
+
+def _look(look: Look) -> list[Any]:
+    return [getattr(look, name) for name in LOOK]

@@ -1,0 +1,38 @@
+"""What every strategy picks, in which order, with which scores and which account, as in version 0.1."""
+
+from __future__ import annotations
+
+import pytest
+
+from frozen import stored
+from frozen.cases import FILES, QUOTAS_GO
+
+CASES, WITHOUT_CLASSES = FILES["selection"], FILES["selection_without_classes"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_picks_are_those_of_version_0_1(case: str) -> None:
+    """A break would mean that the same data, budget and seed train another adapter than before, or that the report
+    tells another demand, supply or shortfall of the same picks."""
+    stored.check("selection", case, CASES[case]())
+
+
+@pytest.mark.parametrize("case", WITHOUT_CLASSES)
+def test_picks_of_the_default_strategy_without_classes_are_those_of_version_0_1(case: str) -> None:
+    """A break would mean that the default strategy picks other rows where its budget can't be split over classes of
+    answers. This part alone may change on purpose, in a commit that says so."""
+    stored.check("selection_without_classes", case, WITHOUT_CLASSES[case]())
+
+
+def test_the_situations_are_what_they_are_called() -> None:
+    """A break would mean that quotas over classes, their refusal, caps or shortfalls are in no frozen case."""
+    classes = stored.read("selection")
+    split = {case for case, found in classes.items() if found["answers"]}
+    assert split == {case for case in classes if case.startswith(f"{QUOTAS_GO[0]}, ")}
+    assert not any(found["answers"] for found in stored.read("selection_without_classes").values())
+    told = {note for name in ("selection", "selection_without_classes") for found in stored.read(name).values()
+            for note in found["notes"]}  # fmt: skip
+    for word in ("free text", "no data at hand", "language had its share", "near duplicate", "longer than the budget",
+                 "above the language cap"):  # fmt: skip
+        assert any(word in note for note in told), word
+    assert any(found["shortfall"] for found in classes.values())
