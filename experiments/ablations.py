@@ -25,8 +25,8 @@ from compass.config import AdaptConfig, SelectionConfig
 from compass.encoders import Encoder, load_encoder
 from compass.selection import Candidates, Selection, get_strategy
 from compass.selection.audit import finish
-from compass.selection.picking import pick
 from compass.selection.quotas import water_filling
+from compass.selection.round_robin import pick
 from compass.semantic.arrays import nearest_mean_similarity, row_keys
 from compass.semantic.distributions import histogram, shares
 from compass.stats import Interval, paired_difference

@@ -20,7 +20,7 @@ from pathlib import Path
 from compass.config import AdaptConfig, load_options
 from compass.data.example import Example
 from compass.data.readers import read_jsonl
-from compass.recipes.balance import answer_kind
+from compass.training.balance import answer_kind
 
 
 def ceiling(pool: Sequence[Example], test: Sequence[Example], seed: int) -> list[str]:

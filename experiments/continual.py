@@ -39,14 +39,14 @@ from compass.config import UPDATE_METHODS, AdaptConfig, TrainingConfig, UpdateCo
 from compass.data.assist import POOL_LANGUAGES, assist_sentences
 from compass.data.cleaning import clean
 from compass.data.example import Example
-from compass.drift.histogram import HistogramTest
+from compass.drift.tests.histogram import HistogramTest
 from compass.encoders import load_encoder
-from compass.recipes.balance import number_answers
-from compass.recipes.storage import cache_folder
 from compass.selection import build_candidates, draw_anchors, get_strategy
 from compass.semantic.space import SemanticSpace
+from compass.steps.resources import cache_folder
 from compass.training import BaseModel, Fisher, LanguageModel, accumulate, adapter_fisher, resolve_model, train
-from compass.training.update import update_adapter
+from compass.training.balance import number_answers
+from compass.training.retention.update import update_adapter
 
 N_CLUSTERS = 60
 SENTENCES = 120

@@ -27,12 +27,12 @@ from compass.config import AdaptConfig, SelectionConfig
 from compass.data.assist import assist_sentences
 from compass.data.example import Example
 from compass.encoders import Encoder, load_encoder
-from compass.recipes.balance import number_answers
-from compass.recipes.extras import gather_extras
-from compass.recipes.gather import Gathered
-from compass.recipes.storage import base_model
 from compass.selection import Candidates, Selection, build_candidates, get_strategy, needs_of, strategy_names
 from compass.semantic import SemanticSpace, gap, histogram, shares
+from compass.steps.features import gather_extras
+from compass.steps.read import Gathered
+from compass.steps.resources import base_model
+from compass.training.balance import number_answers
 
 POOL = ("ar", "bg", "ca", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fr", "hi", "hu", "it", "ko", "nl", "pl",
         "pt", "ro", "ru", "sv", "tr", "uk", "vi")  # fmt: skip

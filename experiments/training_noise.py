@@ -27,10 +27,10 @@ from safetensors.torch import save_file
 from compass.config import AdaptConfig, load_options
 from compass.data.readers import read_jsonl
 from compass.evaluation import evaluate
-from compass.recipes.balance import repeats_in_training
-from compass.recipes.storage import base_model
+from compass.steps.resources import base_model
 from compass.training import LanguageModel, merge_adapters, train
-from compass.training.averages import AveragedWeights, tail
+from compass.training.balance import repeats_in_training
+from compass.training.weight_average import AveragedWeights, tail
 
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},

@@ -27,12 +27,12 @@ from compass.data.cleaning import clean
 from compass.data.example import Example, Message
 from compass.encoders import load_encoder
 from compass.evaluation import evaluate
-from compass.recipes.balance import number_answers, repeats_by_answer
-from compass.recipes.stages import peak_memory, reset_peak_memory
-from compass.recipes.storage import cache_folder
+from compass.runs.folder import peak_memory, reset_peak_memory
 from compass.selection import Candidates, build_candidates, get_strategy
 from compass.semantic.space import SemanticSpace
+from compass.steps.resources import cache_folder
 from compass.training import LanguageModel, resolve_model, train
+from compass.training.balance import number_answers, repeats_by_answer
 
 N_CLUSTERS = 60
 RECIPES: dict[str, dict[str, Any]] = {

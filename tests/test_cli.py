@@ -245,7 +245,7 @@ def test_the_gate_is_asked_with_the_options_of_file_and_flags(
         asked.update(more, root=registry.root, language=language, name=name)
         return None, None
 
-    monkeypatch.setattr("compass.recipes.promotion.promote", promote)
+    monkeypatch.setattr("compass.recipes.promote.promote", promote)
     config = tmp_path / "gate.yaml"
     config.write_text(f"registry_dir: {tmp_path / 'versions'}\ntolerance_period: 0.1\ngate_draws: 500\n", "utf-8")
     code, _, _ = _run(capsys, "registry", "promote", "cy", "-c", str(config), "--tolerance-period", "0.2")

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from compass.config import AdaptConfig, CompareConfig, DataConfig, RunConfig, dump_config, load_options
-from compass.recipes.cells import draw_config
 from compass.recipes.compare import grid
-from compass.recipes.gather import read_and_clean
+from compass.recipes.grid import draw_config
 from compass.selection import strategy_names
+from compass.steps.read import read_and_clean
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 FOLDER = EXPERIMENTS / "paper"

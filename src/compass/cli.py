@@ -278,7 +278,7 @@ def train(
 ) -> None:
     """Train an adapter on given rows, without selection."""
     _set_up_logging(verbose)
-    from compass.recipes.single import train_on
+    from compass.recipes.evaluate import train_on
 
     adapter, result = train_on(load_config(config, options), data)
     if json_:
@@ -306,7 +306,7 @@ def evaluate(
     if names:
         _evaluate_tasks(load_options(TaskOptions, config, options), names, as_json=json_)
         return
-    from compass.recipes.single import evaluate_on
+    from compass.recipes.evaluate import evaluate_on
 
     resolved = load_options(TaskOptions, config, options)
     language = named_options(config, options, TaskOptions, {"language"}).get("language", "")
@@ -477,7 +477,7 @@ def report(
 @app.command()
 def env(json_: Json = False) -> None:
     """Print the versions, devices and embedded packages that are found here."""
-    from compass.recipes.environment import environment
+    from compass.steps.environment import environment
 
     found = environment()
     if json_:
@@ -507,7 +507,7 @@ def _open_registry(config: Path | None, options: Any) -> tuple[Registry, Registr
 
 
 def _keep_mirror(store: Registry, language: str, resolved: RegistryOptions) -> None:
-    from compass.recipes.promotion import keep_mirror
+    from compass.recipes.promote import keep_mirror
 
     keep_mirror(store, language, resolved.registry.mlflow_uri)
 
@@ -586,7 +586,7 @@ def registry_promote(
 
     Exit code 3 says that the gate refused, or had not enough evidence.
     """
-    from compass.recipes.promotion import promote
+    from compass.recipes.promote import promote
 
     store, resolved = _open_registry(config, options)
     ask, seed = not without_gate, resolved.run.seed
@@ -714,7 +714,7 @@ def _set_up_logging(verbose: bool) -> None:
 
 
 def _evaluate_tasks(config: TaskOptions, names: Sequence[str], *, as_json: bool) -> None:
-    from compass.recipes.single import evaluate_tasks
+    from compass.recipes.evaluate import evaluate_tasks
 
     results, differences = evaluate_tasks(config, names)
     if as_json:
@@ -750,7 +750,7 @@ def _print_json(content: Any) -> None:
 
 
 def _print_plan(config: AdaptConfig, *, as_json: bool) -> None:
-    from compass.recipes.plan import plan
+    from compass.steps.plan import plan
 
     steps = plan(config)
     if as_json:

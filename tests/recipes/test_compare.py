@@ -20,8 +20,8 @@ from compass.evaluation import write_evaluation
 from compass.evaluation.evaluate import assemble
 from compass.recipes import compare as module
 from compass.recipes.compare import compare, grid, paired_comparisons
-from compass.recipes.gather import Gathered
-from compass.recipes.stages import Run
+from compass.runs.folder import Run
+from compass.steps.read import Gathered
 
 LANGUAGES, SEEDS, BUDGETS, ITEMS = ("cy", "ne"), (0, 1, 2), (100, 200), range(20)
 

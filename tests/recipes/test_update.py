@@ -18,9 +18,9 @@ from compass.errors import DataError, RunError
 from compass.evaluation import read_evaluation
 from compass.recipes import update as module
 from compass.recipes.adapt import adapt
-from compass.recipes.stages import Run, file_hash
 from compass.recipes.update import period_of, read_version, update
-from compass.training.fisher import Fisher
+from compass.runs.folder import Run, file_hash
+from compass.training.retention.fisher import Fisher
 from tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.integration

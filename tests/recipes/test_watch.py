@@ -21,10 +21,10 @@ from compass.errors import ConfigError, DataError, MonitorError, RegistryError, 
 from compass.evaluation import write_evaluation
 from compass.evaluation.evaluate import assemble
 from compass.recipes import watch as recipe
-from compass.recipes.stages import file_hash
-from compass.recipes.watch_state import open_site
 from compass.registry import Registry
+from compass.runs.folder import file_hash
 from compass.semantic import SemanticSpace
+from compass.steps.watch_state import open_site
 from topics import MOVED, STEADY, TOPICS, TopicEncoder, prompts
 
 ROWS = 120
@@ -216,7 +216,7 @@ def test_a_killed_loop_goes_on_and_promotes_once(world, monkeypatch, step):
 
     with monkeypatch.context() as patch:
         if name == "tell":
-            from compass.recipes.watch_state import Site
+            from compass.steps.watch_state import Site
 
             tell = Site.tell
 

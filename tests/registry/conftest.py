@@ -14,8 +14,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from compass.config import AdaptConfig, dump_config
-from compass.recipes.stages import Run, file_hash, write_json, write_text
 from compass.registry import Registry
+from compass.runs.folder import Run, file_hash, write_json, write_text
 from compass.semantic.space import SemanticSpace
 from registry_types import MakeRun
 

@@ -14,8 +14,8 @@ from filelock import FileLock
 
 from compass.config import GateConfig
 from compass.errors import LanguageError, RegistryError, RunError
-from compass.recipes.stages import Run, write_json
 from compass.registry import Event, GateDecision, HeldOut, Registry, decide
+from compass.runs.folder import Run, write_json
 from registry_types import MakeRun
 
 

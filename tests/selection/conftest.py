@@ -10,7 +10,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from compass.selection import Candidates, Extras, Gradients, ModelVectors, Ngrams, TransferResult, Typology
-from compass.selection.langrank import FEATURES
+from compass.selection.strategies.langrank import FEATURES
 from compass.semantic.arrays import row_keys
 
 TOPICS = 5

@@ -11,7 +11,7 @@ import pytest
 from compass.config import SelectionConfig
 from compass.data.text_features import ngram_counts
 from compass.selection import Extras, Ngrams, get_strategy
-from compass.selection.dsir import gumbel, log_importance
+from compass.selection.strategies.dsir import gumbel, log_importance
 
 USAGE = ["Turn on the light, please!", "Dim the light in the kitchen", "turn off the lights"] * 3
 POOL = [

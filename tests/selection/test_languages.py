@@ -14,8 +14,8 @@ from scipy.stats import spearmanr
 from compass.config import SelectionConfig
 from compass.errors import SelectionError
 from compass.selection import Extras, TransferResult, Typology, get_strategy
-from compass.selection.langrank import FEATURES, STATISTICS, pair_features, relevance, train_ranker
-from compass.selection.langsim import CATEGORIES, UNKNOWN, mean_distance
+from compass.selection.strategies.langrank import FEATURES, STATISTICS, pair_features, relevance, train_ranker
+from compass.selection.strategies.langsim import CATEGORIES, UNKNOWN, mean_distance
 
 OPTIONS = SelectionConfig()
 OPEN = dataclasses.replace(OPTIONS, language_cap=1.0)

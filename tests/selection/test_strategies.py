@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from compass.config import SelectionConfig
 from compass.errors import ConfigError, DataError, SelectionError
-from compass.recipes.cells import OWN_OPTIONS
+from compass.recipes.grid import OWN_OPTIONS
 from compass.selection import Candidates, Extras, build_candidates, get_strategy, needs_of, strategy_names
 from compass.semantic import SemanticSpace
 

@@ -10,7 +10,7 @@ from scipy.optimize import linprog
 
 from compass.config import SelectionConfig
 from compass.selection import Extras, get_strategy
-from compass.selection.tsds import kernel_density, transport
+from compass.selection.strategies.tsds import kernel_density, transport
 
 OPTIONS = SelectionConfig()
 

@@ -13,7 +13,6 @@ from compass.config import TrainingConfig
 from compass.data.example import Example
 from compass.encoders import CachedEncoder
 from compass.errors import ModelError
-from compass.training.fisher import adapter_weights
 from compass.training.formatting import encode_example
 from compass.training.gradients import (
     DIMENSIONS,
@@ -28,6 +27,7 @@ from compass.training.gradients import (
     warm_up,
 )
 from compass.training.models import BaseModel, load_tokenizer, load_with_adapter
+from compass.training.retention.fisher import adapter_weights
 
 CONFIG = TrainingConfig(lora_r=4, dtype="float32", max_length=64, learning_rate=1e-2)
 

@@ -1,14 +1,14 @@
 """Drift: watch production prompts in the frozen space of the adapter that serves them."""
 
 from compass.drift.explain import ClusterShift, Explanation, explain
-from compass.drift.histogram import HistogramResult, HistogramTest
 from compass.drift.monitor import Monitor, check_config
-from compass.drift.novelty import NoveltyTest
 from compass.drift.reference import LanguageReference, Reference
 from compass.drift.results import DriftEvent, Look, Observed, describe
 from compass.drift.sources import InputBatch, Record, check_path, read_files, read_stream
 from compass.drift.state import KeptPrompt, MonitorState, Position
-from compass.drift.vectors import VectorResult, mmd_test
+from compass.drift.tests.histogram import HistogramResult, HistogramTest
+from compass.drift.tests.mmd import VectorResult, mmd_test
+from compass.drift.tests.novelty import NoveltyTest
 
 __all__ = [
     "ClusterShift",

@@ -15,15 +15,15 @@ import numpy.typing as npt
 from compass.config import MonitorConfig
 from compass.data.redaction import check_installed, redact
 from compass.drift.explain import Explanation, explain
-from compass.drift.feedback import loss_p_value
-from compass.drift.histogram import HistogramTest
-from compass.drift.novelty import NoveltyTest
+from compass.drift.level import draws_for, level
 from compass.drift.reference import LanguageReference, Reference, place
 from compass.drift.results import MIX, DriftEvent, Look, Observed, describe
 from compass.drift.sampling import VectorSample, sampling_ranks
-from compass.drift.sequential import draws_for, level
 from compass.drift.state import KeptPrompt, MonitorState, NewPrompt, Position
-from compass.drift.vectors import mmd_test
+from compass.drift.tests.histogram import HistogramTest
+from compass.drift.tests.loss import loss_p_value
+from compass.drift.tests.mmd import mmd_test
+from compass.drift.tests.novelty import NoveltyTest
 from compass.drift.window import BlockWindow
 from compass.errors import ConfigError, DataError
 from compass.semantic.arrays import FloatArray, IntArray, RealArray

@@ -1,6 +1,6 @@
 """Measuring models: function calls and texts, losses, intervals and paired differences."""
 
-from compass.evaluation.answered import Answered
+from compass.evaluation.cached_answers import Answered
 from compass.evaluation.evaluate import (
     ClusterScore,
     Difference,
@@ -19,10 +19,10 @@ from compass.evaluation.files import (
     write_evaluation,
     write_task,
 )
-from compass.evaluation.lm_eval_bridge import TaskMetric, TaskResult, TaskSample, compare_tasks, run_tasks
-from compass.evaluation.local_tasks import MadeTasks, UsageSplit, make_tasks, split_usage
+from compass.evaluation.lm_eval.bridge import TaskMetric, TaskResult, TaskSample, compare_tasks, run_tasks
+from compass.evaluation.lm_eval.local_tasks import MadeTasks, UsageSplit, make_tasks, split_usage
+from compass.evaluation.lm_eval.oneruler import is_oneruler, make_oneruler
 from compass.evaluation.metrics import Call, parse_call
-from compass.evaluation.oneruler import is_oneruler, make_oneruler
 
 __all__ = [
     "Answered",

@@ -14,7 +14,7 @@ import numpy as np
 from compass.data.example import Example
 from compass.errors import DataError
 from compass.evaluation.evaluate import ClusterScore, Difference, Evaluation
-from compass.evaluation.lm_eval_bridge import TaskMetric, TaskResult, TaskSample
+from compass.evaluation.lm_eval.bridge import TaskMetric, TaskResult, TaskSample
 from compass.evaluation.metrics import score_rows
 from compass.stats import Interval
 

@@ -24,12 +24,13 @@ from compass.data.example import Example
 from compass.data.licences import announce
 from compass.encoders import CachedEncoder
 from compass.errors import SelectionError
-from compass.recipes.averaging import drop_parts, train_averaged, training_inputs
-from compass.recipes.balance import number_answers, repeats_in_training
-from compass.recipes.extras import check_ahead, gather_extras
-from compass.recipes.gather import Gathered, gather, with_normal_language
-from compass.recipes.stages import Run, file_hash, fingerprint, versions, write_json, write_text
-from compass.recipes.storage import (
+from compass.runs.folder import Run, file_hash, fingerprint, versions, write_json, write_text
+from compass.selection import Candidates, Selection, build_candidates, get_strategy, needs_of
+from compass.semantic.arrays import FloatArray
+from compass.semantic.space import SemanticSpace
+from compass.steps.features import check_ahead, gather_extras
+from compass.steps.read import Gathered, gather, with_normal_language
+from compass.steps.resources import (
     base_model,
     cache_folder,
     licences_of,
@@ -38,9 +39,8 @@ from compass.recipes.storage import (
     write_space_notes,
     write_training,
 )
-from compass.selection import Candidates, Selection, build_candidates, get_strategy, needs_of
-from compass.semantic.arrays import FloatArray
-from compass.semantic.space import SemanticSpace
+from compass.training.balance import number_answers, repeats_in_training
+from compass.training.soup import drop_parts, train_averaged, training_inputs
 
 logger = logging.getLogger(__name__)
 
@@ -95,8 +95,8 @@ def adapt(config: AdaptConfig) -> Adapted:
     Everything is written to `config.run.output_dir`. Raises CompassError with a message for people; nothing that was
     already computed is lost.
     """
-    from compass.recipes.measure import measure
     from compass.report import build_report
+    from compass.steps.evaluate import measure
 
     config = with_normal_language(config)
     check_ahead(config)
@@ -138,7 +138,7 @@ def select(config: AdaptConfig) -> Selected:
 
 def prepare(config: AdaptConfig) -> Placed:
     """Do what all strategies share: read, embed, place, and measure the base model; `compare` starts here."""
-    from compass.recipes.measure import measure_model
+    from compass.steps.evaluate import measure_model
 
     config = with_normal_language(config)
     run = Run(Path(config.run.output_dir))
@@ -331,7 +331,7 @@ def write_card(
     run: Run, config: AdaptConfig, base: Any, selected: Selected, differences: Sequence[dict[str, Any]]
 ) -> None:
     """Write the model card beside the adapter."""
-    from compass.recipes.card import model_card
+    from compass.steps.card import model_card
 
     text = model_card(config, base, selected.data, selected.selection, differences, run.folder)
     write_text(run.folder / "adapter" / "README.md", text)

@@ -28,7 +28,7 @@ from compass.errors import ConfigError, DataError, MissingExtraError, RunError
 from compass.evaluation.files import read_evaluation
 from compass.progress import duration
 from compass.recipes.adapt import prepare
-from compass.recipes.cells import (
+from compass.recipes.grid import (
     Cell,
     cells_of,
     draw_config,
@@ -37,15 +37,15 @@ from compass.recipes.cells import (
     seconds_needed,
     workers_at_once,
 )
-from compass.recipes.extras import prompts, transfer_result, write_transfer_results
-from compass.recipes.gather import Gathered
-from compass.recipes.stages import Run, write_json, write_text
-from compass.recipes.storage import base_model
 from compass.report.comparison import Curves
+from compass.runs.folder import Run, write_json, write_text
 from compass.selection import get_strategy
-from compass.selection.one_language import PREFIX as ONE_LANGUAGE
-from compass.selection.one_language import OneLanguage, is_in
+from compass.selection.strategies.one_language import PREFIX as ONE_LANGUAGE
+from compass.selection.strategies.one_language import OneLanguage, is_in
 from compass.stats import compare_paired, ratio_interval
+from compass.steps.features import prompts, transfer_result, write_transfer_results
+from compass.steps.read import Gathered
+from compass.steps.resources import base_model
 
 logger = logging.getLogger(__name__)
 

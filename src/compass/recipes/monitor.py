@@ -35,10 +35,10 @@ from compass.drift import (
 )
 from compass.encoders import CachedEncoder
 from compass.errors import LanguageError, RunError
-from compass.recipes.gather import columns_of, with_normal_language
-from compass.recipes.stages import Run, file_hash, fingerprint
-from compass.recipes.storage import open_encoder
+from compass.runs.folder import Run, file_hash, fingerprint
 from compass.semantic import SemanticSpace
+from compass.steps.read import columns_of, with_normal_language
+from compass.steps.resources import open_encoder
 
 logger = logging.getLogger(__name__)
 

@@ -35,14 +35,14 @@ from compass.data.readers import read_examples, read_jsonl, write_jsonl
 from compass.encoders import CachedEncoder
 from compass.errors import RunError
 from compass.recipes.adapt import ADAPTER, Placed, Selected, choose, embed, place_candidates, write_card, write_lock
-from compass.recipes.averaging import identity as training_identity
-from compass.recipes.balance import repeats_in_training
-from compass.recipes.gather import Gathered, columns_of, gather, hold_out_half, with_normal_language
-from compass.recipes.stages import Run, file_hash, fingerprint, versions, write_json, write_text
-from compass.recipes.storage import base_model, open_encoder, write_training
+from compass.runs.folder import Run, file_hash, fingerprint, versions, write_json, write_text
 from compass.selection import draw_anchors
 from compass.semantic.arrays import IntArray
 from compass.semantic.space import SemanticSpace
+from compass.steps.read import Gathered, columns_of, gather, hold_out_half, with_normal_language
+from compass.steps.resources import base_model, open_encoder, write_training
+from compass.training.balance import repeats_in_training
+from compass.training.soup import identity as training_identity
 
 if TYPE_CHECKING:
     from compass.training import BaseModel, Fisher
@@ -109,8 +109,8 @@ def update(
     taken over, so that each earlier period is measured. Resumes as `adapt` does.
     Raises RunError if `parent` is no finished run or was changed.
     """
-    from compass.recipes.measure import measure, measure_model
     from compass.report import build_report
+    from compass.steps.evaluate import measure, measure_model
 
     version = read_version(parent)
     config = dataclasses.replace(
@@ -454,7 +454,7 @@ def _sample(rows: Sequence[Example], most: int, seed: int) -> list[Example]:
 
 def _answers_of(version: Version, config: AdaptConfig, base: BaseModel) -> dict[str, Path]:
     """Return what the parent's run measured, by model (`base`, `adapter`), as far as it would come out the same now."""
-    from compass.recipes.measure import precision
+    from compass.steps.evaluate import precision
 
     before = load_config(version.folder / "compass.yaml")
     model = version.lock["model"]

@@ -28,14 +28,14 @@ from compass.data.readers import read_examples, write_jsonl
 from compass.drift import InputBatch, Monitor, check_config, describe
 from compass.encoders import CachedEncoder
 from compass.errors import CompassError, ConfigError, DataError, RegistryError, RegistryUnavailableError
-from compass.recipes.gather import columns_of
 from compass.recipes.monitor import batches_of, check_source, clusters_of, config_of, count, reference_of
-from compass.recipes.promotion import held_out_sets, keep_mirror
-from compass.recipes.stages import Run
-from compass.recipes.storage import open_encoder
+from compass.recipes.promote import held_out_sets, keep_mirror
 from compass.recipes.update import update
-from compass.recipes.watch_state import DAY, Pending, Site, open_site, stored_drift
 from compass.registry import Event, GateDecision, Hooks, Registry, Version, decide
+from compass.runs.folder import Run
+from compass.steps.read import columns_of
+from compass.steps.resources import open_encoder
+from compass.steps.watch_state import DAY, Pending, Site, open_site, stored_drift
 
 logger = logging.getLogger(__name__)
 

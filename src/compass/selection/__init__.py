@@ -1,10 +1,10 @@
 """Selection: what the usage needs and the data at hand lacks, picked from the pool by a named strategy."""
 
-from compass.selection.anchors import Anchors, draw_anchors
-from compass.selection.extras import Extras, Gradients, ModelVectors, Ngrams, TransferResult, Typology
+from compass.selection.catalogue import describe_strategies, get_strategy, needs_of, strategy_names
+from compass.selection.features import Extras, Gradients, ModelVectors, Ngrams, TransferResult, Typology
 from compass.selection.protocol import AnswerAccount, Candidates, Selection, Strategy, build_candidates
 from compass.selection.quotas import proportional, water_filling
-from compass.selection.registry import describe_strategies, get_strategy, needs_of, strategy_names
+from compass.training.retention.anchors import Anchors, draw_anchors
 
 __all__ = [
     "Anchors",

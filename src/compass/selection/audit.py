@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from compass.config import SelectionConfig
-from compass.selection.picking import supply_of
 from compass.selection.protocol import AnswerAccount, Candidates, Selection
 from compass.selection.quotas import water_filling
+from compass.selection.round_robin import supply_of
 from compass.semantic.arrays import IntArray, RealArray
 from compass.semantic.distributions import histogram, shares
 

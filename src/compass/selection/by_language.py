@@ -11,8 +11,8 @@ import numpy as np
 
 from compass.config import SelectionConfig
 from compass.selection.audit import take_in_order
-from compass.selection.picking import HELD_COST, HELD_LANGUAGE, rank
 from compass.selection.protocol import Candidates
+from compass.selection.round_robin import HELD_COST, HELD_LANGUAGE, rank
 from compass.semantic.arrays import IntArray, RealArray, row_keys
 
 RELAXED = "taken above the language cap: the other languages have no more rows"

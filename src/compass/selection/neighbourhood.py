@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from compass.selection.answers import Expected
+from compass.selection.classes import Expected
 from compass.selection.protocol import Candidates
 from compass.semantic.arrays import (
     FloatArray,

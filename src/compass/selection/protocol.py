@@ -10,7 +10,7 @@ import numpy as np
 
 from compass.config import SelectionConfig
 from compass.errors import DataError, SelectionError
-from compass.selection.extras import Extras
+from compass.selection.features import Extras
 from compass.semantic.arrays import FloatArray, IntArray, RealArray
 from compass.semantic.space import SemanticSpace
 

@@ -1,7 +1,5 @@
 """Base models, adapters, training and generation: the only room with torch, transformers, peft and trl."""
 
-from compass.training.ewc import with_ewc
-from compass.training.fisher import Fisher, accumulate, adapter_fisher, model_fisher
 from compass.training.formatting import encode_example, token_counts
 from compass.training.generation import LanguageModel
 from compass.training.harness import harness_model
@@ -15,8 +13,10 @@ from compass.training.models import (
     load_tokenizer,
     resolve_model,
 )
+from compass.training.retention.ewc import with_ewc
+from compass.training.retention.fisher import Fisher, accumulate, adapter_fisher, model_fisher
+from compass.training.retention.update import update_adapter
 from compass.training.trainer import Retention, TrainingResult, train
-from compass.training.update import update_adapter
 
 __all__ = [
     "BaseModel",

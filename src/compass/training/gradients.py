@@ -25,10 +25,10 @@ from transformers import TrainerCallback
 from compass.config import TrainingConfig
 from compass.data.example import Example, Message
 from compass.errors import ModelError
-from compass.training.fisher import adapter_weights
 from compass.training.formatting import encode_example
 from compass.training.head import IGNORED, response_nll
 from compass.training.models import BaseModel, load_base, load_tokenizer, load_with_adapter
+from compass.training.retention.fisher import adapter_weights
 from compass.training.trainer import lora_config, save_adapter, train
 
 logger = logging.getLogger(__name__)

@@ -20,14 +20,14 @@ from compass.config import TrainingConfig
 from compass.data.example import Example
 from compass.errors import DataError, ModelError
 from compass.progress import Advance, progress
-from compass.training.averages import AveragedWeights, slow_copy, tail
-from compass.training.ewc import EWC, EWC_LAMBDA
-from compass.training.fisher import Fisher
 from compass.training.formatting import Encoded, encode_example
 from compass.training.head import IGNORED, MOST_LOGITS, has_plain_head, response_states
 from compass.training.models import BaseModel, check_adapter, load_base, load_tokenizer
-from compass.training.replay import REPLAY_WEIGHT, Replay
-from compass.training.terms import Term, with_terms
+from compass.training.retention.ewc import EWC, EWC_LAMBDA
+from compass.training.retention.fisher import Fisher
+from compass.training.retention.replay import REPLAY_WEIGHT, Replay
+from compass.training.retention.terms import Term, with_terms
+from compass.training.weight_average import AveragedWeights, slow_copy, tail
 
 logger = logging.getLogger(__name__)
 

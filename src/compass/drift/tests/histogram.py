@@ -1,0 +1,110 @@
+"""Has the distribution over clusters (or over languages) changed? Jensen-Shannon divergence, calibrated.
+
+The divergence of two samples of one distribution is not 0 but about (K-1)/(8 ln2)·(1/n + 1/m) bits, for a window of n
+and a reference of m rows. So its null distribution is found for each (n, m, K) by resampling the reference, with both
+samples drawn anew; that gives the threshold that people see and a first p-value. Only where this is small, the exact
+test decides: under no change, reference and window are one exchangeable sample, so each split of their pooled counts
+into m and n is as likely as the one that was seen (multivariate hypergeometric), whatever the true distribution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from compass.drift.level import draws_for, sequential_p_value
+from compass.errors import DataError
+from compass.semantic.arrays import IntArray, RealArray
+from compass.semantic.divergence import jensen_shannon_divergence, jensen_shannon_divergences
+
+SCREEN_LEVELS = 4
+SCREEN = 0.002
+"""The exact test is run where the calibrated p-value is below so many levels, or below SCREEN if that is more. A screen
+can only take alarms away, so the promise does not rest on it [ours]."""
+FEWEST_DRAWS = 2_000
+MOST_DRAWS = 50_000
+DRAWS_ABOVE_THRESHOLD = 20
+"""Resampled windows above the threshold that make it steady."""
+CHUNK_CELLS = 2_000_000
+
+
+@dataclass(frozen=True)
+class HistogramResult:
+    """One comparison of a window with the reference."""
+
+    divergence: float
+    """Jensen-Shannon divergence in bits, in [0, 1]."""
+    p_value: float
+    exact: bool
+    """Whether the p-value is the permutation test's; else it is read off the calibration and no alarm."""
+
+
+@dataclass(frozen=True, eq=False)
+class HistogramTest:
+    """The calibrated test of windows of one size against one reference."""
+
+    counts: IntArray
+    """(k,) reference counts."""
+    window: int
+    alpha: float
+    """Level of one look."""
+    null_: RealArray = field(repr=False)
+    """Divergences of resampled windows from resampled references, sorted."""
+    threshold_: float
+    """Divergence that so few resampled windows exceed as the level says."""
+
+    @classmethod
+    def calibrate(cls, counts: IntArray, window: int, *, alpha: float, seed: int) -> HistogramTest:
+        """Resample reference and window from the reference's shares. counts: (k,) with some weight.
+
+        Raises DataError if the reference is empty.
+        """
+        m = int(counts.sum())
+        if not m:
+            raise DataError(
+                "A histogram test needs reference rows, got none. Give usage that the adapter was made for."
+            )
+        rng = np.random.default_rng(seed)
+        shares = counts[counts > 0] / m
+        draws = int(np.clip(np.ceil(DRAWS_ABOVE_THRESHOLD / alpha), FEWEST_DRAWS, MOST_DRAWS))
+        chunk = max(1, CHUNK_CELLS // len(shares))
+        null = np.concatenate(
+            [
+                jensen_shannon_divergences(rng.multinomial(window, shares, size), rng.multinomial(m, shares, size))
+                for size in (min(chunk, draws - start) for start in range(0, draws, chunk))
+            ]
+        )
+        threshold = float(np.quantile(null, 1.0 - alpha, method="higher"))
+        return cls(counts, window, alpha, np.sort(null), threshold)
+
+    def calibrated_p_value(self, divergence: float) -> float:
+        """Return the share of resampled windows that lie as far from their reference as this one."""
+        above = len(self.null_) - int(np.searchsorted(self.null_, divergence, side="left"))
+        return (above + 1) / (len(self.null_) + 1)
+
+    def test(self, window: IntArray, *, seed: int, screen_only: bool = False) -> HistogramResult:
+        """Compare a window with the reference. window: (k,) counts. `screen_only` leaves the exact test out."""
+        divergence = jensen_shannon_divergence(self.counts, window)
+        p_value = self.calibrated_p_value(divergence)
+        if screen_only or p_value > max(SCREEN, SCREEN_LEVELS * self.alpha):
+            return HistogramResult(divergence, p_value, exact=False)
+        p_value = split_p_value(self.counts, window, most=draws_for(self.alpha), seed=seed)
+        return HistogramResult(divergence, p_value, exact=True)
+
+
+def split_p_value(reference: IntArray, window: IntArray, *, most: int, seed: int) -> float:
+    """Return the permutation p-value of the divergence of two counts, by random splits of the pooled rows.
+
+    reference, window: (k,) counts. Exact for any k and any sizes, also with empty and rare clusters.
+    """
+    used = (reference + window) > 0
+    pooled = (reference + window)[used]
+    n = int(window.sum())
+    rng = np.random.default_rng(seed)
+
+    def draw(size: int) -> RealArray:
+        split = rng.multivariate_hypergeometric(pooled, n, size=size, method="marginals")
+        return jensen_shannon_divergences(pooled - split, split)
+
+    return sequential_p_value(jensen_shannon_divergence(reference, window), draw, most=most)

@@ -1,0 +1,1 @@
+"""Selection strategies, one small file each; `compass.selection.catalogue` names them."""

@@ -1,0 +1,1 @@
+"""What the flows share: the state that passes between steps, and the steps themselves."""

@@ -1,0 +1,124 @@
+"""The model card of an adapter: what it was made from, for what, and how it did."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compass.config import AdaptConfig
+from compass.data.languages import language_name
+from compass.runs.folder import file_hash
+from compass.selection import Selection
+from compass.steps.read import Gathered
+
+MOST_CLUSTERS = 12
+"""Rows of the card's gap table, widest gaps first."""
+
+
+HUB_LICENCES = frozenset(
+    {"apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "gemma", "llama2", "llama3",
+     "llama3.1", "llama3.2", "llama3.3", "mit", "openrail"}
+)  # fmt: skip
+"""Identifiers that the hub knows; of all others it takes the name beside `other`."""
+
+
+def model_card(
+    config: AdaptConfig,
+    base: Any,
+    data: Gathered,
+    selection: Selection,
+    differences: Sequence[Mapping[str, Any]],
+    run_dir: Path,
+) -> str:
+    """Return the card as Markdown with the hub's metadata: languages, gap table, data hash, licences, evaluation."""
+    from compass.training import adapter_rank
+
+    target = config.data.language
+    picked = Counter(data.pool[i].language for i in selection.indices)
+    metadata = [
+        "---",
+        "library_name: peft",
+        f"base_model: {base.name}",
+        f"base_model_revision: {base.revision}",
+        "language:",
+        # YAML takes a bare `no`, Norwegian, for false.
+        *(f"- {json.dumps(tag)}" for tag in dict.fromkeys([target, *sorted(picked)])),
+        "tags: [compass, lora, multilingual]",
+        *_licence(base.licence),
+        "---",
+    ]
+    sources = Counter(row.source or "not named" for row in (*data.current, *(data.pool[i] for i in selection.indices)))
+    training, n = config.training, config.training.averaged_trainings
+    rank = adapter_rank(run_dir / "adapter")
+    kind = "DoRA" if training.use_dora else "rsLoRA" if training.use_rslora else "LoRA"
+    lines = [
+        *metadata,
+        "",
+        f"# {language_name(target)} adapter for {base.name}",
+        "",
+        f"{kind} adapter, rank {rank}{f' (the average of {n} trainings)' * (n > 1)}, trained by "
+        "[COMPASS](https://arxiv.org/abs/2604.20720) on "
+        f"{len(data.current)} rows of {language_name(target)} at hand and {len(selection.indices)} rows that the "
+        f"strategy `{selection.strategy}` picked from a multilingual pool of {len(data.pool)} rows.",
+        "",
+        "## Evaluation",
+        "",
+        *_evaluation_table(differences),
+        "",
+        "## What usage needed, what the data had, what was picked",
+        "",
+        *_gap_table(run_dir),
+        "",
+        f"Picked by language: {', '.join(f'{tag} {n}' for tag, n in picked.most_common()) or 'nothing'}.",
+        "",
+        "## Data",
+        "",
+        f"- SHA-256 of the picked rows: `{file_hash(run_dir / 'selection' / 'selected.jsonl')}`",
+        f"- SHA-256 of the data at hand: `{file_hash(run_dir / 'data' / 'current.jsonl')}`",
+        *(f"- {n} training rows from {name}" for name, n in sorted(sources.items())),
+        "",
+        "## Licences",
+        "",
+        f"- Base model {base.name} at `{base.revision}`: {base.licence or 'see its own card'}",
+        "- The training rows keep the licences of their sources.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _licence(name: str) -> list[str]:
+    """Return the licence in the hub's metadata; nothing where it is not known."""
+    if not name:
+        return []
+    known = name.lower() in HUB_LICENCES
+    return [f"license: {name.lower()}"] if known else ["license: other", f"license_name: {name}"]
+
+
+def _evaluation_table(differences: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not differences:
+        return ["Not evaluated: there was no held-out row with a response."]
+    table = ["| test | metric | base | adapter | difference (interval) |", "| --- | --- | --- | --- | --- |"]
+    table += [
+        f"| {d['name']} | {d['metric']} | {d['base']:.3f} | {d['adapter']:.3f} | "
+        f"{d['difference']:+.3f} ({d['low']:+.3f} to {d['high']:+.3f}) |"
+        for d in differences
+    ]
+    return table
+
+
+def _gap_table(run_dir: Path) -> list[str]:
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(run_dir / "selection" / "clusters.parquet").to_pylist()
+    rows = sorted((row for row in rows if row["gap"] > 0), key=lambda row: (-row["gap"], row["cluster"]))[
+        :MOST_CLUSTERS
+    ]
+    table = ["| cluster | usage | data at hand | gap | picked | unmet |", "| --- | --- | --- | --- | --- | --- |"]
+    return table + [
+        f"| {row['name']} | {row['usage_share']:.1%} | {row['current_share']:.1%} | {row['gap']:.1%} | "
+        f"{row['picked']} | {row['unmet']:.0f} |"
+        for row in rows
+    ]

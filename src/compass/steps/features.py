@@ -1,0 +1,246 @@
+"""What some strategies need besides vectors: gathered here, where texts and models may be seen."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compass.config import AdaptConfig
+from compass.data.example import Example
+from compass.data.text_features import ngram_counts, pair_statistics
+from compass.data.typology import relatives, uriel_distances
+from compass.encoders import CachedEncoder
+from compass.errors import DataError, SelectionError
+from compass.runs.folder import write_text
+from compass.selection import (
+    Extras,
+    Gradients,
+    ModelVectors,
+    Ngrams,
+    TransferResult,
+    Typology,
+    get_strategy,
+    needs_of,
+)
+from compass.semantic.arrays import IntArray
+from compass.steps.read import Gathered, fill_in
+from compass.steps.resources import base_model
+from compass.training.soup import check_average
+
+if TYPE_CHECKING:
+    from compass.training import BaseModel
+
+logger = logging.getLogger(__name__)
+
+LONGEST_ID = 40
+"""Characters up to which a message shows an unknown id."""
+
+FEWEST_ANSWERED = 3
+SECONDS_A_GRADIENT = 0.3
+GRADIENT_CHUNK = 64
+"""Rows of gradients between two writes: what a killed run loses at most."""
+
+
+def gather_extras(
+    needs: Collection[str],
+    data: Gathered,
+    *,
+    target_language: str,
+    base: Callable[[], BaseModel],
+    cache_dir: Path,
+    transfer_results: str = "",
+    config: AdaptConfig | None = None,
+) -> Extras:
+    """Gather what a strategy needs (`needs_of(strategy)`, fields of `Extras`) and nothing else.
+
+    base: finds the base model; called only for `model_vectors`, whose rows are remembered in `cache_dir` as those of
+    other encoders are. transfer_results: file for `langrank`; empty: there are none, and the strategy says so.
+    config: how the adapter behind `gradients` is trained, its seed, and the largest pool; the file that names the rows
+    for `given`; None: the defaults.
+    Raises DataError for a file that can't be read or too few usage rows with a response, SelectionError for a pool too
+    large for gradients, MissingExtraError, ModelError.
+    """
+    parts: dict[str, Any] = {}
+    if "ngrams" in needs:
+        parts["ngrams"] = Ngrams(ngram_counts(prompts(data.usage)), ngram_counts(prompts(data.pool)))
+    if "model_vectors" in needs:
+        parts["model_vectors"] = _model_vectors(data, base(), cache_dir)
+    if "gradients" in needs:
+        parts["gradients"] = _gradients(data, base, cache_dir, config or AdaptConfig())
+    languages = sorted({row.language for row in data.pool})
+    if "typology" in needs:
+        distances = uriel_distances(target_language, languages)
+        parts["typology"] = Typology(distances, relatives(target_language, languages))
+    if "text_statistics" in needs:
+        target = prompts([*data.usage, *data.current])
+        by_language = defaultdict(list)
+        for row in data.pool:
+            by_language[row.language].append(row.prompt)
+        parts["text_statistics"] = {language: pair_statistics(target, by_language[language]) for language in languages}
+    if "transfer_results" in needs:
+        parts["transfer_results"] = read_transfer_results(Path(transfer_results)) if transfer_results else ()
+    if "given" in needs:
+        parts["given"] = _given(data.pool, config or AdaptConfig(), target_language)
+    return Extras(**parts)
+
+
+def transfer_result(
+    target: str, source: str, score: float, *, target_texts: Sequence[str], source_texts: Sequence[str]
+) -> TransferResult:
+    """Describe a measured transfer so that `langrank` can learn from it.
+
+    score: of the target's test after training on the source's rows. target_texts: prompts of usage and data at hand;
+    source_texts: prompts of the pool's rows in the source language. Raises MissingExtraError without urielplus.
+    """
+    features = {**pair_statistics(target_texts, source_texts), **uriel_distances(target, [source])[source]}
+    return TransferResult(target, source, score, features)
+
+
+def write_transfer_results(path: Path, results: Iterable[TransferResult]) -> None:
+    """Write results as JSON lines, whole or not at all; no text is in them."""
+    lines = ({"target": r.target, "source": r.source, "score": r.score, "features": dict(r.features)} for r in results)
+    write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+
+def read_transfer_results(path: Path) -> tuple[TransferResult, ...]:
+    """Read what `write_transfer_results` wrote. Raises DataError with the line that is wrong."""
+    results = []
+    for number, line in _lines(path, "transfer_results", "Give the file that `compass compare` wrote."):
+        try:
+            row = json.loads(line)
+            features = {str(name): float(value) for name, value in row["features"].items()}
+            score = float(row["score"])
+            if not math.isfinite(score):
+                raise ValueError(f"the score {score} is no measurement")
+            results.append(TransferResult(str(row["target"]), str(row["source"]), score, features))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"transfer_results: {path}:{number} is no result; a line is an object with target, source, score and "
+                f"features (a number by name): {error!r}"
+            ) from error
+    return tuple(results)
+
+
+def _lines(path: Path, option: str, hint: str) -> list[tuple[int, str]]:
+    """Return the lines that are not blank, with their numbers. Raises DataError, which ends in the hint."""
+    try:
+        # Not `splitlines`, which also cuts at separators that JSON leaves inside of a text, U+2028 for one.
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{option}: {path} cannot be read: {reason}. {hint}") from error
+    return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def check_ahead(config: AdaptConfig, *, training: bool = True) -> None:
+    """Raise now what would otherwise be raised after the data is read, embedded and placed.
+
+    That is ConfigError for an unknown strategy, DataError for a file that it is given and can't be read, and, with
+    `training`, ModelError for a base model that can't be had or an adapter that does not fit it.
+    """
+    needs = needs_of(get_strategy(config.selection.strategy))
+    if "transfer_results" in needs and config.selection.transfer_results:
+        read_transfer_results(Path(config.selection.transfer_results))
+    if "given" in needs:
+        _named_rows(config, config.data.language)
+    if training:
+        check_average(config.training, base_model(config, prepare=False))
+
+
+def prompts(rows: Iterable[Example]) -> list[str]:
+    """Return the prompts of rows: what is compared everywhere, for usage may have no responses."""
+    return [row.prompt for row in rows]
+
+
+def _model_vectors(data: Gathered, base: BaseModel, cache_dir: Path) -> ModelVectors:
+    from compass.training.hidden_states import HiddenStates
+
+    encoder = CachedEncoder(HiddenStates(base), cache_dir)
+    return ModelVectors(usage=encoder.encode(prompts(data.usage)), pool=encoder.encode(prompts(data.pool)))
+
+
+def given_file(config: AdaptConfig, target_language: str) -> Path:
+    """Return the file of `given_picks` with language, seed and budget filled in."""
+    options = config.selection
+    return Path(fill_in(options.given_picks, language=target_language, seed=config.run.seed, budget=options.budget))
+
+
+def _given(pool: Sequence[Example], config: AdaptConfig, target_language: str) -> IntArray:
+    """Find the rows that a file names. Raises DataError for a file that can't be read or names no row of the pool."""
+    path = given_file(config, target_language)
+    places = {row.id: place for place, row in reversed(list(enumerate(pool)))}
+    found: dict[int, None] = {}
+    unknown = []
+    for number, name in _named_rows(config, target_language):
+        if name in places:
+            found[places[name]] = None
+        else:
+            # A file of prompts that is given by mistake is not shown.
+            is_id = len(name) <= LONGEST_ID and not any(map(str.isspace, name))
+            unknown.append(f"line {number}{f': {name}' if is_id else ''}")
+    if not found:
+        raise DataError(
+            f"given_picks: {path} names {len(unknown)} rows, and none of them is in the pool "
+            f"({', '.join(unknown[:1]) or 'the file is empty'}). Give ids of the pool's `id` column."
+        )
+    if unknown:
+        logger.warning(
+            "given_picks: %d of %d rows of %s are not in the pool, or were left out of it (%s); the others are taken",
+            len(unknown), len(unknown) + len(found), path, unknown[0],
+        )  # fmt: skip
+    return np.array(list(found), dtype=np.int64)
+
+
+def _named_rows(config: AdaptConfig, target_language: str) -> list[tuple[int, str]]:
+    """Return the ids of `given_picks` with their lines. Raises DataError."""
+    if not config.selection.given_picks:
+        raise DataError("Strategy 'given' takes the rows that a file names. Name it with --given-picks FILE.")
+    path = given_file(config, target_language)
+    lines = _lines(path, "given_picks", "A line is an id, or JSON with `id`.")
+    return [(number, _id_of(line, path, number)) for number, line in lines]
+
+
+def _id_of(line: str, path: Path, number: int) -> str:
+    if not line.startswith("{"):
+        return line
+    try:
+        return str(json.loads(line)["id"])
+    except (ValueError, KeyError) as error:
+        raise DataError(f"given_picks: {path}:{number} is no JSON object with an `id`: {error!r}") from error
+
+
+def _gradients(data: Gathered, base: Callable[[], BaseModel], cache_dir: Path, config: AdaptConfig) -> Gradients:
+    from compass.training.gradients import ProjectedGradients, ProjectedUpdates, row_text, warm_up
+
+    answered = [i for i, row in enumerate(data.usage) if row.response]
+    if len(answered) < FEWEST_ANSWERED:
+        raise DataError(
+            f"Strategy 'less' compares gradients, which need answers: {len(answered)} of {len(data.usage)} usage rows "
+            f"have a response, and {FEWEST_ANSWERED} are the least. Add some, or try --strategy rds."
+        )
+    options, seed = config.selection, config.run.seed
+    if len(data.pool) > options.less_max_pool:
+        raise SelectionError(
+            f"Strategy 'less' takes a backward pass for each of {len(data.pool)} pool rows: on a CPU some "
+            f"{len(data.pool) * SECONDS_A_GRADIENT / 60:.0f} minutes with a model of 270 million weights. Give it a "
+            f"smaller pool, or raise less_max_pool (now {options.less_max_pool})."
+        )
+    share = options.less_warmup_share
+    adapter = warm_up(data.pool, base=base(), config=config.training, share=share, seed=seed, cache_dir=cache_dir)
+
+    def encode(kind: type[ProjectedGradients], rows: Iterable[Example]) -> Any:
+        encoder = kind(base(), adapter, config=config.training, seed=seed)
+        return CachedEncoder(encoder, cache_dir, chunk_rows=GRADIENT_CHUNK).encode([row_text(row) for row in rows])
+
+    return Gradients(
+        usage=encode(ProjectedGradients, (data.usage[i] for i in answered)),
+        usage_rows=np.array(answered, dtype=np.int64),
+        pool=encode(ProjectedUpdates, data.pool),
+    )

@@ -1,0 +1,96 @@
+"""What a run would do, how much of it, and about how long: `--dry-run`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from compass.config import AdaptConfig
+from compass.encoders import load_encoder
+from compass.progress import duration
+from compass.selection import get_strategy
+from compass.steps.features import check_ahead
+from compass.steps.read import read_and_clean, with_normal_language
+from compass.steps.resources import cache_folder
+from compass.training.balance import repeats_in_training
+
+ROWS_PER_SECOND_AND_CORE = 50
+"""Short prompts through the embedded encoder; measured, see LOG.md."""
+TOKENS_PER_SECOND_AND_CORE = 70
+"""Training tokens with Gemma 3 270M in float32; measured, see LOG.md."""
+CORES_THAT_HELP = 8
+"""Beyond these neither of the two gets much faster on rows this short."""
+TOKENS_PER_ROW = 20
+"""Of an assistant command with its function call."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a plan."""
+
+    name: str
+    what: str
+    estimate: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Return a JSON-ready dict."""
+        return {"step": self.name, "what": self.what, "estimate": self.estimate}
+
+
+def plan(config: AdaptConfig) -> list[Step]:
+    """Read and clean the data, then say what each step would do; nothing is written to the run folder.
+
+    Raises the errors that the run would raise for its data, its strategy's files and its model.
+    """
+    config = with_normal_language(config)
+    strategy, training, encoder = get_strategy(config.selection.strategy), config.training, config.encoder
+    # A model of the hub is asked for when the run starts: a plan needs no network.
+    name = training.model_name_or_path
+    check_ahead(config, training=name.startswith("embedded:") or Path(name).is_dir())
+    data, cleaned = read_and_clean(config.data, config.run.seed)
+    dropped = f"dropped {sum(sum(result.counts.values()) for result in cleaned.values())}"
+    if config.data.redact:
+        dropped += f", private data replaced in {sum(result.redacted for result in cleaned.values())}"
+    cores = min(os.cpu_count() or 1, CORES_THAT_HELP)
+    texts = [row.prompt for rows in (data.usage, data.current, data.pool, *data.tests.values()) for row in rows]
+    missing, encoding = len(texts), "not estimated for this encoder"
+    if encoder.encoder == "embedded":
+        missing = len(load_encoder(encoder, cache_folder(config)).missing(texts))
+        encoding = duration(missing / (ROWS_PER_SECOND_AND_CORE * cores))
+    n_rows = _picks(config, len(data.pool)) + sum(repeats_in_training(data.current, training))
+    seen, rows = n_rows * training.num_train_epochs, f"about {n_rows} rows, {training.num_train_epochs:g} epochs"
+    if training.max_steps > 0:
+        seen = training.max_steps * training.per_device_train_batch_size * training.gradient_accumulation_steps
+        rows = f"about {n_rows} rows, {training.max_steps} steps"
+    fitting = evaluating = "not estimated for this model"
+    if (n := training.averaged_trainings) > 1:
+        seen, rows = n * seen, f"{rows}, {n} trainings averaged"
+    if training.model_name_or_path.startswith("embedded:"):
+        fitting, evaluating = duration(training_seconds(seen)), "two to four minutes"
+    tests = ", ".join(f"{name} {len(rows)}" for name, rows in data.tests.items()) or "none"
+    sizes = f"usage {len(data.usage)}, at hand {len(data.current)}, pool {len(data.pool)}; tests: {tests}"
+    removal = strategy.language_removal or config.space.language_removal
+    return [
+        Step("data", f"{sizes}; {dropped}", "done"),
+        Step("embedding", f"{missing} of {len(texts)} texts, the others are in the cache", encoding),
+        Step("space", f"{config.space.clustering}, language removal {removal}", "under a minute"),
+        Step("selection", f"{strategy.name}, {config.selection.budget} {config.selection.budget_unit}", "seconds"),
+        Step("training", f"{training.model_name_or_path}, {rows}", fitting),
+        Step("evaluation", f"base and adapter on {len(data.tests)} tests", evaluating),
+        Step("report", str(Path(config.run.output_dir) / "report.html"), "seconds"),
+    ]
+
+
+def _picks(config: AdaptConfig, pool: int) -> int:
+    """Return about how many of the pool's rows will be picked; tokens are taken for those of a short row."""
+    selection = config.selection
+    if selection.strategy in ("target-only", "all"):
+        return pool if selection.strategy == "all" else 0
+    return min(pool, selection.budget // (TOKENS_PER_ROW if selection.budget_unit == "tokens" else 1))
+
+
+def training_seconds(rows: float, cores: int = 0) -> float:
+    """Estimate the seconds that an embedded model trains on so many rows, epochs counted, on cores (0: all)."""
+    cores = min(cores or os.cpu_count() or 1, CORES_THAT_HELP)
+    return rows * TOKENS_PER_ROW / (TOKENS_PER_SECOND_AND_CORE * cores)

@@ -1,0 +1,238 @@
+"""Tests of reading and cleaning: what is refused, held out, dropped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from compass.config import AdaptConfig, DataConfig, load_options
+from compass.errors import DataError, LanguageError
+from compass.runs.folder import Run
+from compass.steps.read import filled_in, gather, read_and_clean, source_identities, with_normal_language
+
+
+def _write(path: Path, rows: list[dict[str, str]]) -> str:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def _files(folder: Path, *, usage_rows: int = 20) -> DataConfig:
+    usage = [{"prompt": f"cwestiwn rhif {i}", "response": f"ateb {i}", "language": "cy"} for i in range(usage_rows)]
+    current = [{"prompt": f"enghraifft {i}", "response": "iawn", "language": "cy"} for i in range(5)]
+    pool = [
+        {"prompt": f"an example of number {i} and more", "response": f"fine {i}", "language": "en"} for i in range(30)
+    ]
+    return DataConfig(
+        language="cy",
+        usage=_write(folder / "usage.jsonl", usage),
+        current=_write(folder / "current.jsonl", current),
+        pool=(_write(folder / "pool.jsonl", pool),),
+        near_duplicates=1.0,
+        identify_languages=False,
+    )
+
+
+def test_half_of_the_usage_is_held_out_when_no_test_is_named(tmp_path: Path) -> None:
+    """A row on both sides would be measured on what it chose."""
+    data, _ = read_and_clean(_files(tmp_path), 0)
+    assert len(data.usage) == len(data.tests["cy"]) == 10
+    assert not {row.prompt for row in data.usage} & {row.prompt for row in data.tests["cy"]}
+    again, _ = read_and_clean(_files(tmp_path), 0)
+    other, _ = read_and_clean(_files(tmp_path), 1)
+    assert again.tests == data.tests
+    assert other.tests != data.tests
+
+
+def test_usage_is_also_held_out_beside_tests_of_other_languages(tmp_path: Path) -> None:
+    """An English test alone would pass for the main one, and no Welsh would be measured."""
+    english = _write(tmp_path / "en.jsonl", [{"prompt": "hello", "response": "x", "language": "en"}])
+    data, _ = read_and_clean(replace(_files(tmp_path), retention_tests=(english,)), 0)
+    assert {name: len(rows) for name, rows in data.tests.items()} == {"cy": 10, "en": 1}
+    assert next(iter(data.tests)) == "cy"
+    assert len(data.usage) == 10
+
+
+def test_prompt_only_usage_selects_but_is_not_measured(tmp_path: Path) -> None:
+    config = _files(tmp_path)
+    _write(tmp_path / "usage.jsonl", [{"prompt": f"cwestiwn rhif {i}"} for i in range(12)])
+    data, _ = read_and_clean(config, 0)
+    assert (len(data.usage), dict(data.tests)) == (12, {})
+
+
+def test_pool_rows_that_stand_in_the_test_are_dropped(tmp_path: Path) -> None:
+    """A leaked test row would be picked first: nothing is closer to usage."""
+    config = _files(tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "pool.jsonl").read_text("utf-8").splitlines()]
+    held_out = {row.prompt for row in read_and_clean(config, 0)[0].tests["cy"]}
+    leaked = [{"prompt": prompt, "response": "x", "language": "en"} for prompt in sorted(held_out)]
+    _write(tmp_path / "pool.jsonl", rows + leaked)
+    data, cleaned = read_and_clean(config, 0)
+    assert not held_out & {row.prompt for row in data.pool}
+    assert sum(cleaned["pool"].counts.values()) == len(leaked)
+
+
+def test_private_data_does_not_reach_the_run_folder(tmp_path: Path) -> None:
+    """Redaction that forgets one of the sets is worse than none, and must be asked for."""
+    config = _files(tmp_path)
+    for name in ("usage", "current", "pool"):
+        rows = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text("utf-8").splitlines()]
+        _write(tmp_path / f"{name}.jsonl", [{**row, "prompt": f"{row['prompt']} jo@example.org"} for row in rows])
+
+    def texts(name: str, config: DataConfig) -> str:
+        gather(Run(tmp_path / name), config, seed=0)
+        files = [path for path in (tmp_path / name).rglob("*") if path.is_file()]
+        return "".join(path.read_text("utf-8") for path in files)
+
+    assert "jo@example.org" in texts("as-it-is", config)
+    told = texts("redacted", replace(config, redact=True))
+    assert "jo@example.org" not in told
+    assert told.count("[EMAIL]") == 20 + 5 + 30
+    counts = json.loads((tmp_path / "redacted" / "data" / "cleaning.json").read_text("utf-8"))
+    assert {name: row["redacted"] for name, row in counts.items()} == {
+        "usage": 10, "current": 5, "pool": 30, "test cy": 10
+    }  # fmt: skip
+
+
+def test_too_small_a_usage_sample_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="usage sample has 3 rows in cy, and at least 10"):
+        read_and_clean(_files(tmp_path, usage_rows=3), 0)
+
+
+def test_usage_in_another_language_is_refused_by_name(tmp_path: Path) -> None:
+    config = _files(tmp_path)
+    _write(tmp_path / "usage.jsonl", [{"prompt": f"question {i}", "language": "en"} for i in range(12)])
+    with pytest.raises(DataError, match=r"no row in cy.*tagged en"):
+        read_and_clean(config, 0)
+
+
+def test_a_broken_line_and_an_unknown_language_are_named(tmp_path: Path) -> None:
+    config = _files(tmp_path)
+    with (tmp_path / "pool.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"prompt": "cut\n')
+    with pytest.raises(DataError, match=r"pool\.jsonl.*31"):
+        read_and_clean(config, 0)
+    with pytest.raises(LanguageError, match="klingonese"):
+        gather(Run(tmp_path / "run"), DataConfig(language="klingonese"), seed=0)
+
+
+def test_a_second_run_reads_the_cleaned_data_back(tmp_path: Path) -> None:
+    """What is read back must be what was cleaned, or a resumed run differs from a whole one."""
+    config, run = _files(tmp_path), Run(tmp_path / "run")
+    first = gather(run, config, seed=0)
+    assert gather(run, config, seed=0) == first
+    log = (tmp_path / "run" / "logs" / "stages.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["skipped"] for line in log] == [False, True]
+
+
+def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+    config, run = _files(tmp_path), Run(tmp_path / "run")
+    gather(run, config, seed=0)
+    _write(tmp_path / "current.jsonl", [{"prompt": "newydd", "response": "x"}])
+    assert [row.prompt for row in gather(run, config, seed=0).current] == ["newydd"]
+
+
+def test_language_and_seed_stand_in_a_source_name(tmp_path: Path) -> None:
+    """A grid of languages and seeds would need a configuration for each."""
+    config = _files(tmp_path)
+    (tmp_path / "usage.jsonl").rename(tmp_path / "usage-cy-3.jsonl")
+    config = replace(config, language="CY", usage=str(tmp_path / "usage-{language}-{seed}.jsonl"))
+    assert len(read_and_clean(config, 3)[0].usage) == 10
+    assert gather(Run(tmp_path / "run"), config, seed=3).usage == read_and_clean(config, 3)[0].usage
+    hub = filled_in(DataConfig(language="sw", pool=("assist", "hub:a/b/{language}:dev{seed}"), test="{language}"), 2)
+    assert (hub.pool, hub.test) == (("assist", "hub:a/b/sw:dev2"), "sw")
+
+
+def test_a_test_of_several_languages_is_cut_to_the_target(tmp_path: Path) -> None:
+    """The figure called cy would be the mean over all languages of the file."""
+    rows = [
+        {"prompt": f"prawf {i}", "response": "x", "language": language} for i in range(3) for language in ("cy", "en")
+    ]
+    rows += [{"prompt": "heb dag", "response": "x"}]
+    config = replace(_files(tmp_path), test=_write(tmp_path / "test.jsonl", rows))
+    assert [row.prompt for row in read_and_clean(config, 0)[0].tests["cy"]] == [
+        "prawf 0",
+        "prawf 1",
+        "prawf 2",
+        "heb dag",
+    ]
+
+
+def test_translations_of_test_rows_are_left_out_of_the_pool(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In a parallel set the pool holds the test's own items in other languages, and their answers."""
+    test = _write(tmp_path / "test.jsonl", [{"prompt": "prawf", "response": "x", "language": "cy", "parallel_id": "7"}])
+    pool = [{"prompt": f"an example of number {i} and more", "response": "x", "language": "en", "parallel_id": str(i)}
+            for i in range(30)]  # fmt: skip
+    config = replace(_files(tmp_path), test=test)
+    _write(tmp_path / "pool.jsonl", pool)
+    data, cleaned = read_and_clean(config, 0)
+    assert sorted(int(row.parallel_id) for row in data.pool) == [i for i in range(30) if i != 7]
+    assert cleaned["pool"].counts == {"translation of a held-out row": 1}
+    assert "1 rows of the pool are left out that translate a held-out row" in caplog.text
+    aside = load_options(AdaptConfig, None, {"columns": ["pool.parallel_id="]}).data.columns
+    apart, _ = read_and_clean(replace(config, columns=aside), 0)
+    assert len(apart.pool) == 30
+    welsh = [{**row, "language": "cy"} for row in pool]
+    _write(tmp_path / "pool.jsonl", welsh)
+    own, _ = read_and_clean(config, 0)
+    assert len(own.pool) == 30, "a row of the test's own language is no translation of it"
+
+
+def test_columns_are_mapped_for_one_set_alone(tmp_path: Path) -> None:
+    """A pool whose columns have other names than the usage file's is the normal case, and could not be read."""
+    config = _files(tmp_path)
+    rows = [{"frage": f"wie viel ist {i} und mehr", "antwort": str(i), "language": "de"} for i in range(30)]
+    _write(tmp_path / "pool.jsonl", rows)
+    with pytest.raises(DataError, match=r"usage.jsonl: no column 'frage'.*pool.prompt=frage is for the pool alone"):
+        read_and_clean(replace(config, columns={"prompt": "frage"}), 0)
+    data, _ = read_and_clean(replace(config, columns={"pool.prompt": "frage", "pool.response": "antwort"}), 0)
+    assert {row.language for row in data.pool} == {"de"}
+    assert len(data.usage) == 10
+
+
+def test_repeats_in_usage_are_frequencies(tmp_path: Path) -> None:
+    """A prompt that is asked seven times as often would weigh as one, in the gap and in the monitor's reference."""
+    config = _files(tmp_path)
+    rows = [{"prompt": f"cwestiwn {i}", "response": "a", "language": "cy"} for i in range(8)]
+    often = [{"prompt": "aml", "response": "a", "language": "cy"}] * 7
+    config = replace(config, usage=_write(tmp_path / "u.jsonl", rows + often))
+    tests = []
+    for seed in range(4):
+        data, _ = read_and_clean(config, seed)
+        tests.append(data.tests["cy"])
+        assert len(data.usage) + len(tests[-1]) == 15
+        assert not {row.prompt for row in data.usage} & {row.prompt for row in tests[-1]}
+    assert {sum(row.prompt == "aml" for row in test) for test in tests} == {0, 7}
+
+
+def test_every_source_has_an_identity_of_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repeated run would go on with the data of before: a file below `~`, a split, an edit of the same size."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    usage, folder = tmp_path / "u.jsonl", tmp_path / "saved"
+    folder.mkdir()
+    usage.write_text("a", "utf-8")
+    (folder / "x.arrow").write_text("a", "utf-8")
+    config = DataConfig(language="cy", usage="~/u.jsonl", current="none", pool=(f"{folder}:train", str(folder)))
+    before = source_identities(config)
+    assert set(before) == {"~/u.jsonl", f"{folder}:train", str(folder)}
+    usage.write_text("b", "utf-8")
+    (folder / "x.arrow").write_text("b", "utf-8")
+    after = source_identities(config)
+    assert all(before[name] != after[name] for name in before)
+
+
+def test_tests_of_an_earlier_run_do_not_stay(tmp_path: Path) -> None:
+    """The lock would hash them as this run's."""
+    config, run = _files(tmp_path), Run(tmp_path / "run")
+    english = _write(tmp_path / "english.jsonl", [{"prompt": "hello there", "response": "x", "language": "en"}])
+    gather(run, replace(config, retention_tests=(english,)), seed=0)
+    gather(run, config, seed=0)
+    assert [path.stem for path in (tmp_path / "run" / "data" / "tests").iterdir()] == ["cy"]
+
+
+def test_a_tag_in_any_form_is_brought_into_the_normal_one() -> None:
+    """`pt-br` would be another language than the `pt-BR` of its rows."""
+    config = AdaptConfig(data=DataConfig(language="CYM"))
+    assert with_normal_language(config) == replace(config, data=replace(config.data, language="cy"))

@@ -1,0 +1,78 @@
+"""Tests of what a run folder holds of its selection."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from compass.config import SelectionConfig
+from compass.data.example import Example
+from compass.runs.folder import Run, write_json
+from compass.selection import Candidates, get_strategy
+from compass.steps.card import _licence
+from compass.steps.read import Gathered
+from compass.steps.resources import write_selection
+
+FUNCTIONS = ("TurnOn", "TurnOff")
+
+
+def _rows(kinds: np.ndarray) -> tuple[Example, ...]:
+    return tuple(
+        Example(id=str(i), prompt=f"prompt {i}", response=f'{{"intent":"{FUNCTIONS[kind]}"}}', language="cy")
+        for i, kind in enumerate(kinds)
+    )
+
+
+def test_the_account_of_kinds_is_of_this_selection(tmp_path: Path) -> None:
+    """Breaks if names and kinds are mixed up, or if an earlier selection's account stays where this one has none."""
+    rng = np.random.default_rng(0)
+    kinds = {"usage": np.repeat([0, 1], [9, 3]), "current": np.repeat([0, 1], [2, 8]), "pool": np.arange(80) % 2}
+    vectors = {}
+    for name, which in kinds.items():
+        x = np.eye(8)[which] + 0.1 * rng.normal(size=(len(which), 8))
+        vectors[name] = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+    candidates = Candidates(
+        **vectors,
+        **{f"{name}_clusters": which for name, which in kinds.items()},
+        n_clusters=2,
+        pool_languages=tuple("de" if i % 4 < 2 else "fr" for i in range(80)),
+        pool_costs=np.ones(80, dtype=np.int64),
+        target_language="cy",
+        current_answers=kinds["current"],
+        pool_answers=kinds["pool"],
+    )
+    data = Gathered(_rows(kinds["usage"]), _rows(kinds["current"]), _rows(kinds["pool"]), {})
+    run = Run(tmp_path)
+    write_json(run.path("space", "clusters.json"), [])
+
+    def write(options: SelectionConfig) -> None:
+        write_selection(
+            run, get_strategy("compass").select(candidates, 20, seed=0, options=options), candidates, data, seed=0
+        )
+
+    write(SelectionConfig())
+    account = pq.read_table(tmp_path / "selection" / "answers.parquet").to_pylist()
+    assert [(row["name"], row["current_count"], row["supply"]) for row in account] == [
+        ("TurnOn", 2, 40),
+        ("TurnOff", 8, 40),
+    ]
+    picked = pq.read_table(tmp_path / "selection" / "audit.parquet").column("id").to_pylist()
+    assert account[0]["picked"] == sum(kinds["pool"][int(i)] == 0 for i in picked)
+    assert sum(row["picked"] for row in account) == 20
+
+    write(dataclasses.replace(SelectionConfig(), answer_quotas=False))
+    assert not (tmp_path / "selection" / "answers.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [("Apache-2.0", ["license: apache-2.0"]), ("gemma", ["license: gemma"]), ("", []),
+     ("Our Own", ["license: other", "license_name: Our Own"])],
+)  # fmt: skip
+def test_a_licence_is_named_as_the_hub_names_it(name, lines):
+    """`other` hides a free licence from everyone who filters by it."""
+    assert _licence(name) == lines
