@@ -25,11 +25,11 @@ from compass.config import (
 from compass.data.example import Example
 from compass.evaluation import compare, compare_by_cluster, evaluate
 from compass.evaluation.evaluate import Evaluation, assemble
-from compass.recipes.averaging import train_averaged
-from compass.recipes.balance import repeats_in_training
 from compass.recipes.compare import _curves, _gaps, _overlaps, paired_comparisons
-from compass.recipes.stages import Run
+from compass.runs.folder import Run
 from compass.training import BaseModel, LanguageModel, adapter_fisher, train, update_adapter
+from compass.training.balance import repeats_in_training
+from compass.training.soup import train_averaged
 
 Row = Mapping[str, str]
 """`id`, `prompt`, `response`, `language`, and `label` or `parallel_id` where there is one."""
