@@ -17,16 +17,22 @@ from compass.config import (
     CompareConfig,
     DataConfig,
     GridConfig,
+    MonitorOptions,
     Option,
+    RegistryOptions,
     RunConfig,
     SelectionConfig,
+    TaskOptions,
     TrainingConfig,
+    UpdateOptions,
     WatchOptions,
     advice,
+    all_options,
     changed_flags,
     dump_config,
     fields_of,
     load_config,
+    load_options,
     named_options,
     validate,
 )
@@ -90,6 +96,24 @@ def test_sections_and_flat_keys_are_the_same(tmp_path: Path) -> None:
     assert load(tmp_path, "# nothing\n") == AdaptConfig()
 
 
+def test_options_of_other_commands_are_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One file could not serve all commands, or what is not used would be taken for used."""
+    with caplog.at_level(logging.INFO):
+        config = load(tmp_path, "lora_r: 8\nwatch:\n  quiet_hours: 1\nbudgets: [1, 2]\n")
+    assert config == AdaptConfig(training=TrainingConfig(lora_r=8))
+    assert "run.yaml: options of other commands are passed over: quiet_hours, budgets" in caplog.text
+    watch = load_options(WatchOptions, tmp_path / "run.yaml")
+    assert (watch.adapt.training.lora_r, watch.watch.quiet_hours) == (8, 1.0)
+
+
+def test_no_two_commands_have_an_option_of_one_name() -> None:
+    """A file that serves both would mean two things by one line."""
+    for kind in (CompareConfig, UpdateOptions, MonitorOptions, RegistryOptions, WatchOptions, TaskOptions):
+        own = fields_of(kind)
+        assert len({option.name for option in own}) == len(own)
+        assert all(all_options()[option.name] == option for option in own)
+
+
 def test_overrides_win(tmp_path: Path) -> None:
     """A flag would not override the file, or one that was not given would reset it."""
     config = load(tmp_path, "lora_r: 8\nseed: 3\n", lora_r=4, seed=None)
@@ -148,6 +172,8 @@ def test_coercion(tmp_path: Path, line: str, name: str, value: Any) -> None:
         ("zzz: 8", "run.yaml:1: there is no option 'zzz'; compass adapt --help lists all options"),
         ("data:\n  seed: 1", "run.yaml:2: seed belongs to the section run, not data; move it there"),
         ("seed: 1\nrun: {seed: 2}", "run.yaml:2: seed is given twice, first in run.yaml:1; keep one of the two"),
+        ("output_dir: ''", "run.yaml:1: output_dir must not be empty; its default is 'runs/cy'"),
+        ("pool: []", "run.yaml:1: pool must not be empty; its default is ('assist',)"),
         ("[a, b]: 1", "run.yaml:1: there is no option '(a list or mapping)'; compass adapt --help lists all options"),
     ],
 )
@@ -196,8 +222,6 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         ("language_cap: 0", "language_cap must be above 0"),
         ("{budget: 3, language_cap: 0.25}", "language_cap times budget"),
         ("usage: none", "usage must be a source"),
-        ("output_dir: ''", "output_dir must not be empty"),
-        ("pool: []", "pool must not be empty"),
         ("language: Cymraeg iaith", "language must be a BCP-47 tag"),
     ],
 )
@@ -229,7 +253,9 @@ def test_advice(config: AdaptConfig, start: str) -> None:
 
 def test_advice_of_a_comparison_is_about_its_own_budgets() -> None:
     """`budget` is not used there: a warning about its default would stand above every grid in tokens."""
-    config = CompareConfig(selection=SelectionConfig(budget_unit="tokens"), grid=GridConfig(budgets=(4000, 1000)))
+    config = CompareConfig(
+        AdaptConfig(selection=SelectionConfig(budget_unit="tokens")), GridConfig(budgets=(4000, 1000))
+    )
     assert advice(config) == ()
     (line,) = advice(replace(config, grid=GridConfig(budgets=(4000, 100))))
     assert line.startswith("budget: 100 tokens")
@@ -238,12 +264,13 @@ def test_advice_of_a_comparison_is_about_its_own_budgets() -> None:
 def test_a_comparison_says_which_strategy_and_budget_it_does_not_use() -> None:
     """One strategy in the file of a comparison would be taken for the one that is compared."""
     grid = GridConfig(strategies=("random", "tsds"), budgets=(120, 480))
-    both = CompareConfig(selection=SelectionConfig(strategy="nearest", budget=60), grid=grid)
+    both = CompareConfig(AdaptConfig(selection=SelectionConfig(strategy="nearest", budget=60)), grid)
     assert advice(both) == (
         "strategy: nearest is not used: a comparison has strategies, random, tsds here",
         "budget: 60 is not used: a comparison has budgets, 120, 480 here",
     )
-    assert advice(replace(both, selection=SelectionConfig(strategy="tsds", budget=480))) == ()
+    same = AdaptConfig(selection=SelectionConfig(strategy="tsds", budget=480))
+    assert advice(replace(both, adapt=same)) == ()
 
 
 def test_advice_is_logged(caplog: pytest.LogCaptureFixture) -> None:

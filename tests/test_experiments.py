@@ -42,8 +42,8 @@ def test_every_option_is_known_and_every_strategy_exists(name: str) -> None:
     config = load_options(CompareConfig, FOLDER / f"{name}.yaml")
     cells = grid(config)
     assert len(cells) == len({tuple(cell.items()) for cell in cells}) == (9 if name == "exams-small" else 648)
-    assert config.training.model_name_or_path == MODELS.get(name, "embedded:gemma3-270m")
-    assert config.run.output_dir == f"runs/paper/{name}"
+    assert config.adapt.training.model_name_or_path == MODELS.get(name, "embedded:gemma3-270m")
+    assert config.adapt.run.output_dir == f"runs/paper/{name}"
 
 
 def test_the_evidence_has_every_cheap_strategy() -> None:
@@ -60,14 +60,15 @@ def test_the_models_differ_in_nothing_else() -> None:
     seen = []
     for name in MODELS:
         config = load_options(CompareConfig, FOLDER / f"{name}.yaml")
-        training = config.training
+        adapt = config.adapt
+        training = adapt.training
         batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
         plain = replace(
             training, model_name_or_path="", per_device_train_batch_size=batch, gradient_accumulation_steps=1
         )
-        evaluation = replace(config.evaluation, per_device_eval_batch_size=1)
-        run = replace(config.run, output_dir="")
-        seen.append(replace(config, run=run, training=plain, evaluation=evaluation))
+        evaluation = replace(adapt.evaluation, per_device_eval_batch_size=1)
+        run = replace(adapt.run, output_dir="")
+        seen.append(replace(config, adapt=replace(adapt, run=run, training=plain, evaluation=evaluation)))
     assert seen[0] == seen[1] == seen[2]
 
 

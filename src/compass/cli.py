@@ -105,7 +105,7 @@ def _fail(message: str) -> None:
 
 
 def _with_options(
-    *sections: str, also: Sequence[str] = (), of: type[AdaptConfig] = AdaptConfig
+    *sections: str, also: Sequence[str] = (), of: type[Any] = AdaptConfig
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command one flag for each option of the named sections, and for those in `also`; it gets them as a dict.
 
@@ -310,7 +310,7 @@ def evaluate(
 
     resolved = load_options(TaskOptions, config, options)
     language = named_options(config, options, TaskOptions, {"language"}).get("language", "")
-    folder, evaluations, differences = evaluate_on(resolved, data or [], language=language)
+    folder, evaluations, differences = evaluate_on(resolved.adapt, data or [], language=language)
     result = {"folder": folder, "evaluations": evaluations, "differences": differences}
     _print_result(
         result, json_, lambda: _print_differences(differences) if differences else _print_metrics(evaluations)

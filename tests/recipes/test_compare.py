@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from compass.config import CompareConfig, EvaluationConfig, GridConfig, RunConfig
+from compass.config import AdaptConfig, CompareConfig, EvaluationConfig, GridConfig, RunConfig
 from compass.data.example import Example
 from compass.errors import DataError, LanguageError, RunError
 from compass.evaluation import write_evaluation
@@ -38,7 +38,7 @@ def answers(*strategies: str) -> list[dict[str, Any]]:
 
 def config(*strategies: str, budgets: tuple[int, ...] = BUDGETS) -> CompareConfig:
     return CompareConfig(
-        evaluation=EvaluationConfig(bootstrap_draws=100),
+        AdaptConfig(evaluation=EvaluationConfig(bootstrap_draws=100)),
         grid=GridConfig(strategies=strategies, budgets=budgets, permutations=100),
     )
 
@@ -96,7 +96,7 @@ def test_a_language_without_a_test_is_refused_before_any_training(
     monkeypatch.setattr(module, "run_draws", lambda *_: None)
     monkeypatch.setattr(module, "prepare", lambda draw: SimpleNamespace(data=data))
     wanted = CompareConfig(
-        run=RunConfig(output_dir=str(tmp_path)), grid=GridConfig(strategies=("random",), languages=("npi",))
+        AdaptConfig(run=RunConfig(output_dir=str(tmp_path))), GridConfig(strategies=("random",), languages=("npi",))
     )
     with pytest.raises(DataError, match="can't be compared in ne: there is nothing to measure them on"):
         compare(wanted)
@@ -106,7 +106,8 @@ def test_a_language_without_a_test_is_refused_before_any_training(
 def test_cells_that_fail_do_not_take_the_results_of_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A strategy that can never be had, as `family` for a language without relatives, would hold back all tables."""
     wanted = CompareConfig(
-        run=RunConfig(output_dir=str(tmp_path)), grid=GridConfig(strategies=("compass", "random"), seeds=(0, 1))
+        AdaptConfig(run=RunConfig(output_dir=str(tmp_path))),
+        GridConfig(strategies=("compass", "random"), seeds=(0, 1)),
     )
     cells = [
         SimpleNamespace(strategy=name, budget=1, language="cy", seed=seed, finished=(name, seed) != ("random", 1))

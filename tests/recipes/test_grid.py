@@ -63,7 +63,7 @@ def test_a_file_with_other_rows_makes_other_cells(tmp_path: Path) -> None:
     for path in files.values():
         path.parent.mkdir(exist_ok=True)
         path.write_text("a")
-    config = CompareConfig(
+    adapt = AdaptConfig(
         data=DataConfig(pool=(str(tmp_path / "pool-{seed}.jsonl"),)),
         selection=SelectionConfig(
             given_picks=str(tmp_path / "picks-{language}-{seed}-{budget}.txt"),
@@ -71,8 +71,8 @@ def test_a_file_with_other_rows_makes_other_cells(tmp_path: Path) -> None:
         ),
         training=TrainingConfig(adapter=str(tmp_path), model_name_or_path=str(tmp_path / "model")),
         encoder=EncoderConfig(encoder=str(tmp_path / "encoder")),
-        grid=GridConfig(strategies=("random", "given", "langrank"), budgets=(10,)),
     )
+    config = CompareConfig(adapt, GridConfig(strategies=("random", "given", "langrank"), budgets=(10,)))
     rows = (Example("1", "helo", "x", "cy"),) * 10
     data = Gathered(usage=rows, current=rows, pool=rows, tests={})
 
@@ -104,7 +104,8 @@ def test_options_of_one_strategy_do_not_tell_the_cells_of_others_apart() -> None
     plain = CompareConfig(grid=GridConfig(strategies=everyone, budgets=(10,)))
 
     def names(**options: object) -> dict[str, str]:
-        config = replace(plain, selection=replace(plain.selection, **options))
+        adapt = replace(plain.adapt, selection=replace(plain.adapt.selection, **options))
+        config = replace(plain, adapt=adapt)
         return {cell.strategy: cell.folder.name for cell in cells_of(config, draw_config(config, "cy", 1), data, 1.0)}
 
     changed = {

@@ -90,7 +90,7 @@ def compare(config: CompareConfig) -> Compared:
     without a test, and RunError for cells that failed, after the results of the others were written.
     """
     grid(config)
-    run = Run(Path(config.run.output_dir))
+    run = Run(Path(config.adapt.run.output_dir))
     with run.locked():
         write_text(run.path("compare.yaml"), dump_config(config))
 
@@ -150,7 +150,7 @@ def _write_results(
         comparisons,
         _overlaps(cells, picks),
         _curves(config, rows),
-        budget_unit=config.selection.budget_unit,
+        budget_unit=config.adapt.selection.budget_unit,
         gaps=_gaps(config.grid.strategies, cells),
     )
     _write_transfers(run, draws, figures)
@@ -159,7 +159,7 @@ def _write_results(
 
 def _languages(config: CompareConfig) -> tuple[str, ...]:
     """Return the tags of the target languages, each once, as data and results write them."""
-    return tuple(dict.fromkeys(map(normalize_tag, config.grid.languages or (config.data.language,))))
+    return tuple(dict.fromkeys(map(normalize_tag, config.grid.languages or (config.adapt.data.language,))))
 
 
 def _check_test(draw: AdaptConfig, data: Gathered) -> None:
@@ -374,8 +374,8 @@ def _in_scope(
             {strategy: [values[item] for item in items] for strategy, values in scores.items()},
             first,
             draws=config.grid.permutations,
-            confidence=config.evaluation.confidence,
-            seed=config.run.seed,
+            confidence=config.adapt.evaluation.confidence,
+            seed=config.adapt.run.seed,
             units=[item for _language, _seed, _budget, _id, item in items],
             runs=[(language, seed) for language, seed, _budget, _id, _item in items],
         )
@@ -428,9 +428,9 @@ def _curves(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> dict[str, 
                 interval = ratio_interval(
                     [row["exact"] for row in chosen],
                     np.ones(len(chosen)),
-                    draws=config.evaluation.bootstrap_draws,
-                    confidence=config.evaluation.confidence,
-                    seed=config.run.seed,
+                    draws=config.adapt.evaluation.bootstrap_draws,
+                    confidence=config.adapt.evaluation.confidence,
+                    seed=config.adapt.run.seed,
                     units=[row["item"] for row in chosen],
                     proportion=True,
                 )

@@ -123,17 +123,17 @@ def evaluate_tasks(
     """
     from compass.training import harness_model
 
-    if config.training.load_in_4bit:
+    if config.adapt.training.load_in_4bit:
         raise ConfigError("load_in_4bit: lm-eval's tasks are run on the model's own weights. Leave it out.")
-    options, (base, folders) = config.tasks, _models(config)
+    options, (base, folders) = config.tasks, _models(config.adapt)
     usage: set[str] = set()
-    if options.num_fewshot and config.data.usage != ASSIST:
-        data = filled_in(config.data, config.run.seed)
+    if options.num_fewshot and config.adapt.data.usage != ASSIST:
+        data = filled_in(config.adapt.data, config.adapt.run.seed)
         usage = {
             row.prompt
             for row in read_examples(data.usage, columns=columns_of(data, "usage"), default_language=data.language)
         }
-    output = Path(config.run.output_dir) / EVALUATIONS / "tasks"
+    output = Path(config.adapt.run.output_dir) / EVALUATIONS / "tasks"
     output.mkdir(mode=0o700, parents=True, exist_ok=True)
     included = [Path(options.include_path)] if options.include_path else []
     if names := [name for name in tasks if is_oneruler(name)]:
@@ -143,7 +143,7 @@ def evaluate_tasks(
         model = harness_model(
             base,
             folder,
-            dtype=config.training.dtype,
+            dtype=config.adapt.training.dtype,
             batch_size=options.task_batch_size,
             max_length=options.task_max_length,
         )
@@ -152,10 +152,10 @@ def evaluate_tasks(
             tasks,
             num_fewshot=None if options.num_fewshot < 0 else options.num_fewshot,
             limit=options.limit or None,
-            seed=config.run.seed,
+            seed=config.adapt.run.seed,
             include_path=included,
             apply_chat_template=options.apply_chat_template,
-            bootstrap_draws=config.evaluation.bootstrap_draws,
+            bootstrap_draws=config.adapt.evaluation.bootstrap_draws,
             usage=usage,
         )
         for result in done[name]:
@@ -169,12 +169,12 @@ def evaluate_tasks(
         )  # fmt: skip
     if "adapter" not in done:
         return done, []
-    evaluation = config.evaluation
+    evaluation = config.adapt.evaluation
     differences = [
         difference
         for ours, theirs in zip(done["base"], done["adapter"], strict=True)
         for difference in compare_tasks(
-            ours, theirs, draws=evaluation.bootstrap_draws, confidence=evaluation.confidence, seed=config.run.seed
+            ours, theirs, draws=evaluation.bootstrap_draws, confidence=evaluation.confidence, seed=config.adapt.run.seed
         )
     ]
     write_differences(differences, output / "differences.json")
@@ -195,4 +195,4 @@ def _oneruler(config: TaskOptions, names: Sequence[str], base: BaseModel, folder
         return [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
 
     source, rows = Path(config.tasks.oneruler), config.tasks.oneruler_rows
-    return make_oneruler(source, folder, names, count_tokens=count, rows=rows, seed=config.run.seed).folder
+    return make_oneruler(source, folder, names, count_tokens=count, rows=rows, seed=config.adapt.run.seed).folder

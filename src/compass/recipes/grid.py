@@ -68,7 +68,7 @@ class Cell:
 
 def draw_config(config: CompareConfig, language: str, seed: int) -> AdaptConfig:
     """Return the options of what all cells of a language and seed share."""
-    draw = _adapt_part(config)
+    draw = config.adapt
     # No draw spends a budget; the grid's own keeps the default from being warned of in its log.
     selection = dataclasses.replace(draw.selection, budget=min(config.grid.budgets))
     draw = dataclasses.replace(draw, data=dataclasses.replace(draw.data, language=language), selection=selection)
@@ -76,7 +76,7 @@ def draw_config(config: CompareConfig, language: str, seed: int) -> AdaptConfig:
         {"data": asdict(draw.data), "encoder": asdict(draw.encoder), "space": asdict(draw.space),
          "evaluation": asdict(draw.evaluation), "model": _model(draw), "seed": seed}
     )  # fmt: skip
-    folder = Path(config.run.output_dir) / "draws" / f"{language}-{seed}-{identity[:10]}"
+    folder = Path(config.adapt.run.output_dir) / "draws" / f"{language}-{seed}-{identity[:10]}"
     return dataclasses.replace(draw, run=dataclasses.replace(draw.run, seed=seed, output_dir=str(folder)))
 
 
@@ -101,7 +101,7 @@ def cells_of(config: CompareConfig, draw: AdaptConfig, data: Gathered, mean_cost
             identity = fingerprint(asdict(read) | {"training": training_identity(read.training)} | told)
             language, seed = cell.data.language, cell.run.seed
             name = f"{language}-{seed}-{strategy}-{budget}-{identity[:10]}"
-            folder = Path(config.run.output_dir) / "cells" / name
+            folder = Path(config.adapt.run.output_dir) / "cells" / name
             cell = dataclasses.replace(cell, run=dataclasses.replace(cell.run, output_dir=str(folder)))
             cells.append(Cell(strategy, budget, language, seed, folder, cell))
     return cells
@@ -263,17 +263,13 @@ def _take_over(draw: Path, folder: Path) -> None:
 
 
 def _steps(config: CompareConfig, data: Gathered, rows: float) -> int:
-    training = config.training
+    training = config.adapt.training
     if training.max_steps > 0:
         return training.max_steps
     # `current_weight` shifts the steps to the data at hand and adds none: mixtures are compared at equal steps.
     total = rows + sum(repeats_by_answer(data.current, training.answer_balance))
     batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
     return max(1, math.ceil(total * training.num_train_epochs / batch))
-
-
-def _adapt_part(config: CompareConfig) -> AdaptConfig:
-    return AdaptConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(AdaptConfig)})
 
 
 def _read_by(selection: SelectionConfig) -> SelectionConfig:

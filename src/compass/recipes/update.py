@@ -15,7 +15,7 @@ import logging
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -491,11 +491,8 @@ def _command(
         if value
     ]
 
-    def whole(run: AdaptConfig, update: UpdateConfig) -> UpdateOptions:
-        sections = {section.name: getattr(run, section.name) for section in fields(AdaptConfig)}
-        return UpdateOptions(**sections, update=update)
-
-    now, before = whole(config, options), whole(load_config(version.folder / "compass.yaml"), UpdateConfig())
+    now = UpdateOptions(config, options)
+    before = UpdateOptions(load_config(version.folder / "compass.yaml"))
     own = ("output_dir", "usage", "test", "adapter")
     return shlex.join(
         ["compass", "update", str(version.folder), window, *flags, *changed_flags(now, before, leaving_out=own)]

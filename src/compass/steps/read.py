@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compass.config import DataConfig, Options
+from compass.config import AdaptConfig, DataConfig
 from compass.data.cleaning import TRANSLATION, Cleaned, clean
 from compass.data.example import Example
 from compass.data.identify import identify_languages
@@ -228,7 +228,7 @@ def columns_of(config: DataConfig, part: str) -> dict[str, str] | None:
     return everywhere | alone or None
 
 
-def with_normal_language(config: Options) -> Options:
+def with_normal_language(config: AdaptConfig) -> AdaptConfig:
     """Return the options with the target's tag as data and results write it. Raises LanguageError for no language."""
     return replace(config, data=replace(config.data, language=normalize_tag(config.data.language)))
 

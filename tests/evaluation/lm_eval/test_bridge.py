@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compass.config import EvaluationConfig, RunConfig, TaskOptions, TasksConfig, TrainingConfig
+from compass.config import AdaptConfig, EvaluationConfig, RunConfig, TaskOptions, TasksConfig, TrainingConfig
 from compass.data.example import Example
 from compass.errors import ConfigError, DataError, MissingExtraError
 from compass.evaluation.files import read_task, write_task
@@ -77,9 +77,11 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def options(base: BaseModel, tasks: Path, output: Path, adapter: str = "", **more: Any) -> TaskOptions:
     return TaskOptions(
-        run=RunConfig(output_dir=str(output), seed=3),
-        training=TrainingConfig(model_name_or_path=base.path, adapter=adapter, dtype="float32"),
-        evaluation=EvaluationConfig(bootstrap_draws=100),
+        AdaptConfig(
+            run=RunConfig(output_dir=str(output), seed=3),
+            training=TrainingConfig(model_name_or_path=base.path, adapter=adapter, dtype="float32"),
+            evaluation=EvaluationConfig(bootstrap_draws=100),
+        ),
         tasks=TasksConfig(include_path=str(tasks), task_batch_size=4, **{"num_fewshot": -1} | more),
     )
 
@@ -161,7 +163,8 @@ def test_few_shot_rows_out_of_the_usage_sample_are_refused(base: BaseModel, task
     """Rows that chose the training data would be given as examples with their answers."""
     config = options(base, tasks, tmp_path / "run")
     usage = write(tmp_path / "dev.jsonl", questions(2, 1) + questions(2, 7))
-    seen = replace(config, data=replace(config.data, usage=usage, language="sw"))
+    data = replace(config.adapt.data, usage=usage, language="sw")
+    seen = replace(config, adapt=replace(config.adapt, data=data))
     with pytest.raises(DataError, match=r"quiz_1: 2 of its few-shot rows stand in the usage sample"):
         evaluate_tasks(seen, ["quiz", "quiz_1"])
     none = replace(seen, tasks=replace(seen.tasks, num_fewshot=0, limit=2))

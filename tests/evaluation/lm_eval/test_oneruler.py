@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from compass.config import EvaluationConfig, RunConfig, TaskOptions, TasksConfig, TrainingConfig
+from compass.config import AdaptConfig, EvaluationConfig, RunConfig, TaskOptions, TasksConfig, TrainingConfig
 from compass.errors import ConfigError, DataError
 from compass.evaluation.lm_eval.oneruler import (
     VARIANTS,
@@ -174,10 +174,13 @@ def test_lm_eval_runs_and_scores_them(source: Path, tmp_path: Path) -> None:
     from tiny_model import make_tiny_model
 
     model = make_tiny_model(tmp_path / "model")
-    options = TaskOptions(
+    adapt = AdaptConfig(
         run=RunConfig(output_dir=str(tmp_path / "out")),
         training=TrainingConfig(model_name_or_path=str(model), dtype="float32"),
         evaluation=EvaluationConfig(bootstrap_draws=10),
+    )
+    options = TaskOptions(
+        adapt,
         tasks=TasksConfig(oneruler=str(source), oneruler_rows=2, task_batch_size=2),
     )
     results, _ = evaluate_tasks(options, ["oneruler_niah_single_en_1k", "oneruler_niah_none_en_1k"])
@@ -186,4 +189,4 @@ def test_lm_eval_runs_and_scores_them(source: Path, tmp_path: Path) -> None:
         assert [(metric.name, metric.value) for metric in result.metrics] == [("acc", 0.0)]
         assert len(result.samples) == 2
     with pytest.raises(ConfigError, match=r"Clone github\.com/mungg/OneRuler"):
-        evaluate_tasks(TaskOptions(training=options.training, run=options.run), ["oneruler_en_1k"])
+        evaluate_tasks(TaskOptions(adapt), ["oneruler_en_1k"])

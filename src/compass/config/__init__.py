@@ -1,0 +1,70 @@
+"""Every option once: its name, type, default, unit and one line of help, in one file a command.
+
+The same names serve as YAML keys, command-line flags and Python arguments. A YAML file may group them under the
+section names (`data:`, `encoder:`, ...) or list them flat; every name is unique across sections and commands.
+"""
+
+from compass.config.adapt import (
+    COLUMN_SETS,
+    AdaptConfig,
+    DataConfig,
+    EncoderConfig,
+    EvaluationConfig,
+    RunConfig,
+    SelectionConfig,
+    SpaceConfig,
+    TrainingConfig,
+)
+from compass.config.checking import advice, validate
+from compass.config.compare import CompareConfig, GridConfig
+from compass.config.dumping import changed_flags, dump_config
+from compass.config.evaluate import TaskOptions, TasksConfig
+from compass.config.knobs import Option, Options, fields_of, sections_of
+from compass.config.loading import all_options, load_config, load_options, named_options
+from compass.config.monitor import MonitorConfig, MonitorOptions
+from compass.config.registry import GATE_ROLES, HOOK_EVENTS, GateConfig, HookConfig, RegistryConfig, RegistryOptions
+from compass.config.update import MERGE_TYPES, UPDATE_METHODS, UpdateConfig, UpdateMethod, UpdateOptions
+from compass.config.watch import WatchConfig, WatchOptions
+
+__all__ = [
+    "COLUMN_SETS",
+    "GATE_ROLES",
+    "HOOK_EVENTS",
+    "MERGE_TYPES",
+    "UPDATE_METHODS",
+    "AdaptConfig",
+    "CompareConfig",
+    "DataConfig",
+    "EncoderConfig",
+    "EvaluationConfig",
+    "GateConfig",
+    "GridConfig",
+    "HookConfig",
+    "MonitorConfig",
+    "MonitorOptions",
+    "Option",
+    "Options",
+    "RegistryConfig",
+    "RegistryOptions",
+    "RunConfig",
+    "SelectionConfig",
+    "SpaceConfig",
+    "TaskOptions",
+    "TasksConfig",
+    "TrainingConfig",
+    "UpdateConfig",
+    "UpdateMethod",
+    "UpdateOptions",
+    "WatchConfig",
+    "WatchOptions",
+    "advice",
+    "all_options",
+    "changed_flags",
+    "dump_config",
+    "fields_of",
+    "load_config",
+    "load_options",
+    "named_options",
+    "sections_of",
+    "validate",
+]

@@ -1,0 +1,354 @@
+"""The options of `compass adapt`, which other commands' options are put together with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from compass.config.checking import Conflict, advice_of_parts
+from compass.config.knobs import knob
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where a run is kept and what makes it repeatable."""
+
+    output_dir: str = knob("runs/cy", "Folder of the run; the same folder again resumes it.", required=True)
+    seed: int = knob(0, "Seed of every random choice.", low=0)
+    cache_dir: str = knob("", "Folder for embeddings and prepared models; empty: the user's cache folder.")
+
+
+def _with_hyphens(tag: str) -> str:
+    return tag.replace("_", "-")
+
+
+COLUMN_SETS = ("usage", "current", "pool", "test")
+"""Sets of rows that a column mapping may be for alone, written before a dot."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is read. A source is a file (.jsonl, .json, .csv, .parquet, also .gz), a folder saved by `datasets`,
+    `hub:NAME[/CONFIG][@REVISION][:SPLIT]`, or `assist`, the embedded data set. `{language}` in a source is the
+    target language, for data with a file or configuration for each (`hub:CohereLabs/Global-MMLU/{language}:dev`), and
+    `{seed}` the seed, for draws of your own.
+    """
+
+    language: str = knob(
+        "cy",
+        "Target language, BCP-47 (`cy`, `zh-Hans`, `pt-BR`).",
+        convert=_with_hyphens,
+        hint='For Norwegian write language: "no", in quotes, or better nb or nn.',
+    )
+    usage: str = knob("assist", "Sample of real usage in the target language (prompts suffice).", required=True)
+    current: str = knob(
+        "assist", "Training data at hand in the target language; `none` when there is none.", required=True
+    )
+    pool: tuple[str, ...] = knob(("assist",), "Multilingual pool to choose from; one or more sources.", required=True)
+    test: str = knob("", "Held-out usage with responses; empty: half of the usage rows are held out.")
+    retention_tests: tuple[str, ...] = knob((), "More test files, each a language where nothing should be lost.")
+    columns: dict[str, str] = knob(
+        {}, "Column mapping as ours=theirs (`prompt=question`); `pool.prompt=question` is for the pool alone."
+    )
+    streaming: bool = knob(False, "Stream hub data sets instead of downloading them whole.")
+    identify_languages: bool = knob(True, "Identify the language of rows that carry no tag.")
+    decontaminate: bool = knob(True, "Drop pool rows that overlap with the tests or the held-out usage.")
+    decontamination_ngram: int = knob(8, "Words a shared n-gram has to have to count as overlap.", low=3)
+    near_duplicates: float = knob(
+        0.9, "Jaccard similarity from which two pool rows are near duplicates; 1 is off.", low=0.5, high=1.0
+    )
+    redact: bool = knob(
+        False,
+        "Replace e-mail addresses, telephone numbers, cards and the like by their kind in every row that is kept.",
+    )
+    max_chars: int = knob(8000, "Longest row, prompt and response together, in characters.", low=1)
+    assist_setting: str = knob(
+        "skewed",
+        "Embedded data: `skewed` (a few rows of each needed intent at hand) or `disjoint` (none).",
+        choices=("skewed", "disjoint"),
+    )
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield what is wrong together."""
+        if self.usage == "none":
+            yield ("usage",), "usage must be a source: without a sample of usage there is no gap to fill; got 'none'"
+        parts = {name.partition(".")[0] for name in self.columns if "." in name}
+        if unknown := sorted(parts - set(COLUMN_SETS)):
+            known = ", ".join(COLUMN_SETS)
+            yield ("columns",), f"columns: {unknown[0]!r} is no set of rows; before the dot goes {known}"
+        if not re.fullmatch(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", self.language):
+            yield ("language",), f"language must be a BCP-47 tag such as cy, zh-Hans or pt-BR; got {self.language!r}"
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """How texts become vectors."""
+
+    encoder: str = knob(
+        "embedded",
+        "`embedded`, a sentence-transformers name or folder, or the URL of a /v1/embeddings endpoint.",
+        required=True,
+    )
+    encoder_revision: str = knob("", "Revision of the hub model, or the version to note for an endpoint.")
+    encoder_model: str = knob("", "Model name to send to the endpoint.")
+    prompt_name: str = knob("", "sentence-transformers prompt to put before each text.")
+    encoder_batch_size: int = knob(64, "Texts in one encoder call.", low=1)
+    encoder_device: str = knob("", "Device of the encoder; empty: chosen by the library.")
+    encoder_api_key_env: str = knob("COMPASS_API_KEY", "Environment variable that holds the endpoint's key.")
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield what is wrong together."""
+        if _is_url(self.encoder) and not self.encoder_model:
+            yield (
+                ("encoder", "encoder_model"),
+                f"encoder_model must name the model to ask the endpoint {self.encoder} for; it is empty",
+            )
+
+    def advice(self) -> Iterator[str]:
+        """Yield what may surprise."""
+        if self.encoder_model and not _is_url(self.encoder):
+            yield f"encoder_model: {self.encoder_model!r} is not used, since encoder is no endpoint's URL"
+        if self.prompt_name and (self.encoder == "embedded" or _is_url(self.encoder)):
+            yield (
+                f"prompt_name: {self.prompt_name!r} is not used: only sentence-transformers models that are loaded "
+                "here have prompts by name"
+            )
+
+
+@dataclass(frozen=True)
+class SpaceConfig:
+    """The semantic space: language removal and clusters."""
+
+    language_removal: str = knob(
+        "within-cluster",
+        "What is removed of each language before clustering.",
+        choices=("within-cluster", "mean", "none"),
+    )
+    clustering: str = knob("kmeans", "Spherical k-means, or HDBSCAN.", choices=("kmeans", "hdbscan"))
+    n_clusters: int = knob(0, "Clusters; 0 chooses by silhouette and stability.", low=0)
+    fit_sample: int = knob(20000, "Pool rows that the space is fitted on, at most.", low=100)
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield what is wrong together."""
+        if self.n_clusters == 1:
+            yield ("n_clusters",), "n_clusters must be 0 (chosen by the data) or at least 2; got 1"
+        if self.n_clusters > self.fit_sample:
+            yield (
+                ("n_clusters", "fit_sample"),
+                f"n_clusters must not exceed fit_sample; got {self.n_clusters} clusters from {self.fit_sample} rows",
+            )
+
+    def advice(self) -> Iterator[str]:
+        """Yield what may surprise."""
+        if self.clustering == "hdbscan" and self.n_clusters:
+            yield f"n_clusters: {self.n_clusters} is not used, since HDBSCAN finds the number of clusters itself"
+
+
+@dataclass(frozen=True)
+class SelectionConfig:
+    """Which of the pool's rows are picked."""
+
+    strategy: str = knob("compass", "Selection strategy, by name.", required=True)
+    budget: int = knob(240, "How much to pick.", low=1)
+    budget_unit: str = knob("examples", "Unit of the budget.", choices=("examples", "tokens"))
+    language_cap: float = knob(0.25, "Largest share of the picks from one language; 1 is no cap.", low=0.0, high=1.0)
+    duplicate_similarity: float = knob(
+        0.98, "Cosine from which a pick repeats an earlier pick and is passed over; 1 is off.", low=0.5, high=1.0
+    )
+    draw_window: int = knob(
+        0,
+        "`compass`: each usage row draws among so many times the rows that it asks for; 1: it takes the best. 0: 20 "
+        "where the budget is split over kinds of answer, else 1.",
+        low=0,
+    )
+    answer_cap: float = knob(
+        0.15,
+        "Largest share of the picks with one kind of answer that usage is not expected to ask more of, where the "
+        "budget is not split over kinds; 1 is no cap.",
+        low=0.0,
+        high=1.0,
+    )
+    answer_weight: float = knob(
+        0.3,
+        "Cosine that a pool row gains if it surely has the kind of answer that a usage row expects, where the budget "
+        "is not split over kinds.",
+        low=0.0,
+    )
+    answer_quotas: bool = knob(
+        True,
+        "`compass`: split the budget over kinds of answer by what usage expects and the data at hand lacks, where the "
+        "kind is a matter of the prompt.",
+    )
+    transfer_results: str = knob(
+        "", "JSONL of transfer results that `langrank` learns from; empty: none, and `langrank` refuses."
+    )
+    given_picks: str = knob(
+        "",
+        "Rows for `given`, best first: ids, or JSONL with `id` such as a run's selected.jsonl; {language}, {seed} and "
+        "{budget} in the path are filled in.",
+    )
+    less_warmup_share: float = knob(
+        0.05, "Share of the pool that the adapter is warmed up on for `less`.", low=0.0, high=1.0
+    )
+    less_max_pool: int = knob(5000, "Pool rows above which `less` refuses: it costs a backward pass for each.", low=1)
+    smoothing: float = knob(0.0, "Pseudo-count added to every cluster before shares are taken.", low=0.0)
+    neighbours: int = knob(3, "Nearest usage rows that score a pool row.", low=1)
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield what is wrong together."""
+        if self.language_cap == 0.0:
+            yield ("language_cap",), "language_cap must be above 0, or no row can be picked; got 0.0 (1 is no cap)"
+        elif self.budget_unit == "examples" and self.language_cap * self.budget < 1:
+            yield (
+                ("language_cap", "budget"),
+                f"language_cap times budget must be at least 1, or no row can be picked; got {self.language_cap:g} x "
+                f"{self.budget}. Raise either (language_cap 1 is no cap)",
+            )
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The adapter and how it is trained; names as in trl and peft."""
+
+    model_name_or_path: str = knob(
+        "embedded:gemma3-270m",
+        "Base model: hub name, folder, `embedded:gemma3-270m` or `embedded:smollm2-135m`.",
+        required=True,
+    )
+    model_revision: str = knob("", "Revision of the hub model; the resolved commit is written down.")
+    trust_remote_code: bool = knob(False, "Run code that comes with the model. Off unless you trust its authors.")
+    adapter: str = knob("", "Adapter folder to start from.")
+    lora_r: int = knob(16, "Rank of the adapter.", low=1)
+    lora_alpha: int = knob(32, "Scale of the adapter.", low=1)
+    lora_dropout: float = knob(0.0, "Dropout inside the adapter.", low=0.0, high=1.0)
+    lora_target_modules: str = knob(
+        "all-linear", "Layers that get an adapter: `all-linear` or names with commas.", required=True
+    )
+    use_dora: bool = knob(False, "DoRA: learn magnitude and direction apart. Not every server serves it.")
+    use_rslora: bool = knob(False, "Scale by alpha over the square root of the rank.")
+    load_in_4bit: bool = knob(False, "4-bit base weights (CUDA and bitsandbytes).")
+    learning_rate: float = knob(5e-4, "Peak learning rate.", low=0.0)
+    num_train_epochs: float = knob(2.0, "Passes over the training rows.", low=0.0)
+    max_steps: int = knob(-1, "Optimiser steps; overrides the epochs when positive.")
+    per_device_train_batch_size: int = knob(8, "Rows in one batch on one device.", low=1)
+    gradient_accumulation_steps: int = knob(1, "Batches in one optimiser step.", low=1)
+    lr_scheduler_type: str = knob("linear", "Learning-rate schedule.")
+    warmup_steps: float = knob(0.1, "Warm-up in steps, or in shares of the run when below 1.", low=0.0)
+    weight_decay: float = knob(0.0, "Weight decay of the adapter.", low=0.0)
+    max_grad_norm: float = knob(1.0, "Gradient norm to clip at.", low=0.0)
+    max_length: int = knob(512, "Tokens of the longest row; longer rows are cut.", low=8)
+    packing: str = knob(
+        "auto",
+        "Several rows in one sequence: `auto` only where the attention kernel keeps them apart.",
+        choices=("auto", "on", "off"),
+    )
+    gradient_checkpointing: bool = knob(False, "Recompute activations to save memory.")
+    dtype: str = knob(
+        "auto",
+        "`auto` (bfloat16 on GPUs, else float32), `float32` or `bfloat16`.",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    answer_balance: int = knob(
+        5, "Most times an epoch that a row at hand with a rare kind of answer is seen; 1 is off.", low=1
+    )
+    current_weight: int = knob(
+        1, "Times that the data at hand is seen for each time that a pick is, besides answer_balance.", low=1
+    )
+    averaged_trainings: int = knob(
+        1,
+        "Trainings on the same rows, each with a seed of its own, that are averaged into one adapter: steadier and "
+        "better, for so many times the time and the rank.",
+        low=1,
+    )
+    tail_average: float = knob(
+        0.0,
+        "Share of the steps, counted from the last, whose mean weights are the adapter; 0 takes the last step's.",
+        low=0.0,
+        high=1.0,
+    )
+    save_steps: int = knob(50, "Steps between two checkpoints.", low=1)
+    logging_steps: int = knob(5, "Steps between two log lines.", low=1)
+    report_to: str = knob("none", "Trackers of transformers, with commas, or `none`.")
+    max_serving_rank: int = knob(64, "Largest rank that your server takes; a larger `lora_r` is refused.", low=1)
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield what is wrong together."""
+        if self.use_dora and self.averaged_trainings > 1:
+            yield (
+                ("use_dora", "averaged_trainings"),
+                "averaged_trainings: DoRA adapters can't be averaged; leave use_dora off, or averaged_trainings at 1",
+            )
+        rank = self.lora_r * self.averaged_trainings
+        if self.lora_r <= self.max_serving_rank < rank:
+            yield (
+                ("lora_r", "averaged_trainings", "max_serving_rank"),
+                f"averaged_trainings times lora_r is the rank of the adapter that is served: {rank}, above "
+                f"max_serving_rank {self.max_serving_rank}. Lower one of the two, or raise it if your server can",
+            )
+        if self.lora_r > self.max_serving_rank:
+            yield (
+                ("lora_r", "max_serving_rank"),
+                f"lora_r must not exceed max_serving_rank, or the server refuses the adapter; got {self.lora_r} and "
+                f"{self.max_serving_rank}. Lower lora_r, or raise max_serving_rank if your server takes more "
+                "(vLLM: --max-lora-rank)",
+            )
+        if self.num_train_epochs == 0.0 and self.max_steps <= 0:
+            yield (
+                ("num_train_epochs", "max_steps"),
+                f"num_train_epochs or max_steps must be above 0; got 0 epochs and {self.max_steps} steps",
+            )
+
+    def advice(self) -> Iterator[str]:
+        """Yield what may surprise."""
+        if self.use_dora:
+            yield (
+                "use_dora: vLLM does not serve DoRA adapters; merge the adapter into the base model, or leave use_dora "
+                "off"
+            )
+        if self.load_in_4bit:
+            yield ("load_in_4bit: needs a CUDA GPU and the package bitsandbytes (pip install 'compass-peft[4bit]')")
+        if self.packing == "on":
+            yield (
+                "packing: 'on' packs rows even where the attention kernel lets them see each other; 'auto' packs only "
+                "where it keeps them apart"
+            )
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How base and adapter are measured."""
+
+    max_new_tokens: int = knob(64, "Longest answer in tokens.", low=1)
+    per_device_eval_batch_size: int = knob(32, "Rows in one decoding batch.", low=1)
+    max_test_rows: int = knob(200, "Rows of each test set, at most; chosen by the seed.", low=1)
+    max_retention_rows: int = knob(60, "Rows of each further test set, at most; 0 leaves these tests out.", low=0)
+    bootstrap_draws: int = knob(2000, "Bootstrap draws behind each interval.", low=100)
+    confidence: float = knob(0.95, "Level of the intervals.", low=0.5, high=0.999)
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """All options of `compass adapt`, by room."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    space: SpaceConfig = field(default_factory=SpaceConfig)
+    selection: SelectionConfig = field(default_factory=SelectionConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def advice(self) -> Iterator[str]:
+        """Yield what may surprise."""
+        yield from advice_of_parts(self)
+        selection, training = self.selection, self.training
+        if selection.budget_unit == "tokens" and selection.budget < training.max_length:
+            yield (
+                f"budget: {selection.budget} tokens are fewer than one row of max_length {training.max_length}; raise "
+                "budget, or set budget_unit to examples"
+            )
+
+
+def _is_url(text: str) -> bool:
+    return text.startswith(("http://", "https://"))

@@ -1,0 +1,53 @@
+"""The options of `compass compare`: those of `compass adapt` for each cell, and the grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from compass.config.adapt import AdaptConfig, SelectionConfig
+from compass.config.checking import Conflict
+from compass.config.knobs import knob
+
+
+@dataclass(frozen=True)
+class GridConfig:
+    """The cells of a comparison: every strategy with every budget, language and seed."""
+
+    strategies: tuple[str, ...] = knob(
+        ("compass", "random", "nearest", "target-only"),
+        "Strategies; the first is compared with each of the others.",
+        required=True,
+    )
+    budgets: tuple[int, ...] = knob((240,), "Budgets, in the unit of budget_unit.", low=1, required=True)
+    languages: tuple[str, ...] = knob((), "Target languages; empty: the one of `language`.")
+    seeds: tuple[int, ...] = knob((0, 1, 2), "Seeds: each draws data, picks and trains anew.", low=0, required=True)
+    equal_steps: bool = knob(True, "Train every cell of a language, seed and budget for the same optimiser steps.")
+    workers: int = knob(0, "Cells at a time; 0: one for each GPU, or one for each four cores.", low=0)
+    permutations: int = knob(10_000, "Draws of the paired permutation tests.", low=100)
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield what is wrong together."""
+        for name in ("strategies", "budgets", "seeds"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                yield (name,), f"{name} must not name the same value twice; got {', '.join(map(str, values))}"
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """All options of `compass compare`."""
+
+    adapt: AdaptConfig = field(default_factory=AdaptConfig)
+    grid: GridConfig = field(default_factory=GridConfig)
+
+    def advice(self) -> Iterator[str]:
+        """Yield what may surprise: a comparison has budgets of its own."""
+        selection = self.adapt.selection
+        yield from replace(self.adapt, selection=replace(selection, budget=min(self.grid.budgets))).advice()
+        plain = SelectionConfig()
+        for name, names in (("strategy", "strategies"), ("budget", "budgets")):
+            value, used = getattr(selection, name), getattr(self.grid, names)
+            # One file may serve `compass adapt` too, with one of the grid's.
+            if value not in (getattr(plain, name), *used):
+                yield f"{name}: {value} is not used: a comparison has {names}, {', '.join(map(str, used))} here"

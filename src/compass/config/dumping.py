@@ -1,0 +1,50 @@
+"""Write options down: as the YAML file that repeats a run, or as the flags of a command."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+from compass.config.knobs import Options, values_of
+
+
+def dump_config(config: Any) -> str:
+    """Return the options as YAML in sections, each under its help; reading it back gives an equal configuration."""
+    lines = ["# Options of compass. Flags of the same names override them: lora_r is --lora-r."]
+    section = ""
+    for option, value in values_of(config):
+        if option.section != section:
+            section = option.section
+            lines += ["", f"{section}:"]
+        limits = f" One of: {', '.join(option.choices)}." if option.choices else ""
+        lines.append(f"  # {option.help}{limits}")
+        lines.append(f"  {option.name}: {_yaml_value(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def changed_flags(config: Options, since: Options, *, leaving_out: Collection[str] = ()) -> list[str]:
+    """Return the command-line flags that make `since` into `config`, both of one type."""
+    flags = []
+    for (option, value), (_, before) in zip(values_of(config), values_of(since), strict=True):
+        if value == before or option.name in leaving_out:
+            continue
+        if isinstance(value, bool):
+            flags.append(option.flag if value else option.flag.replace("--", "--no-", 1))
+            continue
+        parts = [f"{key}={item}" for key, item in value.items()] if isinstance(value, dict) else value
+        for part in parts if isinstance(parts, (list, tuple)) else (parts,):
+            flags += [option.flag, str(part)]
+    return flags
+
+
+def _yaml_value(value: Any) -> str:
+    import yaml
+
+    plain = list(value) if isinstance(value, tuple) else value
+    # PyYAML folds some line separators (U+0085, for one) when it writes them as they are; escaped, all come back.
+    for allow_unicode in (True, False):
+        text = yaml.safe_dump(plain, default_flow_style=True, allow_unicode=allow_unicode, width=math.inf)
+        if yaml.safe_load(text) == plain:
+            break
+    return text.removesuffix("\n").removesuffix("\n...")

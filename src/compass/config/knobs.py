@@ -1,0 +1,100 @@
+"""Declare an option once: its name, type, default, unit and one line of help. Nothing here knows an option.
+
+Options stand in sections, which are frozen dataclasses of knobs; what a command takes is put together of sections, or
+of other commands' options. Names are unique, so that files and flags need not know how they are put together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any, TypeVar, get_type_hints
+
+Options = TypeVar("Options")
+"""A dataclass that is put together of sections."""
+
+
+def knob(default: Any, help: str, **metadata: Any) -> Any:
+    """Declare one option: its default, its line of help, and any other attribute of `Option`."""
+    meta = {"help": help, **metadata}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=meta)
+    return field(default=default, metadata=meta)
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One knob as the command line and the reader of files see it."""
+
+    name: str
+    section: str
+    type: Any
+    """`str`, `int`, `float`, `bool`, `tuple[str, ...]`, `tuple[int, ...]` or `dict[str, str]`."""
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    required: bool = False
+    """Whether an empty value is refused."""
+    convert: Callable[[Any], Any] | None = None
+    """Turns a value that was read into the one that is kept."""
+    hint: str = ""
+    """What to say besides where a truth value stands for a text."""
+
+    @property
+    def flag(self) -> str:
+        """The command-line flag, `--lora-r`."""
+        return "--" + self.name.replace("_", "-")
+
+
+def fields_of(kind: Any) -> tuple[Option, ...]:
+    """Return every option of a section, or of what is put together of sections, in the order of its fields."""
+    return _fields_of(kind)
+
+
+@cache
+def _fields_of(kind: Any) -> tuple[Option, ...]:
+    options = []
+    for section, section_type in _section_types(kind).items():
+        hints, defaults = get_type_hints(section_type), section_type()
+        for part in fields(section_type):
+            meta: dict[str, Any] = dict(part.metadata)
+            options.append(Option(part.name, section, hints[part.name], getattr(defaults, part.name), **meta))
+    return tuple(options)
+
+
+def sections_of(config: Any) -> dict[str, Any]:
+    """Return the sections that a configuration is put together of, by name, however deep they lie."""
+    found: dict[str, Any] = {}
+    for part in fields(config):
+        value = getattr(config, part.name)
+        found |= {part.name: value} if _is_section(value) else sections_of(value)
+    return found
+
+
+def values_of(config: Any) -> Iterator[tuple[Option, Any]]:
+    """Yield every option of a configuration with its value."""
+    sections = sections_of(config)
+    for option in fields_of(type(config)):
+        yield option, getattr(sections[option.section], option.name)
+
+
+def put_together(kind: type[Options], values: Mapping[str, Any]) -> Options:
+    """Return a configuration of the named options' values, and the defaults of the others."""
+    hints = get_type_hints(kind)
+    if _is_section(kind):
+        return kind(**{name: values[name] for name in hints if name in values})
+    return kind(**{name: put_together(part, values) for name, part in hints.items()})
+
+
+def _section_types(kind: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, part in get_type_hints(kind).items():
+        found |= {name: part} if _is_section(part) else _section_types(part)
+    return found
+
+
+def _is_section(kind: Any) -> bool:
+    return any("help" in part.metadata for part in fields(kind))

@@ -1,0 +1,68 @@
+"""The options of `compass registry`, of its gate and of the hooks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from compass.config.adapt import RunConfig
+from compass.config.knobs import knob
+
+
+@dataclass(frozen=True)
+class RegistryConfig:
+    """Where versions are kept, and how many."""
+
+    registry_dir: str = knob("registry", "Folder of the registry.", required=True)
+    lock_timeout: float = knob(30.0, "Seconds to wait for another process at work in the registry.", low=0.0)
+    keep_versions: int = knob(5, "Newest versions of a language that `prune` keeps.", low=0)
+    leave_out: tuple[str, ...] = knob((), "Files of the run folder to keep out of versions (`selection/map.parquet`).")
+    mlflow_uri: str = knob("", "MLflow registry to mirror into (`sqlite:///mlflow.db`); empty: none.")
+
+
+GATE_ROLES = ("new-usage", "old-usage", "period", "english")
+"""What a held-out set may stand for at the gate."""
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """What an update has to show before it is promoted. Differences are in the unit of the scores: 0.02 is 2 points."""
+
+    gate_level: float = knob(0.05, "Chance of a wrong promotion at the margin: level of each test.", low=1e-6, high=0.5)
+    min_improvement: float = knob(0.0, "What the new usage has to gain more than.", low=0.0)
+    tolerance_old_usage: float = knob(0.03, "What the old usage may lose at most.", low=0.0)
+    tolerance_period: float = knob(0.03, "What each earlier period may lose at most.", low=0.0)
+    tolerance_english: float = knob(0.03, "What English may lose at most.", low=0.0)
+    gate_requires: tuple[str, ...] = knob(
+        ("new-usage", "old-usage", "english"),
+        "Roles without which there is never enough evidence.",
+        choices=GATE_ROLES,
+    )
+    gate_min_rows: int = knob(20, "Rows, or units, below which a test never passes.", low=2)
+    gate_power: float = knob(0.8, "Power at which the rows still needed are reckoned.", low=0.5, high=0.99)
+    gate_draws: int = knob(4000, "Bootstrap draws behind a test of scores other than right or wrong.", low=200)
+
+
+HOOK_EVENTS = ("drift", "update", "promotion", "refusal")
+"""What hooks can be told of."""
+
+
+@dataclass(frozen=True)
+class HookConfig:
+    """Whom to tell of drift, updates, promotions and refusals."""
+
+    webhook_url: str = knob("", "Address that gets each event as JSON by POST; empty: none.")
+    webhook_secret_env: str = knob("COMPASS_WEBHOOK_SECRET", "Environment variable with the secret of the signature.")
+    webhook_timeout: float = knob(10.0, "Seconds to wait for the webhook in one attempt.", low=0.1)
+    webhook_attempts: int = knob(5, "Attempts to deliver an event to the webhook.", low=1)
+    hook_command: str = knob("", "Shell command that gets each event as JSON on stdin; empty: none.")
+    hook_command_timeout: float = knob(60.0, "Seconds after which the shell command is ended.", low=0.1)
+    hook_events: tuple[str, ...] = knob(HOOK_EVENTS, "Events that hooks are called on.", choices=HOOK_EVENTS)
+
+
+@dataclass(frozen=True)
+class RegistryOptions:
+    """All options of `compass registry`."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    registry: RegistryConfig = field(default_factory=RegistryConfig)
+    gate: GateConfig = field(default_factory=GateConfig)

@@ -1,0 +1,82 @@
+"""The options of `compass update`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from compass.config.adapt import AdaptConfig
+from compass.config.knobs import knob
+
+
+@dataclass(frozen=True)
+class UpdateMethod:
+    """What an update is made of."""
+
+    explanation: str
+    fresh: bool = False
+    """Train a new adapter instead of going on from the serving one."""
+    all_history: bool = False
+    """Train on the whole history besides the new rows."""
+    penalty: bool = False
+    """Add the EWC penalty λ · L_EWC."""
+    replay: str = ""
+    """Add the replay loss β · L_DAR on anchors that are drawn by `anchor_rule` ("anchors") or uniformly ("random")."""
+    merge: bool = False
+    """Merge the serving adapter and the one trained from it."""
+
+
+UPDATE_METHODS: Mapping[str, UpdateMethod] = {
+    "naive": UpdateMethod("Go on from the serving adapter on the new rows alone: adapts most, forgets most."),
+    "ewc": UpdateMethod("naive with a penalty on moving weights that the history needs.", penalty=True),
+    "replay-random": UpdateMethod(
+        "naive with a replay loss on rows drawn uniformly from the history.", replay="random"
+    ),
+    "replay": UpdateMethod("naive with a replay loss on anchors: strata of period and cluster.", replay="anchors"),
+    "ecda": UpdateMethod("Penalty and anchored replay together: the paper's method.", penalty=True, replay="anchors"),
+    "retrain": UpdateMethod("A new adapter on all history and the new rows: the costly yardstick.", True, True),
+    "merge": UpdateMethod("naive, then merged with the serving adapter by TIES or DARE.", merge=True),
+}
+"""The ways to update an adapter, by name."""
+
+MERGE_TYPES = ("ties", "ties_svd", "dare_ties", "dare_ties_svd", "dare_linear_svd", "svd", "cat")
+"""peft's ways to merge, without those that add up A and B apart and then multiply the sums (`linear`, `dare_linear`):
+two equal adapters of weight 1/2 each come out of them twice as strong."""
+
+
+@dataclass(frozen=True)
+class UpdateConfig:
+    """How an adapter follows new usage, and what keeps it from forgetting."""
+
+    method: str = knob("replay", "Way to update the adapter.", choices=tuple(UPDATE_METHODS))
+    ewc_lambda: float = knob(2.0, "Weight of the EWC penalty, λ.", low=0.0)
+    replay_weight: float = knob(1.0, "Weight of the replay loss, β.", low=0.0)
+    replay_batch_size: int = knob(4, "Anchors beside each batch of new rows.", low=1)
+    anchor_share: float = knob(0.05, "Share of the history that is kept as anchors.", low=0.0, high=1.0)
+    min_anchors: int = knob(64, "Fewest anchors, as far as the history has rows for them.", low=0)
+    max_anchors: int = knob(2000, "Most anchors, however long the history.", low=1)
+    anchor_rule: str = knob(
+        "clusters",
+        "Anchors within a stratum of period and cluster: by seed, or those with the highest loss first.",
+        choices=("clusters", "loss"),
+    )
+    fisher_mode: str = knob(
+        "accumulated",
+        "Fisher information of the latest version alone, or added up over versions.",
+        choices=("latest", "accumulated"),
+    )
+    fisher_decay: float = knob(1.0, "What is kept of earlier versions' Fisher information.", low=0.0, high=1.0)
+    fisher_rows: int = knob(500, "Rows that the Fisher information is measured on, at most.", low=1)
+    ema_decay: float = knob(
+        0.0, "Save a slow copy: its decay a step; 0 saves the last weights.", low=0.0, high=0.999999
+    )
+    merge_type: str = knob("ties", "How peft merges in method `merge`.", choices=MERGE_TYPES)
+    merge_density: float = knob(0.5, "Share of the entries that TIES and DARE keep.", low=0.01, high=1.0)
+
+
+@dataclass(frozen=True)
+class UpdateOptions:
+    """All options of `compass update`."""
+
+    adapt: AdaptConfig = field(default_factory=AdaptConfig)
+    update: UpdateConfig = field(default_factory=UpdateConfig)
