@@ -132,10 +132,10 @@ def test_a_comparison_that_is_terminated_takes_its_cells_with_it(tmp_path: Path)
     sleeper.write_text(f"#!/bin/sh\necho $$ >> {pids}\nexec sleep 600\n")
     sleeper.chmod(0o700)
     program = (
-        "import sys; from pathlib import Path; from compass.recipes import cells\n"
+        "import sys; from pathlib import Path; from compass.recipes import grid\n"
         f"sys.executable = {str(sleeper)!r}\n"
         f"job = lambda processes, environment: processes.run([], Path({str(tmp_path / 'log')!r}), environment)\n"
-        "cells._in_parallel('Cells', {'a': job, 'b': job, 'c': job}, 2, [])\n"
+        "grid._in_parallel('Cells', {'a': job, 'b': job, 'c': job}, 2, [])\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
     wait_for(lambda: pids.is_file() and len(pids.read_text().split()) == 2)
