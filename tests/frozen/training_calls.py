@@ -141,9 +141,8 @@ def comparison(
     budget, strategy) -> ids.
     """
     config = CompareConfig(
-        run=RunConfig(seed=seed),
-        evaluation=EvaluationConfig(bootstrap_draws=draws),
-        grid=GridConfig(strategies=tuple(strategies), budgets=tuple(budgets), permutations=permutations),
+        AdaptConfig(run=RunConfig(seed=seed), evaluation=EvaluationConfig(bootstrap_draws=draws)),
+        GridConfig(strategies=tuple(strategies), budgets=tuple(budgets), permutations=permutations),
     )
     cells: list[Any] = [
         SimpleNamespace(language=language, seed=of, budget=budget, strategy=strategy)
