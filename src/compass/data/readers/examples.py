@@ -1,0 +1,131 @@
+"""Sources in, `Example`s out: rows of any format and shape, with ids and languages."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, islice
+from typing import Any
+
+from compass.data.example import Example
+from compass.data.languages import UNDETERMINED, from_any
+from compass.data.readers.fields import Fields
+from compass.data.readers.formats import Row
+from compass.data.readers.hints import listed, nearest
+from compass.data.readers.ids import SourceIds, UniqueIds
+from compass.data.readers.shapes import LANGUAGE_FIELDS, READ_FIELDS, Shape, check_columns, find_shape
+from compass.data.readers.sources import open_source
+from compass.errors import DataError, LanguageError
+
+logger = logging.getLogger(__name__)
+
+_PEEK = 100
+"""Rows that the shape is found from."""
+
+
+def read_examples(
+    source: str | os.PathLike[str] | Sequence[str],
+    *,
+    columns: Mapping[str, str] | None = None,
+    default_language: str | None = None,
+    streaming: bool = False,
+    limit: int | None = None,
+    require_response: bool = False,
+) -> list[Example]:
+    """Read one source, or several one after another, into Examples in the order of the file.
+
+    columns: ours=theirs (`{"prompt": "question"}`); ours is any column of the shapes, or id, language, label, source,
+    parallel_id; `{"id": ""}` leaves the file's ids aside, and likewise for the others. default_language: tag of rows
+    that carry none (else `und`). streaming: iterate over a hub data set instead of downloading it. limit: rows of each
+    source, at most. require_response: refuse rows without a response. Between sources a repeated id gets `-2`, `-3`.
+    Raises DataError (with file and line or record), LanguageError for an unknown tag.
+    """
+    sources = [source] if isinstance(source, str | os.PathLike) else list(source)
+    options: dict[str, Any] = {
+        "columns": columns, "default_language": default_language, "streaming": streaming, "limit": limit,
+        "require_response": require_response,
+    }  # fmt: skip
+    if len(sources) == 1:
+        return list(iter_examples(sources[0], **options))
+    ids = UniqueIds()
+    rows = (row for one in sources for row in iter_examples(one, **options))
+    return [_renamed(row, ids.make(row.id)) for row in rows]
+
+
+def iter_examples(
+    source: str | os.PathLike[str],
+    *,
+    columns: Mapping[str, str] | None = None,
+    default_language: str | None = None,
+    streaming: bool = False,
+    limit: int | None = None,
+    require_response: bool = False,
+) -> Iterator[Example]:
+    """Yield the Examples of one source, a row in memory at a time (the ids seen are kept); see `read_examples`."""
+    columns = dict(columns or {})
+    check_columns(columns)
+    language = from_any(default_language) if default_language else UNDETERMINED
+    if limit is not None and limit < 1:
+        raise DataError(f"limit must be at least 1, got {limit}.")
+    found = open_source(os.fspath(source), wanted=READ_FIELDS.union(columns.values()), streaming=streaming)
+    rows = islice(found.rows, limit)
+    first = list(islice(rows, _PEEK))
+    if not first:
+        raise DataError(f"{found.name} contains no records.")
+    shape = find_shape(found.name, [row for _, row in first], columns, require_response=require_response)
+    logger.debug("%s: shape %s", found.name, shape.name)
+    ids = SourceIds(found.name)
+    for place, row in chain(first, rows):
+        fields = Fields(row, columns, f"{found.name}, {place}", found.short_name)
+        yield _example(fields, shape, language, ids, place, require_response)
+
+
+def iter_records(source: str | os.PathLike[str], *, streaming: bool = False) -> Iterator[tuple[str, Row]]:
+    """Yield (place for errors, fields as they are) for every row of a source. Raises DataError as `read_examples`."""
+    found = open_source(os.fspath(source), streaming=streaming)
+    for place, row in found.rows:
+        yield f"{found.name}, {place}", row
+
+
+def _example(
+    fields: Fields, shape: Shape, default_language: str, ids: SourceIds, place: str, require_response: bool
+) -> Example:
+    """Return one row as an Example. Raises DataError or LanguageError, with its place."""
+    column = fields.theirs(shape.prompt)
+    if column not in fields.row:
+        raise DataError(f"{fields.place}: no {column!r}{nearest(column, fields.row)} Found: {listed(fields.row)}.")
+    label, parallel_id = fields.name("label"), fields.name("parallel_id")
+    content = shape.read(fields, shape)
+    if require_response and not content.response.strip():
+        raise DataError(f"{fields.place}: no response, but one is required here. Add it, or remove the row.")
+    tag = _language_tag(fields)
+    own_id = "" if fields.ignored("id") else fields.name("id")
+    return Example(
+        id=ids.check(place, own_id) if own_id else ids.make(content),
+        prompt=content.prompt,
+        response=content.response,
+        language=_language(fields.place, tag) if tag else default_language,
+        label=label or content.label,
+        source=fields.name("source") or fields.source,
+        parallel_id=parallel_id or content.parallel_id,
+        context=content.context,
+    )
+
+
+def _language_tag(fields: Fields) -> str:
+    """Return the row's language as the file writes it, from mapped columns first; empty if it says none."""
+    names = (*(name for name in LANGUAGE_FIELDS if name in fields.columns), *LANGUAGE_FIELDS)
+    return next((str(fields.get(name)) for name in names if fields.get(name) not in (None, "")), "")
+
+
+def _language(place: str, tag: str) -> str:
+    try:
+        return from_any(tag)
+    except LanguageError as error:
+        raise LanguageError(f"{place}: {error}") from error
+
+
+def _renamed(example: Example, name: str) -> Example:
+    return example if example.id == name else replace(example, id=name)

@@ -1,0 +1,87 @@
+"""One row, read by our names for its columns: texts, ids, conversations, each checked for its type."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from compass.data.example import Message
+from compass.data.readers.formats import Row
+from compass.data.readers.hints import short
+from compass.errors import DataError
+
+_ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant"}
+"""ShareGPT's and other names of a role -> ours."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The fields of one row. Methods take our names and raise DataError, with the place, for a value of another type.
+
+    `columns` maps our names to the file's; `""` leaves the file's column aside.
+    """
+
+    row: Row
+    columns: Mapping[str, str]
+    place: str
+    """File and line or record, for error messages."""
+    source: str
+    """Name of the source, as its rows carry it."""
+
+    def theirs(self, ours: str) -> str:
+        """Return the file's name for a field."""
+        return self.columns.get(ours, ours)
+
+    def get(self, ours: str) -> Any:
+        """Return a field as it is, None if the row lacks it."""
+        return self.row.get(self.theirs(ours))
+
+    def ignored(self, ours: str) -> bool:
+        """Say whether the user asked to leave the file's column aside."""
+        return self.columns.get(ours) == ""
+
+    def text(self, ours: str) -> str:
+        """Return a text field; null is empty, lone surrogates become U+FFFD."""
+        return _text(self.place, self.theirs(ours), self.get(ours))
+
+    def name(self, ours: str) -> str:
+        """Return an id or a label, which may be a number in the file."""
+        value = self.get(ours)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
+        return _text(self.place, self.theirs(ours), value)
+
+    def turns(self, ours: str) -> list[Message]:
+        """Return the messages of a conversation, in OpenAI's or ShareGPT's field names."""
+        name, value = self.theirs(ours), self.get(ours)
+        if isinstance(value, str):  # CSV and some Parquet files hold the list as JSON
+            try:
+                value = json.loads(value)
+            except json.JSONDecodeError as error:
+                raise DataError(
+                    f"{self.place}: {name!r} must be a list of messages, got the text {short(value)}."
+                ) from error
+        if not isinstance(value, list):
+            raise DataError(f"{self.place}: {name!r} must be a list of messages, got {type(value).__name__}.")
+        return [self._turn(name, turn) for turn in value]
+
+    def _turn(self, name: str, turn: Any) -> Message:
+        role = turn.get("role", turn.get("from")) if isinstance(turn, Mapping) else None
+        if not isinstance(role, str):
+            raise DataError(
+                f"{self.place}: each message of {name!r} must be an object with role and content, got {short(turn)}."
+            )
+        content = _text(self.place, f"{name}.content", turn.get("content", turn.get("value")))
+        return Message(_ROLES.get(role, role), content)
+
+
+def _text(place: str, name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise DataError(f"{place}: {name!r} must be text, got {type(value).__name__}: {short(value)}.")
+    return value if value.isascii() else _SURROGATE.sub("\ufffd", value)

@@ -1,0 +1,179 @@
+"""File formats: the functions that turn a file into rows, and the table that finds one by the file's suffix.
+
+To add a format, write a function `(path, wanted) -> iterator of (place, row)` and give it a line in `FORMATS`. place:
+where the row is in the file (`line 3`), for error messages. row: its fields as they are. wanted: the columns that will
+be read, None for all; a format that can leave columns unread does so, the others ignore it. Shapes, column mapping, ids
+and languages come later and are the same for all formats.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compass.data.readers.hints import short
+from compass.errors import DataError
+
+Row = Mapping[str, Any]
+"""The fields of one row by column name."""
+PlacedRow = tuple[str, Row]
+"""Where a row is in its source (`line 3`, `record 3`; from 1), and its fields."""
+Wanted = Collection[str] | None
+"""The columns that will be read; None for all."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """How files of one suffix are read."""
+
+    rows: Callable[[Path, Wanted], Iterator[PlacedRow]]
+    gzip: bool = True
+    """Whether the file may be compressed, with `.gz` after its suffix."""
+
+
+def find_format(path: Path) -> Format:
+    """Return the format of a file by its suffix. Raises DataError for an unknown one."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    compressed = suffixes[-1:] == [".gz"]
+    named = suffixes[:-1] if compressed else suffixes
+    found = FORMATS.get(named[-1]) if named else None
+    if found is None or (compressed and not found.gzip):
+        alone = [suffix for suffix, known in FORMATS.items() if not known.gzip]
+        raise DataError(
+            f"{path}: unknown format {''.join(suffixes[-2:])!r}. Known: {', '.join(FORMATS)}; all but "
+            f"{', '.join(alone)} also with .gz after it."
+        )
+    return found
+
+
+# -- lines of text -----------------------------------------------------------------------------------------------------
+
+
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (number from 1, text with its line end) of a text file, compressed if its name ends in `.gz`.
+
+    Raises DataError for broken gzip or text that is not UTF-8.
+    """
+    compressed = path.suffix.lower() == ".gz"
+    number = 0
+    with gzip.open(path) if compressed else path.open("rb") as stream:
+        try:
+            for number, raw in enumerate(stream, 1):
+                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path}, line {number}: not UTF-8 (byte 0x{error.object[error.start]:02x} at position {error.start}). "
+                "Convert the file, for example with: iconv -f windows-1252 -t utf-8"
+            ) from error
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DataError(f"{path}, after line {number}: the gzip file is broken or cut off ({error}).") from error
+
+
+# -- JSON --------------------------------------------------------------------------------------------------------------
+
+
+def json_lines(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
+    """Yield the rows of a JSON Lines file; blank lines are skipped. Raises DataError with file and line."""
+    for number, text in text_lines(path):
+        if not text.strip():
+            continue
+        place = f"line {number}"
+        try:
+            row = json.loads(text)
+        except json.JSONDecodeError as error:
+            what = f"broken JSON ({error.msg} at column {error.colno})"
+            raise DataError(f"{path}, {place}: {what}: {short(text.strip())}") from error
+        yield place, _json_object(f"{path}, {place}", row)
+
+
+def json_rows(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
+    """Yield the rows of a JSON file: the objects of one array, or JSON Lines. Raises DataError with file and line."""
+    first = next((text.lstrip()[0] for _, text in text_lines(path) if text.strip()), "")
+    return _json_array(path) if first == "[" else json_lines(path)
+
+
+def _json_array(path: Path) -> Iterator[PlacedRow]:
+    try:
+        rows = json.loads("".join(text for _, text in text_lines(path)))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}, line {error.lineno}: broken JSON ({error.msg} at column {error.colno}).") from error
+    for number, row in enumerate(rows, 1):
+        place = f"record {number}"
+        yield place, _json_object(f"{path}, {place}", row)
+
+
+def _json_object(place: str, row: Any) -> Row:
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: a record must be a JSON object, got {type(row).__name__}: {short(row)}.")
+    return row
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def csv_rows(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
+    """Yield the rows of a comma-separated file with a header. Raises DataError with file and line."""
+    return _separated(path, ",")
+
+
+def tsv_rows(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
+    """Yield the rows of a tab-separated file with a header. Raises DataError with file and line."""
+    return _separated(path, "\t")
+
+
+def _separated(path: Path, delimiter: str) -> Iterator[PlacedRow]:
+    reader = csv.reader((text for _, text in text_lines(path)), delimiter=delimiter, strict=True)
+    start = 1
+    try:
+        header = next(reader, [])
+        for name in header:
+            if header.count(name) > 1:
+                raise DataError(f"{path}, line 1: the column {name!r} is there twice.")
+        start = reader.line_num + 1
+        for cells in reader:
+            # A quoted cell may hold line breaks: the row is named by its first line.
+            number, start = start, reader.line_num + 1
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                what = f"{len(cells)} fields, but {len(header)} in the header ({', '.join(header)})"
+                raise DataError(f"{path}, line {number}: {what}.")
+            yield f"line {number}", dict(zip(header, cells, strict=True))
+    except csv.Error as error:
+        raise DataError(f"{path}, line {start}: broken CSV ({error}).") from error
+
+
+def parquet_rows(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
+    """Yield the rows of a Parquet file, with the wanted columns alone. Raises DataError with file and record."""
+    import pyarrow
+    import pyarrow.parquet
+
+    number = 0
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            read = [name for name in names if wanted is None or name in wanted]
+            # A file without any wanted column is read whole, so that the error can list the columns it has.
+            for batch in file.iter_batches(batch_size=1024, columns=read or None):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"record {number}", {**dict.fromkeys(names), **row} if number == 1 else row
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{path}: cannot be read as Parquet after record {number} ({error}).") from error
+
+
+FORMATS: Mapping[str, Format] = {
+    ".jsonl": Format(json_lines),
+    ".ndjson": Format(json_lines),
+    ".json": Format(json_rows),
+    ".csv": Format(csv_rows),
+    ".tsv": Format(tsv_rows),
+    ".parquet": Format(parquet_rows, gzip=False),
+}
+"""Suffix -> how such files are read. A new format is one line here."""

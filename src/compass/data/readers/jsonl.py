@@ -1,0 +1,76 @@
+"""Our own JSON Lines, both ways: examples as the run folder keeps them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+from compass.data.example import Example
+from compass.data.readers.formats import json_lines
+from compass.data.readers.hints import listed
+from compass.data.readers.sources import existing_path
+from compass.errors import DataError
+
+
+def read_jsonl(path: str | os.PathLike[str]) -> list[Example]:
+    """Read back what `write_jsonl` wrote. Raises DataError with file and line."""
+    found = existing_path(os.fspath(path))
+    return [_example(f"{found}, {place}", row) for place, row in json_lines(found)]
+
+
+def _example(place: str, row: Mapping[str, Any]) -> Example:
+    missing = [name for name in ("id", "prompt") if name not in row]
+    if missing:
+        raise DataError(f"{place}: no {' and no '.join(map(repr, missing))}; found {listed(row)}.")
+    try:
+        return Example.from_dict(row)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{place}: `context` must be a list of objects with role and content.") from error
+
+
+def write_jsonl(path: str | os.PathLike[str], examples: Iterable[Example]) -> int:
+    """Write examples as JSON Lines (gzip for `.gz`), all or nothing; return the number of rows.
+
+    Raises DataError if they can't be written, because the disk is full for example.
+    """
+    target = Path(path)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    rows = 0
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _created(part, compressed=target.suffix == ".gz") as out:
+            for example in examples:
+                out.write(_encoded(example.to_dict()))
+                rows += 1
+        os.replace(part, target)
+    except OSError as error:
+        raise DataError(
+            f"Cannot write {target}: {error.strerror or error} after {rows} rows. Free some space or choose another "
+            "output_dir, then run the same command again."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return rows
+
+
+@contextmanager
+def _created(path: Path, *, compressed: bool) -> Iterator[IO[bytes]]:
+    with path.open("wb") as plain:
+        if not compressed:
+            yield plain
+            return
+        # No time stamp and no name inside: the same rows give the same bytes.
+        with gzip.GzipFile(filename="", mode="wb", fileobj=plain, mtime=0) as packed:
+            yield cast(IO[bytes], packed)
+
+
+def _encoded(row: Mapping[str, Any]) -> bytes:
+    try:
+        return (json.dumps(row, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:  # lone surrogates can only be written as escapes
+        return (json.dumps(row) + "\n").encode()

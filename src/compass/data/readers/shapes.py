@@ -1,0 +1,195 @@
+"""Row shapes: which columns a row has, and how they become prompt, response and context.
+
+To add a shape, write a function `(fields, shape) -> Content` (`plain` does for one column each of prompt and response)
+and give it a line in `SHAPES`. The first shape in the table whose prompt column a source has is the shape of its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from compass.data.choices import CHOICE_FIELDS, has_choices, multiple_choice
+from compass.data.example import Message
+from compass.data.readers.fields import Fields
+from compass.data.readers.formats import Row
+from compass.data.readers.hints import nearest
+from compass.data.readers.hub import parse_hub
+from compass.errors import DataError
+
+LANGUAGE_FIELDS = ("language_code", "language", "lang")
+RESPONSE_FIELDS = ("response", "completion")
+SUBJECT_FIELDS = ("subject", "category", "topic")
+"""Where multiple-choice sets say their subject: Global-MMLU, MMLU-ProX, EXAMS."""
+PARALLEL_FIELDS = ("sample_id", "question_id")
+"""Where they say which question a row translates: Global-MMLU, MMLU-ProX."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a shape finds in a row. label and parallel_id serve where the row has no column of that name."""
+
+    prompt: str
+    response: str = ""
+    context: tuple[Message, ...] = ()
+    label: str = ""
+    parallel_id: str = ""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One way in which rows hold prompt and response."""
+
+    name: str
+    prompt: str
+    """The column that the shape is known by."""
+    read: Callable[[Fields, Shape], Content]
+    response: tuple[str, ...] = ()
+    """Columns of the response, the first that has a value; none where the prompt's column holds it too."""
+    others: tuple[str, ...] = ()
+    """Further columns that `columns` may map."""
+    as_named: frozenset[str] = frozenset()
+    """Further columns that are read under their own names alone."""
+    fits: Callable[[Row], bool] | None = None
+    """What a row must look like besides, where the prompt's column is not enough to tell."""
+
+    def fields(self) -> tuple[str, ...]:
+        """Return the fields that `columns` may map."""
+        return (self.prompt, *self.response, *self.others)
+
+
+# -- shapes ------------------------------------------------------------------------------------------------------------
+
+
+def plain(fields: Fields, shape: Shape) -> Content:
+    """Read a prompt and a response, each a text or a list of messages."""
+    if isinstance(fields.get(shape.prompt), list):
+        return conversation(fields, shape)
+    return _with_response(Content(fields.text(shape.prompt)), fields, shape)
+
+
+def conversation(fields: Fields, shape: Shape) -> Content:
+    """Read a list of messages: the last user turn is the prompt, the assistant's next turn the response."""
+    turns = fields.turns(shape.prompt)
+    last = max((i for i, turn in enumerate(turns) if turn.role == "user"), default=-1)
+    if last < 0:
+        roles = ", ".join(turn.role for turn in turns) or "none"
+        raise DataError(f"{fields.place}: no message has the role 'user'; found {roles}.")
+    content = Content(turns[last].content, _answer(turns[last + 1 :]), tuple(turns[:last]))
+    return _with_response(content, fields, shape)
+
+
+def with_context(fields: Fields, shape: Shape) -> Content:
+    """Read prompt and response, and earlier turns from `context`."""
+    content = plain(fields, shape)
+    if not fields.get("context"):
+        return content
+    return replace(content, context=(*fields.turns("context"), *content.context))
+
+
+def with_input(fields: Fields, shape: Shape) -> Content:
+    """Read an instruction and its input (Dolly: context), which follows it after an empty line."""
+    content = plain(fields, shape)
+    more = fields.text("input") or fields.text("context")
+    return replace(content, prompt=f"{content.prompt}\n\n{more}") if more.strip() else content
+
+
+def choices(fields: Fields, shape: Shape) -> Content:
+    """Read a multiple-choice question; the label is its subject, the parallel_id what its translations share."""
+    row, item, parallel_id = fields.row, multiple_choice(fields.row, fields.place), ""
+    subject = next((str(row[name]) for name in SUBJECT_FIELDS if row.get(name)), "")
+    shared = next((str(row[name]) for name in PARALLEL_FIELDS if row.get(name) not in (None, "")), "")
+    # A file's numbers may begin at 0 in each; a hub data set has one numbering for all of its languages.
+    if shared and (hub := parse_hub(fields.source)) and not fields.ignored("parallel_id"):
+        parallel_id = f"{hub.name} {shared}"
+    label = "" if fields.ignored("label") else subject
+    return Content(item.prompt, item.response, label=label, parallel_id=parallel_id)
+
+
+def _with_response(content: Content, fields: Fields, shape: Shape) -> Content:
+    """Take the response from the first of its columns that has a value, mapped columns first."""
+    names = (*(name for name in RESPONSE_FIELDS if name in fields.columns), *shape.response)
+    name = next((name for name in names if fields.get(name) is not None), None)
+    if name is None:
+        return content
+    if isinstance(fields.get(name), list):
+        return replace(content, response=_answer(fields.turns(name)))
+    return replace(content, response=fields.text(name))
+
+
+def _answer(turns: Sequence[Message]) -> str:
+    return next((turn.content for turn in turns if turn.role == "assistant"), "")
+
+
+SHAPES: tuple[Shape, ...] = (
+    Shape("messages", "messages", conversation),
+    Shape("messages", "conversations", conversation),
+    Shape("prompt", "prompt", with_context, RESPONSE_FIELDS, ("context",)),
+    Shape("instruction", "instruction", with_input, ("output", *RESPONSE_FIELDS), ("input", "context")),
+    Shape("aya", "inputs", plain, ("targets",)),
+    Shape(
+        "choices", "question", choices, ("answer",), fits=has_choices,
+        as_named=frozenset({*CHOICE_FIELDS, *SUBJECT_FIELDS, *PARALLEL_FIELDS}),
+    ),
+    Shape("question", "question", plain, ("answer",)),
+)  # fmt: skip
+"""All shapes, in the order in which they are tried. A new shape is one line here."""
+
+MAPPED_FIELDS = frozenset(
+    chain(("id", "label", "source", "parallel_id", *LANGUAGE_FIELDS), *(shape.fields() for shape in SHAPES))
+)
+"""The fields that `columns` may map."""
+READ_FIELDS = MAPPED_FIELDS.union(*(shape.as_named for shape in SHAPES))
+"""All columns that are read where nothing is mapped."""
+
+
+# -- which shape -------------------------------------------------------------------------------------------------------
+
+
+def check_columns(columns: Mapping[str, str]) -> None:
+    """Raise DataError for a mapping of a field that there is not."""
+    for ours in columns:
+        if ours not in MAPPED_FIELDS:
+            raise DataError(
+                f"columns: there is no field {ours!r}{nearest(ours, MAPPED_FIELDS)} "
+                f"Map one of {', '.join(sorted(MAPPED_FIELDS))}, as ours=theirs."
+            )
+
+
+def find_shape(name: str, rows: Sequence[Row], columns: Mapping[str, str], *, require_response: bool) -> Shape:
+    """Return the first shape whose prompt column is there; one whose prompt column is mapped comes before the others.
+
+    name: of the source, for errors. rows: its first rows. Raises DataError if no shape fits, a mapped column is not
+    there, or a response is required and has no column.
+    """
+    found = list(dict.fromkeys(chain.from_iterable(rows)))
+    for ours, theirs in columns.items():
+        if theirs and theirs not in found:
+            raise DataError(
+                f"{name}: no column {theirs!r}, which columns maps to {ours!r}{nearest(theirs, found)} "
+                f"Found: {', '.join(found)}. A mapping applies to all sets of rows; pool.{ours}={theirs} applies to "
+                "the pool alone (likewise usage, current, test)."
+            )
+    have = {field for field in found if field not in columns and field not in columns.values()}
+    have |= {ours for ours, theirs in columns.items() if theirs}
+    # A user who names prompt or response means these columns, whatever else the rows look like.
+    named = any(columns.get(ours) for ours in ("prompt", "question", "answer", *RESPONSE_FIELDS))
+    fitting = [
+        shape
+        for shape in SHAPES
+        if shape.prompt in have and (shape.fits is None or (not named and any(map(shape.fits, rows))))
+    ]
+    if not fitting:
+        raise DataError(
+            f"{name}: no column for the prompt (prompt, messages, instruction, inputs or question)"
+            f"{nearest('prompt', found)} Found: {', '.join(found)}. Map it with columns, for example prompt="
+            f"{found[0] if found else 'text'}."
+        )
+    shape = next((shape for shape in fitting if shape.prompt in columns), fitting[0])
+    if require_response and shape.response and not have & {*shape.response, *RESPONSE_FIELDS}:
+        raise DataError(
+            f"{name}: a response is required, but there is no column {' or '.join(shape.response)}"
+            f"{nearest('response', found)} Found: {', '.join(found)}. Map it with columns, for example response=answer."
+        )
+    return shape

@@ -1,0 +1,75 @@
+"""Sources: what a user names (a file, a saved folder, a data set on the hub), opened as rows."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from compass.data.readers.formats import FORMATS, PlacedRow, Wanted, find_format
+from compass.data.readers.hints import listed
+from compass.data.readers.hub import HUB, hub_rows, saved_rows
+from compass.errors import DataError
+
+
+@dataclass(frozen=True)
+class Source:
+    """The rows of one source and the name it goes by in error messages."""
+
+    name: str
+    rows: Iterator[PlacedRow]
+
+    @property
+    def short_name(self) -> str:
+        """What its rows carry as their `source`: the name on the hub, or the file's without its folder."""
+        return self.name if self.name.startswith(HUB) else Path(self.name).name
+
+
+def open_source(source: str, *, wanted: Wanted = None, streaming: bool = False) -> Source:
+    """Open a source by its name. wanted: columns to read, None for all. streaming: do not download a hub data set.
+
+    Raises DataError if there is no such source, or its format is unknown; rows raise as they are read.
+    """
+    if source.startswith(HUB):
+        return Source(source, hub_rows(source, streaming=streaming))
+    if (folder := source_path(source)) != Path(source).expanduser():
+        split = source.rpartition(":")[2]
+        return Source(f"{folder}:{split}" if split else str(folder), saved_rows(folder, split))
+    path = existing_path(source)
+    if path.is_dir():
+        return Source(str(path), saved_rows(path))
+    known = find_format(path)
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty.")
+    return Source(str(path), known.rows(path, wanted))
+
+
+def source_path(source: str) -> Path:
+    """Return the path that a source names; of `FOLDER:SPLIT`, a saved `datasets` folder, that of the folder."""
+    path, folder = Path(source).expanduser(), Path(source.rpartition(":")[0]).expanduser()
+    named = bool(source.rpartition(":")[0])
+    return folder if named and not path.exists() and folder.is_dir() else path
+
+
+def existing_path(source: str) -> Path:
+    """Return the path of a file or folder that exists. Raises DataError with the nearest name in its folder."""
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    parent = path.parent
+    if not parent.is_dir():
+        nearest = next(folder for folder in parent.parents if folder.is_dir())
+        raise DataError(
+            f"{source}: no such file; the folder {parent} does not exist (but {nearest} does).{_hub_hint(source)}"
+        )
+    names = sorted(entry.name for entry in parent.iterdir())
+    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
+    hint = f" Did you mean {parent / close[0]}?" if close else f" {parent} holds {listed(names) or 'nothing'}."
+    raise DataError(f"{source}: no such file.{hint}{_hub_hint(source)}")
+
+
+def _hub_hint(source: str) -> str:
+    looks_like_hub = re.fullmatch(r"[\w.\-]+/[\w.\-]+", source) and not source.endswith((*FORMATS, ".gz"))
+    return f" For the data set of that name on the hub, write hub:{source}." if looks_like_hub else ""
