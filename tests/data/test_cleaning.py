@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compass.data import cleaning
-from compass.data.cleaning import LISTED_PER_REASON, clean, decontaminate, fold
+from compass.data.cleaning import LISTED_PER_REASON, Cleaned, clean, decontaminate
+from compass.data.cleaning.decontamination import ngrams
+from compass.data.cleaning.duplicates import fold, shingle_hashes
 from compass.data.example import Example, Message
 
 WELSH = "Genir pawb yn rhydd ac yn gydradd â'i gilydd mewn urddas a hawliau."
@@ -23,7 +24,7 @@ def rows(*prompts: str, response: str = "", language: str = "und") -> list[Examp
     return [Example(id=str(i), prompt=p, response=response, language=language) for i, p in enumerate(prompts)]
 
 
-def kept(cleaned: cleaning.Cleaned) -> list[str]:
+def kept(cleaned: Cleaned) -> list[str]:
     return [example.id for example in cleaned.examples]
 
 
@@ -137,7 +138,7 @@ def test_near_duplicates_need_both_texts() -> None:
 
 def test_hashes_are_the_same_in_every_process() -> None:
     """A seeded string hash would let two runs drop different rows. The expected value is computed in plain integers."""
-    hashes, offsets = cleaning._shingles(["ABCDEF", "ab", "开"])
+    hashes, offsets = shingle_hashes(["ABCDEF", "ab", "开"])
     assert offsets.tolist() == [0, 2, 3, 4]
 
     def mix(value: int) -> int:
@@ -175,7 +176,7 @@ def test_wrong_language() -> None:
     ]
     cleaned = clean(examples, near_duplicates=1.0)
     assert [(d.id, d.reason) for d in cleaned.dropped] == [("wrong", "wrong language")]
-    assert cleaned.dropped[0].detail.startswith("tagged cy, reads as en")
+    assert cleaned.dropped[0].detail.startswith("tagged cy, identified as en")
     assert not clean(examples, near_duplicates=1.0, check_language=False).counts
 
 
@@ -238,7 +239,7 @@ def test_marks_are_letters() -> None:
     text = "मेरो बैठक कोठाको बत्ती बालिदेऊ न है त भोलि"
     three = "मेरो बैठक कोठाको पंखा"
     assert kept(decontaminate(rows(three), rows(text))) == ["0"]
-    assert list(cleaning._ngrams(text, 9)) == [text]
+    assert list(ngrams(text, 9)) == [text]
 
 
 def test_templates_do_not_count() -> None:

@@ -1,0 +1,17 @@
+"""What is dropped from a set of examples before anything is learnt from it, and why.
+
+The rules, in order: empty, oversize, wrong language, exact duplicates, near duplicates, overlap with held-out texts.
+Last, if asked for, private data in the rows that stay is replaced: the comparisons before need the texts as they came.
+No rule draws at random, and none depends on the order of the rows: which of several duplicates stays is decided by tag,
+id and text. The rows that stay keep their order. All thresholds and rules here are our own choice [ours].
+
+A new rule is a function and a line in the table in `rules.clean`.
+"""
+
+from __future__ import annotations
+
+from compass.data.cleaning.decontamination import TRANSLATION, decontaminate
+from compass.data.cleaning.result import LISTED_PER_REASON, Cleaned, Dropped
+from compass.data.cleaning.rules import clean
+
+__all__ = ["LISTED_PER_REASON", "TRANSLATION", "Cleaned", "Dropped", "clean", "decontaminate"]
