@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from compass.config import SelectionConfig
-from compass.runs.folder import peak_memory, reset_peak_memory
+from compass.runs.machine import peak_memory, reset_peak_memory
 from compass.selection import Candidates, get_strategy
 from compass.semantic.arrays import FloatArray, IntArray
 

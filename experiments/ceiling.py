@@ -18,17 +18,17 @@ from itertools import chain, zip_longest
 from pathlib import Path
 
 from compass.config import AdaptConfig, load_options
+from compass.data.classes import class_of
 from compass.data.example import Example
 from compass.data.readers import read_jsonl
-from compass.training.balance import answer_kind
 
 
 def ceiling(pool: Sequence[Example], test: Sequence[Example], seed: int) -> list[str]:
     """Return ids of pool rows, kinds of answer in turn. The same seed gives the same ids."""
-    wanted = {answer_kind(row.response) for row in test} - {""}
+    wanted = {class_of(row.response) for row in test} - {""}
     by_kind: dict[str, list[str]] = defaultdict(list)
     for row in pool:
-        if (kind := answer_kind(row.response)) in wanted:
+        if (kind := class_of(row.response)) in wanted:
             by_kind[kind].append(row.id)
     draw = random.Random(f"ceiling/{seed}")
     lists = [draw.sample(ids, len(ids)) for _, ids in sorted(by_kind.items())]

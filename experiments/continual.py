@@ -37,16 +37,17 @@ import numpy as np
 
 from compass.config import UPDATE_METHODS, AdaptConfig, TrainingConfig, UpdateConfig
 from compass.data.assist import POOL_LANGUAGES, assist_sentences
+from compass.data.classes import number_classes
 from compass.data.cleaning import clean
 from compass.data.example import Example
 from compass.drift.tests.histogram import HistogramTest
 from compass.encoders import load_encoder
-from compass.selection import build_candidates, draw_anchors, get_strategy
+from compass.selection import build_candidates, get_strategy
 from compass.semantic.space import SemanticSpace
 from compass.steps.resources import cache_folder
 from compass.training import BaseModel, Fisher, LanguageModel, accumulate, adapter_fisher, resolve_model, train
-from compass.training.balance import number_answers
-from compass.training.retention.update import update_adapter
+from compass.training.retention.anchors import draw_anchors
+from compass.training.update import update_adapter
 
 N_CLUSTERS = 60
 SENTENCES = 120
@@ -216,7 +217,7 @@ def stages(language: str, seed: int, always: bool) -> tuple[Stage, ...]:
             continue
         current = [*history, *period.at_hand]
         left = [i for i, row in enumerate(pool) if row.id not in taken]
-        current_answers, pool_answers = number_answers(current, [pool[i] for i in left])
+        current_answers, pool_answers = number_classes(current, [pool[i] for i in left])
         candidates = build_candidates(
             space,
             usage=vectors(windows[t]),

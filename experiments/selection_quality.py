@@ -25,14 +25,14 @@ import numpy as np
 
 from compass.config import AdaptConfig, SelectionConfig
 from compass.data.assist import assist_sentences
+from compass.data.classes import number_classes
 from compass.data.example import Example
 from compass.encoders import Encoder, load_encoder
 from compass.selection import Candidates, Selection, build_candidates, get_strategy, needs_of, strategy_names
 from compass.semantic import SemanticSpace, gap, histogram, shares
 from compass.steps.features import gather_extras
-from compass.steps.read import Gathered
 from compass.steps.resources import base_model
-from compass.training.balance import number_answers
+from compass.steps.state import RunData
 
 POOL = ("ar", "bg", "ca", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fr", "hi", "hu", "it", "ko", "nl", "pl",
         "pt", "ro", "ru", "sv", "tr", "uk", "vi")  # fmt: skip
@@ -101,7 +101,7 @@ def place(data: Draw, language: str, encoder: Encoder, removal: str, n_clusters:
     space = SemanticSpace.fit(
         np.concatenate(vectors), every_tag, language_removal=removal, n_clusters=n_clusters, seed=seed
     )
-    current_answers, pool_answers = number_answers(data.current, data.pool)
+    current_answers, pool_answers = number_classes(data.current, data.pool)
     return build_candidates(
         space,
         usage=vectors[0],
@@ -135,7 +135,7 @@ def figures(data: Draw, candidates: Candidates, selection: Selection) -> list[fl
 
 def with_needs(candidates: Candidates, name: str, data: Draw, cache: Path) -> Candidates:
     """Add what a strategy needs besides vectors and clusters."""
-    sets = Gathered(tuple(data.usage), tuple(data.current), tuple(data.pool), {})
+    sets = RunData(tuple(data.usage), tuple(data.current), tuple(data.pool), {})
     extras = gather_extras(
         needs_of(get_strategy(name)),
         sets,

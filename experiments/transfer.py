@@ -23,16 +23,17 @@ import numpy as np
 
 from compass.config import AdaptConfig, TrainingConfig
 from compass.data.assist import AssistData, load_assist
+from compass.data.classes import number_classes
 from compass.data.cleaning import clean
 from compass.data.example import Example, Message
 from compass.encoders import load_encoder
 from compass.evaluation import evaluate
-from compass.runs.folder import peak_memory, reset_peak_memory
+from compass.runs.machine import peak_memory, reset_peak_memory
 from compass.selection import Candidates, build_candidates, get_strategy
 from compass.semantic.space import SemanticSpace
 from compass.steps.resources import cache_folder
 from compass.training import LanguageModel, resolve_model, train
-from compass.training.balance import number_answers, repeats_by_answer
+from compass.training.balance import class_repeats
 
 N_CLUSTERS = 60
 RECIPES: dict[str, dict[str, Any]] = {
@@ -58,7 +59,7 @@ def place(config: AdaptConfig, data: AssistData, pool: Sequence[Example], seed: 
     space = SemanticSpace.fit(
         np.concatenate(vectors), [tag for tags in languages for tag in tags], n_clusters=N_CLUSTERS, seed=seed
     )
-    current_answers, pool_answers = number_answers(data.current, pool)
+    current_answers, pool_answers = number_classes(data.current, pool)
     return build_candidates(
         space,
         usage=vectors[0],
@@ -143,7 +144,7 @@ def run_cell(
     if strategy != "zero-shot":
         picks = get_strategy(strategy).select(candidates, budget, seed=seed, options=config.selection)
         picked = [pool[i] for i in picks.indices]
-        repeats = repeats_by_answer(data.current, training.answer_balance)
+        repeats = class_repeats(data.current, training.answer_balance)
         rows = training_rows(recipe, picked, data, repeats, pool, candidates, seed)
         trained = train(rows, base=base, config=training, output_dir=folder, seed=seed)
         adapter = trained.adapter

@@ -26,11 +26,13 @@ from compass.config import (
     fields_of,
     load_config,
     load_options,
+    load_stored,
     named_options,
 )
 from compass.errors import CompassError, ConfigError, DataError
 
 if TYPE_CHECKING:
+    from compass.evaluation import Difference
     from compass.registry import Registry
 
 app = typer.Typer(
@@ -278,7 +280,7 @@ def train(
 ) -> None:
     """Train an adapter on given rows, without selection."""
     _set_up_logging(verbose)
-    from compass.recipes.evaluate import train_on
+    from compass.recipes.train import train_on
 
     adapter, result = train_on(load_config(config, options), data)
     if json_:
@@ -311,10 +313,9 @@ def evaluate(
     resolved = load_options(TaskOptions, config, options)
     language = named_options(config, options, TaskOptions, {"language"}).get("language", "")
     folder, evaluations, differences = evaluate_on(resolved.adapt, data or [], language=language)
-    result = {"folder": folder, "evaluations": evaluations, "differences": differences}
-    _print_result(
-        result, json_, lambda: _print_differences(differences) if differences else _print_metrics(evaluations)
-    )
+    metrics = {test: {m: e.to_dict()["metrics"] for m, e in models.items()} for test, models in evaluations.items()}
+    result = {"folder": folder, "evaluations": metrics, "differences": differences}
+    _print_result(result, json_, lambda: _print_differences(differences) if differences else _print_metrics(metrics))
 
 
 @app.command()
@@ -418,15 +419,15 @@ def update(
 ) -> None:
     """Let an adapter follow new usage without losing the old, into a run folder of its own."""
     _set_up_logging(verbose)
+    from compass.recipes.update import NewData
     from compass.recipes.update import update as run_update
 
     own = load_options(UpdateOptions, None, options)
     if "output_dir" not in (options or {}):
         raise ConfigError("--output-dir: name a folder for the new version; the parent is not written to.")
-    resolved = load_config(parent / "compass.yaml", _for_updates(None, options, UpdateOptions))
-    done = run_update(
-        resolved, own.update, parent=parent, window=window, current=current, test=test, pool=tuple(pool or ())
-    )
+    resolved = load_stored(parent / "compass.yaml", _for_updates(None, options, UpdateOptions))
+    new = NewData(window, train=current, test=test, pool=tuple(pool or ()))
+    done = run_update(resolved, own.update, parent=parent, new=new)
     result = {
         "run": done.run_dir,
         "adapter": done.adapter,
@@ -746,7 +747,7 @@ def _print_result(result: Mapping[str, Any], as_json: bool, table: Callable[[], 
 
 
 def _print_json(content: Any) -> None:
-    print(json.dumps(content, ensure_ascii=False, indent=2))
+    print(json.dumps(content, ensure_ascii=False, indent=2, default=lambda value: value.to_dict()))
 
 
 def _print_plan(config: AdaptConfig, *, as_json: bool) -> None:
@@ -759,14 +760,14 @@ def _print_plan(config: AdaptConfig, *, as_json: bool) -> None:
     _print_table(("step", "what", "estimate"), [(s.name, s.what, s.estimate) for s in steps], title="Plan")
 
 
-def _print_differences(differences: Sequence[Mapping[str, Any]], *, title: str = "Before and after") -> None:
+def _print_differences(differences: Sequence[Difference], *, title: str = "Before and after") -> None:
     if not differences:
         print("Not evaluated: there was no held-out row with a response.")
         return
     lines = [
         (
-            row["name"], row["metric"].replace("_", " "), f"{row['base']:.3f}", f"{row['adapter']:.3f}",
-            f"{row['difference']:+.3f}", f"{row['low']:+.3f} to {row['high']:+.3f}",
+            row.name, row.metric.replace("_", " "), f"{row.base:.3f}", f"{row.adapter:.3f}",
+            f"{row.difference:+.3f}", f"{row.low:+.3f} to {row.high:+.3f}",
         )
         for row in differences
     ]  # fmt: skip

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from compass.evaluation.metrics import Call, parse_call, parse_response, ratios, score_rows
+from compass.data.calls import Call, parse_call, parse_response
+from compass.evaluation.metrics import ratios, score_rows
 
 TIMER = '{"intent":"StartTimer","minutes":5}'
 

@@ -19,9 +19,10 @@ from compass.errors import DataError, LanguageError, RunError
 from compass.evaluation import write_evaluation
 from compass.evaluation.evaluate import assemble
 from compass.recipes import compare as module
-from compass.recipes.compare import compare, grid, paired_comparisons
-from compass.runs.folder import Run
-from compass.steps.read import Gathered
+from compass.recipes.compare import compare, grid
+from compass.steps import transfers
+from compass.steps.comparison import answer_rows, paired_comparisons
+from compass.steps.state import RunData
 
 LANGUAGES, SEEDS, BUDGETS, ITEMS = ("cy", "ne"), (0, 1, 2), (100, 200), range(20)
 
@@ -39,14 +40,14 @@ def answers(*strategies: str) -> list[dict[str, Any]]:
 def config(*strategies: str, budgets: tuple[int, ...] = BUDGETS) -> CompareConfig:
     return CompareConfig(
         AdaptConfig(evaluation=EvaluationConfig(bootstrap_draws=100)),
-        grid=GridConfig(strategies=strategies, budgets=budgets, permutations=100),
+        grid=GridConfig(strategies=strategies, budgets=budgets),
     )
 
 
 def test_budgets_are_also_compared_together() -> None:
     """A pair of language and seed counts once over all budgets, by the mean of its trainings; the test is scipy's."""
     rows = answers("ours", "theirs")
-    found = paired_comparisons(config("ours", "theirs"), rows)
+    found = paired_comparisons(config("ours", "theirs"), rows, draws=100)
     scopes = itertools.product((None, *BUDGETS), ("", *LANGUAGES), ("exact", "intent", "loss"))
     assert [(c["budget"], c["language"], c["metric"]) for c in found] == list(scopes)
     (together,) = (c for c in found if (c["budget"], c["language"], c["metric"]) == (None, "", "loss"))
@@ -73,7 +74,7 @@ def test_a_strategy_that_lacks_a_seed_does_not_shrink_the_comparison_of_the_othe
     """Breaks if rows are cut to what all strategies share: one training less of one would halve the evidence of all."""
     rows = [row for row in answers("ours", "theirs", "other") if (row["strategy"], row["seed"]) != ("other", 2)]
     with_it, without = (
-        [c for c in paired_comparisons(config("ours", "theirs", *more), rows) if c["against"] == "theirs"]
+        [c for c in paired_comparisons(config("ours", "theirs", *more), rows, draws=100) if c["against"] == "theirs"]
         for more in (("other",), ())
     )
     assert with_it == without
@@ -92,9 +93,9 @@ def test_a_language_without_a_test_is_refused_before_any_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Usage without responses, and nothing held out: every cell would be trained, and none measured."""
-    data = Gathered(usage=(), current=(), pool=(), tests={"english": ()})
+    data = RunData(usage=(), train=(), pool=(), tests={"english": ()})
     monkeypatch.setattr(module, "run_draws", lambda *_: None)
-    monkeypatch.setattr(module, "prepare", lambda draw: SimpleNamespace(data=data))
+    monkeypatch.setattr(module, "prepare", lambda *_: SimpleNamespace(data=data))
     wanted = CompareConfig(
         AdaptConfig(run=RunConfig(output_dir=str(tmp_path))), GridConfig(strategies=("random",), languages=("npi",))
     )
@@ -154,9 +155,9 @@ def test_translations_of_one_item_are_one_unit(tmp_path: Path) -> None:
                         config=EvaluationConfig(bootstrap_draws=100), seed=0)  # fmt: skip
         write_evaluation(done, tmp_path / tag / "eval" / "adapter")
         cell = SimpleNamespace(folder=tmp_path / tag, language=tag, seed=0, budget=1, strategy="ours")
-        rows += module._rows(cell)
+        rows += answer_rows(cell)
     assert len({row["item"] for row in rows}) == 2
-    wanted = CompareConfig(grid=GridConfig(strategies=("ours", "theirs"), budgets=(1,), permutations=100))
+    wanted = CompareConfig(grid=GridConfig(strategies=("ours", "theirs"), budgets=(1,)))
     found = paired_comparisons(wanted, [*rows, *({**row, "strategy": "theirs", "exact": 0.0} for row in rows)])
     assert [(c["language"], c["rows"], c["units"]) for c in found if c["metric"] == "exact"] == [
         ("", 4, 2), ("cy", 2, 2), ("ne", 2, 2),
@@ -183,15 +184,15 @@ def test_transfer_is_measured_where_all_languages_of_a_target_were_trained(
 ) -> None:
     """A failed cell would put a mean over small budgets beside one over large ones, and turn the order round."""
     written: dict[tuple[str, str], float] = {}
-    monkeypatch.setattr(module, "read_jsonl", lambda path: [])
-    monkeypatch.setattr(module, "transfer_result", lambda target, source, score, **_: (target, source, score))
-    monkeypatch.setattr(module, "write_transfer_results", lambda path, found: written.update(
+    monkeypatch.setattr(transfers, "read_jsonl", lambda path: [])
+    monkeypatch.setattr(transfers, "transfer_result", lambda target, source, score, **_: (target, source, score))
+    monkeypatch.setattr(transfers, "write_transfer_results", lambda path, found: written.update(
         {(target, source): score for target, source, score in found}
     ))  # fmt: skip
     cells = [("cy", "de", 100, 0.3), ("cy", "de", 1000, 0.6), ("cy", "fr", 1000, 0.5), ("ne", "de", 100, 0.1),
              ("ne", "fr", 1000, 0.2)]  # fmt: skip
     figures = [{"language": target, "strategy": f"only-{source}", "seed": 0, "budget": budget, "exact": exact}
                for target, source, budget, exact in cells]  # fmt: skip
-    module._write_transfers(Run(tmp_path), {("cy", 0): tmp_path, ("ne", 0): tmp_path}, figures)
+    transfers.write_transfers(tmp_path / "transfer_results.jsonl", {("cy", 0): tmp_path, ("ne", 0): tmp_path}, figures)
     assert written == {("cy", "de"): 0.6, ("cy", "fr"): 0.5}
     assert "No transfer results for ne" in caplog.text

@@ -14,8 +14,8 @@ from compass.config import AdaptConfig, RunConfig, TrainingConfig
 from compass.data.example import Example
 from compass.errors import DataError, ModelError
 from compass.evaluation.metrics import FloatArray64
-from compass.recipes import single
 from compass.recipes.evaluate import evaluate_on
+from compass.steps.resources import Resources
 from tiny_model import make_tiny_model
 
 
@@ -44,14 +44,14 @@ def test_evaluations_do_not_touch_a_run(tmp_path: Path, monkeypatch: pytest.Monk
             return np.ones(len(examples)), np.ones(len(examples))
 
     monkeypatch.setattr(training, "LanguageModel", Model)
-    monkeypatch.setattr(single, "base_model", lambda _: None)
+    monkeypatch.setattr(Resources, "find_base", lambda *_, **__: None)
     (tmp_path / "eval").mkdir()
     source = tmp_path / "cy.jsonl"
     source.write_text("".join(json.dumps({"prompt": f"helo {i}", "response": "x"}) + "\n" for i in range(3)))
     config = AdaptConfig(run=RunConfig(output_dir=str(tmp_path)))
     folder, metrics, differences = evaluate_on(config, [str(source)])
     assert folder == tmp_path / "evaluations"
-    assert metrics["cy"]["base"]["exact_match"]["value"] == 1.0
+    assert metrics["cy"]["base"].metrics["exact_match"].value == 1.0
     assert differences == []
     assert [path.name for path in (folder / "base").glob("*.json")] == ["cy.json"]
     assert not list((tmp_path / "eval").iterdir())

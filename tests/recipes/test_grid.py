@@ -23,8 +23,9 @@ from compass.config import (
     TrainingConfig,
 )
 from compass.data.example import Example
-from compass.recipes.grid import Cell, cells_of, draw_config, run_draws, seconds_needed
-from compass.steps.read import Gathered
+from compass.recipes.grid import cells_of, draw_config, run_draws, seconds_needed
+from compass.steps.comparison import Cell
+from compass.steps.state import RunData
 from processes import is_alive, wait_for
 
 
@@ -74,7 +75,7 @@ def test_a_file_with_other_rows_makes_other_cells(tmp_path: Path) -> None:
     )
     config = CompareConfig(adapt, GridConfig(strategies=("random", "given", "langrank"), budgets=(10,)))
     rows = (Example("1", "helo", "x", "cy"),) * 10
-    data = Gathered(usage=rows, current=rows, pool=rows, tests={})
+    data = RunData(usage=rows, train=rows, pool=rows, tests={})
 
     def names() -> dict[str, str]:
         cells = cells_of(config, draw_config(config, "cy", 1), data, 1.0)
@@ -99,7 +100,7 @@ def test_a_file_with_other_rows_makes_other_cells(tmp_path: Path) -> None:
 def test_options_of_one_strategy_do_not_tell_the_cells_of_others_apart() -> None:
     """Adding `langrank` to a finished comparison names its file, and would train all other strategies again."""
     rows = (Example("1", "helo", "x", "cy"),) * 10
-    data = Gathered(usage=rows, current=rows, pool=rows, tests={})
+    data = RunData(usage=rows, train=rows, pool=rows, tests={})
     everyone = ("compass", "random", "given", "langrank", "less", "nearest")
     plain = CompareConfig(grid=GridConfig(strategies=everyone, budgets=(10,)))
 
@@ -132,10 +133,10 @@ def test_a_comparison_that_is_terminated_takes_its_cells_with_it(tmp_path: Path)
     sleeper.write_text(f"#!/bin/sh\necho $$ >> {pids}\nexec sleep 600\n")
     sleeper.chmod(0o700)
     program = (
-        "import sys; from pathlib import Path; from compass.recipes import grid\n"
+        "import sys; from pathlib import Path; from compass.recipes import workers\n"
         f"sys.executable = {str(sleeper)!r}\n"
         f"job = lambda processes, environment: processes.run([], Path({str(tmp_path / 'log')!r}), environment)\n"
-        "grid._in_parallel('Cells', {'a': job, 'b': job, 'c': job}, 2, [])\n"
+        "workers.in_parallel('Cells', {'a': job, 'b': job, 'c': job}, 2)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
     wait_for(lambda: pids.is_file() and len(pids.read_text().split()) == 2)

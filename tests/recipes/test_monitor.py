@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,7 @@ OPTIONS = MonitorConfig(window=100, look_every=50, prompts_per_false_alarm=20_00
 
 
 @pytest.fixture
-def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run_dir(tmp_path: Path) -> Path:
     """A run folder as `compass adapt` leaves it, of an encoder that costs nothing."""
     folder = tmp_path / "run"
     encoder = TopicEncoder()
@@ -39,9 +41,13 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rows = [Example(id=str(i), prompt=text, language="cy") for i, text in enumerate(prompts(300, STEADY, 1))]
     write_jsonl(folder / "data" / "tests" / "cy.jsonl", rows)
     write_jsonl(folder / "data" / "usage.jsonl", rows[:50])
-    wrapped = SimpleNamespace(encoder=encoder, encode=encoder.encode, name=encoder.name, revision=encoder.revision)
-    monkeypatch.setattr(recipe, "open_encoder", lambda *_: wrapped)
     return folder
+
+
+def monitor(*given: Any, **more: Any) -> Iterator[Any]:
+    encoder: Any = TopicEncoder()
+    wrapped: Any = SimpleNamespace(encoder=encoder, encode=encoder.encode, name=encoder.name, revision=encoder.revision)
+    return recipe.monitor(*given, **more, encoder=wrapped)
 
 
 def write(path: Path, texts: list[str]) -> None:
@@ -54,15 +60,15 @@ def test_a_folder_is_watched_and_drift_is_told(run_dir, tmp_path):
     logs = tmp_path / "logs"
     logs.mkdir()
     write(logs / "day1.jsonl", prompts(300, STEADY, 2))
-    (status,) = recipe.monitor(run_dir, str(logs), OPTIONS)
+    (status,) = monitor(run_dir, str(logs), OPTIONS)
     assert (status["event"], status["prompts"], status["drift"]) == ("status", 300, False)
-    (status,) = recipe.monitor(run_dir, str(logs), OPTIONS)
+    (status,) = monitor(run_dir, str(logs), OPTIONS)
     assert status["prompts"] == 300
     write(logs / "day1.jsonl", prompts(20, STEADY, 3))
     write(logs / "day2.jsonl", [*prompts(200, MOVED, 4)])
     with (logs / "day2.jsonl").open("a") as file:
         file.write("not json\n")
-    *events, status = recipe.monitor(run_dir, str(logs), replace(OPTIONS, reservoir="full"))
+    *events, status = monitor(run_dir, str(logs), replace(OPTIONS, reservoir="full"))
     assert (status["prompts"], status["skipped_lines"], status["drift"]) == (520, 1, True)
     drift = next(event for event in events if event["event"] == "drift" and event["test"] == "histogram")
     grown, *_ = drift["explanation"]["grew"]
@@ -77,21 +83,21 @@ def test_standard_input_and_another_reference(run_dir, tmp_path, monkeypatch):
     """Breaks if a pipe can't be read, or a new reference is mixed with windows of the old one."""
     lines = "".join(json.dumps({"prompt": text}) + "\n" for text in prompts(120, STEADY, 5))
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(lines.encode())))
-    (status,) = recipe.monitor(run_dir, "-", OPTIONS)
+    (status,) = monitor(run_dir, "-", OPTIONS)
     assert status["streams"]["cy"]["prompts"] == status["prompts"] == 120
     fresh = tmp_path / "fresh.jsonl"
     write(fresh, prompts(200, MOVED, 6))
     with pytest.raises(MonitorError, match="another reference"):
-        list(recipe.monitor(run_dir, "-", OPTIONS, reference=str(fresh)))
+        list(monitor(run_dir, "-", OPTIONS, reference=str(fresh)))
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"")))
-    (status,) = recipe.monitor(run_dir, "-", OPTIONS, reference=str(fresh), restart=True)
+    (status,) = monitor(run_dir, "-", OPTIONS, reference=str(fresh), restart=True)
     assert status["streams"]["cy"]["prompts"] == 0
 
 
 def test_no_prompt_is_left_behind(run_dir, tmp_path):
     """Breaks if by default any file below the run folder holds a prompt of production."""
     write(tmp_path / "in.jsonl", [f"{text} uniquely-private" for text in prompts(150, MOVED, 7)])
-    list(recipe.monitor(run_dir, str(tmp_path / "in.jsonl"), OPTIONS))
+    list(monitor(run_dir, str(tmp_path / "in.jsonl"), OPTIONS))
     files = [path for path in run_dir.rglob("*") if path.is_file()]
     assert any(path.name == "state.db" for path in files)
     assert not [path for path in files if b"uniquely-private" in path.read_bytes()]
@@ -100,18 +106,18 @@ def test_no_prompt_is_left_behind(run_dir, tmp_path):
 def test_a_folder_that_is_no_run_is_named(tmp_path):
     """Breaks if a wrong folder ends in a traceback."""
     with pytest.raises(RunError, match="no run folder"):
-        list(recipe.monitor(tmp_path, "-", OPTIONS))
+        list(monitor(tmp_path, "-", OPTIONS))
 
 
 def test_the_status_says_what_is_new(run_dir, tmp_path):
     """A file of which no line can be read would look like steady usage."""
     logs = tmp_path / "day1.jsonl"
     write(logs, prompts(30, STEADY, 2))
-    (status,) = recipe.monitor(run_dir, str(logs), OPTIONS)
+    (status,) = monitor(run_dir, str(logs), OPTIONS)
     assert (status["new_prompts"], status["skipped_lines"]) == (30, 0)
     plain = tmp_path / "plain.jsonl"
     plain.write_text("helo\n" * 5)
-    (status,) = recipe.monitor(run_dir, str(plain), OPTIONS)
+    (status,) = monitor(run_dir, str(plain), OPTIONS)
     assert (status["prompts"], status["new_prompts"], status["skipped_lines"]) == (30, 0, 5)
 
 
@@ -125,5 +131,5 @@ def test_the_adapters_language_is_known_in_any_form(run_dir, tmp_path):
         for i, prompt in enumerate(prompts(300, STEADY, 2)):
             tag = {0: {}, 1: {"language": "cy-GB"}, 2: {"language": "cy_GB"}}[i % 3]
             file.write(json.dumps({"prompt": prompt, **tag}) + "\n")
-    (status,) = recipe.monitor(run_dir, str(log), OPTIONS)
+    (status,) = monitor(run_dir, str(log), OPTIONS)
     assert (status["drift"], status["streams"]["cy"]["prompts"]) == (False, 300)

@@ -7,19 +7,19 @@ import logging
 import math
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from compass.config import AdaptConfig, DataConfig, RunConfig, UpdateConfig, load_config
+from compass.config import AdaptConfig, UpdateConfig, load_config
 from compass.data.example import Example
 from compass.data.readers import read_jsonl
 from compass.errors import DataError, RunError
 from compass.evaluation import read_evaluation
-from compass.recipes import update as module
 from compass.recipes.adapt import adapt
-from compass.recipes.update import period_of, read_version, update
-from compass.runs.folder import Run, file_hash
+from compass.recipes.update import NewData, begin, update
+from compass.runs.files import file_hash
+from compass.steps.history import read_version
+from compass.steps.read import stored_data
 from compass.training.retention.fisher import Fisher
 from tiny_model import make_tiny_model
 
@@ -67,7 +67,7 @@ def test_two_updates_keep_history_space_and_tests(parent: Path, caplog: pytest.L
     window = str(parent.parent / "window.jsonl")
     before = {path: file_hash(path) for path in parent.rglob("*") if path.is_file() and "logs" not in path.parts}
     options = UpdateConfig(method="ecda", anchor_share=0.1, min_anchors=0, fisher_rows=6)
-    first = update(child(parent, "v1"), options, parent=parent, window=window)
+    first = update(child(parent, "v1"), options, parent=parent, new=NewData(window))
     assert before == {p: file_hash(p) for p in parent.rglob("*") if p.is_file() and "logs" not in p.parts}
 
     # The parent is the average of two trainings; the update trains once more, at the rank that it found.
@@ -81,16 +81,17 @@ def test_two_updates_keep_history_space_and_tests(parent: Path, caplog: pytest.L
     assert lock["hashes"]["fisher.safetensors"] == file_hash(first.run_dir / "fisher.safetensors")
     for name in ("space.safetensors", "space.json", "clusters.json"):
         assert (first.run_dir / "space" / name).read_bytes() == (parent / "space" / name).read_bytes()
-    history = {row.id for row in read_jsonl(first.run_dir / "data" / "current.jsonl")}
-    assert {name.split("/")[1] for name in history} == {"current", "picked"}
+    stored = read_jsonl(first.run_dir / "data" / "current.jsonl")
+    history = {(row.id, row.role, row.period) for row in stored}
+    assert {role for _, role, _ in history} == {"train", "picked"}
     anchors = read_jsonl(first.run_dir / "anchors" / "anchors.jsonl")
     (seen, drawn) = json.loads((first.run_dir / "anchors" / "summary.json").read_text("utf-8"))["periods"]["0"].values()
     assert seen >= len(history), "rows count as often as they were trained on"
     assert drawn == len(anchors) == math.ceil(0.1 * seen)
-    assert {row.id for row in anchors} <= history
+    assert {(row.id, row.role, row.period) for row in anchors} <= history
     entries = [json.loads(line) for line in (first.run_dir / "training" / "log.jsonl").read_text("utf-8").splitlines()]
     assert {"task_loss", "ewc_loss", "replay_loss"} <= entries[0].keys()
-    assert {d["name"] for d in first.differences} == {"cy", "cy-0", "english"}
+    assert {d.name for d in first.differences} == {"cy", "cy-0", "english"}
     assert first.report.is_file()
     assert not (first.run_dir / "inputs").exists()
     assert Fisher.load(first.run_dir / "fisher.safetensors").versions == 2
@@ -106,18 +107,18 @@ def test_two_updates_keep_history_space_and_tests(parent: Path, caplog: pytest.L
     assert re.findall(r"(\d+ of (?:6|4)) answers are known", caplog.text) == ["6 of 6", "4 of 4"] * 2
 
     again = {path: path.stat().st_mtime_ns for path in (first.adapter / "adapter_model.safetensors",)}
-    update(child(parent, "v1"), options, parent=parent, window=window)
+    update(child(parent, "v1"), options, parent=parent, new=NewData(window))
     assert again == {path: path.stat().st_mtime_ns for path in again}, "a finished update is not trained again"
 
-    options = UpdateConfig(method="replay", anchor_rule="loss", anchor_share=0.1, min_anchors=0, fisher_rows=6)
+    options = UpdateConfig(method="replay", anchor_share=0.1, min_anchors=0, fisher_rows=6)
     current = str(parent.parent / "more.jsonl")
-    second = update(child(first.run_dir, "v2"), options, parent=first.run_dir, window=window, current=current)
+    second = update(child(first.run_dir, "v2"), options, parent=first.run_dir, new=NewData(window, train=current))
     version = read_version(second.run_dir)
     assert version.period == 2
-    assert {period_of(row) for row in version.history} == {0, 1, 2}
-    assert sum(row.id.startswith("2/current/") for row in version.history) > 0
+    assert {row.period for row in version.history} == {0, 1, 2}
+    assert sum((row.role, row.period) == ("train", 2) for row in version.history) > 0
     assert list(version.tests) == ["cy", "cy-1", "cy-0", "english"]
-    assert {period_of(row) for row in read_jsonl(second.run_dir / "anchors" / "anchors.jsonl")} == {0, 1}
+    assert {row.period for row in read_jsonl(second.run_dir / "anchors" / "anchors.jsonl")} == {0, 1}
     picked = [
         {(row.prompt, row.response) for row in read_jsonl(folder / "selection" / "selected.jsonl")}
         for folder in (parent, first.run_dir, second.run_dir)
@@ -130,7 +131,7 @@ def test_retraining_uses_all_history_and_no_anchors(parent: Path) -> None:
     """A yardstick that saw less than the history would flatter the other methods."""
     options = UpdateConfig(method="retrain", fisher_rows=6)
     window = str(parent.parent / "window.jsonl")
-    done = update(child(parent, "retrained"), options, parent=parent, window=window)
+    done = update(child(parent, "retrained"), options, parent=parent, new=NewData(window))
     rows = json.loads((done.run_dir / "training" / "result.json").read_text("utf-8"))["rows"]
     history = len(read_jsonl(done.run_dir / "data" / "current.jsonl"))
     picked = len(read_jsonl(done.run_dir / "selection" / "selected.jsonl"))
@@ -141,7 +142,7 @@ def test_retraining_uses_all_history_and_no_anchors(parent: Path) -> None:
     )
     # The next update with a penalty measures what its parent did not keep.
     options = UpdateConfig(method="ewc", fisher_rows=6)
-    after = update(child(done.run_dir, "after"), options, parent=done.run_dir, window=window)
+    after = update(child(done.run_dir, "after"), options, parent=done.run_dir, new=NewData(window))
     assert Fisher.load(after.run_dir / "fisher.safetensors").versions == 2
 
 
@@ -150,7 +151,7 @@ def test_what_is_no_finished_version_is_refused(parent: Path, tmp_path: Path) ->
         read_version(tmp_path)
     window = str(parent.parent / "window.jsonl")
     with pytest.raises(RunError, match="would overwrite its parent"):
-        update(child(parent, "v0"), UpdateConfig(), parent=parent, window=window)
+        update(child(parent, "v0"), UpdateConfig(), parent=parent, new=NewData(window))
     lock = parent / "lock.json"
     text = lock.read_text("utf-8")
     weights = file_hash(parent / "adapter" / "adapter_model.safetensors")
@@ -162,35 +163,36 @@ def test_what_is_no_finished_version_is_refused(parent: Path, tmp_path: Path) ->
         lock.write_text(text, encoding="utf-8")
 
 
-def test_new_sources_are_read_with_the_parents_mapping(tmp_path: Path) -> None:
-    """A pool with its own column names could not be given to an update; what `watch` wrote down has our names."""
+def test_new_sources_are_read_with_the_parents_mapping(parent: Path, tmp_path: Path) -> None:
+    """A pool with its own column names could not be given to an update; rows that are there already have our names."""
 
     def lines(name: str, *rows: dict[str, str]) -> str:
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
         return str(tmp_path / name)
 
     columns = {"prompt": "cwestiwn", "pool.prompt": "frage", "pool.response": "antwort"}
-    data = DataConfig(language="cy", columns=columns, identify_languages=False, near_duplicates=1.0)
-    config = AdaptConfig(data=data, run=RunConfig(output_dir=str(tmp_path / "run")))
-    version = SimpleNamespace(period=0, history=[Example("0/current/1", "helo", "x", "cy")], tests={}, folder=tmp_path)
     asked = [f"beth yw rhif {i} heddiw" for i in range(24)]
     theirs = lines("theirs.jsonl", *({"cwestiwn": text, "language": "cy"} for text in asked))
-    ours = lines("ours.jsonl", *({"prompt": text, "language": "cy"} for text in asked))
     pool = lines(
         "pool.jsonl",
         *({"frage": f"was ist die Zahl {i} heute", "antwort": str(i), "language": "de"} for i in range(9)),
     )
-    for window, mapped in ((theirs, True), (ours, False)):
-        found = module._gather(Run(tmp_path / window[-8]), config, version, window, "", "", (pool,), mapped=mapped)
+    rows = [Example(str(i), text, language="cy") for i, text in enumerate(asked)]
+    for name, window in (("named", theirs), ("rows", rows)):
+        overrides = {"output_dir": str(tmp_path / name), "columns": columns, "identify_languages": False}
+        config = load_config(parent / "compass.yaml", overrides | {"near_duplicates": 1.0})
+        begin(config, parent=parent, new=NewData(window, pool=(pool,)))
+        found = stored_data(tmp_path / name)
         assert [row.prompt for row in found.usage] == asked
         assert (len(found.pool), found.pool[0].response) == (9, "0")
 
 
-def test_no_prompt_stays_where_gathering_fails(parent: Path, tmp_path: Path) -> None:
-    """The window would lie in `inputs/` as it came, private data and all, until somebody looks."""
+def test_no_prompt_stays_where_reading_fails(parent: Path, tmp_path: Path) -> None:
+    """The window would lie in the run folder as it came, private data and all, until somebody looks."""
     window = tmp_path / "few.jsonl"
     window.write_text('{"prompt": "ffonia 029 2087 0000"}\n', encoding="utf-8")
     config = load_config(parent / "compass.yaml", {"output_dir": str(tmp_path / "v1")})
     with pytest.raises(DataError, match="has 1 rows"):
-        update(config, UpdateConfig(), parent=parent, window=str(window))
-    assert not (tmp_path / "v1" / "inputs").exists()
+        update(config, UpdateConfig(), parent=parent, new=NewData(str(window)))
+    files = [path for path in (tmp_path / "v1").rglob("*") if path.is_file()]
+    assert not [path for path in files if "2087" in path.read_text("utf-8")]

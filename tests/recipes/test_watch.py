@@ -16,15 +16,16 @@ import pytest
 
 from compass.config import AdaptConfig, EvaluationConfig, UpdateConfig, WatchOptions, dump_config
 from compass.data.example import Example
-from compass.data.readers import read_jsonl, write_jsonl
+from compass.data.readers import write_jsonl
 from compass.errors import ConfigError, DataError, MonitorError, RegistryError, RegistryUnavailableError, RunError
 from compass.evaluation import write_evaluation
 from compass.evaluation.evaluate import assemble
 from compass.recipes import watch as recipe
+from compass.recipes.update import NewData
 from compass.registry import Registry
-from compass.runs.folder import file_hash
+from compass.runs.files import file_hash
 from compass.semantic import SemanticSpace
-from compass.steps.watch_state import open_site
+from compass.steps.watch_state import Updater, open_site
 from topics import MOVED, STEADY, TOPICS, TopicEncoder, prompts
 
 ROWS = 120
@@ -81,11 +82,10 @@ class Clock:
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def world(tmp_path: Path) -> SimpleNamespace:
     """A registry with one version in production, a folder of logs, and an update that can be told how it ends."""
     encoder = TopicEncoder()
     wrapped = SimpleNamespace(encoder=encoder, encode=encoder.encode, name=encoder.name, revision=encoder.revision)
-    monkeypatch.setattr(recipe, "open_encoder", lambda *_: wrapped)
     registry = Registry(tmp_path / "registry")
     first = write_version(tmp_path / "v0", prompts(300, STEADY, 1), seed=0, right={})
     registry.register(first, trigger="adapt")
@@ -113,18 +113,19 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         root=tmp_path, registry=registry, logs=logs, options=options, made=made, right=BETTER, clock=Clock(), hook=seen
     )
 
-    def fake_update(
-        config: Any, options: UpdateConfig, *, parent: Path, window: str, current: str, test: str, mapped: bool
-    ) -> Any:
-        assert not mapped, "what was taken down is in our own columns, whatever the parent's mapping"
-        usage = [row.prompt for row in read_jsonl(Path(window))]
+    def begin(config: Any, *, parent: Path, new: NewData) -> None:
+        world.begun = new
+
+    def finish(config: Any, options: UpdateConfig, *, parent: Path) -> Any:
+        new = world.begun
+        usage, test = [row.prompt for row in new.window], [row.prompt for row in new.test]
         made.append({"parent": parent, "usage": usage, "rows": config.evaluation.max_retention_rows, "test": test})
         folder = Path(config.run.output_dir)
         if not (folder / "lock.json").is_file():
             write_version(folder, prompts(ROWS, MOVED, 9), seed=len(made), right=world.right, parent=parent)
         return SimpleNamespace(run_dir=folder)
 
-    monkeypatch.setattr(recipe, "update", fake_update)
+    world.updater, world.encoder = Updater(begin, finish), wrapped
     return world
 
 
@@ -133,8 +134,15 @@ def write(path: Path, texts: list[str]) -> None:
         file.writelines(json.dumps({"prompt": text, "language": "cy"}) + "\n" for text in texts)
 
 
+def start(world: SimpleNamespace, source: str = "", **more: Any) -> Iterator[dict[str, Any]]:
+    return recipe.watch(
+        "cy", source or str(world.logs), world.options,
+        clock=world.clock, encoder=world.encoder, updater=world.updater, **more,
+    )  # fmt: skip
+
+
 def run(world: SimpleNamespace, **more: Any) -> list[dict[str, Any]]:
-    events = list(recipe.watch("cy", str(world.logs), world.options, clock=world.clock, **more))
+    events = list(start(world, **more))
     json.dumps(events)
     return events
 
@@ -331,7 +339,7 @@ def test_without_kept_prompts_an_update_needs_a_source(world):
     write(world.logs / "day3.jsonl", prompts(100, MOVED, 4))
     assert "promotion" in kinds(run(world))
     assert world.made[0]["usage"] == [row.prompt for row in rows]
-    assert world.made[0]["test"].endswith("test.jsonl")
+    assert world.made[0]["test"] == [row.prompt for row in rows]
 
 
 def test_an_update_that_fails_is_told_and_the_watch_goes_on(world, monkeypatch):
@@ -341,7 +349,7 @@ def test_an_update_that_fails_is_told_and_the_watch_goes_on(world, monkeypatch):
     def fails(*_given: Any, **_more: Any) -> None:
         raise DataError("The usage sample has 3 rows in cy.")
 
-    monkeypatch.setattr(recipe, "update", fails)
+    world.updater = Updater(fails, fails)
     events = run(world)
     assert kinds(events) == ["refusal", "held", "status"]
     assert "failed" in world.registry.events("cy")[-1].message
@@ -432,7 +440,9 @@ def test_what_is_wrong_is_said_at_once(world):
     with pytest.raises(ConfigError, match=r"(?s)window must be a multiple.*updates_per_day must be at least 0"):
         list(recipe.watch("cy", str(world.logs), wrong))
     with (
-        open_site("cy", world.options, {}, dry_run=False, clock=world.clock),
+        open_site(
+            "cy", world.options, {}, dry_run=False, clock=world.clock, encoder=world.encoder, updater=world.updater
+        ),
         pytest.raises(RunError, match="Another process watches cy"),
     ):
         run(world)
@@ -457,6 +467,6 @@ def test_a_stream_is_not_cut_when_the_version_changes(world, monkeypatch):
         read = read1
 
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=Pipe()))
-    events = list(recipe.watch("cy", "-", world.options, clock=world.clock))
+    events = list(start(world, "-"))
     assert "promotion" in kinds(events)
     assert (events[-1]["prompts"], events[-1]["skipped_lines"], events[-1]["drift"]) == (800, 0, False)

@@ -15,7 +15,8 @@ from safetensors.numpy import save_file
 
 from compass.config import AdaptConfig, dump_config
 from compass.registry import Registry
-from compass.runs.folder import Run, file_hash, write_json, write_text
+from compass.runs.files import file_hash, write_json, write_text
+from compass.runs.folder import Run
 from compass.semantic.space import SemanticSpace
 from registry_types import MakeRun
 

@@ -15,7 +15,8 @@ from filelock import FileLock
 from compass.config import GateConfig
 from compass.errors import LanguageError, RegistryError, RunError
 from compass.registry import Event, GateDecision, HeldOut, Registry, decide
-from compass.runs.folder import Run, write_json
+from compass.runs.files import write_json
+from compass.runs.folder import Run
 from registry_types import MakeRun
 
 

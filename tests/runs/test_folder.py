@@ -9,7 +9,9 @@ import pytest
 from filelock import FileLock
 
 from compass.errors import RunError
-from compass.runs.folder import Run, file_hash, fingerprint, peak_memory, versions, write_json
+from compass.runs.folder import Run
+from compass.runs.files import file_hash, fingerprint, write_json
+from compass.runs.machine import peak_memory, versions
 
 
 def _do(run: Run, inputs: dict[str, int], text: str = "x") -> None:

@@ -19,7 +19,7 @@ from compass.steps.features import (
     transfer_result,
     write_transfer_results,
 )
-from compass.steps.read import Gathered
+from compass.steps.state import RunData
 from compass.training.models import BaseModel
 from tiny_model import make_tiny_model
 
@@ -35,7 +35,7 @@ def rows(language, n, text):
 @pytest.fixture(scope="module")
 def data():
     pool = tuple(row for language, text in WORDS.items() for row in rows(language, 6, text))
-    return Gathered(usage=rows("cy", 5, "golau ymlaen"), current=rows("cy", 2, "golau"), pool=pool, tests={})
+    return RunData(usage=rows("cy", 5, "golau ymlaen"), train=rows("cy", 2, "golau"), pool=pool, tests={})
 
 
 def refuse():

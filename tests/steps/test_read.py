@@ -9,14 +9,22 @@ from pathlib import Path
 import pytest
 
 from compass.config import AdaptConfig, DataConfig, load_options
+from compass.data.cleaning import Cleaned
 from compass.errors import DataError, LanguageError
 from compass.runs.folder import Run
-from compass.steps.read import filled_in, gather, read_and_clean, source_identities, with_normal_language
+from compass.steps.read import clean, filled_in, read, read_data, resolve, source_identities
+from compass.steps.state import RunData
 
 
 def _write(path: Path, rows: list[dict[str, str]]) -> str:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return str(path)
+
+
+def cleaned_data(config: DataConfig, seed: int) -> tuple[RunData, dict[str, Cleaned]]:
+    """Read and clean without a run folder."""
+    config = filled_in(config, seed)
+    return clean(read(config, seed), config, seed)
 
 
 def _files(folder: Path, *, usage_rows: int = 20) -> DataConfig:
@@ -37,11 +45,11 @@ def _files(folder: Path, *, usage_rows: int = 20) -> DataConfig:
 
 def test_half_of_the_usage_is_held_out_when_no_test_is_named(tmp_path: Path) -> None:
     """A row on both sides would be measured on what it chose."""
-    data, _ = read_and_clean(_files(tmp_path), 0)
+    data, _ = cleaned_data(_files(tmp_path), 0)
     assert len(data.usage) == len(data.tests["cy"]) == 10
     assert not {row.prompt for row in data.usage} & {row.prompt for row in data.tests["cy"]}
-    again, _ = read_and_clean(_files(tmp_path), 0)
-    other, _ = read_and_clean(_files(tmp_path), 1)
+    again, _ = cleaned_data(_files(tmp_path), 0)
+    other, _ = cleaned_data(_files(tmp_path), 1)
     assert again.tests == data.tests
     assert other.tests != data.tests
 
@@ -49,7 +57,7 @@ def test_half_of_the_usage_is_held_out_when_no_test_is_named(tmp_path: Path) -> 
 def test_usage_is_also_held_out_beside_tests_of_other_languages(tmp_path: Path) -> None:
     """An English test alone would pass for the main one, and no Welsh would be measured."""
     english = _write(tmp_path / "en.jsonl", [{"prompt": "hello", "response": "x", "language": "en"}])
-    data, _ = read_and_clean(replace(_files(tmp_path), retention_tests=(english,)), 0)
+    data, _ = cleaned_data(replace(_files(tmp_path), retention_tests=(english,)), 0)
     assert {name: len(rows) for name, rows in data.tests.items()} == {"cy": 10, "en": 1}
     assert next(iter(data.tests)) == "cy"
     assert len(data.usage) == 10
@@ -58,7 +66,7 @@ def test_usage_is_also_held_out_beside_tests_of_other_languages(tmp_path: Path) 
 def test_prompt_only_usage_selects_but_is_not_measured(tmp_path: Path) -> None:
     config = _files(tmp_path)
     _write(tmp_path / "usage.jsonl", [{"prompt": f"cwestiwn rhif {i}"} for i in range(12)])
-    data, _ = read_and_clean(config, 0)
+    data, _ = cleaned_data(config, 0)
     assert (len(data.usage), dict(data.tests)) == (12, {})
 
 
@@ -66,10 +74,10 @@ def test_pool_rows_that_stand_in_the_test_are_dropped(tmp_path: Path) -> None:
     """A leaked test row would be picked first: nothing is closer to usage."""
     config = _files(tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "pool.jsonl").read_text("utf-8").splitlines()]
-    held_out = {row.prompt for row in read_and_clean(config, 0)[0].tests["cy"]}
+    held_out = {row.prompt for row in cleaned_data(config, 0)[0].tests["cy"]}
     leaked = [{"prompt": prompt, "response": "x", "language": "en"} for prompt in sorted(held_out)]
     _write(tmp_path / "pool.jsonl", rows + leaked)
-    data, cleaned = read_and_clean(config, 0)
+    data, cleaned = cleaned_data(config, 0)
     assert not held_out & {row.prompt for row in data.pool}
     assert sum(cleaned["pool"].counts.values()) == len(leaked)
 
@@ -82,7 +90,7 @@ def test_private_data_does_not_reach_the_run_folder(tmp_path: Path) -> None:
         _write(tmp_path / f"{name}.jsonl", [{**row, "prompt": f"{row['prompt']} jo@example.org"} for row in rows])
 
     def texts(name: str, config: DataConfig) -> str:
-        gather(Run(tmp_path / name), config, seed=0)
+        read_data(Run(tmp_path / name), config, seed=0)
         files = [path for path in (tmp_path / name).rglob("*") if path.is_file()]
         return "".join(path.read_text("utf-8") for path in files)
 
@@ -98,14 +106,14 @@ def test_private_data_does_not_reach_the_run_folder(tmp_path: Path) -> None:
 
 def test_too_small_a_usage_sample_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="usage sample has 3 rows in cy, and at least 10"):
-        read_and_clean(_files(tmp_path, usage_rows=3), 0)
+        cleaned_data(_files(tmp_path, usage_rows=3), 0)
 
 
 def test_usage_in_another_language_is_refused_by_name(tmp_path: Path) -> None:
     config = _files(tmp_path)
     _write(tmp_path / "usage.jsonl", [{"prompt": f"question {i}", "language": "en"} for i in range(12)])
     with pytest.raises(DataError, match=r"no row in cy.*tagged en"):
-        read_and_clean(config, 0)
+        cleaned_data(config, 0)
 
 
 def test_a_broken_line_and_an_unknown_language_are_named(tmp_path: Path) -> None:
@@ -113,25 +121,25 @@ def test_a_broken_line_and_an_unknown_language_are_named(tmp_path: Path) -> None
     with (tmp_path / "pool.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"prompt": "cut\n')
     with pytest.raises(DataError, match=r"pool\.jsonl.*31"):
-        read_and_clean(config, 0)
+        cleaned_data(config, 0)
     with pytest.raises(LanguageError, match="klingonese"):
-        gather(Run(tmp_path / "run"), DataConfig(language="klingonese"), seed=0)
+        read_data(Run(tmp_path / "run"), DataConfig(language="klingonese"), seed=0)
 
 
 def test_a_second_run_reads_the_cleaned_data_back(tmp_path: Path) -> None:
     """What is read back must be what was cleaned, or a resumed run differs from a whole one."""
     config, run = _files(tmp_path), Run(tmp_path / "run")
-    first = gather(run, config, seed=0)
-    assert gather(run, config, seed=0) == first
+    first = read_data(run, config, seed=0)
+    assert read_data(run, config, seed=0) == first
     log = (tmp_path / "run" / "logs" / "stages.jsonl").read_text("utf-8").splitlines()
     assert [json.loads(line)["skipped"] for line in log] == [False, True]
 
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     config, run = _files(tmp_path), Run(tmp_path / "run")
-    gather(run, config, seed=0)
+    read_data(run, config, seed=0)
     _write(tmp_path / "current.jsonl", [{"prompt": "newydd", "response": "x"}])
-    assert [row.prompt for row in gather(run, config, seed=0).current] == ["newydd"]
+    assert [row.prompt for row in read_data(run, config, seed=0).train] == ["newydd"]
 
 
 def test_language_and_seed_stand_in_a_source_name(tmp_path: Path) -> None:
@@ -139,8 +147,8 @@ def test_language_and_seed_stand_in_a_source_name(tmp_path: Path) -> None:
     config = _files(tmp_path)
     (tmp_path / "usage.jsonl").rename(tmp_path / "usage-cy-3.jsonl")
     config = replace(config, language="CY", usage=str(tmp_path / "usage-{language}-{seed}.jsonl"))
-    assert len(read_and_clean(config, 3)[0].usage) == 10
-    assert gather(Run(tmp_path / "run"), config, seed=3).usage == read_and_clean(config, 3)[0].usage
+    assert len(cleaned_data(config, 3)[0].usage) == 10
+    assert read_data(Run(tmp_path / "run"), config, seed=3).usage == cleaned_data(config, 3)[0].usage
     hub = filled_in(DataConfig(language="sw", pool=("assist", "hub:a/b/{language}:dev{seed}"), test="{language}"), 2)
     assert (hub.pool, hub.test) == (("assist", "hub:a/b/sw:dev2"), "sw")
 
@@ -152,7 +160,7 @@ def test_a_test_of_several_languages_is_cut_to_the_target(tmp_path: Path) -> Non
     ]
     rows += [{"prompt": "heb dag", "response": "x"}]
     config = replace(_files(tmp_path), test=_write(tmp_path / "test.jsonl", rows))
-    assert [row.prompt for row in read_and_clean(config, 0)[0].tests["cy"]] == [
+    assert [row.prompt for row in cleaned_data(config, 0)[0].tests["cy"]] == [
         "prawf 0",
         "prawf 1",
         "prawf 2",
@@ -167,16 +175,16 @@ def test_translations_of_test_rows_are_left_out_of_the_pool(tmp_path: Path, capl
             for i in range(30)]  # fmt: skip
     config = replace(_files(tmp_path), test=test)
     _write(tmp_path / "pool.jsonl", pool)
-    data, cleaned = read_and_clean(config, 0)
+    data, cleaned = cleaned_data(config, 0)
     assert sorted(int(row.parallel_id) for row in data.pool) == [i for i in range(30) if i != 7]
     assert cleaned["pool"].counts == {"translation of a held-out row": 1}
     assert "1 rows of the pool are left out that translate a held-out row" in caplog.text
     aside = load_options(AdaptConfig, None, {"columns": ["pool.parallel_id="]}).data.columns
-    apart, _ = read_and_clean(replace(config, columns=aside), 0)
+    apart, _ = cleaned_data(replace(config, columns=aside), 0)
     assert len(apart.pool) == 30
     welsh = [{**row, "language": "cy"} for row in pool]
     _write(tmp_path / "pool.jsonl", welsh)
-    own, _ = read_and_clean(config, 0)
+    own, _ = cleaned_data(config, 0)
     assert len(own.pool) == 30, "a row of the test's own language is no translation of it"
 
 
@@ -186,8 +194,8 @@ def test_columns_are_mapped_for_one_set_alone(tmp_path: Path) -> None:
     rows = [{"frage": f"wie viel ist {i} und mehr", "antwort": str(i), "language": "de"} for i in range(30)]
     _write(tmp_path / "pool.jsonl", rows)
     with pytest.raises(DataError, match=r"usage.jsonl: no column 'frage'.*pool.prompt=frage applies to the pool alone"):
-        read_and_clean(replace(config, columns={"prompt": "frage"}), 0)
-    data, _ = read_and_clean(replace(config, columns={"pool.prompt": "frage", "pool.response": "antwort"}), 0)
+        cleaned_data(replace(config, columns={"prompt": "frage"}), 0)
+    data, _ = cleaned_data(replace(config, columns={"pool.prompt": "frage", "pool.response": "antwort"}), 0)
     assert {row.language for row in data.pool} == {"de"}
     assert len(data.usage) == 10
 
@@ -200,7 +208,7 @@ def test_repeats_in_usage_are_frequencies(tmp_path: Path) -> None:
     config = replace(config, usage=_write(tmp_path / "u.jsonl", rows + often))
     tests = []
     for seed in range(4):
-        data, _ = read_and_clean(config, seed)
+        data, _ = cleaned_data(config, seed)
         tests.append(data.tests["cy"])
         assert len(data.usage) + len(tests[-1]) == 15
         assert not {row.prompt for row in data.usage} & {row.prompt for row in tests[-1]}
@@ -227,12 +235,12 @@ def test_tests_of_an_earlier_run_do_not_stay(tmp_path: Path) -> None:
     """The lock would hash them as this run's."""
     config, run = _files(tmp_path), Run(tmp_path / "run")
     english = _write(tmp_path / "english.jsonl", [{"prompt": "hello there", "response": "x", "language": "en"}])
-    gather(run, replace(config, retention_tests=(english,)), seed=0)
-    gather(run, config, seed=0)
+    read_data(run, replace(config, retention_tests=(english,)), seed=0)
+    read_data(run, config, seed=0)
     assert [path.stem for path in (tmp_path / "run" / "data" / "tests").iterdir()] == ["cy"]
 
 
 def test_a_tag_in_any_form_is_brought_into_the_normal_one() -> None:
     """`pt-br` would be another language than the `pt-BR` of its rows."""
     config = AdaptConfig(data=DataConfig(language="CYM"))
-    assert with_normal_language(config) == replace(config, data=replace(config.data, language="cy"))
+    assert resolve(config) == replace(config, data=replace(config.data, language="cy"))

@@ -11,11 +11,12 @@ import pytest
 
 from compass.config import SelectionConfig
 from compass.data.example import Example
-from compass.runs.folder import Run, write_json
+from compass.runs.files import write_json
+from compass.runs.folder import Run
 from compass.selection import Candidates, get_strategy
+from compass.steps.audit import write_selection
 from compass.steps.card import _licence
-from compass.steps.read import Gathered
-from compass.steps.resources import write_selection
+from compass.steps.state import RunData
 
 FUNCTIONS = ("TurnOn", "TurnOff")
 
@@ -45,7 +46,7 @@ def test_the_account_of_kinds_is_of_this_selection(tmp_path: Path) -> None:
         current_answers=kinds["current"],
         pool_answers=kinds["pool"],
     )
-    data = Gathered(_rows(kinds["usage"]), _rows(kinds["current"]), _rows(kinds["pool"]), {})
+    data = RunData(_rows(kinds["usage"]), _rows(kinds["current"]), _rows(kinds["pool"]), {})
     run = Run(tmp_path)
     write_json(run.path("space", "clusters.json"), [])
 

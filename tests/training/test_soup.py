@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from compass import training
-from compass.config import AdaptConfig, RunConfig, TrainingConfig
+from compass.config import TrainingConfig
 from compass.data.example import Example
 from compass.errors import ModelError
-from compass.runs.folder import Run
-from compass.training import BaseModel, train
-from compass.training.soup import PARTS, _seed, check_average, drop_parts, identity, train_averaged
+from compass.runs.layout import TRAINING_PARTS as PARTS
+from compass.steps.train import training_identity
+from compass.training import BaseModel, soup, train
+from compass.training.soup import _seed, check_average, drop_parts, train_averaged
 from tiny_model import make_tiny_model
 
 ROWS = [Example(str(i), f"cynnau golau {i}", f"TurnOn {i % 3}", "cy") for i in range(12)]
@@ -30,8 +30,8 @@ def base(tmp_path: Path) -> BaseModel:
 
 
 def averaged(folder: Path, base: BaseModel, n: int) -> Any:
-    config = AdaptConfig(run=RunConfig(output_dir=str(folder), seed=3), training=replace(OPTIONS, averaged_trainings=n))
-    return train_averaged(Run(folder), config, ROWS, base)
+    config = replace(OPTIONS, averaged_trainings=n)
+    return train_averaged(ROWS, base=base, config=config, output_dir=folder, seed=3, payload={"rows": len(ROWS)})
 
 
 def changes(adapter: Path, scale: float) -> dict[str, np.ndarray]:
@@ -57,7 +57,7 @@ def test_the_average_is_that_of_what_the_adapters_add(tmp_path: Path, base: Base
         assert not np.allclose(singles[0][name], singles[1][name], atol=1e-5)
     assert (result.steps, result.tokens) == (9, alone[0].tokens)
     assert (tmp_path / "run" / PARTS / "3").is_dir(), "kept until the training is recorded"
-    drop_parts(Run(tmp_path / "run"))
+    drop_parts(tmp_path / "run")
     assert not (tmp_path / "run" / PARTS).exists()
     assert not (tmp_path / "run" / "logs" / "stages").exists(), "a record of a part would be missed by the registry"
 
@@ -82,7 +82,7 @@ def test_finished_trainings_are_kept_when_one_is_killed(
             raise KeyboardInterrupt
         return train(*arguments, seed=seed, **options)
 
-    monkeypatch.setattr(training, "train", killed)
+    monkeypatch.setattr(soup, "train", killed)
     with pytest.raises(KeyboardInterrupt):
         averaged(tmp_path / "run", base, 2)
     result = averaged(tmp_path / "run", base, 2)
@@ -108,5 +108,5 @@ def test_a_start_adapter_whose_average_can_not_be_served_is_refused(tmp_path: Pa
 
 def test_one_training_is_told_as_it_was_before_there_were_several() -> None:
     """Every finished run and cell would train again."""
-    assert "averaged_trainings" not in identity(OPTIONS)
-    assert identity(replace(OPTIONS, averaged_trainings=2))["averaged_trainings"] == 2
+    assert "averaged_trainings" not in training_identity(OPTIONS)
+    assert training_identity(replace(OPTIONS, averaged_trainings=2))["averaged_trainings"] == 2

@@ -252,9 +252,6 @@ class TrainingConfig:
     answer_balance: int = knob(
         5, "Most times an epoch that a row at hand with a rare kind of answer is seen; 1 is off.", low=1
     )
-    current_weight: int = knob(
-        1, "Times that the data at hand is seen for each time that a pick is, besides answer_balance.", low=1
-    )
     averaged_trainings: int = knob(
         1,
         "Trainings on the same rows, each with a seed of its own, that are averaged into one adapter: steadier and "

@@ -24,7 +24,6 @@ class GridConfig:
     seeds: tuple[int, ...] = knob((0, 1, 2), "Seeds: each draws data, picks and trains anew.", low=0, required=True)
     equal_steps: bool = knob(True, "Train every cell of a language, seed and budget for the same optimiser steps.")
     workers: int = knob(0, "Cells at a time; 0: one for each GPU, or one for each four cores.", low=0)
-    permutations: int = knob(10_000, "Draws of the paired permutation tests.", low=100)
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield what is wrong together."""

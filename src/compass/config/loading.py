@@ -34,6 +34,11 @@ def load_config(path: Path | None = None, overrides: Mapping[str, object] | None
     return load_options(AdaptConfig, path, overrides)
 
 
+def load_stored(path: Path, overrides: Mapping[str, object] | None = None) -> AdaptConfig:
+    """Read the options that a run folder keeps, also one of an older version; `overrides` as in `load_options`."""
+    return load_config(path, overrides)
+
+
 def load_options(
     kind: type[Options], path: Path | None = None, overrides: Mapping[str, object] | None = None
 ) -> Options:

@@ -35,6 +35,10 @@ class Example:
     """Turns before the prompt (a system message, an earlier exchange), oldest first."""
     parallel_id: str = ""
     """What translations of one item share in a parallel set; statistics then count them as one item."""
+    role: str = ""
+    """In the history of an adapter: `train`, a training row, or `picked`, a row that selection took from the pool."""
+    period: int = 0
+    """In the history of an adapter: the update that first trained on the row; 0 for the first adapter."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict without the empty optional fields."""
@@ -50,6 +54,8 @@ class Example:
             row["source"] = self.source
         if self.parallel_id:
             row["parallel_id"] = self.parallel_id
+        if self.role:
+            row |= {"role": self.role, "period": self.period}
         if self.context:
             row["context"] = [{"role": m.role, "content": m.content} for m in self.context]
         return row
@@ -65,6 +71,8 @@ class Example:
             label=str(row.get("label", "")),
             source=str(row.get("source", "")),
             parallel_id=str(row.get("parallel_id", "")),
+            role=str(row.get("role", "")),
+            period=int(row.get("period", 0)),
             context=tuple(Message(str(m["role"]), str(m["content"])) for m in row.get("context", ())),
         )
 

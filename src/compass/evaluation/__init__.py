@@ -22,11 +22,9 @@ from compass.evaluation.files import (
 from compass.evaluation.lm_eval.bridge import TaskMetric, TaskResult, TaskSample, compare_tasks, run_tasks
 from compass.evaluation.lm_eval.local_tasks import MadeTasks, UsageSplit, make_tasks, split_usage
 from compass.evaluation.lm_eval.oneruler import is_oneruler, make_oneruler
-from compass.evaluation.metrics import Call, parse_call
 
 __all__ = [
     "Answered",
-    "Call",
     "ClusterScore",
     "Difference",
     "Evaluation",
@@ -44,7 +42,6 @@ __all__ = [
     "items",
     "make_oneruler",
     "make_tasks",
-    "parse_call",
     "read_differences",
     "read_evaluation",
     "read_task",

@@ -1,37 +1,18 @@
-"""Per-row scores of answers: function calls where the expected response is one, plain text elsewhere.
-
-A function call is a flat JSON object with a string under `intent`; every other key is a slot:
-`{"intent":"StartTimer","minutes":5}`.
-"""
+"""Per-row scores of answers: function calls where the expected response is one (`data.calls`), else plain text."""
 
 from __future__ import annotations
 
-import json
-import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
+from compass.data.calls import nfc, parse_call, parse_response
+
 IntArray = npt.NDArray[np.int64]
 FloatArray64 = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
-
-INTENT_KEY = "intent"
-"""The key that names the function; every other key is a slot."""
-
-MAX_STARTS = 32
-"""Opening braces tried before an answer counts as no call: keeps an answer of thousands of braces linear."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A function call: its intent and its slots as (key, canonical JSON value) pairs, in no order."""
-
-    intent: str
-    slots: frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,37 +35,6 @@ class RowScores:
     """(n,) the answer's intent is one of the seen labels."""
 
 
-def parse_call(text: str) -> Call | None:
-    """Read the first JSON object in `text` as a function call; None where there is none or it names no intent.
-
-    Text around the object is ignored. Strings are compared in NFC, 5 equals 5.0, and true differs from 1.
-    NaN and Infinity are not JSON and make the object unreadable. Never raises.
-    """
-    value = _first_object(text)
-    if value is None:
-        return None
-    intent = value.get(INTENT_KEY)
-    if not isinstance(intent, str):
-        return None
-    try:
-        slots = frozenset((_nfc(key), _canonical(slot)) for key, slot in value.items() if key != INTENT_KEY)
-    except RecursionError:
-        return None
-    return Call(_nfc(intent), slots)
-
-
-def parse_response(text: str) -> Call | None:
-    """Read an expected response as a function call; None unless the object is all there is in the text."""
-    stripped = text.strip()
-    if not (stripped.startswith("{") and stripped.endswith("}")):
-        return None
-    try:
-        json.loads(stripped)
-    except (ValueError, RecursionError):
-        return None
-    return parse_call(stripped)
-
-
 def score_rows(responses: Sequence[str], predictions: Sequence[str], seen_labels: Collection[str] = ()) -> RowScores:
     """Score each prediction against its expected response.
 
@@ -94,7 +44,7 @@ def score_rows(responses: Sequence[str], predictions: Sequence[str], seen_labels
     """
     if len(responses) != len(predictions):
         raise ValueError(f"each response needs one prediction; got {len(responses)} and {len(predictions)}")
-    labels = {_nfc(label) for label in seen_labels}
+    labels = {nfc(label) for label in seen_labels}
     n = len(responses)
     scores = RowScores(
         exact=np.zeros(n, np.bool_),
@@ -108,7 +58,7 @@ def score_rows(responses: Sequence[str], predictions: Sequence[str], seen_labels
     for i, (response, prediction) in enumerate(zip(responses, predictions, strict=True)):
         expected = parse_response(response)
         if expected is None:
-            scores.exact[i] = _nfc(response.strip()) == _nfc(prediction.strip())
+            scores.exact[i] = nfc(response.strip()) == nfc(prediction.strip())
             continue
         scores.is_call[i] = True
         scores.slots_expected[i] = len(expected.slots)
@@ -147,42 +97,3 @@ def ratios(
 
 PROPORTIONS = frozenset({"exact_match", "intent_accuracy", "seen_label_share"})
 """The metrics that count rows, so that a binomial interval applies to them."""
-
-
-def _first_object(text: str) -> dict[str, Any] | None:
-    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-    start = -1
-    for _ in range(MAX_STARTS):
-        start = text.find("{", start + 1)
-        if start < 0:
-            return None
-        try:
-            value, _end = decoder.raw_decode(text, start)
-        except (ValueError, RecursionError):
-            continue
-        return value if isinstance(value, dict) else None
-    return None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(_normalise(value), ensure_ascii=True, sort_keys=True, separators=(",", ":"))
-
-
-def _normalise(value: Any) -> Any:
-    if isinstance(value, str):
-        return _nfc(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, list):
-        return [_normalise(item) for item in value]
-    if isinstance(value, dict):
-        return {_nfc(key): _normalise(item) for key, item in value.items()}
-    return value
-
-
-def _nfc(text: str) -> str:
-    return unicodedata.normalize("NFC", text)

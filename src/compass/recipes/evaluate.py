@@ -1,4 +1,4 @@
-"""The two halves of the model side alone: train on given rows, evaluate on given rows or on lm-eval's tasks."""
+"""Evaluation by itself: a base model, and an adapter against it, on given rows or on lm-eval's tasks."""
 
 from __future__ import annotations
 
@@ -6,20 +6,28 @@ import logging
 import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from compass.config import AdaptConfig, TaskOptions
 from compass.data.example import Example
 from compass.data.languages import normalize_tag
 from compass.data.readers import read_examples
 from compass.errors import ConfigError, DataError
-from compass.evaluation import compare, evaluate, is_oneruler, make_oneruler, write_differences, write_evaluation
+from compass.evaluation import (
+    Difference,
+    Evaluation,
+    compare,
+    evaluate,
+    is_oneruler,
+    make_oneruler,
+    write_differences,
+    write_evaluation,
+)
 from compass.evaluation.files import drop_others, write_task
 from compass.evaluation.lm_eval.bridge import TaskResult, compare_tasks, run_tasks
-from compass.runs.folder import Run
+from compass.runs import layout
 from compass.steps.read import ASSIST, columns_of, fill_in, filled_in, in_language
-from compass.steps.resources import base_model, write_training
-from compass.training.soup import check_average, drop_parts, train_averaged
+from compass.steps.resources import Resources
 
 logger = logging.getLogger(__name__)
 
@@ -27,35 +35,15 @@ if TYPE_CHECKING:
     from compass.training import BaseModel
 
 
-def train_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[Path, dict[str, Any]]:
-    """Train an adapter on the rows of `sources`; return its folder and what the training cost.
-
-    Raises DataError with file and line for input that can't be used, ModelError for the model's side.
-    """
-    rows = read_examples(list(sources), columns=columns_of(config.data, "current"), require_response=True)
-    run = Run(Path(config.run.output_dir))
-    with run.locked():
-        base = base_model(config)
-        check_average(config.training, base)
-        result = train_averaged(run, config, rows, base)
-        summary = write_training(run, result, len(rows), averaged=config.training.averaged_trainings)
-        drop_parts(run)
-    return result.adapter, summary
-
-
-EVALUATIONS = "evaluations"
-"""Folder of what is evaluated by itself, apart from a run's own `eval`, which report, gate and registry read."""
-
-
 def evaluate_on(
     config: AdaptConfig, sources: Sequence[str], *, language: str = ""
-) -> tuple[Path, dict[str, dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[Path, dict[str, dict[str, Evaluation]], list[Difference]]:
     """Evaluate the base model, and with `adapter` the adapter against it, on the rows of each source.
 
     language: only its rows, those without a tag among them, and what `{language}` in a source stands for; empty: all.
-    Returns the folder `output_dir/evaluations`, to which all is written, metrics by test and model, and paired
-    differences (empty without an adapter). Raises DataError for a file without responses, ModelError if adapter and
-    model do not fit.
+    Returns the folder `output_dir/evaluations`, to which all is written, what was measured by test and model, and
+    paired differences (empty without an adapter). Raises DataError for a file without responses, ModelError if adapter
+    and model do not fit.
     """
     from compass.training import LanguageModel
 
@@ -71,9 +59,9 @@ def evaluate_on(
         if language:
             tests[name] = in_language(f"test {name}", tests[name], language)
     base, folders = _models(config)
-    output = Path(config.run.output_dir) / EVALUATIONS
+    output = Path(config.run.output_dir) / layout.OWN_EVALUATIONS
     output.mkdir(mode=0o700, parents=True, exist_ok=True)
-    done: dict[str, dict[str, Any]] = {}
+    done: dict[str, dict[str, Evaluation]] = {}
     for model_name, folder in folders.items():
         model = LanguageModel(base, folder, dtype=config.training.dtype, load_in_4bit=config.training.load_in_4bit)
         done[model_name] = {}
@@ -85,12 +73,12 @@ def evaluate_on(
             done[model_name][name] = result
         drop_others(output / model_name, tests)
     _drop_other_models(output, done)
-    metrics = {name: {model: done[model][name].to_dict()["metrics"] for model in done} for name in tests}
-    differences = []
+    by_test = {name: {model: done[model][name] for model in done} for name in tests}
+    differences: list[Difference] = []
     if "adapter" in done:
         differences = [d for name in tests for d in compare(done["base"][name], done["adapter"][name])]
         write_differences(differences, output / "differences.json")
-    return output, metrics, [difference.to_dict() for difference in differences]
+    return output, by_test, differences
 
 
 def _drop_other_models(output: Path, done: Collection[str]) -> None:
@@ -104,7 +92,7 @@ def _models(config: AdaptConfig) -> tuple[BaseModel, dict[str, Path | None]]:
     """Return the base model, and by name what is measured: no adapter, and the adapter if there is one, which fits."""
     from compass.training import check_adapter
 
-    base, adapter = base_model(config), config.training.adapter
+    base, adapter = Resources(config).base, config.training.adapter
     if not adapter:
         return base, {"base": None}
     check_adapter(Path(adapter), base)
@@ -112,8 +100,8 @@ def _models(config: AdaptConfig) -> tuple[BaseModel, dict[str, Path | None]]:
 
 
 def evaluate_tasks(
-    config: TaskOptions, tasks: Sequence[str]
-) -> tuple[dict[str, list[TaskResult]], list[dict[str, Any]]]:
+    task_options: TaskOptions, tasks: Sequence[str]
+) -> tuple[dict[str, list[TaskResult]], list[Difference]]:
     """Run lm-eval's tasks on the base model, and with `adapter` on the adapter.
 
     Returns results by model (`base`, `adapter`), and paired differences (empty without an adapter). Also written to
@@ -123,27 +111,28 @@ def evaluate_tasks(
     """
     from compass.training import harness_model
 
-    if config.adapt.training.load_in_4bit:
+    if task_options.adapt.training.load_in_4bit:
         raise ConfigError("load_in_4bit: lm-eval's tasks are run on the model's own weights. Leave it out.")
-    options, (base, folders) = config.tasks, _models(config.adapt)
+    options, config = task_options.tasks, task_options.adapt
+    base, folders = _models(config)
     usage: set[str] = set()
-    if options.num_fewshot and config.adapt.data.usage != ASSIST:
-        data = filled_in(config.adapt.data, config.adapt.run.seed)
+    if options.num_fewshot and config.data.usage != ASSIST:
+        data = filled_in(config.data, config.run.seed)
         usage = {
             row.prompt
             for row in read_examples(data.usage, columns=columns_of(data, "usage"), default_language=data.language)
         }
-    output = Path(config.adapt.run.output_dir) / EVALUATIONS / "tasks"
+    output = Path(config.run.output_dir) / layout.OWN_EVALUATIONS / "tasks"
     output.mkdir(mode=0o700, parents=True, exist_ok=True)
     included = [Path(options.include_path)] if options.include_path else []
     if names := [name for name in tasks if is_oneruler(name)]:
-        included.append(_oneruler(config, names, base, output / "oneruler"))
+        included.append(_oneruler(task_options, names, base, output / "oneruler"))
     done: dict[str, list[TaskResult]] = {}
     for name, folder in folders.items():
         model = harness_model(
             base,
             folder,
-            dtype=config.adapt.training.dtype,
+            dtype=config.training.dtype,
             batch_size=options.task_batch_size,
             max_length=options.task_max_length,
         )
@@ -152,10 +141,10 @@ def evaluate_tasks(
             tasks,
             num_fewshot=None if options.num_fewshot < 0 else options.num_fewshot,
             limit=options.limit or None,
-            seed=config.adapt.run.seed,
+            seed=config.run.seed,
             include_path=included,
             apply_chat_template=options.apply_chat_template,
-            bootstrap_draws=config.adapt.evaluation.bootstrap_draws,
+            bootstrap_draws=config.evaluation.bootstrap_draws,
             usage=usage,
         )
         for result in done[name]:
@@ -169,23 +158,23 @@ def evaluate_tasks(
         )  # fmt: skip
     if "adapter" not in done:
         return done, []
-    evaluation = config.adapt.evaluation
+    evaluation = config.evaluation
     differences = [
         difference
         for ours, theirs in zip(done["base"], done["adapter"], strict=True)
         for difference in compare_tasks(
-            ours, theirs, draws=evaluation.bootstrap_draws, confidence=evaluation.confidence, seed=config.adapt.run.seed
+            ours, theirs, draws=evaluation.bootstrap_draws, confidence=evaluation.confidence, seed=config.run.seed
         )
     ]
     write_differences(differences, output / "differences.json")
-    return done, [difference.to_dict() for difference in differences]
+    return done, differences
 
 
-def _oneruler(config: TaskOptions, names: Sequence[str], base: BaseModel, folder: Path) -> Path:
+def _oneruler(options: TaskOptions, names: Sequence[str], base: BaseModel, folder: Path) -> Path:
     """Make OneRuler's tasks for the base model's tokenizer; return their folder."""
     from compass.training import load_tokenizer
 
-    if not config.tasks.oneruler:
+    if not options.tasks.oneruler:
         raise ConfigError(
             ["oneruler: its tasks are made of its own files. Clone github.com/mungg/OneRuler and give the folder"]
         )
@@ -194,5 +183,5 @@ def _oneruler(config: TaskOptions, names: Sequence[str], base: BaseModel, folder
     def count(texts: Sequence[str]) -> list[int]:
         return [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
 
-    source, rows = Path(config.tasks.oneruler), config.tasks.oneruler_rows
-    return make_oneruler(source, folder, names, count_tokens=count, rows=rows, seed=config.adapt.run.seed).folder
+    source, rows = Path(options.tasks.oneruler), options.tasks.oneruler_rows
+    return make_oneruler(source, folder, names, count_tokens=count, rows=rows, seed=options.adapt.run.seed).folder

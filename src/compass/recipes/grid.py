@@ -6,64 +6,39 @@ The draws that they start from are prepared in the same way, several at a time.
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
 import logging
 import math
 import os
+import re
 import shutil
-import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
+from typing import Any
 
-from compass.config import AdaptConfig, CompareConfig, SelectionConfig, dump_config
-from compass.progress import progress
-from compass.runs.folder import file_hash, fingerprint, write_json, write_text
-from compass.signals import ended, handled
-from compass.steps.features import given_file
+from compass.config import AdaptConfig, CompareConfig, SelectionConfig, dump_config, load_stored
+from compass.errors import CompassError
+from compass.recipes.workers import Processes, in_parallel, workers_at_once
+from compass.runs import layout
+from compass.runs.files import fingerprint, write_json, write_text
+from compass.runs.folder import Run
+from compass.steps.comparison import Cell
+from compass.steps.features import strategy_files
 from compass.steps.plan import training_seconds
-from compass.steps.read import Gathered, filled_in, source_identities
-from compass.steps.resources import folder_contents, start_adapter
-from compass.training.balance import repeats_by_answer
-from compass.training.soup import identity as training_identity
+from compass.steps.read import filled_in, source_identities
+from compass.steps.resources import Resources, folder_contents, start_adapter
+from compass.steps.state import RunData
+from compass.steps.train import training_identity
 
 logger = logging.getLogger(__name__)
 
-CORES_OF_A_WORKER = 4
-SHARED = ("data", "space", "eval/base")
+SHARED = (layout.DATA, layout.SPACE, layout.BASE_EVALUATION)
 """Folders of a draw that its cells take over."""
 SHARED_STAGES = ("data", "space", "evaluation-base")
-OWN_OPTIONS = {
-    "given_": "given", "transfer_results": "langrank", "less_": "less", "answer_": "compass", "draw_window": "compass",
-    "neighbours": "nearest",
-}  # fmt: skip
-"""How options begin that one strategy alone reads -> that strategy: they do not tell the cells of others apart."""
-LOG_LINES = 15
-"""Lines of a failed cell's log that are shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One strategy with one budget on one draw."""
-
-    strategy: str
-    budget: int
-    language: str
-    seed: int
-    folder: Path
-    config: AdaptConfig
-
-    @property
-    def finished(self) -> bool:
-        """Whether the cell was measured."""
-        return (self.folder / "cell.json").is_file()
+LONGEST_NAME = 40
+"""Characters of a strategy in the name of its cells' folders; the hash behind it tells them apart."""
 
 
 def draw_config(config: CompareConfig, language: str, seed: int) -> AdaptConfig:
@@ -76,18 +51,20 @@ def draw_config(config: CompareConfig, language: str, seed: int) -> AdaptConfig:
         {"data": asdict(draw.data), "encoder": asdict(draw.encoder), "space": asdict(draw.space),
          "evaluation": asdict(draw.evaluation), "model": _model(draw), "seed": seed}
     )  # fmt: skip
-    folder = Path(config.adapt.run.output_dir) / "draws" / f"{language}-{seed}-{identity[:10]}"
+    folder = Path(draw.run.output_dir) / "draws" / f"{language}-{seed}-{identity[:10]}"
     return dataclasses.replace(draw, run=dataclasses.replace(draw.run, seed=seed, output_dir=str(folder)))
 
 
-def cells_of(config: CompareConfig, draw: AdaptConfig, data: Gathered, mean_cost: float) -> list[Cell]:
-    """Return the cells of one draw. The folder's name holds a hash of all options and of the files that they name.
+def cells_of(config: CompareConfig, draw: AdaptConfig, data: RunData, mean_cost: float) -> list[Cell]:
+    """Return the cells of one draw. A cell is known by its options and by the files that they name.
 
     mean_cost: what a pool row costs of the budget on average; it says how many rows a budget is, and so how many
     optimiser steps every strategy gets.
     """
-    cells = []
-    files = source_identities(filled_in(draw.data, draw.run.seed)) | start_adapter(draw) | folder_contents(draw)
+    cells, home = [], Path(config.adapt.run.output_dir) / "cells"
+    sources = source_identities(filled_in(draw.data, draw.run.seed))
+    files = sources | start_adapter(draw) | folder_contents(draw)
+    stored = _stored_cells(home)
     for budget in config.grid.budgets:
         steps = _steps(config, data, budget / mean_cost) if config.grid.equal_steps else draw.training.max_steps
         for strategy in config.grid.strategies:
@@ -96,15 +73,75 @@ def cells_of(config: CompareConfig, draw: AdaptConfig, data: Gathered, mean_cost
                 selection=dataclasses.replace(draw.selection, strategy=strategy, budget=budget),
                 training=dataclasses.replace(draw.training, max_steps=steps),
             )
-            read = dataclasses.replace(cell, selection=_read_by(cell.selection))
-            told = {"run": {"seed": cell.run.seed}, "files": files | _own_file(cell)}
-            identity = fingerprint(asdict(read) | {"training": training_identity(read.training)} | told)
+            payload = _payload(cell)
+            identity = fingerprint(payload | {"files": files | strategy_files(Resources(cell))})
             language, seed = cell.data.language, cell.run.seed
-            name = f"{language}-{seed}-{strategy}-{budget}-{identity[:10]}"
-            folder = Path(config.adapt.run.output_dir) / "cells" / name
+            short = re.sub(r"[^\w.-]+", "-", strategy)[:LONGEST_NAME]
+            folder = home / f"{language}-{seed}-{short}-{budget}-{identity[:10]}"
+            if not folder.is_dir() and (known := _known(stored, payload, sources)):
+                folder = known
             cell = dataclasses.replace(cell, run=dataclasses.replace(cell.run, output_dir=str(folder)))
             cells.append(Cell(strategy, budget, language, seed, folder, cell))
     return cells
+
+
+def _payload(cell: AdaptConfig) -> dict[str, Any]:
+    """Return what tells a cell from others, JSON-ready, but for the contents of files.
+
+    Of the strategy that is what it reads itself, so that the options of another one change nothing.
+    """
+    selection = cell.selection
+    return {
+        **asdict(cell),
+        "run": {"seed": cell.run.seed},
+        "selection": {
+            "strategy": _own_options(selection),
+            "name": selection.strategy.partition(":")[0],
+            "budget": selection.budget,
+            "budget_unit": selection.budget_unit,
+        },
+        "training": training_identity(cell.training),
+    }
+
+
+OWN_OPTIONS = {
+    "given_": "given", "transfer_results": "langrank", "less_": "less", "answer_": "compass", "draw_window": "compass",
+    "neighbours": "nearest",
+}  # fmt: skip
+"""How options begin that one strategy alone reads -> that strategy: they do not tell the cells of others apart."""
+
+
+def _own_options(selection: SelectionConfig) -> dict[str, Any]:
+    foreign = tuple(start for start, owner in OWN_OPTIONS.items() if selection.strategy != owner)
+    shared = ("strategy", "budget", "budget_unit")
+    return {
+        name: value for name, value in asdict(selection).items() if not name.startswith(foreign) and name not in shared
+    }
+
+
+def _stored_cells(home: Path) -> dict[str, list[Path]]:
+    """Return the finished cells of a comparison's folder by the fingerprint of their options.
+
+    Cells of an older version have other hashes in their names; their options tell that they are the same.
+    """
+    found: dict[str, list[Path]] = {}
+    for file in sorted(home.glob(f"*/{layout.CELL}")):
+        try:
+            payload = _payload(load_stored(file.parent / layout.CONFIG))
+        except CompassError as error:
+            logger.debug("%s is not read: %s", file.parent, error)
+            continue
+        found.setdefault(fingerprint(payload), []).append(file.parent)
+    return found
+
+
+def _known(stored: Mapping[str, Sequence[Path]], payload: Mapping[str, Any], sources: Mapping[str, str]) -> Path | None:
+    """Return a finished cell of the same options that was made from the same sources; None if there is none."""
+    for folder in stored.get(fingerprint(payload), ()):
+        changed = Run(folder).changed("data", {"sources": sources})
+        if changed is not None and "sources" not in changed:
+            return folder
+    return None
 
 
 def run_draws(draws: Sequence[AdaptConfig], workers: int) -> None:
@@ -112,13 +149,13 @@ def run_draws(draws: Sequence[AdaptConfig], workers: int) -> None:
 
     One that fails is left to the caller's own `prepare`, whose error names the file and the line.
     """
-    last = Path("logs", "stages", f"{SHARED_STAGES[-1]}.json")
+    last = layout.stage_record(SHARED_STAGES[-1])
     folders = {Path(draw.run.output_dir): draw for draw in draws}
     waiting = {folder: draw for folder, draw in folders.items() if not (folder / last).is_file()}
     # A single one shows its own progress in this process.
     if min(len(waiting), workers_at_once(workers)) > 1:
         jobs = {folder.name: partial(_run_draw, draw) for folder, draw in waiting.items()}
-        _in_parallel("Draws", jobs, workers_at_once(workers), _devices())
+        in_parallel("Draws", jobs, workers)
 
 
 def run_cells(cells: Sequence[Cell], draws: Mapping[tuple[str, int], Path], workers: int) -> dict[str, str]:
@@ -130,110 +167,25 @@ def run_cells(cells: Sequence[Cell], draws: Mapping[tuple[str, int], Path], work
     if not waiting:
         return {}
     jobs = {cell.folder.name: partial(_run_cell, cell, draws[cell.language, cell.seed]) for cell in waiting}
-    return _in_parallel("Cells", jobs, workers_at_once(workers), _devices())
+    return in_parallel("Cells", jobs, workers)
 
 
-class _Processes:
-    """Commands of ours in processes of their own, which end when the comparison does."""
-
-    def __init__(self) -> None:
-        self._running: set[subprocess.Popen[bytes]] = set()
-        self.stopped = threading.Event()
-
-    def run(self, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> str:
-        """Run `compass` with its output in a file; return the end of that if it failed."""
-        command = [sys.executable, "-m", "compass.cli", *arguments]
-        with log.open("ab") as file:
-            process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
-            self._running.add(process)
-            try:
-                if self.stopped.is_set():
-                    process.terminate()
-                code = process.wait()
-            finally:
-                self._running.discard(process)
-        if code:
-            return "\n".join(log.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]) or f"exit code {code}"
-        return ""
-
-    def stop(self) -> None:
-        """End them all, and those that are about to start."""
-        self.stopped.set()
-        for process in list(self._running):
-            process.terminate()
-
-
-Job = Callable[[_Processes, Mapping[str, str]], str]
-"""Does its work through the processes, in an environment that names its device; returns what went wrong, or nothing."""
-
-
-def _in_parallel(title: str, jobs: Mapping[str, Job], count: int, devices: Sequence[str]) -> dict[str, str]:
-    """Run all jobs, `count` at a time, and return name -> error of those that failed."""
-    free: SimpleQueue[int] = SimpleQueue()
-    for worker in range(count):
-        free.put(worker)
-    processes = _Processes()
-
-    def work(job: Job) -> str:
-        if processes.stopped.is_set():
-            return ""
-        worker = free.get()
-        try:
-            return job(processes, _environment(worker, count, devices))
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise
-            return str(error)
-        finally:
-            free.put(worker)
-
-    failures: dict[str, str] = {}
-    # Killed at once, this process would leave those that it started at work.
-    terminable = handled(signal.SIGTERM, ended)
-    with terminable, progress(title, len(jobs), title.lower()) as advance, ThreadPoolExecutor(count) as pool:
-        names: dict[Future[str], str] = {pool.submit(work, job): name for name, job in jobs.items()}
-        left = set(names)
-        try:
-            while left:
-                done, left = wait(left, return_when=FIRST_COMPLETED)
-                for future in done:
-                    advance()
-                    if error := future.result():
-                        failures[names[future]] = error
-                        logger.warning("%s failed; the others go on", names[future])
-        except BaseException:
-            processes.stop()
-            raise
-    return failures
-
-
-def workers_at_once(workers: int) -> int:
-    """Return how many cells run at a time where `workers` are asked for (0: as many as the machine is for)."""
-    return workers or default_workers(len(_devices()))
-
-
-def default_workers(n_devices: int) -> int:
-    """Return how many cells run at a time: one for each GPU, or one for each four cores."""
-    return n_devices or max(1, (os.cpu_count() or 1) // CORES_OF_A_WORKER)
-
-
-def _run_draw(draw: AdaptConfig, processes: _Processes, environment: Mapping[str, str]) -> str:
+def _run_draw(draw: AdaptConfig, processes: Processes, environment: Mapping[str, str]) -> str:
     folder = Path(draw.run.output_dir)
-    (folder / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_text(folder / "compass.yaml", dump_config(draw))
-    return processes.run(
-        ["prepare", "--config", str(folder / "compass.yaml")], folder / "logs" / "draw.log", environment
-    )
+    (folder / layout.LOGS).mkdir(mode=0o700, parents=True, exist_ok=True)
+    config = folder / layout.CONFIG
+    write_text(config, dump_config(draw))
+    return processes.run(["prepare", "--config", str(config)], folder / layout.DRAW_LOG, environment)
 
 
-def _run_cell(cell: Cell, draw: Path, processes: _Processes, environment: Mapping[str, str]) -> str:
+def _run_cell(cell: Cell, draw: Path, processes: Processes, environment: Mapping[str, str]) -> str:
     _take_over(draw, cell.folder)
-    config = cell.folder / "compass.yaml"
+    config = cell.folder / layout.CONFIG
     write_text(config, dump_config(cell.config))
-    error = processes.run(["adapt", "--config", str(config)], cell.folder / "logs" / "cell.log", environment)
+    error = processes.run(["adapt", "--config", str(config)], cell.folder / layout.CELL_LOG, environment)
     if not error:
         write_json(
-            cell.folder / "cell.json",
+            cell.folder / layout.CELL,
             {"strategy": cell.strategy, "budget": cell.budget, "language": cell.language, "seed": cell.seed},
         )
     return error
@@ -241,17 +193,17 @@ def _run_cell(cell: Cell, draw: Path, processes: _Processes, environment: Mappin
 
 def _take_over(draw: Path, folder: Path) -> None:
     """Let a cell start from its draw: its data, space and base evaluation, linked where the disk can."""
-    if (folder / "logs" / "stages").is_dir():
+    if (folder / layout.STAGE_RECORDS).is_dir():
         return
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     # The records go last: a stage counts as finished only when its files are there.
-    stages = [draw / "logs" / "stages" / f"{stage}.json" for stage in SHARED_STAGES]
+    stages = [draw / layout.stage_record(stage) for stage in SHARED_STAGES]
     files = [file for name in SHARED for file in sorted((draw / name).rglob("*")) if file.is_file()]
     for file in [*files, *stages]:
         target = folder / file.relative_to(draw)
         target.parent.mkdir(parents=True, exist_ok=True)
         # A strategy that wants another space writes its own over it, so the space is copied and never shared.
-        if file.is_relative_to(draw / "data"):
+        if file.is_relative_to(draw / layout.DATA):
             try:
                 os.link(file, target)
                 continue
@@ -262,58 +214,20 @@ def _take_over(draw: Path, folder: Path) -> None:
         shutil.copy2(file, target)
 
 
-def _steps(config: CompareConfig, data: Gathered, rows: float) -> int:
+def _steps(config: CompareConfig, data: RunData, rows: float) -> int:
+    from compass.training.balance import class_repeats
+
     training = config.adapt.training
     if training.max_steps > 0:
         return training.max_steps
-    # `current_weight` shifts the steps to the data at hand and adds none: mixtures are compared at equal steps.
-    total = rows + sum(repeats_by_answer(data.current, training.answer_balance))
+    total = rows + sum(class_repeats(data.train, training.answer_balance))
     batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
     return max(1, math.ceil(total * training.num_train_epochs / batch))
-
-
-def _read_by(selection: SelectionConfig) -> SelectionConfig:
-    """Return the options with their defaults for those that only another strategy reads."""
-    plain = SelectionConfig()
-    foreign = {
-        field.name: getattr(plain, field.name)
-        for field in dataclasses.fields(selection)
-        for start, owner in OWN_OPTIONS.items()
-        if field.name.startswith(start) and selection.strategy != owner
-    }
-    return dataclasses.replace(selection, **foreign)
-
-
-def _own_file(config: AdaptConfig) -> dict[str, str]:
-    """Return the file that the cell's strategy alone reads, with its hash; nothing for most strategies."""
-    read = {
-        "given": given_file(config, config.data.language),
-        "langrank": Path(config.selection.transfer_results),
-    }
-    own = read.get(config.selection.strategy)
-    return {str(own): file_hash(own)} if own and own.is_file() else {}
 
 
 def _model(config: AdaptConfig) -> list[object]:
     training = config.training
     return [training.model_name_or_path, training.model_revision, training.dtype, training.load_in_4bit]
-
-
-def _devices() -> list[str]:
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [device for device in visible.split(",") if device.strip()]
-    from compass.training import gpu_names
-
-    return [str(i) for i in range(len(gpu_names()))]
-
-
-def _environment(worker: int, count: int, devices: Sequence[str]) -> dict[str, str]:
-    environment = dict(os.environ)
-    if devices:
-        environment["CUDA_VISIBLE_DEVICES"] = devices[worker % len(devices)]
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
-    return environment
 
 
 def seconds_needed(cells: Sequence[Cell], workers: int) -> float:
@@ -338,7 +252,7 @@ def seconds_needed(cells: Sequence[Cell], workers: int) -> float:
 
 def _seconds(cell: Cell) -> float:
     """Return the seconds that a finished cell's own stages took."""
-    path = cell.folder / "logs" / "stages.jsonl"
+    path = cell.folder / layout.STAGE_LOG
     if not path.is_file():
         return 0.0
     entries = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line]

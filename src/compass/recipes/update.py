@@ -10,71 +10,47 @@ rows that were picked before. The semantic space is the parent's, frozen, so tha
 from __future__ import annotations
 
 import dataclasses
-import json
-import logging
 import shlex
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from compass.config import (
     UPDATE_METHODS,
     AdaptConfig,
+    DataConfig,
     UpdateConfig,
     UpdateOptions,
     changed_flags,
     dump_config,
-    load_config,
+    load_stored,
 )
 from compass.data.example import Example
-from compass.data.readers import read_examples, read_jsonl, write_jsonl
-from compass.encoders import CachedEncoder
 from compass.errors import RunError
-from compass.recipes.adapt import ADAPTER, Placed, Selected, choose, embed, place_candidates, write_card, write_lock
-from compass.runs.folder import Run, file_hash, fingerprint, versions, write_json, write_text
-from compass.selection import draw_anchors
-from compass.semantic.arrays import IntArray
-from compass.semantic.space import SemanticSpace
-from compass.steps.read import Gathered, columns_of, gather, hold_out_half, with_normal_language
-from compass.steps.resources import base_model, open_encoder, write_training
-from compass.training.balance import repeats_in_training
-from compass.training.soup import identity as training_identity
+from compass.evaluation import Difference, Evaluation, compare, write_differences
+from compass.report import build_report
+from compass.runs import layout
+from compass.runs.files import file_hash, fingerprint, read_json, write_json, write_text
+from compass.runs.folder import Run
+from compass.runs.machine import versions
+from compass.steps.card import write_card
+from compass.steps.evaluate import evaluate, evaluate_one, precision
+from compass.steps.history import TRAIN, Version, as_history, read_version
+from compass.steps.lock import write_lock
+from compass.steps.read import Sources, clean_data, fill_in, hold_out_half, read_pool, read_set, stored_data
+from compass.steps.resources import Resources
+from compass.steps.retention import draw_anchors, history_repeats, keep_fisher, parent_fisher
+from compass.steps.select import choose, place_candidates
+from compass.steps.space import place_in
+from compass.steps.state import RunData, Selected
+from compass.steps.train import training_identity, write_training
 
 if TYPE_CHECKING:
-    from compass.training import BaseModel, Fisher
+    from compass.training import Fisher
 
-logger = logging.getLogger(__name__)
-
-FISHER = "fisher.safetensors"
-"""Fisher information of a version that was trained with the penalty, beside its adapter."""
-NEEDED = (
-    ADAPTER, "compass.yaml", "data/current.jsonl", "data/pool.jsonl", "data/tests.json",
-    "lock.json", "selection/selected.jsonl", "space/space.safetensors",
-)  # fmt: skip
-"""Files of a run folder that an update reads."""
-
-
-@dataclass(frozen=True)
-class Version:
-    """A finished run folder as an update sees it."""
-
-    folder: Path
-    period: int
-    """Updates that led to it; 0 for a run of `adapt`."""
-    history: tuple[Example, ...]
-    """All rows that it and its ancestors were trained on; ids are `PERIOD/current/ID` or `PERIOD/picked/ID`."""
-    tests: Mapping[str, tuple[Example, ...]]
-    """Its held-out rows by name; the usage of its own period is the first."""
-    lock: Mapping[str, Any]
-
-    @property
-    def adapter(self) -> Path:
-        """Folder of its adapter."""
-        return self.folder / "adapter"
+Rows = str | Sequence[Example]
+"""A source by its name, or rows that are there already; an empty one stands for none."""
 
 
 @dataclass(frozen=True)
@@ -85,297 +61,165 @@ class Updated:
     adapter: Path
     report: Path
     parent: Path
-    differences: tuple[dict[str, Any], ...]
+    differences: tuple[Difference, ...]
     """New adapter − parent's adapter for each test and metric, with paired intervals."""
 
 
-def update(
-    config: AdaptConfig,
-    options: UpdateConfig,
-    *,
-    parent: Path,
-    window: str,
-    current: str = "",
-    test: str = "",
-    pool: Sequence[str] = (),
-    mapped: bool = True,
-) -> Updated:
-    """Let the adapter of the run folder `parent` follow the usage in `window`; write a run folder of its own.
+@dataclass(frozen=True)
+class NewData:
+    """What an update is made of besides its parent."""
 
-    config: the parent's options (`load_config(parent / "compass.yaml", overrides)`) with an `output_dir` of its own.
-    window: source of prompts; responses are welcome. current: new training data at hand, if any. test: held-out new
-    usage; empty: half of the window's rows that have a response. pool: other sources than the parent's pool. mapped:
-    read the new sources with the parent's column mapping; False: they are in our own columns. The parent's tests are
-    taken over, so that each earlier period is measured. Resumes as `adapt` does.
+    window: Rows
+    """Prompts of new usage; responses are welcome."""
+    train: Rows = ""
+    """New training rows in the target language, if any."""
+    test: Rows = ""
+    """Held-out new usage with responses; empty: half of the window's rows that have a response."""
+    pool: Sequence[str] = ()
+    """Other sources than the parent's pool."""
+
+
+def update(config: AdaptConfig, options: UpdateConfig, *, parent: Path, new: NewData) -> Updated:
+    """Let the adapter of the run folder `parent` follow the usage in `new.window`; write a run folder of its own.
+
+    config: the parent's options (`load_stored(parent / "compass.yaml", overrides)`) with an `output_dir` of its own.
+    The parent's tests are taken over, so that each earlier period is measured. Resumes as `adapt` does.
     Raises RunError if `parent` is no finished run or was changed.
     """
-    from compass.report import build_report
-    from compass.steps.evaluate import measure, measure_model
+    resources, run, version = _opened(config, parent)
+    with run.locked():
+        data = _read(run, resources.config, version, new)
+        done = _follow(run, resources, options, version, data)
+        _write_parent(run, options, version, _command(version, new, resources.config, options))
+        report = build_report(run.folder)
+    return dataclasses.replace(done, report=report)
 
+
+def begin(config: AdaptConfig, *, parent: Path, new: NewData) -> None:
+    """Do the first step of an update alone: read and clean its data into the run folder, where `finish` finds it."""
+    resources, run, version = _opened(config, parent)
+    with run.locked():
+        _read(run, resources.config, version, new)
+
+
+def finish(config: AdaptConfig, options: UpdateConfig, *, parent: Path) -> Updated:
+    """Bring an update to its end from the data that `begin` left in its run folder; as `update`."""
+    resources, run, version = _opened(config, parent)
+    with run.locked():
+        data = stored_data(run.folder)
+        done = _follow(run, resources, options, version, data)
+        # The rows themselves lie in the run folder: from there the update can be made again.
+        language = resources.config.data.language
+        own = run.folder / layout.test_file(language)
+        new = NewData(str(run.folder / layout.USAGE), test=str(own) if language in data.tests else "")
+        _write_parent(run, options, version, _command(version, new, resources.config, options))
+        report = build_report(run.folder)
+    return dataclasses.replace(done, report=report)
+
+
+def _follow(run: Run, resources: Resources, options: UpdateConfig, version: Version, data: RunData) -> Updated:
+    config = resources.config
+
+    # 2. The data's places in the parent's space.
+    wanted = version.lock["encoder"]
+    placed = place_in(run, resources, data, version.folder, (wanted["name"], wanted["revision"]))
+
+    # 3. What the new usage needs, the history lacks and the pool has.
+    candidates = place_candidates(resources, placed)
+    selected = choose(run, resources, placed, candidates)
+
+    # 4. What of the history is replayed, and which weights it needs.
+    anchors = draw_anchors(run, config, options, version, data.train, candidates.current_clusters)
+    fisher = parent_fisher(run, resources, options, version)
+
+    # 5. The same trainer, from the serving adapter; with a penalty, Fisher information for the next one.
+    adapter = _train(run, resources, options, version, selected, anchors, fisher)
+    keep_fisher(run, resources, options, version, selected, fisher)
+
+    # 6. Base model, parent and new adapter on the same rows: what was won, what was lost.
+    known = _known_answers(resources, version)
+    evaluated = evaluate(run, resources, adapter, selected, base_answers=known.get("base"))
+    before = evaluate_one(run, resources, "parent", version.adapter, selected, answers=known.get("adapter"))
+    differences = _compared(run, before, evaluated.adapter)
+
+    write_lock(run, resources, trained=True)
+    write_card(run, resources, selected, evaluated.differences)
+    return Updated(run.folder, adapter, run.folder / layout.REPORT, version.folder, differences)
+
+
+def _opened(config: AdaptConfig, parent: Path) -> tuple[Resources, Run, Version]:
+    """Return what an update works with. It goes on from the parent's adapter, in one training."""
     version = read_version(parent)
-    config = dataclasses.replace(
-        with_normal_language(config),
-        data=dataclasses.replace(config.data, usage=window, test=test),
-        # It goes on from the parent's adapter, in one training.
-        training=dataclasses.replace(config.training, adapter=str(version.adapter), averaged_trainings=1),
-    )
+    training = dataclasses.replace(config.training, adapter=str(version.adapter), averaged_trainings=1)
+    resources = Resources(dataclasses.replace(config, training=training))
     run = Run(Path(config.run.output_dir))
     if run.folder.resolve() == parent.resolve():
         raise RunError(f"The update would overwrite its parent {parent}. Choose another --output_dir.")
-    with run.locked():
-        write_text(run.path("compass.yaml"), dump_config(config))
-
-        # 1. The window's usage E, the history D, the pool A, and the tests of every period.
-        data = _gather(run, config, version, window, current, test, pool, mapped=mapped)
-
-        # 2. Their places in the parent's space.
-        encoder = open_encoder(config)
-        placed = Placed(data, encoder, embed(encoder, data), _frozen_space(run, version, encoder))
-
-        # 3. What the new usage needs, the history lacks and the pool has.
-        candidates = place_candidates(config, placed)
-        selected = choose(run, config, placed, candidates)
-
-        # 4. What of the history is rehearsed, and which weights it needs.
-        base = base_model(config)
-        anchors = _draw_anchors(run, config, options, version, base, data.current, candidates.current_clusters)
-        old_fisher = _fisher_of_parent(run, config, options, version, base)
-
-        # 5. The same trainer, from the serving adapter; with a penalty, Fisher information for the next one.
-        adapter = _train(run, config, options, version, base, selected, anchors, old_fisher)
-        _measure_fisher(run, config, options, version, base, selected, old_fisher)
-
-        # 6. Base model, parent and new adapter on the same rows: what was won, what was lost.
-        known = _answers_of(version, config, base)
-        _, from_base = measure(run, config, base, adapter, selected, base_answers=known.get("base"))
-        before = measure_model(run, config, base, "parent", version.adapter, selected, answers=known.get("adapter"))
-        after = measure_model(run, config, base, "adapter", adapter, selected)
-        differences = _write_differences(run, before, after)
-
-        write_lock(run, config, selected, base)
-        given = {"--new-data": current, "--new-test": test, "--new-pool": pool, "--output-dir": config.run.output_dir}
-        _add_parent(run, options, version, _command(version, window, given, config, options))
-        write_card(run, config, base, selected, from_base)
-        report = build_report(run.folder)
-    return Updated(run.folder, adapter, report, parent, differences)
+    return resources, run, version
 
 
-def read_version(folder: Path) -> Version:
-    """Read a finished run folder. Raises RunError if a file is missing or the adapter is not the one in its lock."""
-    missing = [name for name in NEEDED if not (folder / name).is_file()]
-    if missing:
-        raise RunError(
-            f"{folder} is no finished run: {', '.join(missing)} is missing. Give the output_dir of `compass adapt` or "
-            "`compass update`, and let it finish first."
-        )
-    lock = json.loads((folder / "lock.json").read_text(encoding="utf-8"))
-    if file_hash(folder / ADAPTER) != lock["hashes"].get(ADAPTER):
-        raise RunError(f"{folder}: {ADAPTER} is not the file of its lock.json. Restore it, or run the command again.")
-    period = int(lock.get("update", {}).get("period", 0))
-    current = read_jsonl(folder / "data" / "current.jsonl")
-    if not period:
-        current = [dataclasses.replace(row, id=f"0/current/{row.id}") for row in current]
-    picked = read_jsonl(folder / "selection" / "selected.jsonl")
-    history = [*current, *(dataclasses.replace(row, id=f"{period}/picked/{row.id}") for row in picked)]
-    names = json.loads((folder / "data" / "tests.json").read_text(encoding="utf-8"))
-    tests = {name: tuple(read_jsonl(folder / "data" / "tests" / f"{name}.jsonl")) for name in names}
-    return Version(folder, period, tuple(history), tests, lock)
+def _read(run: Run, config: AdaptConfig, version: Version, new: NewData) -> RunData:
+    """Read and clean the window's usage E, the history D, the pool A, and the tests of every period."""
+    seed, language = config.run.seed, config.data.language
+    data = dataclasses.replace(config.data, usage=_named(new.window, "rows"), test=_named(new.test, "rows"))
+    write_text(run.path(layout.CONFIG), dump_config(dataclasses.replace(config, data=data)))
+    usage, held_out = _rows(data, "usage", new.window, seed), _rows(data, "test", new.test, seed)
+    if not new.test:
+        usage, held_out = hold_out_half(usage, seed)
+    train = _rows(data, "current", new.train, seed)
+    tests: dict[str, Sequence[Example]] = {language: held_out} if held_out else {}
+    for name, rows in version.tests.items():
+        # The parent's own usage makes room for the new one, and says which period it is of.
+        tests[f"{name}-{version.period}" if name == language else name] = rows
+    pool = [fill_in(source, language=language, seed=seed) for source in new.pool]
+    sources = Sources(
+        usage=usage,
+        train=[*version.history, *as_history(train, TRAIN, version.period + 1)],
+        pool=read_pool(data, pool) if pool else version.unseen_pool(),
+        tests=tests,
+    )
+    return clean_data(run, sources, data, seed=seed)
 
 
-def period_of(row: Example) -> int:
-    """Return the period that a row of a history was first trained in, 0 for the oldest."""
-    return int(row.id.partition("/")[0])
+def _rows(data: DataConfig, part: str, rows: Rows, seed: int) -> list[Example]:
+    if not isinstance(rows, str):
+        return list(rows)
+    return read_set(data, part, fill_in(rows, language=data.language, seed=seed)) if rows else []
 
 
-def _gather(
-    run: Run,
-    config: AdaptConfig,
-    version: Version,
-    window: str,
-    current: str,
-    test: str,
-    pool: Sequence[str],
-    *,
-    mapped: bool,
-) -> Gathered:
-    """Write the update's sources in one schema into `inputs/` and clean them as adapt does."""
-    language, columns = config.data.language, config.data if mapped else dataclasses.replace(config.data, columns={})
-    usage = read_examples(window, columns=columns_of(columns, "usage"), default_language=language)
-    if test:
-        held_out = read_examples(test, columns=columns_of(columns, "test"), default_language=language)
-    else:
-        usage, held_out = hold_out_half(usage, config.run.seed)
-    new: list[Example] = []
-    if current:
-        rows = read_examples(
-            current, columns=columns_of(columns, "current"), default_language=language, require_response=True
-        )
-        new = [dataclasses.replace(row, id=f"{version.period + 1}/current/{row.id}") for row in rows]
-    inputs = run.folder / "inputs"
-    try:
-        write_jsonl(run.path("inputs", "usage.jsonl"), usage)
-        write_jsonl(run.path("inputs", "history.jsonl"), [*version.history, *new])
-        if not pool:
-            seen = {(row.prompt, row.response) for row in version.history}
-            rows = read_jsonl(version.folder / "data" / "pool.jsonl")
-            unseen = (row for row in rows if (row.prompt, row.response) not in seen)
-            write_jsonl(run.path("inputs", "pool.jsonl"), unseen)
-        if held_out:
-            write_jsonl(run.path("inputs", "tests", f"{language}.jsonl"), held_out)
-        kept = []
-        for name, tests in version.tests.items():
-            # The parent's own usage makes room for the new one, and says which period it is of.
-            period = f"{name}-{version.period}" if name == language else name
-            path = run.path("inputs", "tests", f"{period}.jsonl")
-            write_jsonl(path, tests)
-            kept.append(str(path))
-        sources = dataclasses.replace(
-            config.data,
-            usage=str(inputs / "usage.jsonl"),
-            current=str(inputs / "history.jsonl"),
-            pool=tuple(pool) or (str(inputs / "pool.jsonl"),),
-            test=str(inputs / "tests" / f"{language}.jsonl") if held_out else "",
-            retention_tests=tuple(kept),
-            columns={f"pool.{ours}": theirs for ours, theirs in (columns_of(config.data, "pool") or {}).items()}
-            if pool
-            else {},
-        )
-        return gather(run, sources, seed=config.run.seed)
-    finally:
-        # Prompts are private: the cleaned rows in data/ are the only copy that stays, also where gathering fails.
-        shutil.rmtree(inputs, ignore_errors=True)
-
-
-def _frozen_space(run: Run, version: Version, encoder: CachedEncoder) -> SemanticSpace:
-    wanted = version.lock["encoder"]
-    if [encoder.name, encoder.revision] != [wanted["name"], wanted["revision"]]:
-        raise RunError(
-            f"The space of {version.folder} was fitted with the encoder {wanted['name']} ({wanted['revision']}), and "
-            f"{encoder.name} ({encoder.revision}) was loaded. Use the same encoder, or start anew with compass adapt."
-        )
-    inputs = {"space": file_hash(version.folder / "space" / "space.safetensors")}
-    target = run.folder / "space"
-    if run.finished("space", inputs):
-        run.skip("space")
-    else:
-        with run.stage("space", inputs, [target]):
-            shutil.rmtree(target, ignore_errors=True)
-            shutil.copytree(version.folder / "space", target)
-    return SemanticSpace.load(target)
-
-
-def _draw_anchors(
-    run: Run,
-    config: AdaptConfig,
-    options: UpdateConfig,
-    version: Version,
-    base: BaseModel,
-    at_hand: Sequence[Example],
-    clusters: IntArray,
-) -> list[Example]:
-    method = UPDATE_METHODS[options.method]
-    if not method.replay:
-        return []
-    # As often as they were trained on: rows at hand of a rare answer were repeated, and would all but fade otherwise.
-    old = [
-        i
-        for i, (row, times) in enumerate(zip(at_hand, _repeats(config, at_hand), strict=True))
-        if period_of(row) <= version.period
-        for _ in range(times)
-    ]
-    history, clusters = [at_hand[i] for i in old], clusters[old]
-    rule = "random" if method.replay == "random" else options.anchor_rule
-    file = run.path("anchors", "anchors.jsonl")
-    inputs = {
-        "rule": [rule, options.anchor_share, options.min_anchors, options.max_anchors, config.run.seed],
-        "history": fingerprint({"rows": [row.to_dict() for row in history]}),
-        "clusters": clusters.tolist(),
-        "adapter": file_hash(version.adapter / "adapter_model.safetensors") if rule == "loss" else "",
-    }
-    if run.finished("anchors", inputs):
-        run.skip("anchors")
-        return read_jsonl(file)
-    with run.stage("anchors", inputs, [file.parent]):
-        losses = None
-        if rule == "loss":
-            from compass.training import LanguageModel
-
-            training = config.training
-            model = LanguageModel(base, version.adapter, dtype=training.dtype, load_in_4bit=training.load_in_4bit)
-            nats, n_bytes = model.loss(history)
-            losses = nats / np.maximum(n_bytes, 1)
-        drawn = draw_anchors(
-            clusters,
-            periods=[period_of(row) for row in history],
-            losses=losses,
-            share=options.anchor_share,
-            least=options.min_anchors,
-            most=options.max_anchors,
-            rule=rule,
-            seed=config.run.seed,
-        )
-        anchors = [history[i] for i in drawn.indices]
-        write_jsonl(file, anchors)
-        by_period = {str(period): {"rows": had, "anchors": n} for period, (had, n) in drawn.by_period.items()}
-        write_json(run.path("anchors", "summary.json"), {"rule": rule, "wanted": drawn.wanted, "periods": by_period})
-    return anchors
-
-
-def _fisher_of_parent(
-    run: Run, config: AdaptConfig, options: UpdateConfig, version: Version, base: BaseModel
-) -> Fisher | None:
-    """Load the parent's Fisher information, or measure it: a run without a penalty keeps none."""
-    from compass.training import Fisher, adapter_fisher
-
-    if not UPDATE_METHODS[options.method].penalty:
-        return None
-    stored = version.folder / FISHER
-    if stored.is_file():
-        return Fisher.load(stored)
-    rows = _sample(version.history, options.fisher_rows, config.run.seed)
-    file = run.path("training", "parent-" + FISHER)
-    inputs = {
-        "adapter": file_hash(version.adapter / "adapter_model.safetensors"),
-        "rows": fingerprint({"rows": [row.to_dict() for row in rows]}),
-    }
-    if run.finished("fisher-parent", inputs):
-        run.skip("fisher-parent")
-        return Fisher.load(file)
-    with run.stage("fisher-parent", inputs, [file]):
-        fisher = adapter_fisher(rows, base=base, adapter=version.adapter, config=config.training)
-        fisher.save(file)
-    return fisher
+def _named(rows: Rows, what: str) -> str:
+    """Return the name of a source, or a word for rows that have none."""
+    return rows if isinstance(rows, str) else what if rows else ""
 
 
 def _train(
     run: Run,
-    config: AdaptConfig,
+    resources: Resources,
     options: UpdateConfig,
     version: Version,
-    base: BaseModel,
     selected: Selected,
     anchors: Sequence[Example],
     fisher: Fisher | None,
 ) -> Path:
     from compass.training import update_adapter
 
-    method = UPDATE_METHODS[options.method]
+    config, base = resources.config, resources.base
     history, new = _old_and_new(config, version, selected)
-    history = history if method.all_history else []
+    history = history if UPDATE_METHODS[options.method].all_history else []
     inputs = {
         "training": training_identity(config.training),
         "update": asdict(options),
         "seed": config.run.seed,
         "model": [base.name, base.revision],
-        "parent": file_hash(version.adapter / "adapter_model.safetensors"),
+        "parent": version.weights_hash,
         "rows": fingerprint({"rows": [row.to_dict() for row in (*history, *new)]}),
         "anchors": fingerprint({"rows": [row.to_dict() for row in anchors]}),
     }
-    adapter = run.folder / "adapter"
+    adapter = run.folder / layout.ADAPTER
     if run.finished("training", inputs):
         run.skip("training")
         return adapter
-    with run.stage("training", inputs, [adapter, run.folder / "training"]):
+    with run.stage("training", inputs, [adapter, run.folder / layout.TRAINING]):
         result = update_adapter(
             new,
             adapter=version.adapter,
@@ -393,70 +237,18 @@ def _train(
 
 
 def _old_and_new(config: AdaptConfig, version: Version, selected: Selected) -> tuple[list[Example], list[Example]]:
-    """Return the rows of earlier periods and of this one, the rows at hand repeated as `adapt` repeats them."""
-    rows = selected.data.current
-    repeated = [row for row, times in zip(rows, _repeats(config, rows), strict=True) for _ in range(times)]
-    old = [row for row in repeated if period_of(row) <= version.period]
-    return old, [*selected.examples, *(row for row in repeated if period_of(row) > version.period)]
+    """Return the rows of earlier periods and of this one, training rows repeated as `adapt` repeats them."""
+    from compass.training.balance import repeated
+
+    rows = repeated(selected.data.train, history_repeats(config, selected.data.train))
+    old = [row for row in rows if row.period <= version.period]
+    return old, [*selected.examples, *(row for row in rows if row.period > version.period)]
 
 
-def _repeats(config: AdaptConfig, rows: Sequence[Example]) -> list[int]:
-    """Return how often an epoch sees each row of the history: rows at hand as `adapt` repeats them, picks once."""
-    at_hand = [row for row in rows if row.id.split("/")[1] == "current"]
-    times = iter(repeats_in_training(at_hand, config.training))
-    return [next(times) if row.id.split("/")[1] == "current" else 1 for row in rows]
-
-
-def _measure_fisher(
-    run: Run,
-    config: AdaptConfig,
-    options: UpdateConfig,
-    version: Version,
-    base: BaseModel,
-    selected: Selected,
-    previous: Fisher | None,
-) -> None:
-    """Keep the new version's Fisher information, where the method has a penalty.
-
-    accumulated: the parent's, plus what the new rows add. latest: measured anew on a sample of all rows.
-    """
-    from compass.training import accumulate, adapter_fisher
-
-    if not UPDATE_METHODS[options.method].penalty:
-        (run.folder / FISHER).unlink(missing_ok=True)
-        run.forget("fisher")
-        return
-    adds_up = options.fisher_mode == "accumulated"
-    oldest = version.period + 1 if adds_up and previous else 0
-    at_hand = [row for row in selected.data.current if period_of(row) >= oldest]
-    rows = _sample([*at_hand, *selected.examples], options.fisher_rows, config.run.seed)
-    inputs = {
-        "adapter": file_hash(run.folder / "adapter" / "adapter_model.safetensors"),
-        "rows": fingerprint({"rows": [row.to_dict() for row in rows]}),
-        "mode": [adds_up, options.fisher_decay],
-        "parent": file_hash(version.adapter / "adapter_model.safetensors"),
-    }
-    if run.finished("fisher", inputs):
-        run.skip("fisher")
-        return
-    with run.stage("fisher", inputs, [run.folder / FISHER]):
-        fisher = adapter_fisher(rows, base=base, adapter=run.folder / "adapter", config=config.training)
-        if adds_up and previous:
-            fisher = accumulate(previous, fisher, decay=options.fisher_decay)
-        fisher.save(run.folder / FISHER)
-
-
-def _sample(rows: Sequence[Example], most: int, seed: int) -> list[Example]:
-    with_response = [row for row in rows if row.response]
-    chosen = np.random.default_rng(seed).permutation(len(with_response))[:most]
-    return [with_response[i] for i in np.sort(chosen)]
-
-
-def _answers_of(version: Version, config: AdaptConfig, base: BaseModel) -> dict[str, Path]:
+def _known_answers(resources: Resources, version: Version) -> dict[str, Path]:
     """Return what the parent's run measured, by model (`base`, `adapter`), as far as it would come out the same now."""
-    from compass.steps.evaluate import precision
-
-    before = load_config(version.folder / "compass.yaml")
+    config, base = resources.config, resources.base
+    before = load_stored(version.folder / layout.CONFIG)
     model = version.lock["model"]
     same = (
         [model["name"], model["revision"]] == [base.name, base.revision]
@@ -464,51 +256,48 @@ def _answers_of(version: Version, config: AdaptConfig, base: BaseModel) -> dict[
         and precision(before) == precision(config)
         and before.evaluation.max_new_tokens == config.evaluation.max_new_tokens
     )
-    folders = {name: version.folder / "eval" / name for name in ("base", "adapter")}
+    folders = {
+        "base": version.folder / layout.BASE_EVALUATION,
+        "adapter": version.folder / layout.ADAPTER_EVALUATION,
+    }
     return {name: folder for name, folder in folders.items() if same and folder.is_dir()}
 
 
-def _write_differences(run: Run, before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
-    from compass.evaluation import compare, write_differences
-
+def _compared(run: Run, before: Mapping[str, Evaluation], after: Mapping[str, Evaluation]) -> tuple[Difference, ...]:
     found = [difference for name in after for difference in compare(before[name], after[name])]
-    write_differences(found, run.path("eval", "differences-parent.json"))
-    return tuple(difference.to_dict() for difference in found)
+    write_differences(found, run.path(layout.PARENT_DIFFERENCES))
+    return tuple(found)
 
 
-def _command(
-    version: Version, window: str, given: Mapping[str, str | Sequence[str]], config: AdaptConfig, options: UpdateConfig
-) -> str:
-    """Return the command line of an update: what it was given, and each option that is not the parent's.
-
-    given: flag -> its values.
-    """
-    flags = [
-        part
-        for flag, values in given.items()
-        for value in ([values] if isinstance(values, str) else values)
-        for part in (flag, value)
-        if value
-    ]
-
-    now = UpdateOptions(config, options)
-    before = UpdateOptions(load_config(version.folder / "compass.yaml"))
+def _command(version: Version, new: NewData, config: AdaptConfig, options: UpdateConfig) -> str:
+    """Return the command line of an update: what it was given, and each option that is not the parent's."""
+    given = {
+        "--new-data": [_named(new.train, "ROWS")],
+        "--new-test": [_named(new.test, "ROWS")],
+        "--new-pool": new.pool,
+        "--output-dir": [config.run.output_dir],
+    }
+    flags = [part for flag, values in given.items() for value in values for part in (flag, value) if value]
+    now = UpdateOptions(adapt=config, update=options)
+    before = UpdateOptions(adapt=load_stored(version.folder / layout.CONFIG), update=UpdateConfig())
     own = ("output_dir", "usage", "test", "adapter")
+    window = _named(new.window, "WINDOW")
     return shlex.join(
         ["compass", "update", str(version.folder), window, *flags, *changed_flags(now, before, leaving_out=own)]
     )
 
 
-def _add_parent(run: Run, options: UpdateConfig, version: Version, command: str) -> None:
-    file = run.path("lock.json")
-    lock = json.loads(file.read_text(encoding="utf-8"))
+def _write_parent(run: Run, options: UpdateConfig, version: Version, command: str) -> None:
+    """Add to the lock what the update was made from."""
+    file = run.path(layout.LOCK)
+    lock = read_json(file)
     lock["parent"] = {
         "folder": str(version.folder.resolve()),
-        "lock": file_hash(version.folder / "lock.json"),
-        "adapter": file_hash(version.adapter / "adapter_model.safetensors"),
+        "lock": file_hash(version.folder / layout.LOCK),
+        "adapter": version.weights_hash,
     }
     lock["update"] = {"period": version.period + 1, **asdict(options)}
-    if (run.folder / FISHER).is_file():
-        lock["hashes"][FISHER] = file_hash(run.folder / FISHER)
+    if (run.folder / layout.FISHER).is_file():
+        lock["hashes"][layout.FISHER] = file_hash(run.folder / layout.FISHER)
     lock["command"] = command
     write_json(file, lock)

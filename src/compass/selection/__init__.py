@@ -4,10 +4,8 @@ from compass.selection.catalogue import describe_strategies, get_strategy, needs
 from compass.selection.features import Extras, Gradients, ModelVectors, Ngrams, TransferResult, Typology
 from compass.selection.protocol import AnswerAccount, Candidates, Selection, Strategy, build_candidates
 from compass.selection.quotas import proportional, water_filling
-from compass.training.retention.anchors import Anchors, draw_anchors
 
 __all__ = [
-    "Anchors",
     "AnswerAccount",
     "Candidates",
     "Extras",
@@ -20,7 +18,6 @@ __all__ = [
     "Typology",
     "build_candidates",
     "describe_strategies",
-    "draw_anchors",
     "get_strategy",
     "needs_of",
     "proportional",

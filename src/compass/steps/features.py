@@ -18,7 +18,7 @@ from compass.data.text_features import ngram_counts, pair_statistics
 from compass.data.typology import relatives, uriel_distances
 from compass.encoders import CachedEncoder
 from compass.errors import DataError, SelectionError
-from compass.runs.folder import write_text
+from compass.runs.files import file_hash, write_jsonl
 from compass.selection import (
     Extras,
     Gradients,
@@ -26,13 +26,12 @@ from compass.selection import (
     Ngrams,
     TransferResult,
     Typology,
-    get_strategy,
     needs_of,
 )
 from compass.semantic.arrays import IntArray
-from compass.steps.read import Gathered, fill_in
-from compass.steps.resources import base_model
-from compass.training.soup import check_average
+from compass.steps.read import fill_in
+from compass.steps.resources import Resources
+from compass.steps.state import RunData
 
 if TYPE_CHECKING:
     from compass.training import BaseModel
@@ -50,7 +49,7 @@ GRADIENT_CHUNK = 64
 
 def gather_extras(
     needs: Collection[str],
-    data: Gathered,
+    data: RunData,
     *,
     target_language: str,
     base: Callable[[], BaseModel],
@@ -79,7 +78,7 @@ def gather_extras(
         distances = uriel_distances(target_language, languages)
         parts["typology"] = Typology(distances, relatives(target_language, languages))
     if "text_statistics" in needs:
-        target = prompts([*data.usage, *data.current])
+        target = prompts([*data.usage, *data.train])
         by_language = defaultdict(list)
         for row in data.pool:
             by_language[row.language].append(row.prompt)
@@ -106,7 +105,7 @@ def transfer_result(
 def write_transfer_results(path: Path, results: Iterable[TransferResult]) -> None:
     """Write results as JSON lines, whole or not at all; no text is in them."""
     lines = ({"target": r.target, "source": r.source, "score": r.score, "features": dict(r.features)} for r in results)
-    write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    write_jsonl(path, lines)
 
 
 def read_transfer_results(path: Path) -> tuple[TransferResult, ...]:
@@ -139,19 +138,32 @@ def _lines(path: Path, option: str, hint: str) -> list[tuple[int, str]]:
     return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
-def check_ahead(config: AdaptConfig, *, training: bool = True) -> None:
+def preflight(resources: Resources, *, training: bool = True) -> None:
     """Raise now what would otherwise be raised after the data is read, embedded and placed.
 
     That is ConfigError for an unknown strategy, DataError for a file that it is given and can't be read, and, with
     `training`, ModelError for a base model that can't be had or an adapter that does not fit it.
     """
-    needs = needs_of(get_strategy(config.selection.strategy))
+    config, needs = resources.config, needs_of(resources.strategy)
     if "transfer_results" in needs and config.selection.transfer_results:
         read_transfer_results(Path(config.selection.transfer_results))
     if "given" in needs:
         _named_rows(config, config.data.language)
     if training:
-        check_average(config.training, base_model(config, prepare=False))
+        from compass.training.soup import check_average
+
+        check_average(config.training, resources.find_base(prepare=False))
+
+
+def strategy_files(resources: Resources) -> dict[str, str]:
+    """Return the file that the strategy alone reads, with its hash; nothing for most strategies."""
+    config = resources.config
+    read = {
+        "given": given_file(config, config.data.language),
+        "langrank": Path(config.selection.transfer_results),
+    }
+    own = read.get(config.selection.strategy)
+    return {str(own): file_hash(own)} if own and own.is_file() else {}
 
 
 def prompts(rows: Iterable[Example]) -> list[str]:
@@ -159,7 +171,7 @@ def prompts(rows: Iterable[Example]) -> list[str]:
     return [row.prompt for row in rows]
 
 
-def _model_vectors(data: Gathered, base: BaseModel, cache_dir: Path) -> ModelVectors:
+def _model_vectors(data: RunData, base: BaseModel, cache_dir: Path) -> ModelVectors:
     from compass.training.hidden_states import HiddenStates
 
     encoder = CachedEncoder(HiddenStates(base), cache_dir)
@@ -216,7 +228,7 @@ def _id_of(line: str, path: Path, number: int) -> str:
         raise DataError(f"given_picks: {path}:{number} is no JSON object with an `id`: {error!r}") from error
 
 
-def _gradients(data: Gathered, base: Callable[[], BaseModel], cache_dir: Path, config: AdaptConfig) -> Gradients:
+def _gradients(data: RunData, base: Callable[[], BaseModel], cache_dir: Path, config: AdaptConfig) -> Gradients:
     from compass.training.gradients import ProjectedGradients, ProjectedUpdates, row_text, warm_up
 
     answered = [i for i, row in enumerate(data.usage) if row.response]

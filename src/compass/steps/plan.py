@@ -9,11 +9,9 @@ from pathlib import Path
 from compass.config import AdaptConfig
 from compass.encoders import load_encoder
 from compass.progress import duration
-from compass.selection import get_strategy
-from compass.steps.features import check_ahead
-from compass.steps.read import read_and_clean, with_normal_language
-from compass.steps.resources import cache_folder
-from compass.training.balance import repeats_in_training
+from compass.steps.features import preflight
+from compass.steps.read import clean, read
+from compass.steps.resources import Resources
 
 ROWS_PER_SECOND_AND_CORE = 50
 """Short prompts through the embedded encoder; measured, see LOG.md."""
@@ -43,22 +41,25 @@ def plan(config: AdaptConfig) -> list[Step]:
 
     Raises the errors that the run would raise for its data, its strategy's files and its model.
     """
-    config = with_normal_language(config)
-    strategy, training, encoder = get_strategy(config.selection.strategy), config.training, config.encoder
+    resources = Resources(config)
+    config = resources.config
+    training, encoder, selection = config.training, config.encoder, config.selection
     # A model of the hub is asked for when the run starts: a plan needs no network.
     name = training.model_name_or_path
-    check_ahead(config, training=name.startswith("embedded:") or Path(name).is_dir())
-    data, cleaned = read_and_clean(config.data, config.run.seed)
+    preflight(resources, training=name.startswith("embedded:") or Path(name).is_dir())
+    from compass.training.balance import class_repeats
+
+    data, cleaned = clean(read(config.data, config.run.seed), config.data, config.run.seed)
     dropped = f"dropped {sum(sum(result.counts.values()) for result in cleaned.values())}"
     if config.data.redact:
         dropped += f", private data replaced in {sum(result.redacted for result in cleaned.values())}"
     cores = min(os.cpu_count() or 1, CORES_THAT_HELP)
-    texts = [row.prompt for rows in (data.usage, data.current, data.pool, *data.tests.values()) for row in rows]
+    texts = [row.prompt for rows in (data.usage, data.train, data.pool, *data.tests.values()) for row in rows]
     missing, encoding = len(texts), "not estimated for this encoder"
     if encoder.encoder == "embedded":
-        missing = len(load_encoder(encoder, cache_folder(config)).missing(texts))
+        missing = len(load_encoder(encoder, resources.cache).missing(texts))
         encoding = duration(missing / (ROWS_PER_SECOND_AND_CORE * cores))
-    n_rows = _picks(config, len(data.pool)) + sum(repeats_in_training(data.current, training))
+    n_rows = _picks(config, len(data.pool)) + sum(class_repeats(data.train, training.answer_balance))
     seen, rows = n_rows * training.num_train_epochs, f"about {n_rows} rows, {training.num_train_epochs:g} epochs"
     if training.max_steps > 0:
         seen = training.max_steps * training.per_device_train_batch_size * training.gradient_accumulation_steps
@@ -69,13 +70,13 @@ def plan(config: AdaptConfig) -> list[Step]:
     if training.model_name_or_path.startswith("embedded:"):
         fitting, evaluating = duration(training_seconds(seen)), "two to four minutes"
     tests = ", ".join(f"{name} {len(rows)}" for name, rows in data.tests.items()) or "none"
-    sizes = f"usage {len(data.usage)}, at hand {len(data.current)}, pool {len(data.pool)}; tests: {tests}"
-    removal = strategy.language_removal or config.space.language_removal
+    sizes = f"usage {len(data.usage)}, training data {len(data.train)}, pool {len(data.pool)}; tests: {tests}"
+    removal = resources.strategy.language_removal or config.space.language_removal
     return [
         Step("data", f"{sizes}; {dropped}", "done"),
         Step("embedding", f"{missing} of {len(texts)} texts, the others are in the cache", encoding),
         Step("space", f"{config.space.clustering}, language removal {removal}", "under a minute"),
-        Step("selection", f"{strategy.name}, {config.selection.budget} {config.selection.budget_unit}", "seconds"),
+        Step("selection", f"{selection.strategy}, {selection.budget} {selection.budget_unit}", "seconds"),
         Step("training", f"{training.model_name_or_path}, {rows}", fitting),
         Step("evaluation", f"base and adapter on {len(data.tests)} tests", evaluating),
         Step("report", str(Path(config.run.output_dir) / "report.html"), "seconds"),

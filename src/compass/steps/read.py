@@ -1,18 +1,18 @@
-"""The first stage: read the usage sample, the data at hand, the pool and the tests; clean them; write them down."""
+"""The first step: read the usage sample, the training data, the pool and the tests; clean them; write them down."""
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from compass.config import AdaptConfig, DataConfig
-from compass.data.cleaning import TRANSLATION, Cleaned, clean
+from compass.data.cleaning import TRANSLATION, Cleaned
+from compass.data.cleaning import clean as clean_rows
 from compass.data.example import Example
 from compass.data.identify import identify_languages
 from compass.data.languages import UNDETERMINED, normalize_tag, same_language
@@ -20,7 +20,11 @@ from compass.data.licences import announce
 from compass.data.readers import read_examples, read_jsonl, source_path, write_jsonl
 from compass.data.redaction import check_installed
 from compass.errors import DataError
-from compass.runs.folder import Run, file_hash, fingerprint, versions, write_json
+from compass.runs import layout
+from compass.runs.files import file_hash, fingerprint, read_json, write_json
+from compass.runs.folder import Run
+from compass.runs.machine import versions
+from compass.steps.state import RunData
 
 logger = logging.getLogger(__name__)
 
@@ -31,39 +35,108 @@ FEWEST_USAGE_ROWS = 10
 
 
 @dataclass(frozen=True)
-class Gathered:
-    """The cleaned data of a run."""
+class Sources:
+    """The rows of a run as they were read: in one schema, and not yet cleaned."""
 
-    usage: tuple[Example, ...]
-    current: tuple[Example, ...]
-    pool: tuple[Example, ...]
-    tests: Mapping[str, tuple[Example, ...]]
-    """Held-out rows by test name; usage's goes by the target language's tag, where it has responses to test on."""
+    usage: Sequence[Example]
+    train: Sequence[Example]
+    pool: Sequence[Example]
+    tests: Mapping[str, Sequence[Example]]
+    """Held-out rows by test name; those of the target's usage go by its tag."""
 
 
-def gather(run: Run, config: DataConfig, *, seed: int) -> Gathered:
+def read_data(run: Run, config: DataConfig, *, seed: int) -> RunData:
     """Read and clean everything, or take it from the run folder if that was done with the same inputs.
 
     Raises DataError or LanguageError, with file and line, for input that can't be used.
     """
     config = filled_in(config, seed)
     inputs = {"data": asdict(config), "seed": seed, "sources": source_identities(config)}
+    return _stage(run, config, seed, inputs, lambda: read(config, seed))
+
+
+def clean_data(run: Run, sources: Sources, config: DataConfig, *, seed: int) -> RunData:
+    """Clean rows that are read already, or take them from the run folder if that was done with the same rows."""
+    config = filled_in(config, seed)
+    if config.redact:
+        check_installed()
+    sets = {"usage": sources.usage, "train": sources.train, "pool": sources.pool, **sources.tests}
+    rows = {name: fingerprint({"rows": [row.to_dict() for row in rows]}) for name, rows in sets.items()}
+    inputs = {"data": asdict(config), "seed": seed, "rows": rows}
+    return _stage(run, config, seed, inputs, lambda: sources)
+
+
+def _stage(
+    run: Run, config: DataConfig, seed: int, inputs: Mapping[str, Any], sources: Callable[[], Sources]
+) -> RunData:
     if run.finished("data", inputs):
         run.skip("data")
-        return _read_back(run.folder / "data")
-    with run.stage("data", inputs, [run.folder / "data"]):
-        data, cleaned = read_and_clean(config, seed)
+        return stored_data(run.folder)
+    with run.stage("data", inputs, [run.folder / layout.DATA]):
+        data, cleaned = clean(sources(), config, seed)
         _write(run, data, cleaned)
     return data
 
 
-def read_and_clean(config: DataConfig, seed: int) -> tuple[Gathered, dict[str, Cleaned]]:
-    """Read every source and clean it; return the data and what was dropped of each part and why."""
+def read(config: DataConfig, seed: int) -> Sources:
+    """Read every source of the options, each row in one schema; what is in other languages than asked is left out."""
     config = filled_in(config, seed)
     if config.redact:
         check_installed()
-    usage, current, pool, tests = _sources(config, seed)
-    usage = in_language("usage sample", usage, config.language)
+    assist = None
+    if ASSIST in (config.usage, config.current, config.test, *config.pool):
+        from compass.data.assist import load_assist
+
+        announce("home-assistant-intents")
+        assist = load_assist(config.language, setting=config.assist_setting, seed=seed)
+    usage = list(assist.usage) if assist and config.usage == ASSIST else read_set(config, "usage", config.usage)
+    if assist and config.current == ASSIST:
+        train = list(assist.current)
+    elif config.current in (NONE, ""):
+        train = []
+    else:
+        train = read_set(config, "current", config.current)
+    pool = list(assist.pool) if assist and ASSIST in config.pool else []
+    if files := [source for source in config.pool if source != ASSIST]:
+        pool += read_pool(config, files)
+    tests: dict[str, Sequence[Example]] = {}
+    if assist and (config.test == ASSIST or (config.usage == ASSIST and not config.test)):
+        tests.update(assist.tests)
+    elif config.test:
+        tests[config.language] = read_set(config, "test", config.test)
+    for source in config.retention_tests:
+        name = Path(source).name.split(".")[0]
+        if name in tests:
+            raise DataError(f"Two test sets are named {name!r}. Rename the file {source}.")
+        tests[name] = read_examples(source, columns=columns_of(config, "test"), require_response=True)
+    return Sources(usage, train, pool, tests)
+
+
+def read_set(config: DataConfig, part: str, source: str) -> list[Example]:
+    """Read the rows of a source in the target language, with the columns that the options map for this set.
+
+    part: one of COLUMN_SETS; all but usage need responses.
+    """
+    return read_examples(
+        source,
+        columns=columns_of(config, part),
+        default_language=config.language,
+        require_response=part != "usage",
+    )
+
+
+def read_pool(config: DataConfig, sources: Sequence[str]) -> list[Example]:
+    """Read the rows of the pool's sources, with the columns that the options map for it; they need responses."""
+    columns = columns_of(config, "pool")
+    return read_examples(list(sources), columns=columns, streaming=config.streaming, require_response=True)
+
+
+def clean(sources: Sources, config: DataConfig, seed: int) -> tuple[RunData, dict[str, Cleaned]]:
+    """Clean every set; return the data, and what was dropped of each set and why.
+
+    Half of the usage rows with a response are held out where the target language has no test.
+    """
+    usage, tests = in_language("usage sample", sources.usage, config.language), dict(sources.tests)
     if config.language in tests:
         tests[config.language] = in_language("test", tests[config.language], config.language)
     if len(usage) < FEWEST_USAGE_ROWS:
@@ -74,43 +147,14 @@ def read_and_clean(config: DataConfig, seed: int) -> tuple[Gathered, dict[str, C
     if config.language not in tests:
         usage, held_out = hold_out_half(usage, seed)
         tests = {**({config.language: held_out} if held_out else {}), **tests}
+    pool = sources.pool
     if not pool:
         raise DataError("The pool is empty. Give one or more sources with --pool.")
     if config.identify_languages:
         announce("lingua")
         pool = _identified(pool)
-
-    cleaned: dict[str, Cleaned] = {}
-    options: dict[str, Any] = {"max_chars": config.max_chars, "redact": config.redact}
-    # Repeats in usage are frequencies, which is what selection and the monitor are after; only unusable rows go.
-    cleaned["usage"] = clean(
-        usage, name="usage", duplicates=False, near_duplicates=1.0, check_language=False, **options
-    )
-    held_out_rows = [row for rows in tests.values() for row in rows]
-    overlap: dict[str, Any] = {
-        "against": held_out_rows if config.decontaminate else (), "ngram": config.decontamination_ngram
-    }  # fmt: skip
-    cleaned["current"] = clean(
-        current, name="the data at hand", near_duplicates=1.0, check_language=False, require_response=True, **overlap,
-        **options,
-    )  # fmt: skip
-
-    cleaned["pool"] = clean(
-        pool,
-        name="the pool",
-        near_duplicates=config.near_duplicates,
-        check_language=config.identify_languages,
-        require_response=True,
-        **overlap,
-        **options,
-    )
-    for name, rows in tests.items():
-        # So they are in held-out usage, which the monitor takes for its reference.
-        cleaned[f"test {name}"] = clean(
-            rows, name=f"test {name}", duplicates=name != config.language, near_duplicates=1.0, check_language=False,
-            require_response=True, **options,
-        )  # fmt: skip
-    for name, part in (("current", "the data at hand"), ("pool", "the pool")):
+    cleaned = _cleaned(config, usage, sources.train, pool, tests)
+    for name, part in (("current", "the training data"), ("pool", "the pool")):
         if translations := cleaned[name].counts.get(TRANSLATION, 0):
             logger.warning(
                 "%d rows of %s are left out that translate a held-out row: they have its parallel_id. If the two are "
@@ -126,61 +170,50 @@ def read_and_clean(config: DataConfig, seed: int) -> tuple[Gathered, dict[str, C
             f"Cleaning left nothing of the usage sample's {len(usage)} rows: {dict(cleaned['usage'].counts)}. Give "
             "more prompts with --usage."
         )
-    data = Gathered(
+    data = RunData(
         usage=cleaned["usage"].examples,
-        current=cleaned["current"].examples,
+        train=cleaned["current"].examples,
         pool=cleaned["pool"].examples,
         tests={name: cleaned[f"test {name}"].examples for name in tests if cleaned[f"test {name}"].examples},
     )
     return data, cleaned
 
 
-def _sources(
-    config: DataConfig, seed: int
-) -> tuple[list[Example], list[Example], list[Example], dict[str, Sequence[Example]]]:
-    assist = None
-    if ASSIST in (config.usage, config.current, config.test, *config.pool):
-        from compass.data.assist import load_assist
-
-        announce("home-assistant-intents")
-        assist = load_assist(config.language, setting=config.assist_setting, seed=seed)
-    usage = (
-        list(assist.usage)
-        if assist and config.usage == ASSIST
-        else read_examples(config.usage, columns=columns_of(config, "usage"), default_language=config.language)
-    )
-    if assist and config.current == ASSIST:
-        current = list(assist.current)
-    elif config.current in (NONE, ""):
-        current = []
-    else:
-        current = read_examples(
-            config.current,
-            columns=columns_of(config, "current"),
-            default_language=config.language,
+def _cleaned(
+    config: DataConfig,
+    usage: Sequence[Example],
+    train: Sequence[Example],
+    pool: Sequence[Example],
+    tests: Mapping[str, Sequence[Example]],
+) -> dict[str, Cleaned]:
+    """Clean each set by its own rules. Training data and pool lose what overlaps with held-out rows."""
+    options: dict[str, Any] = {"max_chars": config.max_chars, "redact": config.redact}
+    unfiltered: dict[str, Any] = {"near_duplicates": 1.0, "check_language": False, **options}
+    held_out = [row for rows in tests.values() for row in rows]
+    overlap: dict[str, Any] = {
+        "against": held_out if config.decontaminate else (), "ngram": config.decontamination_ngram
+    }  # fmt: skip
+    cleaned = {
+        # Repeats in usage are frequencies, which is what selection and the monitor are after; only unusable rows go.
+        "usage": clean_rows(usage, name="usage", duplicates=False, **unfiltered),
+        "current": clean_rows(train, name="the training data", require_response=True, **overlap, **unfiltered),
+        "pool": clean_rows(
+            pool,
+            name="the pool",
+            near_duplicates=config.near_duplicates,
+            check_language=config.identify_languages,
             require_response=True,
+            **overlap,
+            **options,
+        ),
+    }
+    for name, rows in tests.items():
+        # So they are in held-out usage, which the monitor takes for its reference.
+        repeats = name == config.language
+        cleaned[f"test {name}"] = clean_rows(
+            rows, name=f"test {name}", duplicates=not repeats, require_response=True, **unfiltered
         )
-    pool: list[Example] = []
-    files = [source for source in config.pool if source != ASSIST]
-    if assist and ASSIST in config.pool:
-        pool += assist.pool
-    if files:
-        columns = columns_of(config, "pool")
-        pool += read_examples(files, columns=columns, streaming=config.streaming, require_response=True)
-    tests: dict[str, Sequence[Example]] = {}
-    columns = columns_of(config, "test")
-    if assist and (config.test == ASSIST or (config.usage == ASSIST and not config.test)):
-        tests.update(assist.tests)
-    elif config.test:
-        tests[config.language] = read_examples(
-            config.test, columns=columns, default_language=config.language, require_response=True
-        )
-    for source in config.retention_tests:
-        name = Path(source).name.split(".")[0]
-        if name in tests:
-            raise DataError(f"Two test sets are named {name!r}. Rename the file {source}.")
-        tests[name] = read_examples(source, columns=columns, require_response=True)
-    return usage, current, pool, tests
+    return cleaned
 
 
 def in_language(what: str, rows: Sequence[Example], language: str) -> list[Example]:
@@ -228,7 +261,7 @@ def columns_of(config: DataConfig, part: str) -> dict[str, str] | None:
     return everywhere | alone or None
 
 
-def with_normal_language(config: AdaptConfig) -> AdaptConfig:
+def resolve(config: AdaptConfig) -> AdaptConfig:
     """Return the options with the target's tag as data and results write it. Raises LanguageError for no language."""
     return replace(config, data=replace(config.data, language=normalize_tag(config.data.language)))
 
@@ -268,24 +301,35 @@ def source_identities(config: DataConfig) -> dict[str, str]:
     return found
 
 
-def _write(run: Run, data: Gathered, cleaned: Mapping[str, Cleaned]) -> None:
-    write_jsonl(run.path("data", "usage.jsonl"), data.usage)
-    write_jsonl(run.path("data", "current.jsonl"), data.current)
-    write_jsonl(run.path("data", "pool.jsonl"), data.pool)
+def _write(run: Run, data: RunData, cleaned: Mapping[str, Cleaned]) -> None:
+    write_jsonl(run.path(layout.USAGE), data.usage)
+    write_jsonl(run.path(layout.TRAIN), data.train)
+    write_jsonl(run.path(layout.POOL), data.pool)
     # Those of an earlier run in this folder would be hashed as this one's.
-    shutil.rmtree(run.folder / "data" / "tests", ignore_errors=True)
+    shutil.rmtree(run.folder / layout.TESTS, ignore_errors=True)
     for name, rows in data.tests.items():
-        write_jsonl(run.path("data", "tests", f"{name}.jsonl"), rows)
-    write_json(run.path("data", "tests.json"), list(data.tests))
-    summary = {name: result.to_dict() for name, result in cleaned.items()}
-    write_json(run.path("data", "cleaning.json"), summary)
+        write_jsonl(run.path(layout.test_file(name)), rows)
+    write_json(run.path(layout.TEST_NAMES), list(data.tests))
+    write_json(run.path(layout.CLEANING), {name: result.to_dict() for name, result in cleaned.items()})
 
 
-def _read_back(folder: Path) -> Gathered:
-    names = json.loads((folder / "tests.json").read_text(encoding="utf-8"))
-    return Gathered(
-        usage=tuple(read_jsonl(folder / "usage.jsonl")),
-        current=tuple(read_jsonl(folder / "current.jsonl")),
-        pool=tuple(read_jsonl(folder / "pool.jsonl")),
-        tests={name: tuple(read_jsonl(folder / "tests" / f"{name}.jsonl")) for name in names},
+def stored_data(folder: Path) -> RunData:
+    """Read the cleaned data of a run folder."""
+    return RunData(
+        usage=tuple(read_jsonl(folder / layout.USAGE)),
+        train=tuple(read_jsonl(folder / layout.TRAIN)),
+        pool=tuple(read_jsonl(folder / layout.POOL)),
+        tests=stored_tests(folder),
     )
+
+
+def stored_tests(folder: Path) -> dict[str, tuple[Example, ...]]:
+    """Read the test sets of a run folder, in their order."""
+    names = read_json(folder / layout.TEST_NAMES)
+    return {name: tuple(read_jsonl(folder / layout.test_file(name))) for name in names}
+
+
+def data_hashes(run: Run) -> dict[str, str]:
+    """Return the hashes of a run's cleaned usage, training rows and pool."""
+    files = {"usage": layout.USAGE, "current": layout.TRAIN, "pool": layout.POOL}
+    return {name: file_hash(run.folder / path) for name, path in files.items()}

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from compass.config import WatchOptions
 from compass.drift import ClusterShift, DriftEvent, Explanation, Look
+from compass.encoders import CachedEncoder
 from compass.errors import RunError
 from compass.registry import Event, Hooks, Registry
 from compass.registry.files import read_sealed, write_sealed
@@ -70,6 +71,16 @@ class State:
         return cls(**{**values, "starts": tuple(content["starts"]), "pending": pending})
 
 
+@dataclass(frozen=True)
+class Updater:
+    """The two halves of an update: its data into a run folder, and from there to the finished run."""
+
+    begin: Callable[..., None]
+    """As `recipes.update.begin`."""
+    finish: Callable[..., Any]
+    """As `recipes.update.finish`."""
+
+
 @dataclass(eq=False)
 class Site:
     """Where one loop works, and what it works with. One process at a time."""
@@ -82,6 +93,9 @@ class Site:
     folder: Path
     dry_run: bool
     clock: Callable[[], float]
+    encoder: CachedEncoder | None
+    """In place of that of the version that serves; None: its own."""
+    updater: Updater
     state: State = field(default_factory=State)
 
     @property
@@ -128,6 +142,8 @@ def open_site(
     *,
     dry_run: bool,
     clock: Callable[[], float],
+    encoder: CachedEncoder | None,
+    updater: Updater,
 ) -> Iterator[Site]:
     """Open a loop's folder. Raises RunError if another process is at work in it.
 
@@ -140,13 +156,17 @@ def open_site(
         with tempfile.TemporaryDirectory(prefix="compass-watch-") as name:
             folder = Path(name)
             _copy_state(home, folder)
-            yield Site(language, options, overrides, registry, hooks, folder, True, clock, _read(folder))
+            yield Site(
+                language, options, overrides, registry, hooks, folder, True, clock, encoder, updater, _read(folder)
+            )
         return
     # The folder holds users' prompts while an update is made: nobody else on the machine needs to read them.
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with FileLock(home / "watch.lock", timeout=0):
-            site = Site(language, options, overrides, registry, hooks, home, False, clock, _read(home))
+            site = Site(
+                language, options, overrides, registry, hooks, home, False, clock, encoder, updater, _read(home)
+            )
             _clear_leftovers(site)
             yield site
     except Timeout as error:

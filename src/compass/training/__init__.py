@@ -15,8 +15,8 @@ from compass.training.models import (
 )
 from compass.training.retention.ewc import with_ewc
 from compass.training.retention.fisher import Fisher, accumulate, adapter_fisher, model_fisher
-from compass.training.retention.update import update_adapter
 from compass.training.trainer import Retention, TrainingResult, train
+from compass.training.update import update_adapter
 
 __all__ = [
     "BaseModel",

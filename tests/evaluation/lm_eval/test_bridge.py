@@ -131,10 +131,10 @@ def test_our_accuracy_is_that_of_lm_evals_own_command(
 
     base_quiz = next(result for result in results["base"] if result.task == "quiz")
     assert [s.scores["acc"] for s in base_quiz.samples] != [s.scores["acc"] for s in ours["quiz"].samples]
-    (found,) = (d for d in differences if (d["name"], d["metric"]) == ("quiz", "acc"))
-    assert found["difference"] == pytest.approx(ours["quiz"].metric("acc").value - base_quiz.metric("acc").value)
-    (found,) = (d for d in differences if (d["name"], d["metric"]) == ("quiz_by", "acc"))
-    assert found["base"] == pytest.approx(base_quiz.metric("acc").value), "a group is compared over all its rows"
+    (found,) = (d for d in differences if (d.name, d.metric) == ("quiz", "acc"))
+    assert found.difference == pytest.approx(ours["quiz"].metric("acc").value - base_quiz.metric("acc").value)
+    (found,) = (d for d in differences if (d.name, d.metric) == ("quiz_by", "acc"))
+    assert found.base == pytest.approx(base_quiz.metric("acc").value), "a group is compared over all its rows"
     assert ours["quiz_by"].metric("acc").rows == 24
     assert read_task(tmp_path / "ours" / "evaluations" / "tasks" / "adapter" / "quiz.json") == ours["quiz"]
     assert "jibu" not in (tmp_path / "ours" / "evaluations" / "tasks" / "adapter" / "quiz.json").read_text("utf-8")

@@ -16,8 +16,8 @@ from compass.data.example import Example
 from compass.errors import ConfigError, ModelError
 from compass.training.models import BaseModel
 from compass.training.retention.fisher import Fisher, adapter_fisher
-from compass.training.retention.update import update_adapter
 from compass.training.trainer import train
+from compass.training.update import update_adapter
 from processes import kill_when
 
 CONFIG = TrainingConfig(
@@ -107,7 +107,7 @@ from compass.config import TrainingConfig, UpdateConfig
 from compass.data.example import Example
 from compass.training.retention.fisher import Fisher
 from compass.training.models import BaseModel
-from compass.training.retention.update import update_adapter
+from compass.training.update import update_adapter
 folder, model, start, settings, rows, old = sys.argv[1:]
 rows, old = ([Example.from_dict(row) for row in json.loads(text)] for text in (rows, old))
 result = update_adapter(rows, adapter=Path(start), base=BaseModel(model, model, "local", ""),

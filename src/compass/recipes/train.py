@@ -1,0 +1,37 @@
+"""Training by itself: an adapter on given rows, without selection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from compass.config import AdaptConfig
+from compass.data.readers import read_examples
+from compass.runs.folder import Run
+from compass.steps.read import columns_of
+from compass.steps.resources import Resources, start_adapter
+from compass.steps.train import training_payload, write_training
+
+
+def train_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[Path, dict[str, Any]]:
+    """Train an adapter on the rows of `sources`; return its folder and what the training cost.
+
+    Raises DataError with file and line for input that can't be used, ModelError for the model's side.
+    """
+    from compass.training.soup import check_average, drop_parts, train_averaged
+
+    resources = Resources(config)
+    config = resources.config
+    rows = read_examples(list(sources), columns=columns_of(config.data, "current"), require_response=True)
+    run = Run(Path(config.run.output_dir))
+    with run.locked():
+        base = resources.base
+        check_average(config.training, base)
+        payload = training_payload(config, rows, base) | start_adapter(config)
+        result = train_averaged(
+            rows, base=base, config=config.training, output_dir=run.folder, seed=config.run.seed, payload=payload
+        )
+        summary = write_training(run, result, len(rows), averaged=config.training.averaged_trainings)
+        drop_parts(run.folder)
+    return result.adapter, summary

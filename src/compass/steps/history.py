@@ -1,0 +1,90 @@
+"""A finished run folder as an update sees it: its adapter, all rows that it was trained on, and its tests."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compass.data.example import Example
+from compass.data.readers import read_jsonl
+from compass.errors import RunError
+from compass.runs import layout
+from compass.runs.files import file_hash, read_json
+from compass.steps.read import stored_tests
+
+NEEDED = (
+    layout.ADAPTER_WEIGHTS, layout.CONFIG, layout.TRAIN, layout.POOL, layout.TEST_NAMES, layout.LOCK, layout.PICKS,
+    layout.SPACE_WEIGHTS,
+)  # fmt: skip
+"""Files of a run folder that an update reads."""
+
+TRAIN, PICKED = "train", "picked"
+"""How a row came into a history: as a training row, or picked from the pool."""
+OLD_ROLES = {"current": TRAIN, "picked": PICKED}
+"""As version 0.1 wrote them into ids, `PERIOD/ROLE/ID`."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A finished run folder as an update sees it."""
+
+    folder: Path
+    period: int
+    """Updates that led to it; 0 for a run of `adapt`."""
+    history: tuple[Example, ...]
+    """All rows that it and its ancestors were trained on, each with its role and period."""
+    tests: Mapping[str, tuple[Example, ...]]
+    """Its held-out rows by name; the usage of its own period is the first."""
+    lock: Mapping[str, Any]
+
+    @property
+    def adapter(self) -> Path:
+        """Folder of its adapter."""
+        return self.folder / layout.ADAPTER
+
+    @property
+    def weights_hash(self) -> str:
+        """SHA-256 of its adapter's weights."""
+        return file_hash(self.folder / layout.ADAPTER_WEIGHTS)
+
+    def unseen_pool(self) -> list[Example]:
+        """Return the rows of its pool that it was not trained on."""
+        seen = {(row.prompt, row.response) for row in self.history}
+        return [row for row in read_jsonl(self.folder / layout.POOL) if (row.prompt, row.response) not in seen]
+
+
+def read_version(folder: Path) -> Version:
+    """Read a finished run folder. Raises RunError if a file is missing or the adapter is not the one in its lock."""
+    missing = [name for name in NEEDED if not (folder / name).is_file()]
+    if missing:
+        raise RunError(
+            f"{folder} is no finished run: {', '.join(missing)} is missing. Give the output_dir of `compass adapt` or "
+            "`compass update`, and let it finish first."
+        )
+    lock = read_json(folder / layout.LOCK)
+    if file_hash(folder / layout.ADAPTER_WEIGHTS) != lock["hashes"].get(layout.ADAPTER_WEIGHTS):
+        raise RunError(
+            f"{folder}: {layout.ADAPTER_WEIGHTS} is not the file that its lock.json names. Restore it, or run the "
+            "command again."
+        )
+    period = int(lock.get("update", {}).get("period", 0))
+    earlier = read_jsonl(folder / layout.TRAIN)
+    history = as_history(earlier, TRAIN, 0) if not period else [_with_role(row) for row in earlier]
+    history += as_history(read_jsonl(folder / layout.PICKS), PICKED, period)
+    return Version(folder, period, tuple(history), stored_tests(folder), lock)
+
+
+def as_history(rows: Sequence[Example], role: str, period: int) -> list[Example]:
+    """Return rows as part of a history."""
+    return [dataclasses.replace(row, role=role, period=period) for row in rows]
+
+
+def _with_role(row: Example) -> Example:
+    """Return a row of a stored history with its role and period, which version 0.1 kept in its id."""
+    if row.role:
+        return row
+    period, role, own = row.id.split("/", 2)
+    return dataclasses.replace(row, id=own, role=OLD_ROLES[role], period=int(period))

@@ -1,0 +1,43 @@
+"""What makes a run repeatable: versions, revisions, hashes and seeds, in `lock.json`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from compass.runs import layout
+from compass.runs.files import file_hash, fingerprint, read_json, write_json
+from compass.runs.folder import Run
+from compass.runs.machine import versions
+from compass.steps.resources import Resources, licences_of
+
+
+def write_lock(run: Run, resources: Resources, *, trained: bool) -> None:
+    """Write the lock of a run. trained: it has an adapter of its own picks; else it is one of `compass select`."""
+    config = resources.config
+    files = sorted((run.folder / layout.DATA).rglob("*.jsonl"))
+    files += [run.folder / layout.SPACE_WEIGHTS, run.folder / layout.PICKS]
+    weights = run.folder / layout.ADAPTER_WEIGHTS
+    if trained and weights.is_file():
+        files.append(weights)
+    content: dict[str, Any] = {
+        "versions": versions(),
+        "seed": config.run.seed,
+        "config": fingerprint(asdict(config)),
+        "encoder": {"name": resources.encoder.name, "revision": resources.encoder.revision},
+        "hashes": {path.relative_to(run.folder).as_posix(): file_hash(path) for path in files},
+        "command": f"compass {'adapt' if trained else 'select'} --config compass.yaml",
+        "licences": licences_of(config),
+    }
+    if trained:
+        base = resources.base
+        content["model"] = {"name": base.name, "revision": base.revision, "licence": base.licence}
+    write_json(run.path(layout.LOCK), content)
+
+
+def is_trained_on_its_picks(folder: Path) -> bool:
+    """Say whether a folder's adapter is of the folder's picks, by its lock."""
+    lock = folder / layout.LOCK
+    hashes = read_json(lock)["hashes"] if lock.is_file() else {}
+    return layout.ADAPTER_WEIGHTS in hashes and hashes.get(layout.PICKS) == file_hash(folder / layout.PICKS)

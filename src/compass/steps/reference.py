@@ -1,0 +1,97 @@
+"""What a monitor needs of the run folder whose adapter serves: its options, its clusters, and the usage of its time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from compass.config import AdaptConfig, load_stored
+from compass.data.example import Example
+from compass.data.languages import UNDETERMINED, from_any, same_language
+from compass.data.readers import read_examples, read_jsonl
+from compass.drift import Reference
+from compass.encoders import CachedEncoder
+from compass.errors import LanguageError, RunError
+from compass.runs import layout
+from compass.runs.files import file_hash, fingerprint, read_json
+from compass.runs.folder import Run
+from compass.semantic.space import SemanticSpace
+from compass.steps.read import columns_of, stored_tests
+
+logger = logging.getLogger(__name__)
+
+ENOUGH_HELD_OUT = 100
+"""Held-out rows that make a reference by themselves; with fewer, the rows that the space was fitted on join [ours]."""
+
+
+def config_of(folder: Path) -> AdaptConfig:
+    """Read a run folder's options. Raises RunError if it is none."""
+    path = folder / layout.CONFIG
+    if not path.is_file():
+        raise RunError(f"{folder} is no run folder: it has no compass.yaml. Make one with compass adapt.")
+    return load_stored(path)
+
+
+def clusters_of(folder: Path) -> tuple[list[str], dict[int, list[str]]]:
+    """Return the clusters' names and example texts; both are empty where the run has none."""
+    path = folder / layout.CLUSTER_NAMES
+    if not path.is_file():
+        return [], {}
+    rows = read_json(path)
+    return [row["name"] for row in rows], {row["cluster"]: row["examples"] for row in rows}
+
+
+def reference_of(folder: Path, run: Run, config: AdaptConfig, encoder: CachedEncoder, source: str = "") -> Reference:
+    """Fit the reference of a run folder, or read it back if that was done with the same prompts, space and encoder.
+
+    run: where it is kept, below `monitor`: the run folder itself, or one beside it where that may not be written to.
+    """
+    rows = _reference_rows(folder, config, source)
+    inputs = {
+        "rows": fingerprint({"rows": [[row.prompt, row.language] for row in rows]}),
+        "space": file_hash(folder / layout.SPACE_WEIGHTS),
+        "encoder": [encoder.name, encoder.revision],
+    }
+    target = run.folder / layout.REFERENCE
+    with run.locked():
+        if run.finished("reference", inputs):
+            run.skip("reference")
+            return Reference.load(target)
+        with run.stage("reference", inputs, [target]):
+            space = SemanticSpace.load(folder / layout.SPACE)
+            vectors = encoder.encode([row.prompt for row in rows])
+            fitted = Reference.fit(space, vectors, [row.language for row in rows], seed=config.run.seed)
+            fitted.save(target)
+    return fitted
+
+
+def _reference_rows(folder: Path, config: AdaptConfig, source: str) -> Sequence[Example]:
+    if source:
+        rows = read_examples([source], columns=columns_of(config.data, "usage"))
+        return [row.with_language(prompt_language(row.language, config.data.language)) for row in rows]
+    if not (folder / layout.TEST_NAMES).is_file():
+        raise RunError(f"{folder} holds no usage to compare with. Finish its run, or give reference prompts.")
+    # An update whose usage has no responses is tested on earlier usage alone, which is not its own.
+    held_out = stored_tests(folder).get(config.data.language, ())
+    if len(held_out) >= ENOUGH_HELD_OUT:
+        return held_out
+    logger.warning(
+        "The run has %d held-out usage rows, so the reference takes those that the space was fitted on too. "
+        "These lie closer to the clusters than later prompts will. Give 300 prompts of fresh usage as the reference.",
+        len(held_out),
+    )
+    return [*held_out, *read_jsonl(folder / layout.USAGE)]
+
+
+@lru_cache(maxsize=4096)
+def prompt_language(language: str, default: str) -> str:
+    """Return a prompt's tag: the adapter's language where it has none or one of that, else its own, or `und`."""
+    if language in ("", UNDETERMINED):
+        return default
+    try:
+        tag = from_any(language)
+    except LanguageError:
+        return UNDETERMINED
+    return default if same_language(tag, default) else tag

@@ -1,0 +1,97 @@
+"""What usage needs against what the training data has, and the pool's rows that fill the gap."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from compass.data.classes import number_classes
+from compass.errors import SelectionError
+from compass.runs import layout
+from compass.runs.files import file_hash, fingerprint
+from compass.runs.folder import Run
+from compass.selection import Candidates, Selection, build_candidates, needs_of
+from compass.steps.audit import write_selection
+from compass.steps.features import gather_extras
+from compass.steps.read import data_hashes
+from compass.steps.resources import Resources
+from compass.steps.state import Placed, RunData, Selected
+
+MAY_PICK_NOTHING = ("target-only",)
+
+
+def select(run: Run, resources: Resources, placed: Placed) -> Selected:
+    """Let the strategy pick, and write the picks and their audit. Raises SelectionError if it picks nothing."""
+    return choose(run, resources, placed, place_candidates(resources, placed))
+
+
+def place_candidates(resources: Resources, placed: Placed) -> Candidates:
+    """Return what the strategy may see of a run's data."""
+    data, vectors, language = placed.data, placed.vectors, resources.config.data.language
+    train_classes, pool_classes = number_classes(data.train, data.pool)
+    candidates = build_candidates(
+        placed.space,
+        usage=vectors.usage,
+        current=vectors.train,
+        pool=vectors.pool,
+        usage_languages=[row.language for row in data.usage],
+        current_languages=[row.language for row in data.train],
+        pool_languages=[row.language for row in data.pool],
+        pool_costs=_costs(resources, data),
+        target_language=language,
+        current_answers=train_classes,
+        pool_answers=pool_classes,
+    )
+    extras = gather_extras(
+        needs_of(resources.strategy),
+        data,
+        target_language=language,
+        base=lambda: resources.base,
+        cache_dir=resources.cache,
+        transfer_results=resources.config.selection.transfer_results,
+        config=resources.config,
+    )
+    return dataclasses.replace(candidates, extras=extras)
+
+
+def choose(run: Run, resources: Resources, placed: Placed, candidates: Candidates) -> Selected:
+    """Pick from candidates that are placed already; as `select`."""
+    config = resources.config
+    selection = resources.strategy.select(
+        candidates, config.selection.budget, seed=config.run.seed, options=config.selection
+    )
+    if not len(selection.indices) and selection.strategy not in MAY_PICK_NOTHING:
+        raise _nothing_picked(selection)
+    inputs = {
+        "selection": asdict(config.selection),
+        "space": file_hash(run.folder / layout.SPACE_WEIGHTS),
+        "data": data_hashes(run),
+        "picked": fingerprint({"rows": [int(i) for i in selection.indices]}),
+    }
+    if run.finished("selection", inputs):
+        run.skip("selection")
+    else:
+        with run.stage("selection", inputs, [run.folder / layout.SELECTION]):
+            write_selection(run, selection, candidates, placed.data, seed=config.run.seed)
+    examples = tuple(placed.data.pool[i] for i in selection.indices)
+    return Selected(placed.data, placed.vectors, placed.space, selection, examples)
+
+
+def _costs(resources: Resources, data: RunData) -> Any:
+    """Return what each pool row takes of the budget, (n_A,) tokens; None where the budget is in examples."""
+    if resources.config.selection.budget_unit == "examples":
+        return None
+    from compass.training import token_counts
+
+    return np.array(token_counts(resources.tokenizer, data.pool), dtype=np.int64)
+
+
+def _nothing_picked(selection: Selection) -> SelectionError:
+    return SelectionError(
+        f"Strategy {selection.strategy!r} found no row in the pool that fills a gap: usage needs "
+        f"{int((selection.demand > 0).sum())} clusters, and the pool has no row in any of them. "
+        "Add sources to --pool that cover what usage asks for, or try --strategy nearest."
+    )

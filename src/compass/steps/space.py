@@ -1,0 +1,101 @@
+"""Texts to vectors, and the semantic space that they lie in."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from compass.data.example import Example
+from compass.encoders import CachedEncoder
+from compass.errors import RunError
+from compass.runs import layout
+from compass.runs.files import file_hash, write_json
+from compass.runs.folder import Run
+from compass.semantic.arrays import FloatArray
+from compass.semantic.diagnostics import diagnose, name_clusters
+from compass.semantic.space import SemanticSpace
+from compass.steps.read import data_hashes
+from compass.steps.resources import Resources
+from compass.steps.state import Placed, RunData, Vectors
+
+
+def place(run: Run, resources: Resources, data: RunData) -> Placed:
+    """Embed a run's data and fit its semantic space."""
+    # One vector for each text. The cache remembers every text, so a second run embeds nothing.
+    vectors = embed(resources.encoder, data)
+    # One partition of meaning, with language taken out, fitted on E, D and a sample of A.
+    return Placed(data, vectors, _fit(run, resources, data, vectors))
+
+
+def place_in(run: Run, resources: Resources, data: RunData, parent: Path, fitted_with: Sequence[str]) -> Placed:
+    """Embed a run's data and place it in the frozen space of another run folder, which is copied.
+
+    fitted_with: name and revision of the encoder that the space was fitted with. Raises RunError for another one.
+    """
+    encoder = resources.encoder
+    if [encoder.name, encoder.revision] != list(fitted_with):
+        name, revision = fitted_with
+        raise RunError(
+            f"The space of {parent} was fitted with the encoder {name} ({revision}), and {encoder.name} "
+            f"({encoder.revision}) was loaded. Use the same encoder, or start anew with compass adapt."
+        )
+    vectors = embed(encoder, data)
+    inputs = {"space": file_hash(parent / layout.SPACE_WEIGHTS)}
+    target = run.folder / layout.SPACE
+    if run.finished("space", inputs):
+        run.skip("space")
+    else:
+        with run.stage("space", inputs, [target]):
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(parent / layout.SPACE, target)
+    return Placed(data, vectors, SemanticSpace.load(target))
+
+
+def embed(encoder: CachedEncoder, data: RunData) -> Vectors:
+    """Turn the prompts of a run's data into vectors."""
+    return Vectors(*(encoder.encode([row.prompt for row in rows]) for rows in (data.usage, data.train, data.pool)))
+
+
+def _fit(run: Run, resources: Resources, data: RunData, vectors: Vectors) -> SemanticSpace:
+    config, encoder = resources.config, resources.encoder
+    removal = resources.strategy.language_removal or config.space.language_removal
+    options = dataclasses.replace(config.space, language_removal=removal)
+    inputs = {
+        "space": asdict(options),
+        "seed": config.run.seed,
+        "encoder": [encoder.name, encoder.revision],
+        "data": data_hashes(run),
+    }
+    if run.finished("space", inputs):
+        run.skip("space")
+        return SemanticSpace.load(run.folder / layout.SPACE)
+    with run.stage("space", inputs, [run.folder / layout.SPACE]):
+        sample = np.sort(np.random.default_rng(config.run.seed).permutation(len(data.pool))[: options.fit_sample])
+        rows = [*data.usage, *data.train, *(data.pool[i] for i in sample)]
+        stacked = np.concatenate([vectors.usage, vectors.train, vectors.pool[sample]])
+        space = SemanticSpace.fit(
+            stacked,
+            [row.language for row in rows],
+            language_removal=options.language_removal,
+            clustering=options.clustering,
+            n_clusters=options.n_clusters,
+            seed=config.run.seed,
+        )
+        space.save(run.path(layout.SPACE_SETTINGS).parent)
+        _write_notes(run, space, rows, stacked, seed=config.run.seed)
+    return space
+
+
+def _write_notes(run: Run, space: SemanticSpace, rows: Sequence[Example], vectors: FloatArray, *, seed: int) -> None:
+    """Write the diagnostics of a fitted space and the names of its clusters."""
+    languages = [row.language for row in rows]
+    labels = [row.label for row in rows]
+    diagnostics = diagnose(space, vectors, languages, labels=labels if any(labels) else None, seed=seed)
+    write_json(run.path(layout.DIAGNOSTICS), diagnostics.to_dict())
+    names = name_clusters(space, vectors, languages, [row.prompt for row in rows])
+    write_json(run.path(layout.CLUSTER_NAMES), [name.to_dict() for name in names])

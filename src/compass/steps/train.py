@@ -1,0 +1,87 @@
+"""The adapter: trained on the picked rows and the training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compass.config import AdaptConfig, TrainingConfig
+from compass.data.example import Example
+from compass.data.licences import announce
+from compass.runs import layout
+from compass.runs.files import fingerprint, write_json, write_jsonl
+from compass.runs.folder import Run
+from compass.runs.machine import peak_memory
+from compass.steps.resources import Resources, start_adapter
+from compass.steps.state import Selected
+
+if TYPE_CHECKING:
+    from compass.training import BaseModel, TrainingResult
+
+
+def train(run: Run, resources: Resources, selected: Selected) -> Path:
+    """Train an adapter on what was picked and on the training rows; return its folder.
+
+    The picked rows teach the task in other languages, the training rows tie it to the target language: each class that
+    they have is seen equally often.
+    """
+    from compass.training.balance import class_repeats, repeated
+    from compass.training.soup import drop_parts, train_averaged
+
+    config, base = resources.config, resources.base
+    own = selected.data.train
+    rows = [*selected.examples, *repeated(own, class_repeats(own, config.training.answer_balance))]
+    adapter = run.folder / layout.ADAPTER
+    inputs = training_payload(config, rows, base) | start_adapter(config)
+    if run.finished("training", inputs):
+        run.skip("training")
+    else:
+        if base.name.startswith("embedded:"):
+            announce(base.name.removeprefix("embedded:"))
+        with run.stage("training", inputs, [adapter, run.folder / layout.TRAINING]):
+            result = train_averaged(
+                rows, base=base, config=config.training, output_dir=run.folder, seed=config.run.seed, payload=inputs
+            )
+            write_training(run, result, len(rows), averaged=config.training.averaged_trainings)
+    drop_parts(run.folder)
+    return adapter
+
+
+def training_payload(config: AdaptConfig, rows: Sequence[Example], base: BaseModel) -> dict[str, Any]:
+    """Return what tells the training on these rows from another, JSON-ready."""
+    return {
+        "training": training_identity(config.training),
+        "seed": config.run.seed,
+        "model": [base.name, base.revision],
+        "rows": fingerprint({"rows": [row.to_dict() for row in rows]}),
+    }
+
+
+def training_identity(config: TrainingConfig) -> dict[str, Any]:
+    """Return the options that tell a training from another; one that came later is left out at its default."""
+    from dataclasses import asdict
+
+    plain = asdict(TrainingConfig())
+    return {name: value for name, value in asdict(config).items() if name not in LATER_OPTIONS or value != plain[name]}
+
+
+LATER_OPTIONS = ("averaged_trainings", "tail_average")
+"""Options that came after runs were made without them, which stay what they are."""
+
+
+def write_training(run: Run, result: TrainingResult, n_rows: int, *, averaged: int = 1) -> dict[str, Any]:
+    """Write the log of a training and what it cost; return the latter. averaged: trainings that are one adapter now."""
+    write_jsonl(run.path(layout.TRAINING_LOG), result.log)
+    summary = {
+        "train_seconds": round(result.train_seconds, 2),
+        "rows": n_rows,
+        "tokens": result.tokens,
+        "steps": result.steps,
+        **({"averaged_trainings": averaged} if averaged > 1 else {}),
+        "trainable_parameters": result.trainable_parameters,
+        "resumed_from_step": result.resumed_from_step,
+        "peak_memory_bytes": peak_memory(),
+    }
+    write_json(run.path(layout.TRAINING_RESULT), summary)
+    return summary
