@@ -26,11 +26,11 @@ from compass.selection import (
     Ngrams,
     TransferResult,
     Typology,
-    draw_anchors,
     get_strategy,
     strategy_names,
 )
 from compass.semantic import SemanticSpace
+from compass.training.retention.anchors import draw_anchors
 from frozen import draws
 
 

@@ -14,22 +14,24 @@ from typing import Any
 
 import pytest
 
-from compass.config import CompareConfig, MonitorConfig, UpdateConfig, WatchOptions, load_config, load_options
+from compass.config import CompareConfig, MonitorConfig, UpdateConfig, WatchOptions, load_options, load_stored
 from compass.drift import Monitor, Reference
 from compass.evaluation import read_evaluation
 from compass.evaluation.files import read_differences, read_task
+from compass.recipes import update as update_recipe
 from compass.recipes.adapt import adapt
 from compass.recipes.compare import compare
-from compass.recipes.extras import read_transfer_results
 from compass.recipes.monitor import monitor
-from compass.recipes.storage import open_encoder
-from compass.recipes.update import period_of, read_version, update
+from compass.recipes.update import NewData, update
 from compass.recipes.watch import watch
-from compass.recipes.watch_state import open_site
 from compass.registry import GateDecision, Registry, diff
 from compass.report import build_report, build_status
 from compass.report.load import load_run
 from compass.semantic import SemanticSpace
+from compass.steps.features import read_transfer_results
+from compass.steps.history import read_version
+from compass.steps.resources import Resources
+from compass.steps.watch_state import Updater, open_site
 from compass.training import Fisher
 from frozen.stand_in import StandIn
 from frozen.training_calls import account
@@ -43,6 +45,11 @@ UPDATE = {"anchor_share": 0.1, "min_anchors": 4, "fisher_rows": 8}
 """Options of the updates."""
 
 
+OLD_NAMES = {"train": "current", "picked": "picked"}
+"""Roles as version 0.1 wrote them into ids."""
+UPDATER = Updater(update_recipe.begin, update_recipe.finish)
+
+
 def use_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every recipe take the stand-in for the encoder that the options name; the cache stays in between."""
     monkeypatch.setattr("compass.encoders.load._open", lambda config: StandIn())
@@ -50,7 +57,7 @@ def use_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def options(path: Path, *, comparison: bool = False) -> dict[str, Any]:
     """Return the options in a YAML file by name."""
-    config = load_options(CompareConfig, path) if comparison else load_config(path)
+    config = load_options(CompareConfig, path) if comparison else load_stored(path)
     return {name: value for section in dataclasses.asdict(config).values() for name, value in section.items()}
 
 
@@ -81,7 +88,7 @@ def report_facts(folder: Path) -> dict[str, Any]:
 
 def adapt_again(folder: Path) -> None:
     """Give the command of a finished run again."""
-    adapt(load_config(folder / "compass.yaml"))
+    adapt(load_stored(folder / "compass.yaml"))
 
 
 def finished_run(folder: Path) -> dict[str, Any]:
@@ -89,8 +96,8 @@ def finished_run(folder: Path) -> dict[str, Any]:
     version = read_version(folder)
     return {
         "period": version.period,
-        "ids": [row.id for row in version.history],
-        "periods": [period_of(row) for row in version.history],
+        "ids": [f"{row.period}/{OLD_NAMES[row.role]}/{row.id}" for row in version.history],
+        "periods": [row.period for row in version.history],
         "tests": {name: len(rows) for name, rows in version.tests.items()},
         "encoder": version.lock["encoder"]["name"],
     }
@@ -98,8 +105,8 @@ def finished_run(folder: Path) -> dict[str, Any]:
 
 def update_again(parent: Path, folder: str, window: str, *, method: str, overrides: Mapping[str, Any]) -> None:
     """Make a new update of a run folder."""
-    config = load_config(parent / "compass.yaml", {**overrides, "output_dir": folder})
-    update(config, UpdateConfig(method=method, **UPDATE), parent=parent, window=window)
+    config = load_stored(parent / "compass.yaml", {**overrides, "output_dir": folder})
+    update(config, UpdateConfig(method=method, **UPDATE), parent=parent, new=NewData(window))
 
 
 def fisher(path: Path) -> tuple[int, int, set[str]]:
@@ -117,7 +124,7 @@ def clusters_of_texts(folder: Path, texts: Sequence[str], languages: Sequence[st
 
 def not_in_cache(folder: Path, texts: Sequence[str]) -> list[str]:
     """Return the texts whose vectors are not in the cache that the options of a run name."""
-    return open_encoder(load_config(folder / "compass.yaml")).missing(texts)
+    return Resources(load_stored(folder / "compass.yaml")).encoder.missing(texts)
 
 
 def evaluation(path: Path) -> dict[str, Any]:
@@ -239,7 +246,9 @@ def watch_options(folder: str) -> WatchOptions:
 
 def watch_state(folder: str, language: str) -> dict[str, Any]:
     """Open a loop's folder and return what it remembers."""
-    with open_site(language, watch_options(folder), {}, dry_run=False, clock=lambda: 0.0) as site:
+    with open_site(
+        language, watch_options(folder), {}, dry_run=False, clock=lambda: 0.0, encoder=None, updater=UPDATER
+    ) as site:
         return json.loads(json.dumps(site.state.to_dict()))
 
 

@@ -25,14 +25,21 @@ from compass.config import (
 from compass.data.example import Example
 from compass.evaluation import compare, compare_by_cluster, evaluate
 from compass.evaluation.evaluate import Evaluation, assemble
-from compass.recipes.compare import _curves, _gaps, _overlaps, paired_comparisons
-from compass.runs.folder import Run
+from compass.recipes.compare import _gaps
+from compass.steps.comparison import budget_curves, paired_comparisons, pick_overlaps
 from compass.training import BaseModel, LanguageModel, adapter_fisher, train, update_adapter
-from compass.training.balance import repeats_in_training
+from compass.training.balance import class_repeats
 from compass.training.soup import train_averaged
+
+GONE = ("current_weight",)
 
 Row = Mapping[str, str]
 """`id`, `prompt`, `response`, `language`, and `label` or `parallel_id` where there is one."""
+
+
+def _training(options: Mapping[str, Any]) -> TrainingConfig:
+    """Return options of version 0.1 as they are now; those that are gone were at their defaults."""
+    return TrainingConfig(**{name: value for name, value in options.items() if name not in GONE})
 
 
 def base_at(folder: Path) -> BaseModel:
@@ -42,19 +49,21 @@ def base_at(folder: Path) -> BaseModel:
 
 def train_plain(rows: Sequence[Row], base: BaseModel, folder: Path, *, seed: int, options: Mapping[str, Any]) -> Path:
     """Train one adapter and return its folder."""
-    done = train(examples(rows), base=base, config=TrainingConfig(**options), output_dir=folder, seed=seed)
+    done = train(examples(rows), base=base, config=_training(options), output_dir=folder, seed=seed)
     return done.adapter
 
 
 def train_several(rows: Sequence[Row], base: BaseModel, folder: Path, *, seed: int, options: Mapping[str, Any]) -> Path:
     """Train the adapters of `averaged_trainings`, average them and return the folder of the average."""
-    config = AdaptConfig(run=RunConfig(output_dir=str(folder), seed=seed), training=TrainingConfig(**options))
-    return train_averaged(Run(folder), config, examples(rows), base).adapter
+    config = _training(options)
+    return train_averaged(
+        examples(rows), base=base, config=config, output_dir=folder, seed=seed, payload={"options": dict(options)}
+    ).adapter
 
 
 def measure_fisher(rows: Sequence[Row], base: BaseModel, adapter: Path, *, options: Mapping[str, Any]) -> Any:
     """Return the Fisher information of an adapter, ready to hand to `update_from`."""
-    return adapter_fisher(examples(rows), base=base, adapter=adapter, config=TrainingConfig(**options))
+    return adapter_fisher(examples(rows), base=base, adapter=adapter, config=_training(options))
 
 
 def tensors_of(fisher: Any) -> Mapping[str, Any]:
@@ -73,7 +82,7 @@ def update_from(
 ) -> Path:  # fmt: skip
     """Update an adapter by a method and return the folder of the new one."""
     done = update_adapter(
-        examples(new), adapter=adapter, base=base, config=TrainingConfig(**options), options=UpdateConfig(**method),
+        examples(new), adapter=adapter, base=base, config=_training(options), options=UpdateConfig(**method),
         output_dir=folder, seed=seed, history=examples(old), anchors=examples(anchors), fisher=fisher,
     )  # fmt: skip
     return done.adapter
@@ -81,7 +90,7 @@ def update_from(
 
 def repeats(rows: Sequence[Row], options: Mapping[str, Any]) -> list[int]:
     """Return how often an epoch sees each row at hand."""
-    return repeats_in_training(examples(rows), TrainingConfig(**options))
+    return class_repeats(examples(rows), _training(options).answer_balance)
 
 
 def answer(
@@ -141,8 +150,8 @@ def comparison(
     budget, strategy) -> ids.
     """
     config = CompareConfig(
-        AdaptConfig(run=RunConfig(seed=seed), evaluation=EvaluationConfig(bootstrap_draws=draws)),
-        GridConfig(strategies=tuple(strategies), budgets=tuple(budgets), permutations=permutations),
+        adapt=AdaptConfig(run=RunConfig(seed=seed), evaluation=EvaluationConfig(bootstrap_draws=draws)),
+        grid=GridConfig(strategies=tuple(strategies), budgets=tuple(budgets)),
     )
     cells: list[Any] = [
         SimpleNamespace(language=language, seed=of, budget=budget, strategy=strategy)
@@ -150,12 +159,12 @@ def comparison(
     ]
     rows = [[{"id": id} for id in ids] for ids in picks.values()]
     return {
-        "comparisons": paired_comparisons(config, answers),
+        "comparisons": paired_comparisons(config, answers, draws=permutations),
         "curves": {
             scope: [[strategy, budget, *point] for (strategy, budget), point in points.items()]
-            for scope, points in _curves(config, answers).items()
+            for scope, points in budget_curves(config, answers).items()
         },
-        "overlaps": [[one, two, value] for (one, two), value in _overlaps(cells, rows).items()],
+        "overlaps": [[one, two, value] for (one, two), value in pick_overlaps(cells, rows).items()],
         "gaps": _gaps(strategies, cells),
     }
 

@@ -113,7 +113,7 @@ def warm_up(
     plain = TrainingConfig()
     config = dataclasses.replace(
         config, adapter="", max_steps=-1, report_to="none", answer_balance=plain.answer_balance,
-        current_weight=plain.current_weight, save_steps=plain.save_steps, logging_steps=plain.logging_steps,
+        save_steps=plain.save_steps, logging_steps=plain.logging_steps,
         max_serving_rank=plain.max_serving_rank, averaged_trainings=plain.averaged_trainings,
         tail_average=plain.tail_average,
     )  # fmt: skip
