@@ -89,8 +89,9 @@ def update_from(
 
 
 def repeats(rows: Sequence[Row], options: Mapping[str, Any]) -> list[int]:
-    """Return how often an epoch sees each row at hand."""
-    return class_repeats(examples(rows), _training(options).answer_balance)
+    """Return how often an epoch sees each training row; the weight that version 0.1 put on all of them is gone."""
+    weight = options.get("current_weight", 1)
+    return [weight * times for times in class_repeats(examples(rows), _training(options).answer_balance)]
 
 
 def answer(
