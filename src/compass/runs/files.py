@@ -1,0 +1,118 @@
+"""The one way that files are written and hashed: beside, synced, renamed. A reader finds the old file or the new one."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from compass.errors import RunError
+
+PARTIAL = ".partial"
+"""End of the name of a file that is being written."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield the path of a new file; it takes the place of `path`, synced, when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename or a new file in the folder last through a power failure, where the system can."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders.
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically; half of a surrogate pair, which UTF-8 can't hold, becomes a question mark."""
+    write_bytes(path, text.encode("utf-8", "replace"))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON atomically."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object a line, atomically."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def write_parquet(path: Path, table: Any) -> None:
+    """Write a pyarrow table, or rows as dicts, to Parquet, atomically."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with replacing(path) as partial:
+        pq.write_table(table if isinstance(table, pa.Table) else pa.Table.from_pylist(list(table)), partial)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of ours. Raises RunError, with the file's name, if it is missing or damaged."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(
+            f"{path} can't be read as JSON ({error}). Restore it, or run the command that wrote it again."
+        ) from error
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Read the JSON objects of a file of ours, one a line. Raises RunError, with file and line, if it is damaged."""
+    try:
+        # Not splitlines, which also cuts at U+2028 and others that JSON leaves inside of a text.
+        lines = path.read_text("utf-8").split("\n")
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} can't be read ({error}). Run the command that wrote it again.") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            rows.append(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise RunError(
+                f"{path}:{number} is no JSON ({error}). Restore the file, or run the command that wrote it again."
+            ) from error
+    return rows
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(payload: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of JSON-ready values, the same for the same values in any order of keys."""
+    text = json.dumps(payload, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()

@@ -1,0 +1,100 @@
+"""Every path of a run folder, once. All are relative to the folder and written with slashes, as `lock.json` has them.
+
+```
+RUN/
+  compass.yaml          every option, resolved
+  lock.json             versions, revisions, hashes, seeds
+  report.html           the whole run on one page
+  data/                 what was read, after cleaning: usage, training data, pool, tests
+  space/                the semantic space and the names of its clusters
+  selection/            the picks, the audit of each pick, the account of each cluster and class
+  adapter/              the adapter as peft saves it, with its model card
+  training/             the log of the training and what it cost
+  trainings/            adapters that are averaged, until they are
+  anchors/              of an update: the rows of its history that it replays
+  fisher.safetensors    of an update with a penalty: Fisher information for the next one
+  eval/                 base model, adapter and, of an update, its parent on every test set
+  evaluations/          what `compass evaluate` measured in this folder
+  monitor/              the drift monitor's reference and state
+  logs/                 stages and their cost
+```
+"""
+
+from __future__ import annotations
+
+CONFIG = "compass.yaml"
+LOCK = "lock.json"
+REPORT = "report.html"
+
+DATA = "data"
+USAGE = "data/usage.jsonl"
+TRAIN = "data/current.jsonl"
+POOL = "data/pool.jsonl"
+TESTS = "data/tests"
+TEST_NAMES = "data/tests.json"
+CLEANING = "data/cleaning.json"
+FERTILITY = "data/fertility.json"
+
+SPACE = "space"
+SPACE_WEIGHTS = "space/space.safetensors"
+SPACE_SETTINGS = "space/space.json"
+CLUSTER_NAMES = "space/clusters.json"
+DIAGNOSTICS = "space/diagnostics.json"
+
+SELECTION = "selection"
+PICKS = "selection/selected.jsonl"
+AUDIT = "selection/audit.parquet"
+CLUSTERS = "selection/clusters.parquet"
+CLASSES = "selection/answers.parquet"
+SELECTION_SUMMARY = "selection/summary.json"
+MAP = "selection/map.parquet"
+
+ADAPTER = "adapter"
+WEIGHTS_FILE = "adapter_model.safetensors"
+"""Name of the weights in any folder of an adapter."""
+ADAPTER_WEIGHTS = f"adapter/{WEIGHTS_FILE}"
+ADAPTER_CONFIG = "adapter/adapter_config.json"
+CARD = "adapter/README.md"
+TRAINING = "training"
+TRAINING_LOG = "training/log.jsonl"
+TRAINING_RESULT = "training/result.json"
+TRAINING_PARTS = "trainings"
+CHECKPOINTS = "checkpoints"
+
+ANCHORS = "anchors"
+ANCHOR_ROWS = "anchors/anchors.jsonl"
+ANCHOR_SUMMARY = "anchors/summary.json"
+FISHER = "fisher.safetensors"
+PARENT_FISHER = "training/parent-fisher.safetensors"
+
+EVALUATION = "eval"
+BASE_EVALUATION = "eval/base"
+ADAPTER_EVALUATION = "eval/adapter"
+PARENT_EVALUATION = "eval/parent"
+DIFFERENCES = "eval/differences.json"
+PARENT_DIFFERENCES = "eval/differences-parent.json"
+OWN_EVALUATIONS = "evaluations"
+
+MONITOR = "monitor"
+REFERENCE = "monitor/reference"
+MONITOR_STATE = "monitor/state.db"
+
+LOGS = "logs"
+STAGE_RECORDS = "logs/stages"
+STAGE_LOG = "logs/stages.jsonl"
+RUN_LOCK = "logs/run.lock"
+CELL_LOG = "logs/cell.log"
+DRAW_LOG = "logs/draw.log"
+
+CELL = "cell.json"
+"""In a cell of a comparison: it was measured."""
+
+
+def test_file(name: str) -> str:
+    """Return the path of the rows of a test set."""
+    return f"{TESTS}/{name}.jsonl"
+
+
+def stage_record(stage: str) -> str:
+    """Return the path of the record of a finished stage."""
+    return f"{STAGE_RECORDS}/{stage}.json"

