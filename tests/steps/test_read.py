@@ -240,6 +240,20 @@ def test_tests_of_an_earlier_run_do_not_stay(tmp_path: Path) -> None:
     assert [path.stem for path in (tmp_path / "run" / "data" / "tests").iterdir()] == ["cy"]
 
 
+def test_the_setting_of_the_embedded_data_is_part_of_the_source(tmp_path: Path) -> None:
+    """A run would read the default setting, or parts of two draws; or a folder of one setting would serve the other."""
+    named = {"usage": "assist:disjoint", "current": "assist:disjoint", "pool": ("assist:disjoint",)}
+    config = DataConfig(language="cy", identify_languages=False, near_duplicates=1.0, **named)
+    disjoint, _ = cleaned_data(config, 0)
+    skewed, _ = cleaned_data(DataConfig(language="cy", identify_languages=False, near_duplicates=1.0), 0)
+    needed = {row.label for row in disjoint.usage}
+    assert not needed & {row.label for row in disjoint.train}
+    assert needed < {row.label for row in skewed.train}
+    assert (disjoint.usage, disjoint.tests) == (skewed.usage, skewed.tests)
+    with pytest.raises(DataError, match="assist and assist:disjoint name different settings"):
+        cleaned_data(replace(config, usage="assist"), 0)
+
+
 def test_a_tag_in_any_form_is_brought_into_the_normal_one() -> None:
     """`pt-br` would be another language than the `pt-BR` of its rows."""
     config = AdaptConfig(data=DataConfig(language="CYM"))

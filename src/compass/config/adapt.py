@@ -30,8 +30,9 @@ COLUMN_SETS = ("usage", "current", "pool", "test")
 @dataclass(frozen=True)
 class DataConfig:
     """What is read. A source is a file (.jsonl, .json, .csv, .parquet, also .gz), a folder saved by `datasets`,
-    `hub:NAME[/CONFIG][@REVISION][:SPLIT]`, or `assist`, the embedded data set. `{language}` in a source is the
-    target language, for data with a file or configuration for each (`hub:CohereLabs/Global-MMLU/{language}:dev`), and
+    `hub:NAME[/CONFIG][@REVISION][:SPLIT]`, or the embedded data set: `assist`, whose training data has a few rows of
+    what usage needs, or `assist:disjoint`, whose training data has none. `{language}` in a source is the target
+    language, for data with a file or configuration for each (`hub:CohereLabs/Global-MMLU/{language}:dev`), and
     `{seed}` the seed, for draws of your own.
     """
 
@@ -54,7 +55,6 @@ class DataConfig:
     streaming: bool = knob(False, "Stream hub data sets instead of downloading them whole.")
     identify_languages: bool = knob(True, "Identify the language of rows that carry no tag.")
     decontaminate: bool = knob(True, "Drop pool rows that overlap with the tests or the held-out usage.")
-    decontamination_ngram: int = knob(8, "Words a shared n-gram has to have to count as overlap.", low=3)
     near_duplicates: float = knob(
         0.9, "Jaccard similarity from which two pool rows are near duplicates; 1 is off.", low=0.5, high=1.0
     )
@@ -63,11 +63,6 @@ class DataConfig:
         "Replace e-mail addresses, telephone numbers, cards and the like by their kind in every row that is kept.",
     )
     max_chars: int = knob(8000, "Longest row, prompt and response together, in characters.", low=1)
-    assist_setting: str = knob(
-        "skewed",
-        "Embedded data: `skewed` (a few rows of each needed intent at hand) or `disjoint` (none).",
-        choices=("skewed", "disjoint"),
-    )
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield what is wrong together."""

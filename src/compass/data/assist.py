@@ -1,5 +1,7 @@
 """The embedded data set `assist`: home-assistant commands in 65 languages, with a function call as the response.
 
+As a source it is named `assist`, or with one of its settings: `assist:disjoint`.
+
 Sentences come from a seeded random walk of the community-written grammars in `home-assistant-intents`; the walk also
 gives the intent and its slots, so a response such as `{"intent":"StartTimer","minutes":5}` is right by construction.
 The two settings (`skewed`, `disjoint`) and all sizes are our own choice, fixed before any result was seen [ours].
@@ -11,7 +13,7 @@ import json
 import random
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +22,8 @@ from typing import Any
 from compass.data.example import Example
 from compass.errors import DataError, LanguageError, MissingExtraError
 
+ASSIST = "assist"
+"""The name of the source."""
 SENTENCES_PER_INTENT = 60
 """Distinct sentences that are kept of one intent in one language, at most."""
 WALKS_PER_SENTENCE = 8
@@ -72,6 +76,36 @@ class AssistData:
     """Intents that usage needs and the data at hand lacks."""
     known: tuple[str, ...]
     """Intents of which the data at hand has plenty."""
+
+
+def parse_assist(source: str) -> str | None:
+    """Return the setting of a source that names this data set, None for any other source.
+
+    `assist` is `skewed`, `assist:SETTING` any of SETTINGS. Raises DataError for a setting that there is not.
+    """
+    name, colon, setting = source.partition(":")
+    if name != ASSIST:
+        return None
+    if not colon:
+        return "skewed"
+    if setting not in SETTINGS:
+        known = " or ".join(f"{ASSIST}:{known}" for known in SETTINGS)
+        raise DataError(f"{source}: {ASSIST} has no setting {setting!r}. Write {known}; {ASSIST} alone is skewed.")
+    return setting
+
+
+def common_setting(sources: Iterable[str]) -> str | None:
+    """Return the setting of the sources that name this data set, None if none does.
+
+    Raises DataError if they name different settings: their parts are cut from one draw.
+    """
+    named = {setting: source for source in sources if (setting := parse_assist(source)) is not None}
+    if len(named) > 1:
+        raise DataError(
+            f"{' and '.join(sorted(named.values()))} name different settings of {ASSIST}. Its parts "
+            "are cut from one draw: name the same setting for usage, training data, pool and test."
+        )
+    return next(iter(named), None)
 
 
 def assist_languages() -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compass.config import AdaptConfig, TaskOptions
+from compass.data.assist import parse_assist
 from compass.data.example import Example
 from compass.data.languages import normalize_tag
 from compass.data.readers import read_examples
@@ -26,7 +27,7 @@ from compass.evaluation import (
 from compass.evaluation.files import drop_others, write_task
 from compass.evaluation.lm_eval.bridge import TaskResult, compare_tasks, run_tasks
 from compass.runs import layout
-from compass.steps.read import ASSIST, columns_of, fill_in, filled_in, in_language
+from compass.steps.read import columns_of, fill_in, filled_in, in_language
 from compass.steps.resources import Resources
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def evaluate_tasks(
     options, config = task_options.tasks, task_options.adapt
     base, folders = _models(config)
     usage: set[str] = set()
-    if options.num_fewshot and config.data.usage != ASSIST:
+    if options.num_fewshot and not parse_assist(config.data.usage):
         data = filled_in(config.data, config.run.seed)
         usage = {
             row.prompt

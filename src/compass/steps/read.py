@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from compass.config import AdaptConfig, DataConfig
-from compass.data.cleaning import TRANSLATION, Cleaned
+from compass.data.assist import ASSIST, common_setting, load_assist, parse_assist
+from compass.data.cleaning import NGRAM, TRANSLATION, Cleaned
 from compass.data.cleaning import clean as clean_rows
 from compass.data.example import Example
 from compass.data.identify import identify_languages
@@ -28,7 +29,6 @@ from compass.steps.state import RunData
 
 logger = logging.getLogger(__name__)
 
-ASSIST = "assist"
 NONE = "none"
 FEWEST_USAGE_ROWS = 10
 """Below this a usage sample says too little of what usage needs to select by [ours]."""
@@ -51,7 +51,7 @@ def read_data(run: Run, config: DataConfig, *, seed: int) -> RunData:
     Raises DataError or LanguageError, with file and line, for input that can't be used.
     """
     config = filled_in(config, seed)
-    inputs = {"data": asdict(config), "seed": seed, "sources": source_identities(config)}
+    inputs = {"data": _recorded(config), "seed": seed, "sources": source_identities(config)}
     return _stage(run, config, seed, inputs, lambda: read(config, seed))
 
 
@@ -62,8 +62,29 @@ def clean_data(run: Run, sources: Sources, config: DataConfig, *, seed: int) -> 
         check_installed()
     sets = {"usage": sources.usage, "train": sources.train, "pool": sources.pool, **sources.tests}
     rows = {name: fingerprint({"rows": [row.to_dict() for row in rows]}) for name, rows in sets.items()}
-    inputs = {"data": asdict(config), "seed": seed, "rows": rows}
+    inputs = {"data": _recorded(config), "seed": seed, "rows": rows}
     return _stage(run, config, seed, inputs, lambda: sources)
+
+
+def _recorded(config: DataConfig) -> dict[str, Any]:
+    """Return the options in the form in which version 0.1 recorded them, so that what it finished stays finished."""
+
+    def plain(source: str) -> str:
+        return ASSIST if parse_assist(source) else source
+
+    return asdict(config) | {
+        "usage": plain(config.usage),
+        "current": plain(config.current),
+        "test": plain(config.test),
+        "pool": tuple(map(plain, config.pool)),
+        "assist_setting": _assist_setting(config) or "skewed",
+        "decontamination_ngram": NGRAM,
+    }
+
+
+def _assist_setting(config: DataConfig) -> str | None:
+    """Return the setting of the embedded data that the sources name, None if they do not name it."""
+    return common_setting((config.usage, config.current, config.test, *config.pool))
 
 
 def _stage(
@@ -84,23 +105,22 @@ def read(config: DataConfig, seed: int) -> Sources:
     if config.redact:
         check_installed()
     assist = None
-    if ASSIST in (config.usage, config.current, config.test, *config.pool):
-        from compass.data.assist import load_assist
-
+    if setting := _assist_setting(config):
         announce("home-assistant-intents")
-        assist = load_assist(config.language, setting=config.assist_setting, seed=seed)
-    usage = list(assist.usage) if assist and config.usage == ASSIST else read_set(config, "usage", config.usage)
-    if assist and config.current == ASSIST:
+        assist = load_assist(config.language, setting=setting, seed=seed)
+    usage = list(assist.usage) if assist and parse_assist(config.usage) else read_set(config, "usage", config.usage)
+    if assist and parse_assist(config.current):
         train = list(assist.current)
     elif config.current in (NONE, ""):
         train = []
     else:
         train = read_set(config, "current", config.current)
-    pool = list(assist.pool) if assist and ASSIST in config.pool else []
-    if files := [source for source in config.pool if source != ASSIST]:
+    files = [source for source in config.pool if not parse_assist(source)]
+    pool = list(assist.pool) if assist and len(files) < len(config.pool) else []
+    if files:
         pool += read_pool(config, files)
     tests: dict[str, Sequence[Example]] = {}
-    if assist and (config.test == ASSIST or (config.usage == ASSIST and not config.test)):
+    if assist and parse_assist(config.test or config.usage):
         tests.update(assist.tests)
     elif config.test:
         tests[config.language] = read_set(config, "test", config.test)
@@ -190,9 +210,7 @@ def _cleaned(
     options: dict[str, Any] = {"max_chars": config.max_chars, "redact": config.redact}
     unfiltered: dict[str, Any] = {"near_duplicates": 1.0, "check_language": False, **options}
     held_out = [row for rows in tests.values() for row in rows]
-    overlap: dict[str, Any] = {
-        "against": held_out if config.decontaminate else (), "ngram": config.decontamination_ngram
-    }  # fmt: skip
+    overlap: dict[str, Any] = {"against": held_out if config.decontaminate else ()}
     cleaned = {
         # Repeats in usage are frequencies, which is what selection and the monitor are after; only unusable rows go.
         "usage": clean_rows(usage, name="usage", duplicates=False, **unfiltered),
@@ -289,9 +307,9 @@ def source_identities(config: DataConfig) -> dict[str, str]:
     found = {}
     for source in (config.usage, config.current, config.test, *config.pool, *config.retention_tests):
         path = source_path(source)
-        if source == ASSIST:
+        if parse_assist(source):
             stamped = versions()
-            found[source] = f"{stamped.get('home-assistant-intents')} {stamped.get('hassil')}"
+            found[ASSIST] = f"{stamped.get('home-assistant-intents')} {stamped.get('hassil')}"
         elif source and path.is_file():
             found[source] = file_hash(path)
         elif source and path.is_dir():

