@@ -15,6 +15,7 @@ from compass.data.readers.formats import json_lines
 from compass.data.readers.hints import listed
 from compass.data.readers.sources import existing_path
 from compass.errors import DataError
+from compass.runs.files import replacing
 
 
 def read_jsonl(path: str | os.PathLike[str]) -> list[Example]:
@@ -38,23 +39,17 @@ def write_jsonl(path: str | os.PathLike[str], examples: Iterable[Example]) -> in
 
     Raises DataError if they can't be written, because the disk is full for example.
     """
-    target = Path(path)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    rows = 0
+    target, rows = Path(path), 0
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _created(part, compressed=target.suffix == ".gz") as out:
+        with replacing(target) as partial, _created(partial, compressed=target.suffix == ".gz") as out:
             for example in examples:
                 out.write(_encoded(example.to_dict()))
                 rows += 1
-        os.replace(part, target)
     except OSError as error:
         raise DataError(
             f"Cannot write {target}: {error.strerror or error} after {rows} rows. Free some space or choose another "
             "output_dir, then run the same command again."
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
     return rows
 
 
