@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from itertools import chain, zip_longest
 from pathlib import Path
 
-from compass.config import AdaptConfig, load_options
+from compass.config import load_stored
 from compass.data.classes import class_of
 from compass.data.example import Example
 from compass.data.readers import read_jsonl
@@ -44,7 +44,7 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     written: set[Path] = set()
     for draw in sorted((arguments.comparison / "draws").iterdir()):
-        config = load_options(AdaptConfig, draw / "compass.yaml")
+        config = load_stored(draw / "compass.yaml")
         language, seed = config.data.language, config.run.seed
         pool = read_jsonl(draw / "data" / "pool.jsonl")
         test = read_jsonl(draw / "data" / "tests" / f"{language}.jsonl")

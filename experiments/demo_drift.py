@@ -77,7 +77,7 @@ def main() -> None:
             "reservoir": "full", "prompts_after_drift": 150, "min_usage_rows": 50,
             "update_current": str(work / "new" / "current.jsonl"), "update_test": str(work / "new" / "test.jsonl"),
             "gate_rows": options.rows, "fisher_rows": 60,
-            "tolerance_old_usage": TOLERANCE, "tolerance_period": TOLERANCE, "tolerance_english": TOLERANCE,
+            "tolerance": TOLERANCE,
         },
     )  # fmt: skip
     overrides = {"budget": options.budget, "max_steps": options.steps, "max_new_tokens": options.max_new_tokens}

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from safetensors.torch import save_file
 
-from compass.config import AdaptConfig, load_options
+from compass.config import load_stored
 from compass.data.readers import read_jsonl
 from compass.evaluation import evaluate
 from compass.steps.resources import base_model
@@ -84,7 +84,7 @@ class Noise:
     """The trainings of one run's rows, and their results."""
 
     def __init__(self, run: Path, dtype: str) -> None:
-        config = load_options(AdaptConfig, run / "compass.yaml")
+        config = load_stored(run / "compass.yaml")
         self.config = dataclasses.replace(config, training=dataclasses.replace(config.training, dtype=dtype))
         self.run, self.language = run, config.data.language
         self.base = base_model(self.config)

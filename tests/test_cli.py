@@ -224,11 +224,11 @@ def test_a_column_mapping_needs_both_sides(capsys: pytest.CaptureFixture[str]) -
 def test_the_registry_names_all_wrong_options_at_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A level of 5, meant as per cent, would let every version pass; a role with a slip would let none."""
     config = tmp_path / "gate.yaml"
-    config.write_text("gate:\n  tolerance_perod: 0.1\n  min_improvement: -1\n", encoding="utf-8")
+    config.write_text("gate:\n  tolerence: 0.1\n  min_improvement: -1\n", encoding="utf-8")
     flags = ("--gate-level", "5", "--gate-requires", "engish", "--registry-dir", "", "--config", str(config))
     code, out, err = _run(capsys, "registry", "promote", "cy", *flags)
     assert (code, out) == (EXIT_BAD_INPUT, "")
-    assert "gate.yaml:2: there is no option 'tolerance_perod'; did you mean tolerance_period?" in err
+    assert "gate.yaml:2: there is no option 'tolerence'; did you mean tolerance?" in err
     assert "gate.yaml:3: min_improvement must be at least 0; got -1" in err
     assert "--gate-level: gate_level must be at most 0.5; got 5.0" in err
     assert "gate_requires must be one of new-usage, old-usage, period, english; got 'engish'" in err
@@ -247,10 +247,11 @@ def test_the_gate_is_asked_with_the_options_of_file_and_flags(
 
     monkeypatch.setattr("compass.recipes.promote.promote", promote)
     config = tmp_path / "gate.yaml"
-    config.write_text(f"registry_dir: {tmp_path / 'versions'}\ntolerance_period: 0.1\ngate_draws: 500\n", "utf-8")
-    code, _, _ = _run(capsys, "registry", "promote", "cy", "-c", str(config), "--tolerance-period", "0.2")
+    config.write_text(f"registry_dir: {tmp_path / 'versions'}\ntolerance: 0.1\ngate_draws: 500\n", "utf-8")
+    flags = ("--tolerance", "0.02", "--tolerance", "period=0.2")
+    code, _, _ = _run(capsys, "registry", "promote", "cy", "-c", str(config), *flags)
     assert code == 3
-    assert asked["gate"] == GateConfig(tolerance_period=0.2, gate_draws=500)
+    assert asked["gate"] == GateConfig(tolerance={"default": 0.02, "period": 0.2}, gate_draws=500)
     assert (asked["root"], asked["language"], asked["name"]) == (tmp_path / "versions", "cy", "candidate")
     assert asked["ask_the_gate"] is True
     assert not (tmp_path / "versions").exists()

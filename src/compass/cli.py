@@ -144,7 +144,7 @@ def _annotation(option: Option) -> Any:
         rich_help_panel=f"Options: {option.section}",
         show_default=f"{default}" if default not in ("", {}) else False,
     )
-    several = (tuple[str, ...], tuple[int, ...], dict[str, str])
+    several = (tuple[str, ...], tuple[int, ...], dict[str, str], dict[str, float])
     kind: Any = list[str] if option.type in several else option.type
     # Numbers come as text, so that a wrong one is reported together with all the other problems.
     if kind in (int, float):

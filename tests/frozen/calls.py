@@ -125,7 +125,13 @@ def anchors(
 def gate(draw: draws.GateDraw, seed: int) -> dict[str, Any]:
     """Decide on a candidate by its held-out sets."""
     sets = [HeldOut(s.name, s.role, s.before, s.after, s.units) for s in draw.sets]
-    config = dataclasses.replace(GateConfig(), **draw.options)
+    options = {name: value for name, value in draw.options.items() if not name.startswith("tolerance_")}
+    tolerance = {
+        name.removeprefix("tolerance_").replace("_", "-"): value
+        for name, value in draw.options.items()
+        if name.startswith("tolerance_")
+    }
+    config = GateConfig(**options, tolerance=GateConfig().tolerance | tolerance)
     decision = decide(sets, config, seed=seed, candidate="b", baseline="a").to_dict()
     del decision["decided_at"]
     return decision

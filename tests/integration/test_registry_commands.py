@@ -51,10 +51,10 @@ def test_versions_go_into_production_and_back(files: Files, compass: Command, tm
 
     newer = json.loads(compass("registry", "add", str(second), "--parent", "production", *at, "--json").stdout)
     assert newer["parent"] == added["id"]
-    wrong = compass("registry", "promote", "cy", *at, "--gate-level", "2", "--tolerance-english", "many")
+    wrong = compass("registry", "promote", "cy", *at, "--gate-level", "2", "--tolerance", "english=many")
     assert wrong.returncode == 2
     assert "gate_level must be at most 0.5" in wrong.stderr
-    assert "tolerance_english must be a number" in wrong.stderr
+    assert "tolerance must be a number" in wrong.stderr
     refused = compass("registry", "promote", "cy", *at, "--json")
     assert refused.returncode == 3, refused.stderr
     decision = json.loads(refused.stdout)["decision"]

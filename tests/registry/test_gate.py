@@ -154,7 +154,7 @@ def wrong_promotions(seed: int, simulated: int, losses: dict[str, tuple[float, f
     """Return how often the gate promotes, by the chances to win and lose a row of each set."""
     rng = np.random.default_rng(seed)
     sizes = {NEW_USAGE: 80, OLD_USAGE: 120, ENGLISH: 120}
-    config = dataclasses.replace(CONFIG, tolerance_old_usage=0.05, tolerance_english=0.05)
+    config = dataclasses.replace(CONFIG, tolerance={OLD_USAGE: 0.05, ENGLISH: 0.05})
     promoted = 0
     for _ in range(simulated):
         sets = [HeldOut(role, role, *changed(rng, sizes[role], *losses[role])) for role in sizes]

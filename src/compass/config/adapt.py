@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from compass.config.checking import Conflict, advice_of_parts
 from compass.config.knobs import knob
+from compass.config.strategy import strategy_text
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,8 @@ class RunConfig:
     cache_dir: str = knob("", "Folder for embeddings and prepared models; empty: the user's cache folder.")
 
 
-def _with_hyphens(tag: str) -> str:
-    return tag.replace("_", "-")
+def _with_hyphens(tag: Any) -> Any:
+    return tag.replace("_", "-") if isinstance(tag, str) else tag
 
 
 COLUMN_SETS = ("usage", "current", "pool", "test")
@@ -39,7 +41,7 @@ class DataConfig:
     language: str = knob(
         "cy",
         "Target language, BCP-47 (`cy`, `zh-Hans`, `pt-BR`).",
-        convert=_with_hyphens,
+        parse=_with_hyphens,
         hint='For Norwegian write language: "no", in quotes, or better nb or nn.',
     )
     usage: str = knob("assist", "Sample of real usage in the target language (prompts suffice).", required=True)
@@ -90,7 +92,6 @@ class EncoderConfig:
     prompt_name: str = knob("", "sentence-transformers prompt to put before each text.")
     encoder_batch_size: int = knob(64, "Texts in one encoder call.", low=1)
     encoder_device: str = knob("", "Device of the encoder; empty: chosen by the library.")
-    encoder_api_key_env: str = knob("COMPASS_API_KEY", "Environment variable that holds the endpoint's key.")
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield what is wrong together."""
@@ -144,7 +145,12 @@ class SpaceConfig:
 class SelectionConfig:
     """Which of the pool's rows are picked."""
 
-    strategy: str = knob("compass", "Selection strategy, by name.", required=True)
+    strategy: str = knob(
+        "compass",
+        "Selection strategy, by name, with its parameters if need be: `nearest:neighbours=5`.",
+        required=True,
+        parse=strategy_text,
+    )
     budget: int = knob(240, "How much to pick.", low=1)
     budget_unit: str = knob("examples", "Unit of the budget.", choices=("examples", "tokens"))
     language_cap: float = knob(0.25, "Largest share of the picks from one language; 1 is no cap.", low=0.0, high=1.0)

@@ -63,10 +63,15 @@ def checked(option: Option, value: Any) -> Any:
     """Return `value` in the option's type. Raises ValueError with the rule it breaks."""
     if value is None:
         raise ValueError(f"{option.name} has no value; give one, or remove the line to keep {option.default!r}")
+    if option.parse:
+        try:
+            value = option.parse(value)
+        except ValueError as error:
+            raise ValueError(f"{option.name}: {error}") from None
     typed = _typed(option, value)
     if option.required and not typed:
         raise ValueError(f"{option.name} must not be empty; its default is {option.default!r}")
-    return option.convert(typed) if option.convert else typed
+    return typed
 
 
 def _typed(option: Option, value: Any) -> Any:
@@ -86,6 +91,8 @@ def _typed(option: Option, value: Any) -> Any:
         return tuple(int(_number(dataclasses.replace(option, type=int), item)) for item in items)
     if option.type == dict[str, str]:
         return _mapping(option.name, value)
+    if option.type == dict[str, float]:
+        return _numbers(option, value)
     if isinstance(value, bool) and {"on", "off"} <= set(option.choices):
         # YAML 1.1 reads an unquoted on and off as truth values.
         value = "on" if value else "off"
@@ -149,3 +156,19 @@ def _mapping(name: str, value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise ValueError(f"{name} must map names to names; got {value!r}")
     return {_text(name, key): _text(name, theirs) for key, theirs in value.items()}
+
+
+def _numbers(option: Option, value: Any) -> dict[str, float]:
+    """Return numbers by name. A number without a name is for every name, and stands under the default's one."""
+    (everyone,) = option.default
+    items: Any = value.split(",") if isinstance(value, str) else value
+    if isinstance(items, (bool, int, float)):
+        items = [items]
+    if isinstance(items, (list, tuple)):
+        parts = [str(item).rpartition("=") for item in items]
+        items = {name.strip() if equals else everyone: number.strip() for name, equals, number in parts}
+    if not isinstance(items, Mapping):
+        raise ValueError(f"{option.name} must be a number, or numbers by name; got {value!r}")
+    plain = dataclasses.replace(option, type=float)
+    numbers = {_choice(option, name): float(_number(plain, number)) for name, number in items.items()}
+    return {**option.default, **numbers}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from compass.config.adapt import AdaptConfig, SelectionConfig
 from compass.config.checking import Conflict
 from compass.config.knobs import knob
+from compass.config.strategy import strategy_texts
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class GridConfig:
         ("compass", "random", "nearest", "target-only"),
         "Strategies; the first is compared with each of the others.",
         required=True,
+        parse=strategy_texts,
     )
     budgets: tuple[int, ...] = knob((240,), "Budgets, in the unit of budget_unit.", low=1, required=True)
     languages: tuple[str, ...] = knob((), "Target languages; empty: the one of `language`.")

@@ -30,7 +30,7 @@ class Option:
     name: str
     section: str
     type: Any
-    """`str`, `int`, `float`, `bool`, `tuple[str, ...]`, `tuple[int, ...]` or `dict[str, str]`."""
+    """`str`, `int`, `float`, `bool`, `tuple[str, ...]`, `tuple[int, ...]`, `dict[str, str]` or `dict[str, float]`."""
     default: Any
     help: str
     choices: tuple[str, ...] = ()
@@ -38,15 +38,22 @@ class Option:
     high: float | None = None
     required: bool = False
     """Whether an empty value is refused."""
-    convert: Callable[[Any], Any] | None = None
-    """Turns a value that was read into the one that is kept."""
+    alias: str = ""
+    """Another name that files, flags and arguments may use."""
+    parse: Callable[[Any], Any] | None = None
+    """Turns what a file or a flag may say into a value of the type. Raises ValueError."""
     hint: str = ""
     """What to say besides where a truth value stands for a text."""
 
     @property
     def flag(self) -> str:
         """The command-line flag, `--lora-r`."""
-        return "--" + self.name.replace("_", "-")
+        return flag_of(self.name)
+
+
+def flag_of(name: str) -> str:
+    """Return the command-line flag of an option's name."""
+    return "--" + name.replace("_", "-")
 
 
 def fields_of(kind: Any) -> tuple[Option, ...]:

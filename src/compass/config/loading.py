@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from compass.config.adapt import AdaptConfig
 from compass.config.checking import advice, checked, conflicts
 from compass.config.compare import CompareConfig
 from compass.config.evaluate import TaskOptions
-from compass.config.knobs import Option, Options, fields_of, put_together
+from compass.config.gone import GONE, Gone, translated
+from compass.config.knobs import Option, Options, fields_of, flag_of, put_together
 from compass.config.monitor import MonitorOptions
 from compass.config.reading import read_yaml, unknown
 from compass.config.registry import RegistryOptions
@@ -34,11 +36,6 @@ def load_config(path: Path | None = None, overrides: Mapping[str, object] | None
     return load_options(AdaptConfig, path, overrides)
 
 
-def load_stored(path: Path, overrides: Mapping[str, object] | None = None) -> AdaptConfig:
-    """Read the options that a run folder keeps, also one of an older version; `overrides` as in `load_options`."""
-    return load_config(path, overrides)
-
-
 def load_options(
     kind: type[Options], path: Path | None = None, overrides: Mapping[str, object] | None = None
 ) -> Options:
@@ -48,11 +45,53 @@ def load_options(
     ConfigError, each with the file and line or the flag it came from. Options of other commands in the file are passed
     over, which is logged; advice (see `advice`) is logged as warnings.
     """
-    problems: list[str] = []
+    return _resolved(kind, _given(kind, path, overrides))
+
+
+def load_stored(path: Path, overrides: Mapping[str, object] | None = None) -> AdaptConfig:
+    """Read the options that a run folder keeps, `compass.yaml`, and lay `overrides` over them.
+
+    As `load_config`, but options of earlier versions that are no more are translated or left out, and never refused.
+    """
+    stored = _given(AdaptConfig, path, None, stored=True)
+    over = _given(AdaptConfig, None, overrides)
+    given = _Given({**stored.values, **over.values}, [*stored.problems, *over.problems])
+    return _resolved(AdaptConfig, given)
+
+
+def named_options(
+    path: Path | None, overrides: Mapping[str, Any] | None, kind: type[Any], names: Collection[str]
+) -> dict[str, Any]:
+    """Return the values of those of `names` that a file or a flag names, as `load_options` finds them."""
+    given = _given(kind, path, overrides, log=False)
+    return {name: value for name, (value, _origin) in given.values.items() if name in names}
+
+
+@cache
+def all_options() -> Mapping[str, Option]:
+    """Return every option of every command, by name."""
+    return {option.name: option for kind in COMMANDS for option in fields_of(kind)}
+
+
+def gone_options() -> dict[str, Gone]:
+    """Return the options that are no more, by name, with what replaces each."""
+    return {name: gone for name, gone in GONE.items() if name not in all_options()}
+
+
+@dataclass
+class _Given:
+    """What a file and flags say of a command's options, with where each is said, and what is wrong with it."""
+
+    values: dict[str, tuple[Any, str]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def _resolved(kind: type[Options], given: _Given) -> Options:
+    problems = list(given.problems)
     options = {option.name: option for option in fields_of(kind)}
     values: dict[str, Any] = {}
     wrong: set[str] = set()
-    for name, (value, origin) in _given(kind, path, overrides, problems).items():
+    for name, (value, origin) in given.values.items():
         try:
             values[name] = checked(options[name], value)
         except ValueError as error:
@@ -67,44 +106,52 @@ def load_options(
     return config
 
 
-def named_options(
-    path: Path | None, overrides: Mapping[str, Any] | None, kind: type[Any], names: Collection[str]
-) -> dict[str, Any]:
-    """Return the values of those of `names` that a file or a flag names, as `load_options` finds them."""
-    given = _given(kind, path, overrides, [], log=False)
-    return {name: value for name, (value, _origin) in given.items() if name in names}
-
-
-@cache
-def all_options() -> Mapping[str, Option]:
-    """Return every option of every command, by name."""
-    return {option.name: option for kind in COMMANDS for option in fields_of(kind)}
-
-
 def _given(
     kind: type[Any],
     path: Path | None,
     overrides: Mapping[str, Any] | None,
-    problems: list[str],
     *,
+    stored: bool = False,
     log: bool = True,
-) -> dict[str, tuple[Any, str]]:
-    """Return what file and flags say of a command's options, with where they say it."""
+) -> _Given:
+    """Return what file and flags say of a command's options. stored: the file is an earlier run's own."""
+    found = _Given()
     options = {option.name: option for option in fields_of(kind)}
-    given: dict[str, tuple[Any, str]] = {}
-    passed_over = []
-    for name, value, origin in read_yaml(path, options, all_options(), problems) if path else ():
-        if name in options:
-            given[name] = (value, origin)
-        else:
-            passed_over.append(name)
+    aliases = {option.alias: option.name for option in options.values() if option.alias}
+    gone = gone_options()
+    said: list[tuple[str, Any, str]] = []
+    if path is not None:
+        said += read_yaml(path, options, all_options(), found.problems, others=gone)
     for name, value in (overrides or {}).items():
+        own = aliases.get(name, name)
         if value is None:
             continue
-        if name in options:
-            given[name] = (value, options[name].flag)
+        if own in options or own in gone:
+            said.append((own, value, flag_of(name)))
         else:
-            problems.append(unknown(name, "an override", options))
-    if passed_over and log:
-        logger.info("%s: options of other commands are passed over: %s", path, ", ".join(passed_over))
-    return given
+            found.problems.append(unknown(name, "an override", options))
+    foreign, past = [], {}
+    for name, value, origin in said:
+        if name in options:
+            found.values[name] = (value, origin)
+        elif name not in gone:
+            foreign.append(name)
+        elif stored or gone[name].is_default(value):
+            past[name] = value
+        else:
+            found.problems.append(f"{origin}: the option {name} was removed. {gone[name].instead}")
+    if stored:
+        _translate(found, past, options, str(path))
+    if log and foreign:
+        logger.info("%s: options of other commands are passed over: %s", path, ", ".join(foreign))
+    if log and past and not stored:
+        logger.info("Removed options are ignored, as they have what was their default: %s", ", ".join(past))
+    return found
+
+
+def _translate(found: _Given, past: Mapping[str, Any], options: Mapping[str, Option], origin: str) -> None:
+    """Put what an earlier run said of options that are no more into those of today."""
+    before = {name: value for name, (value, _origin) in found.values.items()}
+    for name, value in translated(before, past).items():
+        if name in options and (name not in before or value != before[name]):
+            found.values[name] = (value, origin)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,17 @@ from compass.errors import ConfigError
 
 
 def read_yaml(
-    path: Path, options: Mapping[str, Option], everywhere: Mapping[str, Option], problems: list[str]
+    path: Path,
+    options: Mapping[str, Option],
+    everywhere: Mapping[str, Option],
+    problems: list[str],
+    *,
+    others: Collection[str] = (),
 ) -> Iterator[tuple[str, Any, str]]:
     """Yield (name, value, "file:line") of each known option; report what is unknown, misplaced or given twice.
 
-    options: those of the command that reads, the first to be meant by a mistyped name. everywhere: all options. Raises
+    options: those of the command that reads, the first to be meant by a mistyped name. everywhere: all options. others:
+    names of no option that are known all the same. An alias is yielded as the name that it stands for. Raises
     ConfigError for a file that can't be read or is no options file.
 
     The node tree is walked instead of `safe_load`'s dict, which has lost the lines and all but the last of two
@@ -43,14 +49,20 @@ def read_yaml(
             kind = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
             raise ConfigError(f"{path}: options are written as `name: value` lines; got {kind}")
         sections = {option.section for option in everywhere.values()}
+        aliases = {option.alias: option.name for option in everywhere.values() if option.alias}
         seen: dict[str, str] = {}
         for section, key_node, value_node in _pairs(root, sections):
             origin = f"{path}:{key_node.start_mark.line + 1}"
             name = key_node.value if isinstance(key_node, yaml.ScalarNode) else "(a list or mapping)"
-            if name not in everywhere:
-                problems.append(unknown(name, origin, options, everywhere))
-            elif section and everywhere[name].section != section:
+            name = aliases.get(name, name)
+            if name in everywhere:
                 belongs = everywhere[name].section
+            elif name in others:
+                belongs = section
+            else:
+                problems.append(unknown(name, origin, options, everywhere))
+                continue
+            if section and belongs != section:
                 problems.append(f"{origin}: {name} belongs to the section {belongs}, not {section}; move it there")
             elif name in seen:
                 problems.append(f"{origin}: {name} is given twice, first in {seen[name]}; keep one of the two")

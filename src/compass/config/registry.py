@@ -22,6 +22,9 @@ class RegistryConfig:
 GATE_ROLES = ("new-usage", "old-usage", "period", "english")
 """What a held-out set may stand for at the gate."""
 
+ANY_ROLE = "default"
+"""Key of the tolerance of every role that has none of its own."""
+
 
 @dataclass(frozen=True)
 class GateConfig:
@@ -29,9 +32,12 @@ class GateConfig:
 
     gate_level: float = knob(0.05, "Chance of a wrong promotion at the margin: level of each test.", low=1e-6, high=0.5)
     min_improvement: float = knob(0.0, "What the new usage has to gain more than.", low=0.0)
-    tolerance_old_usage: float = knob(0.03, "What the old usage may lose at most.", low=0.0)
-    tolerance_period: float = knob(0.03, "What each earlier period may lose at most.", low=0.0)
-    tolerance_english: float = knob(0.03, "What English may lose at most.", low=0.0)
+    tolerance: dict[str, float] = knob(
+        {ANY_ROLE: 0.03},
+        "What old usage, each earlier period and English may lose at most: 0.03 for all, or role=0.05 for one.",
+        low=0.0,
+        choices=(ANY_ROLE, *GATE_ROLES[1:]),
+    )
     gate_requires: tuple[str, ...] = knob(
         ("new-usage", "old-usage", "english"),
         "Roles without which there is never enough evidence.",
@@ -40,6 +46,11 @@ class GateConfig:
     gate_min_rows: int = knob(20, "Rows, or units, below which a test never passes.", low=2)
     gate_power: float = knob(0.8, "Power at which the rows still needed are reckoned.", low=0.5, high=0.99)
     gate_draws: int = knob(4000, "Bootstrap draws behind a test of scores other than right or wrong.", low=200)
+
+    def tolerance_of(self, role: str) -> float:
+        """Return what a role may lose at most."""
+        default = self.tolerance.get(ANY_ROLE, GateConfig().tolerance[ANY_ROLE])
+        return self.tolerance.get(role, default)
 
 
 HOOK_EVENTS = ("drift", "update", "promotion", "refusal")

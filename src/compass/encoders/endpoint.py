@@ -18,6 +18,8 @@ from compass.errors import EncoderError
 
 logger = logging.getLogger(__name__)
 
+API_KEY = "COMPASS_API_KEY"
+"""Environment variable with the key."""
 ATTEMPTS = 8
 LONGEST_WAIT = 120.0
 """Seconds between two attempts, at most, whatever the server asks for."""
@@ -45,7 +47,6 @@ class EndpointEncoder:
         *,
         model: str,
         revision: str = "",
-        api_key_env: str = "COMPASS_API_KEY",
         batch_size: int = 64,
         timeout: float = 60.0,
         attempts: int = ATTEMPTS,
@@ -64,7 +65,7 @@ class EndpointEncoder:
         if address.userinfo or address.query:
             raise EncoderError(
                 f"The address of the encoder at {address.host!r} holds a user name, password or query, which would end "
-                f"up in files and logs. Leave them out and put the key into the environment variable {api_key_env}."
+                f"up in files and logs. Leave them out and put the key into the environment variable {API_KEY}."
             )
         if not model:
             raise EncoderError(f"The endpoint {url!r} needs the name of its model. Set encoder_model.")
@@ -76,7 +77,6 @@ class EndpointEncoder:
         self.name = f"{self.url}#{model}"
         self.revision = revision
         self.batch_size = batch_size
-        self._api_key_env = api_key_env
         self._client = httpx.Client(timeout=timeout)
         self._attempts = attempts
         self._retry_arguments: dict[str, Any] = {"sleep": sleep} if sleep else {}
@@ -104,10 +104,10 @@ class EndpointEncoder:
             logger.info("%s refused %d texts in one request; trying %d", self.url, len(texts), half)
             return self._batch(texts[:half]) + self._batch(texts[half:])
         if response.status_code in {401, 403}:
-            state = "is set but was refused" if os.environ.get(self._api_key_env) else "is not set"
+            state = "is set but was refused" if os.environ.get(API_KEY) else "is not set"
             raise EncoderError(
                 f"{self.url} refuses access (HTTP {response.status_code}): the environment variable "
-                f"{self._api_key_env} {state}. Put a valid key there."
+                f"{API_KEY} {state}. Put a valid key there."
             )
         if response.status_code != httpx.codes.OK:
             raise EncoderError(
@@ -135,7 +135,7 @@ class EndpointEncoder:
             ) from error
 
     def _post_once(self, texts: list[str]) -> httpx.Response:
-        key = os.environ.get(self._api_key_env, "")
+        key = os.environ.get(API_KEY, "")
         try:
             headers = {"Authorization": f"Bearer {key.strip()}"} if key else {}
             body = {"model": self.model, "input": texts, "encoding_format": "float"}
@@ -144,7 +144,7 @@ class EndpointEncoder:
             raise _TryAgainError(f"{type(error).__name__}: {self._without_key(str(error))}") from error
         except UnicodeEncodeError:
             # `from None`: the original message quotes the key
-            raise EncoderError(f"The environment variable {self._api_key_env} is not a key: it is not ASCII.") from None
+            raise EncoderError(f"The environment variable {API_KEY} is not a key: it is not ASCII.") from None
         if response.status_code in {408, 409, 425, 429} or response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             reason = f"HTTP {response.status_code} {self._without_key(response.text[:200])!r}"
             raise _TryAgainError(reason, retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC)))
@@ -174,7 +174,7 @@ class EndpointEncoder:
         return [rows[i] for i in range(n)]
 
     def _without_key(self, text: str) -> str:
-        key = os.environ.get(self._api_key_env, "").strip()
+        key = os.environ.get(API_KEY, "").strip()
         return text.replace(key, "***") if key else text
 
     def _tell(self, state: RetryCallState) -> None:

@@ -30,7 +30,6 @@ def _open(config: EncoderConfig) -> Encoder:
             config.encoder,
             model=config.encoder_model,
             revision=config.encoder_revision,
-            api_key_env=config.encoder_api_key_env,
             batch_size=config.encoder_batch_size,
         )
     from compass.encoders.sentence_transformers import SentenceTransformersEncoder

@@ -1,7 +1,7 @@
 """The gate: may this version replace the one in production?
 
 Promote only when every test passes: the new usage improves by more than `min_improvement`, and the old usage, each
-earlier period and English lose less than their tolerances (non-inferiority). Each test is one-sided at `gate_level`.
+earlier period and English lose less than the tolerance (non-inferiority). Each test is one-sided at `gate_level`.
 Testing several at once needs no correction: a wrong promotion needs every hypothesis rejected, the false one among
 them too, and that happens at most at its level (intersection-union test: Berger, Technometrics 24, 1982). The price is
 power, so a test that can't tell answers "not enough evidence", which promotes nothing, and says what would be enough.
@@ -158,12 +158,7 @@ def _check(sets: Sequence[HeldOut], config: GateConfig) -> None:
 
 
 def _margin(role: str, config: GateConfig) -> float:
-    return {
-        NEW_USAGE: 0.0 - config.min_improvement,
-        OLD_USAGE: config.tolerance_old_usage,
-        PERIOD: config.tolerance_period,
-        ENGLISH: config.tolerance_english,
-    }[role]
+    return 0.0 - config.min_improvement if role == NEW_USAGE else config.tolerance_of(role)
 
 
 def _test(held_out: HeldOut, config: GateConfig, seed: int) -> TestRow:
