@@ -48,7 +48,7 @@ def main() -> None:
     batches = [(draw(arguments.batch), languages(arguments.batch)) for _ in range(8)]
     process = psutil.Process()
     rounds = arguments.vectors // arguments.batch
-    memory, looks, alarms = [], 0, 0
+    memory, checks, alarms = [], 0, 0
     with tempfile.TemporaryDirectory() as folder:
         with Monitor(reference, MonitorConfig(), database=f"sqlite:///{folder}/state.db") as monitor:
             for vectors, tags_of in batches:
@@ -56,7 +56,7 @@ def main() -> None:
             started, cpu = time.perf_counter(), time.process_time()
             for i in range(rounds):
                 seen = monitor.observe(*batches[i % len(batches)], batch_id=str(i))
-                looks += len(seen.looks)
+                checks += len(seen.checks)
                 alarms += sum(event.kind == "drift" for event in seen.events)
                 if (i + 1) % max(1, rounds // 10) == 0:
                     memory.append(round(process.memory_info().rss / 2**20, 1))
@@ -68,7 +68,7 @@ def main() -> None:
         "vectors_per_second": round(done / seconds),
         # the same on a machine that others use at the same time
         "vectors_per_cpu_second": round(done / cpu),
-        "looks": looks, "alarms": alarms, "resident_megabytes": memory, "database_megabytes": round(size / 2**20, 2),
+        "checks": checks, "alarms": alarms, "resident_megabytes": memory, "database_megabytes": round(size / 2**20, 2),
     }  # fmt: skip
     print(json.dumps(figures, indent=1))
 

@@ -40,7 +40,7 @@ from compass.data.assist import POOL_LANGUAGES, assist_sentences
 from compass.data.classes import number_classes
 from compass.data.cleaning import clean
 from compass.data.example import Example
-from compass.drift.tests.histogram import HistogramTest
+from compass.drift.tests.histogram import CalibratedDivergence
 from compass.encoders import load_encoder
 from compass.selection import build_candidates, get_strategy
 from compass.semantic.space import SemanticSpace
@@ -63,7 +63,7 @@ FIRST_BUDGET, BUDGET = 120, 72
 STREAM, WINDOW = 200, 48
 """Prompts that the trigger sees of a period, and the distinct ones of them that selection sees."""
 ALPHA = 0.001
-"""Level of the trigger's one look at each period."""
+"""Level of the trigger's one check of each period."""
 PERIODS = ("start", "new", "the same", "mix, register", "return")
 POLITE = {"cy": "os gwelwch yn dda", "ne": "कृपया", "hi": "कृपया", "el": "παρακαλώ", "zh-CN": "请"}
 
@@ -209,8 +209,8 @@ def stages(language: str, seed: int, always: bool) -> tuple[Stage, ...]:
     taken: set[str] = set()
     found = []
     for t, period in enumerate(brought):
-        test = HistogramTest.calibrate(reference, STREAM, alpha=ALPHA, seed=seed)
-        seen = test.test(counts(period.stream), seed=seed)
+        test = CalibratedDivergence.calibrate(reference, STREAM, alpha=ALPHA, seed=seed)
+        seen = test.compare(counts(period.stream), seed=seed)
         alarm = t > 0 and seen.exact and seen.p_value <= ALPHA
         if t and not (alarm or always):
             found.append(Stage(alarm, seen.divergence, (), ()))

@@ -72,7 +72,7 @@ def main() -> None:
         None,
         {
             "registry_dir": str(work / "registry"), "watch_dir": str(work / "watch"),
-            "window": 100, "look_every": 50, "monitor_batch_size": 50, "prompts_per_false_alarm": 10_000,
+            "window": 100, "monitor_batch_size": 50, "prompts_per_false_alarm": 10_000,
             # The demo's prompts are nobody's: a generator made them.
             "reservoir": "full", "prompts_after_drift": 150, "min_usage_rows": 50,
             "update_current": str(work / "new" / "current.jsonl"), "update_test": str(work / "new" / "test.jsonl"),

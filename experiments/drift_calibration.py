@@ -61,9 +61,9 @@ def without_drift(rows: int, monitors: int, prompts: int, config: MonitorConfig)
             found = 0
             for _ in range(prompts // 500):
                 seen = monitor.observe(world.draw(500, world.mix), ["cy"] * 500)
-                windows += sum(look.test == "histogram" for look in seen.looks)
+                windows += sum(check.test == "histogram" for check in seen.checks)
                 for event in seen.events:
-                    alarms[event.look.test] += event.kind == "drift"
+                    alarms[event.check.test] += event.kind == "drift"
                     found += event.kind == "drift"
             per_monitor.append(found)
     total = monitors * prompts
@@ -83,11 +83,11 @@ def with_drift(rows: int, kind: str, size: float, monitors: int, most: int, conf
             monitor.observe(world.draw(1000, world.mix), ["cy"] * 1000)
             for _ in range(most // 500):
                 seen = monitor.observe(world.drifted(kind, size, 500), ["cy"] * 500)
-                raised = [event.look for event in seen.events if event.kind == "drift"]
+                raised = [event.check for event in seen.events if event.kind == "drift"]
                 if raised:
-                    look = min(raised, key=lambda look: look.prompts)
-                    delays.append(look.prompts - 1000)
-                    first[look.test] += 1
+                    first_check = min(raised, key=lambda check: check.prompts)
+                    delays.append(first_check.prompts - 1000)
+                    first[first_check.test] += 1
                     break
     return {
         "reference": rows, "drift": kind, "size": size, "found": len(delays), "of": monitors, "within": most,

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from compass.drift import explain
+from compass.drift import Explanation, explain
 from compass.drift.explain import divergence_parts
 from compass.semantic import jensen_shannon_divergence
 
@@ -35,12 +35,14 @@ def test_names_what_grew_and_what_shrank():
     assert found.grew[0].examples == ("start the vacuum",)
     assert found.shrank[0].examples == ("turn on the light",)
     assert found.grew[0].change == pytest.approx(0.38)
-    assert sum(shift.contribution for shift in (*found.grew, *found.shrank)) + found.untold == pytest.approx(1.0)
+    assert sum(shift.contribution for shift in (*found.grew, *found.shrank)) + found.unlisted == pytest.approx(1.0)
     assert found.sentences()[0].startswith("vacuum: 0.0 % -> 38.0 %")
-    assert json.loads(json.dumps(found.to_dict()))["grew"][0]["cluster"] == 3
+    stored = json.loads(json.dumps(found.to_dict()))
+    assert stored["grew"][0]["cluster"] == 3
+    assert Explanation.from_dict(stored) == found
 
 
 def test_no_difference_has_nothing_to_tell():
     """Breaks if equal shares divide by zero."""
     found = explain(np.array([5, 5]), np.array([50, 50]))
-    assert (found.grew, found.shrank, found.untold, found.divergence) == ((), (), 0.0, 0.0)
+    assert (found.grew, found.shrank, found.unlisted, found.divergence) == ((), (), 0.0, 0.0)

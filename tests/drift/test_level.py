@@ -4,16 +4,27 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from compass.drift.level import draws_for, level, sequential_p_value
+from compass.drift import default_tests
+from compass.drift.level import draws_for, level, sequential_p_value, total_share
 
 
 def test_levels_spend_the_promise_and_no_more():
-    """Breaks if a test's level times its looks is more than its share of one alarm in N prompts."""
+    """Breaks if a test's level times its checks is more than its share of one alarm in N prompts."""
     n = 10_000
     alphas = {every: level(every, 0.5, n) for every in (1, 100, 500)}
     for every, alpha in alphas.items():
         assert alpha * (n / every) == pytest.approx(0.5)
     assert level(500, 1.0, 100) == 1.0
+
+
+def test_shares_never_add_up_to_more_than_the_promise():
+    """Breaks if one more test makes false alarms more frequent, or if the five built-in shares are rounded to other
+    levels than those of version 0.1."""
+    shares = [test.share for test in default_tests()]
+    assert sorted(shares) == [0.1, 0.1, 0.1, 0.2, 0.5]
+    assert total_share(shares) == 1.0
+    assert total_share([0.3]) == 1.0
+    assert sum(share / total_share([*shares, 0.25]) for share in [*shares, 0.25]) == pytest.approx(1.0)
 
 
 def test_p_values_are_valid_without_change():
@@ -30,7 +41,7 @@ def test_p_values_are_valid_without_change():
 
 
 def test_stops_early_where_the_p_value_is_plainly_large():
-    """Breaks if every look costs all draws: a monitor that looks a thousand times a second could not be had."""
+    """Breaks if every check costs all draws: no monitor could make a thousand checks a second then."""
     drawn = []
 
     def draw(n: int) -> np.ndarray:

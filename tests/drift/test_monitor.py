@@ -8,15 +8,27 @@ import numpy as np
 import pytest
 
 from compass.config import MonitorConfig
-from compass.drift import Monitor, check_config
+from compass.drift import Monitor, Reference
+from compass.drift.tests.histogram import HistogramTest
+from compass.drift.tests.languages import LanguagesTest
+from compass.drift.tests.loss import LossTest
+from compass.drift.tests.mmd import VectorsTest
+from compass.drift.tests.novelty import NoveltyTest
 from compass.errors import ConfigError, DataError, MonitorError
 
-CONFIG = MonitorConfig(window=200, look_every=50, prompts_per_false_alarm=10_000, vector_rows=100, feedback_window=80)
+CONFIG = MonitorConfig(window=200, prompts_per_false_alarm=10_000)
+TESTS = (HistogramTest(), NoveltyTest(), VectorsTest(rows=100), LanguagesTest(), LossTest(window=80))
+
+
+def opened(reference: Reference, database: object, config: MonitorConfig = CONFIG, **options: object) -> Monitor:
+    """Open a monitor with shorter windows than the default; database: a URL, or the path of a SQLite file."""
+    url = database if isinstance(database, str) else f"sqlite:///{database}"
+    return Monitor(reference, config, database=url, **{"tests": TESTS, "checks_every": 50} | options)
 
 
 @pytest.fixture
 def monitor(world, tmp_path):
-    with Monitor(world.reference(losses={"cy": [0, 1] * 50}), CONFIG, database=f"sqlite:///{tmp_path}/s.db") as monitor:
+    with opened(world.reference(losses={"cy": [0, 1] * 50}), tmp_path / "s.db") as monitor:
         yield monitor
 
 
@@ -27,7 +39,7 @@ def moved(world, share: float) -> np.ndarray:
 
 
 def drifts(seen) -> list[str]:
-    return [event.look.test for event in seen.events if event.kind == "drift"]
+    return [event.check.test for event in seen.events if event.kind == "drift"]
 
 
 def test_steady_usage_raises_no_alarm(monitor, world):
@@ -39,35 +51,35 @@ def test_steady_usage_raises_no_alarm(monitor, world):
         seen = monitor.observe(world.draw(n, rng), ["cy"] * n, losses=rng.integers(0, 2, n))
         assert seen.prompts == n
         assert drifts(seen) == []
-        tests |= {look.test for look in seen.looks}
+        tests |= {check.test for check in seen.checks}
     assert tests == {"histogram", "vectors", "novelty", "languages", "loss"}
     assert not monitor.status()["drift"]
 
 
 def test_a_changed_mix_is_found_explained_once_and_ends(monitor, world):
-    """Breaks if drift is not found within two windows, is announced at every look, names the wrong cluster, or never
+    """Breaks if drift is not found within two windows, is announced at every check, names the wrong cluster, or never
     ends once usage is as before."""
     rng = np.random.default_rng(1)
     monitor.observe(world.draw(400, rng), ["cy"] * 400)
-    looks, events = [], []
+    checks, events = [], []
     for _ in range(10):
         seen = monitor.observe(world.draw(100, rng, moved(world, 0.4)), ["cy"] * 100)
-        looks += [look for look in seen.looks if look.test == "histogram"]
-        events += [event for event in seen.events if event.look.test == "histogram"]
+        checks += [check for check in seen.checks if check.test == "histogram"]
+        events += [event for event in seen.events if event.check.test == "histogram"]
     (event,) = events
     assert event.kind == "drift"
-    assert event.look.prompts <= 400 + 400
-    assert event.look.p_value <= event.look.alpha == 50 * 0.5 / 10_000
+    assert event.check.prompts <= 400 + 400
+    assert event.check.p_value <= event.check.alpha == 50 * 0.5 / 10_000
     topic = world.topics[np.argmin(world.mix)].astype(np.float32)
     grown = event.explanation.grew[0]
     assert grown.cluster == int(np.argmax(world.space.centroids_ @ topic))
     assert grown.window_share - grown.reference_share == pytest.approx(grown.change)
-    assert sum(look.alarm for look in looks) > 3
-    assert monitor.status()["streams"]["cy"]["alarms"]["histogram"] == event.look.prompts
-    json.dumps([monitor.status(), event.to_dict(), monitor.events(), monitor.looks()])
+    assert sum(check.alarm for check in checks) > 3
+    assert monitor.status()["streams"]["cy"]["alarms"]["histogram"] == event.check.prompts
+    json.dumps([monitor.status(), event.to_dict(), monitor.events(), monitor.checks()])
     assert "histogram" in {stored["test"] for stored in monitor.events()}
     over = [monitor.observe(world.draw(100, rng), ["cy"] * 100) for _ in range(12)]
-    assert "recovered" in {e.kind for seen in over for e in seen.events if e.look.test == "histogram"}
+    assert "recovered" in {e.kind for seen in over for e in seen.events if e.check.test == "histogram"}
     assert "histogram" not in monitor.status()["streams"]["cy"]["alarms"]
 
 
@@ -78,7 +90,7 @@ def test_what_a_histogram_can_not_see(monitor, world):
     monitor.observe(world.draw(400, rng), ["cy"] * 400)
     noisy = monitor.observe(world.draw(400, rng, noise=0.16), ["cy"] * 400)
     assert "novelty" in drifts(noisy)
-    assert next(e for e in noisy.events if e.look.test == "novelty").reference_value == pytest.approx(0.05)
+    assert next(e for e in noisy.events if e.check.test == "novelty").check.reference_value == pytest.approx(0.05)
     push = 0.12 * world.topics.sum(axis=0).astype(np.float32)
     shifted = world.draw(400, rng) + push
     shifted /= np.linalg.norm(shifted, axis=1, keepdims=True)
@@ -86,7 +98,7 @@ def test_what_a_histogram_can_not_see(monitor, world):
     other = monitor.observe(world.draw(200, rng), ["cy", "de"] * 100)
     assert "languages" in drifts(other)
     assert other.unwatched == {"de": 100}
-    mix = next(e for e in other.events if e.look.test == "languages")
+    mix = next(e for e in other.events if e.check.test == "languages")
     assert [shift.name for shift in mix.explanation.grew] == ["other"]
     wrong = monitor.observe(world.draw(200, rng), ["cy"] * 200, losses=np.where(rng.random(200) < 0.9, 1.0, np.nan))
     assert "loss" in drifts(wrong)
@@ -95,9 +107,9 @@ def test_what_a_histogram_can_not_see(monitor, world):
 def test_first_feedback_is_the_reference_where_there_is_none(world, tmp_path):
     """Breaks if feedback is ignored, or compared with nothing, when the reference has no losses."""
     rng = np.random.default_rng(3)
-    with Monitor(world.reference(), CONFIG, database=f"sqlite:///{tmp_path}/s.db") as monitor:
+    with opened(world.reference(), tmp_path / "s.db") as monitor:
         steady = monitor.observe(world.draw(300, rng), ["cy"] * 300, losses=rng.random(300) < 0.2)
-        assert "loss" in {look.test for look in steady.looks}
+        assert "loss" in {check.test for check in steady.checks}
         assert drifts(steady) == []
         worse = monitor.observe(world.draw(100, rng), ["cy"] * 100, losses=rng.random(100) < 0.7)
         assert drifts(worse) == ["loss"]
@@ -105,19 +117,19 @@ def test_first_feedback_is_the_reference_where_there_is_none(world, tmp_path):
 
 def test_a_restart_changes_nothing(world, database, tmp_path):
     """Breaks if windows, alarms, losses or seeds are not brought back: a monitor that is opened anew for each batch
-    gives the looks of one that stays open, but for the test on vectors, whose window is in memory alone."""
+    gives the checks of one that stays open, but for the test on vectors, whose window is in memory alone."""
     rng = np.random.default_rng(4)
     batches = [world.draw(130, rng, moved(world, 0.3 if i > 6 else 0.0)) for i in range(14)]
     losses = [rng.random(130) < 0.3 for _ in batches]
     once, anew = [], []
-    with Monitor(world.reference(), CONFIG, database=f"sqlite:///{tmp_path}/whole.db") as monitor:
+    with opened(world.reference(), tmp_path / "whole.db") as monitor:
         for vectors, loss in zip(batches, losses, strict=True):
-            once += monitor.observe(vectors, ["cy"] * 130, losses=loss).looks
+            once += monitor.observe(vectors, ["cy"] * 130, losses=loss).checks
     for vectors, loss in zip(batches, losses, strict=True):
-        with Monitor(world.reference(), CONFIG, database=database) as monitor:
-            anew += monitor.observe(vectors, ["cy"] * 130, losses=loss).looks
-    assert anew == [look for look in once if look.test != "vectors"]
-    assert any(look.alarm for look in anew)
+        with opened(world.reference(), database) as monitor:
+            anew += monitor.observe(vectors, ["cy"] * 130, losses=loss).checks
+    assert anew == [check for check in once if check.test != "vectors"]
+    assert any(check.alarm for check in anew)
 
 
 def test_prompts_are_kept_as_the_option_says(world, database):
@@ -126,9 +138,9 @@ def test_prompts_are_kept_as_the_option_says(world, database):
     texts = [f"mail number {i} to jo{i}@example.org" for i in range(300)]
     now = [1000.0]
 
-    def run(reservoir: str, **changes: object) -> Monitor:
-        config = replace(CONFIG, reservoir=reservoir, reservoir_size=20, retention_days=1.0, **changes)
-        return Monitor(world.reference(), config, database=database, clock=lambda: now[0])
+    def run(reservoir: str) -> Monitor:
+        config = replace(CONFIG, reservoir=reservoir, reservoir_size=20, retention_days=1.0)
+        return opened(world.reference(), database, config, clock=lambda: now[0])
 
     with run("off") as monitor:
         monitor.observe(world.draw(300, rng), ["cy"] * 300, texts=texts)
@@ -140,7 +152,7 @@ def test_prompts_are_kept_as_the_option_says(world, database):
         assert {row.text for row in kept} <= set(texts)
         shown = [text for event in seen.events for shift in event.explanation.grew for text in shift.examples]
         assert shown
-        assert "example.org" not in json.dumps([monitor.events(), monitor.status(), monitor.looks()])
+        assert "example.org" not in json.dumps([monitor.events(), monitor.status(), monitor.checks()])
     with run("redacted") as monitor:
         assert monitor.kept_prompts("cy") == []
         monitor.observe(world.draw(300, rng), ["cy"] * 300, texts=texts)
@@ -154,7 +166,7 @@ def test_prompts_are_kept_as_the_option_says(world, database):
 def test_odd_characters_do_not_stop_the_monitor(world, database):
     """Breaks if one prompt with a NUL or half a surrogate pair fails each try of its batch, on either database."""
     config = replace(CONFIG, reservoir="full")
-    with Monitor(world.reference(), config, database=database) as monitor:
+    with opened(world.reference(), database, config) as monitor:
         texts = ["nul \0 here", "half \ud83d pair", "whole \U0001f4a1 pair"]
         monitor.observe(world.draw(3, np.random.default_rng(0)), ["cy"] * 3, texts=texts, batch_id="x" * 1000)
         kept = {row.text for row in monitor.kept_prompts("cy")}
@@ -179,8 +191,9 @@ def test_a_failed_write_is_taken_up_again(monitor, world, monkeypatch):
 def test_wrong_options_and_shapes_are_named(monitor, world, tmp_path):
     """Breaks if a wrong option is found one at a time, or batches of unequal lengths are cut silently."""
     with pytest.raises(ConfigError) as error:
-        check_config(MonitorConfig(window=130, share_histogram=0.9, reservoir="all", retention_days=-1))
-    assert len(error.value.problems) == 4
+        opened(monitor.reference, "sqlite://", MonitorConfig(window=130, reservoir="all", retention_days=-1))
+    assert len(error.value.problems) == 3
+    assert "window must be a multiple of 100; got 130" in error.value.problems
     with pytest.raises(DataError, match="3 vectors, 2 languages"):
         monitor.observe(world.draw(3, np.random.default_rng(0)), ["cy"] * 2)
     with pytest.raises(DataError, match="losses must be one a prompt"):
@@ -189,16 +202,23 @@ def test_wrong_options_and_shapes_are_named(monitor, world, tmp_path):
         monitor.observe(world.draw(1, np.random.default_rng(0)), ["cy"], losses=[np.inf])
     assert monitor.observe(world.draw(0, np.random.default_rng(0)), []).prompts == 0
     other = replace(CONFIG, window=400)
-    with pytest.raises(MonitorError, match="another window"):
-        Monitor(monitor.reference, other, database=f"sqlite:///{tmp_path}/s.db")
-    Monitor(monitor.reference, other, database=f"sqlite:///{tmp_path}/s.db", restart=True).close()
+    with pytest.raises(MonitorError, match=r"was started with window 200\. Restart it"):
+        opened(monitor.reference, tmp_path / "s.db", other)
+    with pytest.raises(MonitorError, match=r"started with look_every 50 and novelty_tail 0\.05 and feedback_window 80"):
+        opened(
+            monitor.reference, tmp_path / "s.db", checks_every=100, tests=(NoveltyTest(tail=0.1), LossTest(window=90))
+        )
+    opened(monitor.reference, tmp_path / "s.db", other, restart=True).close()
+    with pytest.raises(ValueError, match="must divide the window of 200 prompts; got 30"):
+        opened(monitor.reference, "sqlite://", checks_every=30)
+    with pytest.raises(ValueError, match="its own name; got loss, loss"):
+        opened(monitor.reference, tmp_path / "s.db", tests=(LossTest(), LossTest()))
 
 
-def test_tests_can_be_switched_off(world, tmp_path):
-    """Breaks if a share of 0 still runs the test, or divides by zero."""
-    off = {f"share_{test}": 0.0 for test in ("histogram", "vectors", "novelty", "languages", "loss")}
-    with Monitor(world.reference(), replace(CONFIG, **off), database=f"sqlite:///{tmp_path}/s.db") as monitor:
+def test_tests_can_be_left_out(world, tmp_path):
+    """Breaks if a test that is not asked for is run, or the window is not explained without a test."""
+    with opened(world.reference(), tmp_path / "s.db", tests=()) as monitor:
         seen = monitor.observe(world.draw(500, np.random.default_rng(0)), ["de", "cy"] * 250, losses=np.ones(500))
-        assert seen.looks == ()
+        assert seen.checks == ()
         assert monitor.explain("cy") is not None
     assert os.path.getsize(tmp_path / "s.db") > 0

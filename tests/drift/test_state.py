@@ -14,7 +14,7 @@ import pytest
 from compass.drift.state import MonitorState, NewPrompt, Position
 from compass.errors import MonitorError
 
-NOTHING = {"streams": {}, "looks": [], "events": [], "kept": [], "reservoir_size": 3, "oldest": 0.0, "at": 1.0}
+NOTHING = {"streams": {}, "checks": [], "events": [], "kept": [], "reservoir_size": 3, "oldest": 0.0, "at": 1.0}
 
 
 @pytest.fixture
@@ -75,20 +75,28 @@ def test_two_writers(state, database):
 
 def test_another_reference_needs_a_restart(state, database):
     """Breaks if windows of one reference are compared with another, or a restart counts old input again."""
-    state.write(prompts=5, batch="a", position=None, **(NOTHING | {"streams": {"cy": {"x": 1}}, "looks": [{"p": 1}]}))
+    state.write(prompts=5, batch="a", position=None, **(NOTHING | {"streams": {"cy": {"x": 1}}, "checks": [{"p": 1}]}))
     other = MonitorState(database, "one")
     with pytest.raises(MonitorError, match="another reference"):
         other.begin("new", {"window": 10}, restart=False)
-    with pytest.raises(MonitorError, match="another window"):
+    with pytest.raises(MonitorError, match="was started with window 10"):
         other.begin("reference", {"window": 20}, restart=False)
     assert other.begin("reference", {"window": 10}, restart=False) == (5, {"cy": {"x": 1}})
     assert other.begin("new", {"window": 20}, restart=True) == (5, {})
-    assert other.looks() == []
+    assert other.checks() == []
     assert other.counted("a", None)
     other.close()
     second = MonitorState(database, "two")
     assert second.begin("new", {"window": 20}, restart=False) == (0, {})
     second.close()
+
+
+def test_an_option_that_is_not_stored_yet_is_taken(state, database):
+    """Breaks if a test that comes with a later version needs a new start, or its option is not held to from then on."""
+    state.begin("reference", {"window": 10, "of_a_later_test": 3}, restart=False)
+    with pytest.raises(MonitorError, match="was started with of_a_later_test 3"):
+        state.begin("reference", {"window": 10, "of_a_later_test": 4}, restart=False)
+    assert prompts_of(database) == 0
 
 
 def test_the_reservoir_keeps_the_highest_ranks(state):
@@ -112,14 +120,15 @@ def test_old_and_unwanted_prompts_go(state):
     assert state.prompts("cy") == []
 
 
-def test_looks_and_batches_are_bounded(state, monkeypatch):
+def test_checks_and_batches_are_bounded(database):
     """Breaks if the database grows with the stream."""
-    monkeypatch.setattr("compass.drift.state.LOOKS_KEPT", 4)
-    monkeypatch.setattr("compass.drift.state.BATCHES_REMEMBERED", 2)
+    state = MonitorState(database, "one", checks_kept=4, batches_remembered=2)
+    state.begin("reference", {"window": 10}, restart=False)
     for i in range(6):
-        state.write(prompts=1, batch=str(i), position=None, **(NOTHING | {"looks": [{"n": i}, {"n": i + 0.5}]}))
-    assert [look["n"] for look in state.looks()] == [4, 4.5, 5, 5.5]
+        state.write(prompts=1, batch=str(i), position=None, **(NOTHING | {"checks": [{"n": i}, {"n": i + 0.5}]}))
+    assert [check["n"] for check in state.checks()] == [4, 4.5, 5, 5.5]
     assert [state.counted(str(i), None) for i in range(6)] == [False] * 4 + [True] * 2
+    state.close()
 
 
 def test_deleted_prompts_leave_the_file(tmp_path):
@@ -158,7 +167,7 @@ WRITER = """
     from compass.drift import Monitor, Reference
     reference = Reference.load(sys.argv[1])
     vectors = np.load(sys.argv[3])
-    with Monitor(reference, MonitorConfig(window=60, look_every=20), database=sys.argv[2]) as monitor:
+    with Monitor(reference, MonitorConfig(window=100), database=sys.argv[2], checks_every=20) as monitor:
         print("ready", flush=True)
         for i in range(200):
             seen = monitor.observe(vectors[10 * i : 10 * i + 10], ["cy"] * 10, batch_id=str(i))
@@ -196,16 +205,16 @@ def test_killed_between_and_within_batches_each_batch_counts_once(world, databas
             assert process.wait(120) == 0
         process.stdout.close()
     assert kills == 2
-    config = MonitorConfig(window=60, look_every=20)
+    config = MonitorConfig(window=100)
     with (
-        Monitor(reference, config, database=database) as killed,
-        Monitor(reference, config, database=f"sqlite:///{tmp_path}/whole.db") as whole,
+        Monitor(reference, config, database=database, checks_every=20) as killed,
+        Monitor(reference, config, database=f"sqlite:///{tmp_path}/whole.db", checks_every=20) as whole,
     ):
         for i in range(200):
             whole.observe(vectors[10 * i : 10 * i + 10], ["cy"] * 10, batch_id=str(i))
         assert killed.status()["prompts"] == 2000
         for name, stream in whole._streams.items():
-            assert killed._streams[name].window.to_dict() == stream.window.to_dict()
+            assert killed._streams[name].to_dict()["window"] == stream.to_dict()["window"]
             histogram = "languages" if name == "*" else "histogram"
             assert killed._streams[name].last[histogram] == stream.last[histogram]
 
@@ -217,7 +226,7 @@ FILE_READER = """
     from compass.drift import Monitor, Reference, read_files
     reference = Reference.load(sys.argv[1])
     vectors = np.load(sys.argv[3])
-    with Monitor(reference, MonitorConfig(window=60, look_every=20), database=sys.argv[2]) as monitor:
+    with Monitor(reference, MonitorConfig(window=100), database=sys.argv[2], checks_every=20) as monitor:
         print("ready", flush=True)
         for batch in read_files(sys.argv[4], monitor.offsets(), batch_size=7, follow=True, poll_seconds=0.01):
             if batch is None:
@@ -269,12 +278,12 @@ def test_killed_while_it_reads_growing_files_each_line_counts_once(world, databa
             assert process.wait(120) == 0
         process.stdout.close()
     assert kills == 2
-    config = MonitorConfig(window=60, look_every=20)
+    config = MonitorConfig(window=100)
     with (
-        Monitor(reference, config, database=database) as killed,
-        Monitor(reference, config, database=f"sqlite:///{tmp_path}/whole.db") as whole,
+        Monitor(reference, config, database=database, checks_every=20) as killed,
+        Monitor(reference, config, database=f"sqlite:///{tmp_path}/whole.db", checks_every=20) as whole,
     ):
         whole.observe(vectors, ["cy"] * 2000)
         assert killed.status()["prompts"] == 2000
         for name, stream in whole._streams.items():
-            assert killed._streams[name].window.to_dict() == stream.window.to_dict()
+            assert killed._streams[name].to_dict()["window"] == stream.to_dict()["window"]

@@ -18,7 +18,7 @@ from compass.recipes import monitor as recipe
 from compass.semantic import SemanticSpace
 from topics import MOVED, STEADY, TOPICS, TopicEncoder, prompts
 
-OPTIONS = MonitorConfig(window=100, look_every=50, prompts_per_false_alarm=20_000, monitor_batch_size=64)
+OPTIONS = MonitorConfig(window=100, prompts_per_false_alarm=20_000, monitor_batch_size=64)
 
 
 @pytest.fixture

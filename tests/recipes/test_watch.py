@@ -98,7 +98,7 @@ def world(tmp_path: Path) -> SimpleNamespace:
         options,
         registry=dataclasses.replace(options.registry, registry_dir=str(tmp_path / "registry")),
         monitor=dataclasses.replace(
-            options.monitor, window=100, look_every=50, prompts_per_false_alarm=20_000, monitor_batch_size=50,
+            options.monitor, window=100, prompts_per_false_alarm=20_000, monitor_batch_size=50,
             reservoir="full", reservoir_size=300,
         ),
         hooks=dataclasses.replace(

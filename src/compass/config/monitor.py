@@ -6,6 +6,15 @@ from dataclasses import dataclass, field
 
 from compass.config.knobs import knob
 
+CHECKS_EVERY = 100
+"""Prompts of one language between two checks of its window, which is a whole number of such blocks [ours]."""
+
+
+def _whole_blocks(window: int) -> int:
+    if window % CHECKS_EVERY:
+        raise ValueError(f"window must be a multiple of {CHECKS_EVERY}; got {window}")
+    return window
+
 
 @dataclass(frozen=True)
 class MonitorConfig:
@@ -15,31 +24,11 @@ class MonitorConfig:
         10_000, "Without drift, at most one false alarm is expected in so many prompts, all tests together.", low=100
     )
     window: int = knob(
-        500, "Prompts of one language that are compared with the reference; a multiple of `look_every`.", low=20
+        500,
+        f"Prompts of one language that are compared with the reference; a multiple of {CHECKS_EVERY}.",
+        low=CHECKS_EVERY,
+        convert=_whole_blocks,
     )
-    look_every: int = knob(100, "Prompts of one language between two looks at its window.", low=1)
-    share_histogram: float = knob(
-        0.5, "Share of the false alarms granted to the histogram; 0 is off.", low=0.0, high=1.0
-    )
-    share_vectors: float = knob(
-        0.2, "Share of the false alarms granted to the test on the vectors; 0 is off.", low=0.0, high=1.0
-    )
-    share_novelty: float = knob(
-        0.1, "Share of the false alarms granted to the novelty rate; 0 is off.", low=0.0, high=1.0
-    )
-    share_languages: float = knob(
-        0.1, "Share of the false alarms granted to the mix of languages; 0 is off.", low=0.0, high=1.0
-    )
-    share_loss: float = knob(
-        0.1, "Share of the false alarms granted to the loss on labelled feedback; 0 is off.", low=0.0, high=1.0
-    )
-    novelty_tail: float = knob(
-        0.05, "Share of the reference that counts as far from every cluster.", low=0.001, high=0.5
-    )
-    vector_rows: int = knob(
-        300, "Vectors of a window that the test on vectors takes, at most; kept in memory alone.", low=20
-    )
-    feedback_window: int = knob(200, "Labelled prompts that are compared with the reference's losses.", low=20)
     reservoir: str = knob(
         "off",
         "Prompts kept for the next update: none, with private data replaced, or as they are.",

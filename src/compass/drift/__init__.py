@@ -1,38 +1,38 @@
 """Drift: watch production prompts in the frozen space of the adapter that serves them."""
 
+from compass.drift.catalogue import default_tests, describe, register
 from compass.drift.explain import ClusterShift, Explanation, explain
-from compass.drift.monitor import Monitor, check_config
+from compass.drift.monitor import Monitor
+from compass.drift.protocol import Batch, DriftTest, Prompts, Stream
 from compass.drift.reference import LanguageReference, Reference
-from compass.drift.results import DriftEvent, Look, Observed, describe
+from compass.drift.results import MIX, Check, DriftEvent, Observed
 from compass.drift.sources import InputBatch, Record, check_path, read_files, read_stream
 from compass.drift.state import KeptPrompt, MonitorState, Position
-from compass.drift.tests.histogram import HistogramResult, HistogramTest
-from compass.drift.tests.mmd import VectorResult, mmd_test
-from compass.drift.tests.novelty import NoveltyTest
 
 __all__ = [
+    "MIX",
+    "Batch",
+    "Check",
     "ClusterShift",
     "DriftEvent",
+    "DriftTest",
     "Explanation",
-    "HistogramResult",
-    "HistogramTest",
     "InputBatch",
     "KeptPrompt",
     "LanguageReference",
-    "Look",
     "Monitor",
     "MonitorState",
-    "NoveltyTest",
     "Observed",
     "Position",
+    "Prompts",
     "Record",
     "Reference",
-    "VectorResult",
-    "check_config",
+    "Stream",
     "check_path",
+    "default_tests",
     "describe",
     "explain",
-    "mmd_test",
     "read_files",
     "read_stream",
+    "register",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -37,15 +37,21 @@ class ClusterShift:
         """Return a JSON-ready dict."""
         return asdict(self) | {"change": self.change}
 
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> ClusterShift:
+        """Read back what `to_dict` wrote."""
+        values = {field.name: content[field.name] for field in fields(cls)}
+        return cls(**values | {"examples": tuple(content["examples"])})
+
 
 @dataclass(frozen=True)
 class Explanation:
-    """The clusters that moved a window away from the reference, most telling first."""
+    """The clusters that moved a window away from the reference, largest part first."""
 
     divergence: float
     grew: tuple[ClusterShift, ...]
     shrank: tuple[ClusterShift, ...]
-    untold: float
+    unlisted: float
     """Part of the divergence that lies in clusters not listed, in [0, 1]."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -54,8 +60,14 @@ class Explanation:
             "divergence": self.divergence,
             "grew": [shift.to_dict() for shift in self.grew],
             "shrank": [shift.to_dict() for shift in self.shrank],
-            "untold": self.untold,
+            "untold": self.unlisted,
         }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Explanation:
+        """Read back what `to_dict` wrote."""
+        grew, shrank = (tuple(map(ClusterShift.from_dict, content[side])) for side in ("grew", "shrank"))
+        return cls(content["divergence"], grew, shrank, content["untold"])
 
     def sentences(self) -> list[str]:
         """Return a line for people for each listed cluster."""

@@ -1,10 +1,11 @@
 """How often a monitor may be wrong, and p-values that cost little while nothing happens.
 
-The promise is an expected number: without drift, at most one false alarm in N prompts. Each test gets a share w of it.
-A test that looks once in s prompts is run at level s·w/N, so whatever the dependence between looks whose windows
+The promise is an expected number: without drift, at most one false alarm in N prompts. Each test gets a share w
+of it, and the shares sum to 1 at most.
+A test that checks once in s prompts is run at level s·w/N, so whatever the dependence between checks whose windows
 overlap, between tests and through the common reference, the expected number of false alarms in T prompts is at most
 the sum of the levels, (T/s)·(s·w/N) summed over the tests, which is at most T/N (linearity of expectation; the
-"per-family error rate" of multiple testing) [ours]. It only needs that each look's p-value is valid, which the tests
+"per-family error rate" of multiple testing) [ours]. It only needs that each check's p-value is valid, which the tests
 get from exchangeability of reference and window: exact permutation and rank tests, in which a small reference is a
 small sample and not taken for the truth.
 """
@@ -12,7 +13,7 @@ small sample and not taken for the truth.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -26,9 +27,14 @@ FIRST_CHUNK = 64
 LARGEST_CHUNK = 4096
 
 
-def level(prompts_between_looks: int, share: float, prompts_per_false_alarm: int) -> float:
-    """Return the level of one look, so that its test spends its share of the promise and no more."""
-    return min(1.0, prompts_between_looks * share / prompts_per_false_alarm)
+def total_share(shares: Iterable[float]) -> float:
+    """Return what each test's share is divided by, so that all together spend the promise once at most."""
+    return max(1.0, math.fsum(shares))
+
+
+def level(prompts_between_checks: int, share: float, prompts_per_false_alarm: int) -> float:
+    """Return the level of one check, so that its test spends its share of the promise and no more."""
+    return min(1.0, prompts_between_checks * share / prompts_per_false_alarm)
 
 
 def draws_for(alpha: float) -> int:

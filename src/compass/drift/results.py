@@ -1,20 +1,21 @@
-"""What the monitor says: looks, events, and what became of a batch."""
+"""What the monitor says: checks, events, and what became of a batch."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from compass.drift.explain import Explanation
 
 MIX = "*"
-"""Name of the stream of all prompts, whose classes are languages."""
+"""Name of the stream of all prompts, whose categories are languages."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """One test at one look."""
+class Check:
+    """One test's comparison of a stream with the reference, at one moment."""
 
     stream: str
     """Language, or `*` for the mix of languages."""
@@ -22,37 +23,54 @@ class Look:
     prompts: int
     """Prompts of the stream that were seen by then."""
     value: float
-    """Divergence in bits (histogram, languages), MMD² (vectors), share of novel prompts, or mean loss."""
+    """What the test measures: its `describe` names it."""
     threshold: float | None
-    """Value above which the look is an alarm, where it is known beforehand (histogram and languages: approximately)."""
+    """Value above which the check is an alarm, where it is known beforehand (histogram, languages: approximately)."""
     p_value: float
     alpha: float
-    """Level of the look."""
+    """Level of the check."""
     alarm: bool
+    reference_value: float | None = None
+    """The value on the reference, where the test has one. Not stored with a check, but with its event."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dict, as a database keeps it."""
+        content = dict(vars(self))
+        del content["reference_value"]
+        return content
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Check:
+        """Read back a stored check, or the check of a stored event; other keys are left alone."""
+        return cls(**{name.name: content[name.name] for name in dataclasses.fields(cls) if name.name in content})
 
 
 @dataclass(frozen=True)
 class DriftEvent:
-    """A test went off (`drift`), or has been quiet for a whole window since (`recovered`)."""
+    """A test raised an alarm (`drift`), or enough checks in a row have been quiet since (`recovered`)."""
 
     kind: str
-    look: Look
-    reference_value: float | None
-    """The reference's share of novel prompts or mean loss; None for the other tests."""
+    check: Check
     explanation: Explanation | None
     """Clusters, or for the mix of languages the languages, that grew and shrank."""
 
     def to_dict(self, *, examples: bool = True) -> dict[str, Any]:
         """Return a JSON-ready dict; without `examples` no text of a user is in it."""
-        told = self.explanation.to_dict() if self.explanation else None
-        for shift in [*told["grew"], *told["shrank"]] if told and not examples else ():
+        explanation = self.explanation.to_dict() if self.explanation else None
+        for shift in [*explanation["grew"], *explanation["shrank"]] if explanation and not examples else ():
             shift["examples"] = []
         return {
             "kind": self.kind,
-            **asdict(self.look),
-            "reference_value": self.reference_value,
-            "explanation": told,
+            **self.check.to_dict(),
+            "reference_value": self.check.reference_value,
+            "explanation": explanation,
         }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> DriftEvent:
+        """Read back what `to_dict` wrote."""
+        explanation = Explanation.from_dict(content["explanation"]) if content["explanation"] else None
+        return cls(content["kind"], Check.from_dict(content), explanation)
 
 
 @dataclass(frozen=True)
@@ -63,25 +81,7 @@ class Observed:
     """Prompts that were counted."""
     repeated: bool
     """Whether the batch was counted before, and therefore not again."""
-    looks: tuple[Look, ...] = ()
+    checks: tuple[Check, ...] = ()
     events: tuple[DriftEvent, ...] = ()
     unwatched: Mapping[str, int] = field(default_factory=dict)
     """Prompts by language that count in the mix alone, since the reference has too few rows of the language."""
-
-
-def describe(event: DriftEvent) -> str:
-    """Return an event as one line for people, without any prompt."""
-    look = event.look
-    what = {
-        "histogram": f"divergence {look.value:.3f} bits",
-        "vectors": f"MMD² {look.value:.4f}",
-        "novelty": f"{100 * look.value:.1f} % of prompts far from every cluster",
-        "languages": f"mix of languages, divergence {look.value:.3f} bits",
-        "loss": f"mean loss {look.value:.3f}",
-    }[look.test]
-    where = "all languages" if look.stream == MIX else look.stream
-    line = (
-        f"{event.kind} in {where} after {look.prompts} prompts: {what} (p = {look.p_value:.2g}, level {look.alpha:.2g})"
-    )
-    told = event.explanation.sentences()[:3] if event.explanation and event.kind == "drift" else []
-    return "; ".join([line, *told])

@@ -2,128 +2,33 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Engine,
-    Float,
-    ForeignKey,
-    Integer,
-    String,
-    Text,
-    create_engine,
-    delete,
-    event,
-    func,
-    insert,
-    select,
-    update,
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from compass.drift.tables import (
+    BatchRow,
+    CheckRow,
+    EventRow,
+    MonitorRow,
+    PromptRow,
+    SourceRow,
+    StreamRow,
+    open_database,
 )
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
-from sqlalchemy.types import JSON
-
 from compass.errors import MonitorError
-
-logger = logging.getLogger(__name__)
 
 FORMAT = 1
 """Version of the tables' content."""
 BATCHES_REMEMBERED = 100_000
 """Batch ids that are kept; a batch that is sent again after so many others would be counted twice."""
-LOOKS_KEPT = 10_000
-"""Looks that are kept for plots, the newest."""
-
-_Key = BigInteger().with_variant(Integer, "sqlite")
-
-
-class Base(DeclarativeBase):
-    """Base of the tables."""
-
-    type_annotation_map = {dict[str, Any]: JSON}  # noqa: RUF012
-
-
-class MonitorRow(Base):
-    """One monitor. `version` counts transactions, so that of two processes that write at once one is refused."""
-
-    __tablename__ = "compass_monitors"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(200), unique=True)
-    format: Mapped[int]
-    reference: Mapped[str] = mapped_column(String(64))
-    options: Mapped[dict[str, Any]]
-    prompts: Mapped[int] = mapped_column(BigInteger, default=0)
-    version: Mapped[int] = mapped_column(BigInteger, default=0)
-
-
-class StreamRow(Base):
-    """Windows and alarms of one language, or of the mix of languages, as JSON."""
-
-    __tablename__ = "compass_streams"
-    monitor: Mapped[int] = mapped_column(ForeignKey("compass_monitors.id", ondelete="CASCADE"), primary_key=True)
-    name: Mapped[str] = mapped_column(Text, primary_key=True)
-    content: Mapped[dict[str, Any]]
-
-
-class BatchRow(Base):
-    """A batch that was counted, by the name that its sender gave it."""
-
-    __tablename__ = "compass_batches"
-    id: Mapped[int] = mapped_column(_Key, primary_key=True, autoincrement=True)
-    monitor: Mapped[int] = mapped_column(ForeignKey("compass_monitors.id", ondelete="CASCADE"), index=True)
-    batch: Mapped[str] = mapped_column(Text, index=True)
-
-
-class SourceRow(Base):
-    """How far a file was counted."""
-
-    __tablename__ = "compass_sources"
-    monitor: Mapped[int] = mapped_column(ForeignKey("compass_monitors.id", ondelete="CASCADE"), primary_key=True)
-    name: Mapped[str] = mapped_column(Text, primary_key=True)
-    offset: Mapped[int] = mapped_column("byte_offset", BigInteger)
-    head: Mapped[str] = mapped_column(String(100))
-
-
-class LookRow(Base):
-    """The result of one test at one look."""
-
-    __tablename__ = "compass_looks"
-    id: Mapped[int] = mapped_column(_Key, primary_key=True, autoincrement=True)
-    monitor: Mapped[int] = mapped_column(ForeignKey("compass_monitors.id", ondelete="CASCADE"), index=True)
-    at: Mapped[float] = mapped_column(Float)
-    content: Mapped[dict[str, Any]]
-
-
-class EventRow(Base):
-    """A drift or a recovery. Holds numbers and cluster names, no prompts."""
-
-    __tablename__ = "compass_events"
-    id: Mapped[int] = mapped_column(_Key, primary_key=True, autoincrement=True)
-    monitor: Mapped[int] = mapped_column(ForeignKey("compass_monitors.id", ondelete="CASCADE"), index=True)
-    at: Mapped[float] = mapped_column(Float)
-    content: Mapped[dict[str, Any]]
-
-
-class PromptRow(Base):
-    """A prompt that was kept for the next update."""
-
-    __tablename__ = "compass_prompts"
-    id: Mapped[int] = mapped_column(_Key, primary_key=True, autoincrement=True)
-    monitor: Mapped[int] = mapped_column(ForeignKey("compass_monitors.id", ondelete="CASCADE"), index=True)
-    language: Mapped[str] = mapped_column(Text, index=True)
-    cluster: Mapped[int]
-    text: Mapped[str] = mapped_column("prompt", Text)
-    mode: Mapped[str] = mapped_column(String(10))
-    rank: Mapped[float] = mapped_column("sampling_rank", Float, index=True)
-    at: Mapped[float] = mapped_column(Float, index=True)
+CHECKS_KEPT = 10_000
+"""Checks that are kept for plots, the newest."""
 
 
 @dataclass(frozen=True)
@@ -163,10 +68,13 @@ class NewPrompt:
 class MonitorState:
     """One monitor's rows in a database."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(
+        self, url: str, name: str, *, checks_kept: int = CHECKS_KEPT, batches_remembered: int = BATCHES_REMEMBERED
+    ) -> None:
         """Open or make the database. Raises MonitorError if it can't be reached."""
         self.name = name
-        self._engine = _open(url)
+        self._checks_kept, self._batches_remembered = checks_kept, batches_remembered
+        self._engine = open_database(url)
         self._id = 0
         self._version = 0
 
@@ -179,9 +87,10 @@ class MonitorState:
     ) -> tuple[int, dict[str, dict[str, Any]]]:
         """Find or make the monitor's row; return prompts counted and stored streams by name.
 
-        `restart` forgets windows, looks, alarms and kept prompts, whose ranks go by their place in the old windows, and
-        takes the new reference and options; batches and offsets stay, so that nothing is counted again. Raises
-        MonitorError if reference or options are others and not `restart`.
+        options: what the stored windows depend on; one that is not stored yet belongs to a test that came later.
+        `restart` forgets windows, checks, alarms and kept prompts, whose ranks go by their place in the old windows,
+        and takes the new reference and options; batches and offsets stay, so that nothing is counted again. Raises
+        MonitorError if reference or options have changed, unless `restart` is set.
         """
         with self._session() as session:
             row = session.scalar(select(MonitorRow).where(MonitorRow.name == self.name))
@@ -192,19 +101,16 @@ class MonitorState:
                 session.flush()
             elif row.format != FORMAT:
                 raise MonitorError(
-                    f"Monitor {self.name!r} has state of format {row.format}, this version reads {FORMAT}. "
+                    f"The state of monitor {self.name!r} has format {row.format}; this version reads format {FORMAT}. "
                     "Choose another name."
                 )
             elif restart:
                 row.reference, row.options, row.version = reference, dict(options), row.version + 1
-                for table in (StreamRow, LookRow, PromptRow):
+                for table in (StreamRow, CheckRow, PromptRow):
                     session.execute(delete(table).where(table.monitor == row.id))
-            elif row.reference != reference or row.options != dict(options):
-                what = "reference" if row.reference != reference else "window or tests"
-                raise MonitorError(
-                    f"Monitor {self.name!r} was started with another {what}. Start it anew with restart (counted input "
-                    "stays counted), or choose another name."
-                )
+            else:
+                self._refuse_others(row, reference, options)
+                row.options = {**row.options, **options}
             self._id, self._version = row.id, row.version
             streams = session.scalars(select(StreamRow).where(StreamRow.monitor == row.id)).all()
             return row.prompts, {stream.name: stream.content for stream in streams}
@@ -225,7 +131,7 @@ class MonitorState:
         *,
         prompts: int,
         streams: Mapping[str, dict[str, Any]],
-        looks: Sequence[dict[str, Any]],
+        checks: Sequence[dict[str, Any]],
         events: Sequence[dict[str, Any]],
         kept: Sequence[NewPrompt],
         reservoir_size: int,
@@ -261,17 +167,17 @@ class MonitorState:
                 )
             for name, content in streams.items():
                 session.merge(StreamRow(monitor=self._id, name=name, content=content))
-            if looks:
-                rows = [{"monitor": self._id, "at": at, "content": look} for look in looks[-LOOKS_KEPT:]]
-                session.execute(insert(LookRow), rows)
+            if checks:
+                rows = [{"monitor": self._id, "at": at, "content": check} for check in checks[-self._checks_kept :]]
+                session.execute(insert(CheckRow), rows)
             session.add_all([EventRow(monitor=self._id, at=at, content=event_) for event_ in events])
             self._expire(session, oldest)
             self._keep(session, kept, reservoir_size, at)
             session.flush()
-            if looks:
-                self._trim(session, LookRow, LOOKS_KEPT)
+            if checks:
+                self._trim(session, CheckRow, self._checks_kept)
             if batch is not None:
-                self._trim(session, BatchRow, BATCHES_REMEMBERED)
+                self._trim(session, BatchRow, self._batches_remembered)
         self._version += 1
         return True
 
@@ -303,15 +209,27 @@ class MonitorState:
             rows = session.scalars(query.order_by(PromptRow.at.desc(), PromptRow.id.desc()).limit(most)).all()
             return [KeptPrompt(row.text, row.language, row.cluster, row.at) for row in rows]
 
-    def looks(self, most: int = LOOKS_KEPT) -> list[dict[str, Any]]:
-        """Return the newest looks, oldest first."""
-        return self._contents(LookRow, most)
+    def checks(self, most: int = CHECKS_KEPT) -> list[dict[str, Any]]:
+        """Return the newest checks, oldest first."""
+        return self._contents(CheckRow, most)
 
-    def events(self, most: int = LOOKS_KEPT) -> list[dict[str, Any]]:
+    def events(self, most: int = CHECKS_KEPT) -> list[dict[str, Any]]:
         """Return the newest events, oldest first."""
         return self._contents(EventRow, most)
 
-    def _contents(self, table: type[LookRow] | type[EventRow], most: int) -> list[dict[str, Any]]:
+    def _refuse_others(self, row: MonitorRow, reference: str, options: Mapping[str, Any]) -> None:
+        others = [
+            f"{name} {row.options[name]}" for name in options if row.options.get(name, options[name]) != options[name]
+        ]
+        if row.reference != reference:
+            others = ["another reference"]
+        if others:
+            raise MonitorError(
+                f"Monitor {self.name!r} was started with {' and '.join(others)}. Restart it (--restart; input that was "
+                "counted stays counted), or choose another name."
+            )
+
+    def _contents(self, table: type[CheckRow] | type[EventRow], most: int) -> list[dict[str, Any]]:
         query = select(table.at, table.content).where(table.monitor == self._id).order_by(table.id.desc()).limit(most)
         with self._session() as session:
             return [{"at": at, **content} for at, content in session.execute(query)][::-1]
@@ -352,7 +270,7 @@ class MonitorState:
             ids = session.scalars(surplus.limit(len(kept) + size)).all()
             session.execute(delete(PromptRow).where(PromptRow.id.in_(ids)))
 
-    def _trim(self, session: Session, table: type[LookRow] | type[BatchRow], most: int) -> None:
+    def _trim(self, session: Session, table: type[CheckRow] | type[BatchRow], most: int) -> None:
         newest = select(table.id).where(table.monitor == self._id).order_by(table.id.desc()).offset(most).limit(1)
         last = session.scalar(newest)
         if last is not None:
@@ -372,51 +290,3 @@ class MonitorState:
         except SQLAlchemyError as error:
             reason = str(getattr(error, "orig", None) or type(error).__name__)
             raise MonitorError(f"The state of monitor {self.name!r} can't be read or written: {reason}") from None
-
-
-def _open(url: str) -> Engine:
-    try:
-        parsed = make_url(url)
-        if parsed.drivername == "postgresql":
-            parsed = parsed.set(drivername="postgresql+psycopg")
-        # Statements are logged and raised with their parameters otherwise, and those hold prompts.
-        engine = create_engine(parsed, hide_parameters=True)
-    except (ArgumentError, ImportError) as error:
-        raise MonitorError(
-            f"database: {_shown(url)} can't be opened ({error}). Give an SQLAlchemy URL, such as "
-            "sqlite:////var/lib/compass.db or postgresql://user@host/name (with pip install 'compass-peft[postgres]')."
-        ) from error
-    if engine.dialect.name == "sqlite":
-        _prepare_sqlite(engine)
-    try:
-        Base.metadata.create_all(engine)
-    except SQLAlchemyError as error:
-        engine.dispose()
-        reason = str(getattr(error, "orig", None) or error)
-        raise MonitorError(f"database: {_shown(url)} can't be opened: {reason}") from None
-    return engine
-
-
-def _prepare_sqlite(engine: Engine) -> None:
-    path = engine.url.database
-    if path and path != ":memory:":
-        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Made here, so that nobody but its owner can read it at any moment.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-
-    @event.listens_for(engine, "connect")
-    def _settings(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        # Deleted prompts are overwritten with zeros, not left in free pages.
-        cursor.execute("PRAGMA secure_delete = ON")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA busy_timeout = 30000")
-        cursor.close()
-
-
-def _shown(url: str) -> str:
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return "the URL"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,71 +16,53 @@ from compass.semantic.arrays import IntArray
 class BlockWindow:
     """Counts of the last `blocks` full blocks and of the open one. Holds no prompt and no order within a block."""
 
-    def __init__(self, n_clusters: int, *, block: int, blocks: int) -> None:
-        self.n_clusters, self.block, self.blocks = n_clusters, block, blocks
+    def __init__(self, categories: int, *, block: int, blocks: int) -> None:
+        self.categories, self.block, self.blocks = categories, block, blocks
         self.prompts = 0
         """Prompts seen since the start."""
-        self._closed: deque[tuple[IntArray, int]] = deque(maxlen=blocks)
-        self._open: IntArray = np.zeros(n_clusters, dtype=np.int64)
-        self._open_novel = 0
+        self._full: deque[IntArray] = deque(maxlen=blocks)
+        self._open: IntArray = np.zeros(categories, dtype=np.int64)
 
-    def add(self, clusters: IntArray, novel: Any) -> Iterator[bool]:
-        """Count prompts in their order and stop after each block that fills up; yield whether the window is full then.
+    def spans(self, n: int) -> list[slice]:
+        """Cut the next n prompts where a block ends."""
+        ends = [0, *range(self.block - self.prompts % self.block, n, self.block), n]
+        return [slice(start, stop) for start, stop in pairwise(ends) if stop > start]
 
-        clusters: (n,) ints; novel: (n,) booleans. The counts at that moment are `counts` and `novel`.
-        """
-        start = 0
-        while start < len(clusters):
-            stop = min(len(clusters), start + self.block - self.prompts % self.block)
-            self._open += np.bincount(clusters[start:stop], minlength=self.n_clusters)
-            self._open_novel += int(np.count_nonzero(novel[start:stop]))
-            self.prompts += stop - start
-            start = stop
-            if self.prompts % self.block == 0:
-                self._closed.append((self._open, self._open_novel))
-                self._open, self._open_novel = np.zeros(self.n_clusters, dtype=np.int64), 0
-                yield len(self._closed) == self.blocks
+    def add(self, categories: IntArray) -> bool:
+        """Count the prompts of a span; return whether they fill a block. categories: (n,) ints, n at least 1."""
+        self._open += np.bincount(categories, minlength=self.categories)
+        self.prompts += len(categories)
+        if self.prompts % self.block:
+            return False
+        self._full.append(self._open)
+        self._open = np.zeros(self.categories, dtype=np.int64)
+        return True
 
     @property
-    def looks(self) -> int:
-        """Blocks that were filled since the start: the number of the last look."""
+    def number(self) -> int:
+        """Blocks that were filled since the start."""
         return self.prompts // self.block
 
     @property
-    def full(self) -> bool:
-        """Whether there are enough blocks to compare."""
-        return len(self._closed) == self.blocks
-
-    @property
-    def counts(self) -> IntArray:
-        """(k,) counts of the full blocks."""
-        return sum((counts for counts, _ in self._closed), np.zeros(self.n_clusters, dtype=np.int64))
-
-    @property
-    def novel(self) -> int:
-        """Novel prompts in the full blocks."""
-        return sum(novel for _, novel in self._closed)
+    def counts(self) -> IntArray | None:
+        """(k,) counts of the full blocks; None before there are enough of them to compare."""
+        return np.sum(self._full, axis=0) if len(self._full) == self.blocks else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict."""
+        """Return a JSON-ready dict. The second number of a block is for prompts far from every cluster: see novelty."""
         return {
             "prompts": self.prompts,
-            "closed": [[counts.tolist(), novel] for counts, novel in self._closed],
-            "open": [self._open.tolist(), self._open_novel],
+            "closed": [[counts.tolist(), 0] for counts in self._full],
+            "open": [self._open.tolist(), 0],
         }
 
-    @classmethod
-    def from_dict(cls, stored: dict[str, Any], n_clusters: int, *, block: int, blocks: int) -> BlockWindow:
-        """Read back what `to_dict` wrote. Raises MonitorError if it does not fit the options."""
-        window = cls(n_clusters, block=block, blocks=blocks)
-        window.prompts = int(stored["prompts"])
-        pairs = [*stored["closed"], stored["open"]]
-        arrays = [(np.array(counts, dtype=np.int64), int(novel)) for counts, novel in pairs]
-        if any(len(counts) != n_clusters for counts, _ in arrays) or len(arrays) > blocks + 1:
+    def restore(self, stored: Mapping[str, Any]) -> None:
+        """Read back what `to_dict` wrote. Raises MonitorError if it does not fit."""
+        *full, last = (np.array(counts, dtype=np.int64) for counts, _ in [*stored["closed"], stored["open"]])
+        if any(len(counts) != self.categories for counts in (*full, last)) or len(full) > self.blocks:
             raise MonitorError(
-                f"A stored window of {len(arrays[0][0])} clusters and {len(arrays) - 1} blocks does not fit "
-                f"{n_clusters} clusters and {blocks} blocks. Start the monitor anew with restart."
+                f"The stored window has {len(last)} clusters and {len(full)} blocks of prompts; {self.categories} "
+                f"clusters and at most {self.blocks} blocks are needed. Restart the monitor (--restart)."
             )
-        window._closed.extend(arrays[:-1])
-        window._open, window._open_novel = arrays[-1]
-        return window
+        self.prompts = int(stored["prompts"])
+        self._full, self._open = deque(full, maxlen=self.blocks), last

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from compass.config import MonitorConfig
-from compass.drift import InputBatch, Monitor, Observed, check_config, check_path, describe, read_files, read_stream
+from compass.config import MonitorConfig, MonitorOptions, validate
+from compass.drift import InputBatch, Monitor, Observed, check_path, describe, read_files, read_stream
 from compass.encoders import CachedEncoder
 from compass.runs import layout
 from compass.runs.folder import Run
@@ -49,7 +49,7 @@ def monitor(
     CompassError with a message for people.
     """
     # 1. What the adapter was trained with: its options, its encoder, its frozen space, the names of its clusters.
-    check_config(options)
+    validate(MonitorOptions(options))
     check_source(source)
     run = Run(Path(run_dir))
     resources = Resources(config_of(run.folder), encoder=encoder)
@@ -65,7 +65,7 @@ def monitor(
         fitted, options, database=database, name=name, cluster_names=names, reference_examples=examples,
         restart=restart, seed=config.run.seed,
     ) as watching:  # fmt: skip
-        # 4. Batch by batch: encode, count, look, tell.
+        # 4. Batch by batch: encode, count, check, report.
         skipped, before = 0, watching.status()["prompts"]
         for batch in batches_of(source, watching, options, follow=follow, stop=stop):
             if batch is None:
@@ -73,8 +73,8 @@ def monitor(
                 continue
             skipped += batch.skipped
             for event in count(watching, encoder, batch, config.data.language).events:
-                told = event.to_dict()
-                yield {"event": told.pop("kind"), "summary": describe(event), **told}
+                content = event.to_dict()
+                yield {"event": content.pop("kind"), "summary": describe(event), **content}
         status = watching.status()
         yield {"event": "status", **status, "new_prompts": status["prompts"] - before, "skipped_lines": skipped}
 

@@ -25,7 +25,7 @@ from compass.config import AdaptConfig, WatchOptions, load_stored, validate
 from compass.data.example import Example
 from compass.data.languages import UNDETERMINED, normalize_tag, same_language
 from compass.data.readers import read_jsonl
-from compass.drift import InputBatch, Monitor, check_config, describe
+from compass.drift import DriftEvent, InputBatch, Monitor, describe
 from compass.encoders import CachedEncoder
 from compass.errors import CompassError, ConfigError, DataError, RegistryError, RegistryUnavailableError
 from compass.recipes import update as update_recipe
@@ -38,7 +38,7 @@ from compass.runs.folder import Run
 from compass.steps.read import read_set
 from compass.steps.reference import clusters_of, config_of, reference_of
 from compass.steps.resources import Resources
-from compass.steps.watch_state import DAY, Pending, Site, Updater, open_site, stored_drift
+from compass.steps.watch_state import DAY, Pending, Site, Updater, open_site
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def watch(
                 _tell_drift(site, watching, version)
                 held = ""
                 for batch in batches:
-                    # 3. Count, look, tell.
+                    # 3. Count, check, tell.
                     if batch is None:
                         watching.purge()
                     else:
@@ -128,7 +128,7 @@ def watch(
 def check_options(options: WatchOptions) -> None:
     """Raise ConfigError with every option that is out of range or does not go with another."""
     problems: list[str] = []
-    checks = (lambda: check_config(options.monitor), lambda: validate(options), lambda: Hooks(options.hooks))
+    checks = (lambda: validate(options), lambda: Hooks(options.hooks))
     for check in checks:
         try:
             check()
@@ -179,12 +179,12 @@ def _tell_drift(site: Site, watching: Monitor, version: Version) -> None:
     new = [row for row in watching.events() if row["at"] > site.state.told]
     for row in new:
         if row["kind"] == "drift":
-            drift = stored_drift(row)
-            look = drift.look
+            drift = DriftEvent.from_dict(row)
+            name = f"{drift.check.stream}-{drift.check.test}"
             site.tell(
                 Event(
                     "drift", site.language, describe(drift), version.id, drift.to_dict(examples=False),
-                    id=f"watch-{site.language}-drift-{row['at']:.6f}-{look.stream}-{look.test}", at=_time(row["at"]),
+                    id=f"watch-{site.language}-drift-{row['at']:.6f}-{name}", at=_time(row["at"]),
                 )
             )  # fmt: skip
     if new:
@@ -231,8 +231,8 @@ def _begin(site: Site, watching: Monitor, version: Version) -> Iterator[dict[str
     """Take down what the update is made of, so that a later process makes the same one."""
     number, now = site.state.number + 1, site.clock()
     alarms, prompts = _alarms(site, watching)
-    looks = watching.status()["streams"][site.language]["last_looks"]
-    drift = {"prompts": prompts, "alarms": {test: looks[test] for test in alarms}}
+    checks = watching.status()["streams"][site.language]["last_checks"]
+    drift = {"prompts": prompts, "alarms": {test: checks[test] for test in alarms}}
     starts = (*(start for start in site.state.starts if now - start < DAY), now)
     method = site.options.update.method
     if site.dry_run:
@@ -388,7 +388,7 @@ def _withdraw(site: Site, version: Version, reason: str) -> None:
 
 
 def _fail(site: Site, number: int, version: str, error: CompassError) -> Iterator[dict[str, Any]]:
-    """Give an update up: production stays as it is, and the quiet period begins, so that not each look tries it."""
+    """Give an update up: production stays as it is, and the quiet period begins, so that not every check tries it."""
     logger.warning("Update %d failed: %s", number, error)
     if version and site.registry.aliases(site.language).candidate == version:
         site.registry.withdraw(site.language, reason=str(error))

@@ -16,7 +16,6 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from compass.config import WatchOptions
-from compass.drift import ClusterShift, DriftEvent, Explanation, Look
 from compass.encoders import CachedEncoder
 from compass.errors import RunError
 from compass.registry import Event, Hooks, Registry
@@ -33,7 +32,7 @@ class Pending:
     parent: str
     """Id of the version that it starts from."""
     drift: Mapping[str, Any]
-    """The looks behind it, without texts."""
+    """The checks behind it, without texts."""
     version: str = ""
     """Id of the registered version; empty until then."""
     decision: Mapping[str, Any] | None = None
@@ -173,22 +172,6 @@ def open_site(
         raise RunError(
             f"Another process watches {language} in {home}. Stop it, or choose another --watch-dir."
         ) from error
-
-
-def stored_drift(content: Mapping[str, Any]) -> DriftEvent:
-    """Read back a drift event as the monitor keeps it."""
-    look = Look(**{name.name: content[name.name] for name in dataclasses.fields(Look)})
-    told = content["explanation"]
-    explanation = None
-    if told:
-        grew, shrank = (tuple(_shift(shift) for shift in told[side]) for side in ("grew", "shrank"))
-        explanation = Explanation(told["divergence"], grew, shrank, told["untold"])
-    return DriftEvent(content["kind"], look, content["reference_value"], explanation)
-
-
-def _shift(content: Mapping[str, Any]) -> ClusterShift:
-    values = {name.name: content[name.name] for name in dataclasses.fields(ClusterShift)}
-    return ClusterShift(**{**values, "examples": tuple(content["examples"])})
 
 
 def _read(folder: Path) -> State:

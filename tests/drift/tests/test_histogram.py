@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, hypergeom
 
-from compass.drift import HistogramTest
-from compass.drift.tests.histogram import split_p_value
+from compass.drift.tests.histogram import CalibratedDivergence, split_p_value
 from compass.errors import DataError
 from compass.semantic import jensen_shannon_divergence, jensen_shannon_divergences
 
@@ -22,7 +21,7 @@ def test_null_divergence_has_the_mean_that_theory_gives():
     """Breaks if the window's or the reference's own sampling is left out of the calibration. With even shares and 20
     rows or more expected in each cluster the mean is (K-1)/(8 ln2)·(1/n + 1/m) to a few percent."""
     counts = np.full(20, 50)
-    test = HistogramTest.calibrate(counts, 400, alpha=0.01, seed=0)
+    test = CalibratedDivergence.calibrate(counts, 400, alpha=0.01, seed=0)
     theory = 19 / (8 * np.log(2)) * (1 / 400 + 1 / 1000)
     assert test.null_.mean() == pytest.approx(theory, rel=0.05)
     assert np.mean(test.null_ > test.threshold_) <= 0.01
@@ -48,11 +47,11 @@ def test_a_small_reference_causes_no_false_alarms(shares):
     rng = np.random.default_rng(1)
     alpha, windows = 0.02, 2000
     alarms = naive = 0
-    template = HistogramTest.calibrate(rng.multinomial(300, shares), 500, alpha=alpha, seed=0)
+    template = CalibratedDivergence.calibrate(rng.multinomial(300, shares), 500, alpha=alpha, seed=0)
     for i in range(windows):
         reference, window = rng.multinomial(300, shares), rng.multinomial(500, shares)
-        test = HistogramTest(reference, 500, alpha, template.null_, template.threshold_)
-        result = test.test(window, seed=i)
+        test = CalibratedDivergence(reference, 500, alpha, template.null_, template.threshold_)
+        result = test.compare(window, seed=i)
         alarms += result.exact and result.p_value <= alpha
         if i < 100:
             draws = rng.multinomial(500, reference / 300, 400)
@@ -69,8 +68,8 @@ def test_drift_is_seen(shares):
     moved = 0.7 * shares
     moved[:3] += 0.1
     reference = rng.multinomial(300, shares)
-    test = HistogramTest.calibrate(reference, 500, alpha=0.002, seed=0)
-    results = [test.test(rng.multinomial(500, moved), seed=i) for i in range(20)]
+    test = CalibratedDivergence.calibrate(reference, 500, alpha=0.002, seed=0)
+    results = [test.compare(rng.multinomial(500, moved), seed=i) for i in range(20)]
     assert sum(result.exact and result.p_value <= 0.002 for result in results) >= 18
     assert all(result.divergence > test.threshold_ for result in results)
 
@@ -78,9 +77,9 @@ def test_drift_is_seen(shares):
 def test_clusters_that_one_side_lacks(shares):
     """Breaks if an empty cluster gives NaN or an error, and if a window in new clusters alone is no alarm."""
     reference, window = np.array([50, 0, 0, 10]), np.array([0, 40, 0, 0])
-    test = HistogramTest.calibrate(reference, 40, alpha=0.01, seed=0)
-    result = test.test(window, seed=0)
+    test = CalibratedDivergence.calibrate(reference, 40, alpha=0.01, seed=0)
+    result = test.compare(window, seed=0)
     assert result.divergence == pytest.approx(1.0)
     assert result.p_value < 0.01
     with pytest.raises(DataError, match="got none"):
-        HistogramTest.calibrate(np.zeros(4, dtype=np.int64), 40, alpha=0.01, seed=0)
+        CalibratedDivergence.calibrate(np.zeros(4, dtype=np.int64), 40, alpha=0.01, seed=0)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics.pairwise import euclidean_distances, rbf_kernel
 
-from compass.drift import mmd_test
-from compass.drift.tests.mmd import gaussian_kernel
+from compass.drift.tests.mmd import VectorSample, gaussian_kernel, mmd_test
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -58,3 +57,21 @@ def test_repeated_prompts_do_not_divide_by_zero():
     """Breaks if more than half of the pairs are equal rows and the median distance is 0."""
     row = unit(np.ones((1, 4)))
     assert mmd_test(np.repeat(row, 30, axis=0), np.repeat(row, 30, axis=0), most=100, seed=0).p_value == 1.0
+
+
+@pytest.mark.parametrize("sizes", [[1000], [7] * 142 + [6], [99, 1, 250, 400, 250]])
+def test_sample_is_every_third_vector_of_the_last_whole_window(sizes):
+    """Breaks if the sample depends on how the stream is cut into batches."""
+    rows = np.arange(1000, dtype=np.float32)[:, None]
+    sample = VectorSample(100, 40)
+    start, last = 0, None
+    for size in sizes:
+        before = start // 100
+        found = sample.add(rows[start : start + size])
+        start += size
+        assert (found is not None) == (start // 100 > before)
+        if found is not None:
+            end = start // 100 * 100
+            np.testing.assert_array_equal(found, rows[end - 100 : end : 3])
+            last = end
+    assert last == 1000

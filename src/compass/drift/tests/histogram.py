@@ -1,4 +1,4 @@
-"""Has the distribution over clusters (or over languages) changed? Jensen-Shannon divergence, calibrated.
+"""Has the mix of topics changed? Jensen-Shannon divergence, calibrated.
 
 The divergence of two samples of one distribution is not 0 but about (K-1)/(8 ln2)·(1/n + 1/m) bits, for a window of n
 and a reference of m rows. So its null distribution is found for each (n, m, K) by resampling the reference, with both
@@ -9,11 +9,15 @@ into m and n is as likely as the one that was seen (multivariate hypergeometric)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from compass.drift.catalogue import register
 from compass.drift.level import draws_for, sequential_p_value
+from compass.drift.protocol import Batch, DriftTest, Stream
+from compass.drift.results import Check
 from compass.errors import DataError
 from compass.semantic.arrays import IntArray, RealArray
 from compass.semantic.divergence import jensen_shannon_divergence, jensen_shannon_divergences
@@ -29,8 +33,45 @@ DRAWS_ABOVE_THRESHOLD = 20
 CHUNK_CELLS = 2_000_000
 
 
+@register
+@dataclass(eq=False)
+class HistogramTest(DriftTest):
+    """Compare the clusters of each window with the clusters of the reference."""
+
+    share: float = 0.5
+    name = "histogram"
+    cadence = "block"
+
+    def fit(self, stream: Stream) -> None:
+        """Calibrate for windows of the stream. Raises DataError if the reference is empty."""
+        self.stream, self.quiet_checks = stream, stream.blocks
+        self.divergence_ = CalibratedDivergence.calibrate(
+            stream.reference.counts, stream.window,
+            alpha=stream.level(self.share, every=stream.block), seed=stream.seed(self.name, 0),
+        )  # fmt: skip
+
+    def observe(self, batch: Batch) -> Iterator[Check]:
+        """Check the window when a block is full."""
+        if not batch.ends_block or batch.window is None:
+            return
+        calibrated = self.divergence_
+        # While an alarm stands the calibrated p-value is enough: there is no new alarm to decide on.
+        stands = self.name in batch.alarms
+        seed = self.stream.seed(self.name, batch.block)
+        found = calibrated.compare(batch.window, seed=seed, screen_only=stands)
+        far = found.divergence > calibrated.threshold_
+        alarm = far if stands else found.exact and found.p_value <= calibrated.alpha
+        yield batch.check(
+            self.name, found.divergence, found.p_value, calibrated.alpha, threshold=calibrated.threshold_, alarm=alarm
+        )
+
+    def describe(self, value: float) -> str:
+        """Return a divergence in words."""
+        return f"divergence of topics {value:.3f} bits"
+
+
 @dataclass(frozen=True)
-class HistogramResult:
+class DivergenceResult:
     """One comparison of a window with the reference."""
 
     divergence: float
@@ -41,21 +82,21 @@ class HistogramResult:
 
 
 @dataclass(frozen=True, eq=False)
-class HistogramTest:
-    """The calibrated test of windows of one size against one reference."""
+class CalibratedDivergence:
+    """The divergence of windows of one size from one reference, and what it is without drift."""
 
     counts: IntArray
     """(k,) reference counts."""
     window: int
     alpha: float
-    """Level of one look."""
+    """Level of a check."""
     null_: RealArray = field(repr=False)
     """Divergences of resampled windows from resampled references, sorted."""
     threshold_: float
     """Divergence that so few resampled windows exceed as the level says."""
 
     @classmethod
-    def calibrate(cls, counts: IntArray, window: int, *, alpha: float, seed: int) -> HistogramTest:
+    def calibrate(cls, counts: IntArray, window: int, *, alpha: float, seed: int) -> CalibratedDivergence:
         """Resample reference and window from the reference's shares. counts: (k,) with some weight.
 
         Raises DataError if the reference is empty.
@@ -83,14 +124,14 @@ class HistogramTest:
         above = len(self.null_) - int(np.searchsorted(self.null_, divergence, side="left"))
         return (above + 1) / (len(self.null_) + 1)
 
-    def test(self, window: IntArray, *, seed: int, screen_only: bool = False) -> HistogramResult:
+    def compare(self, window: IntArray, *, seed: int, screen_only: bool = False) -> DivergenceResult:
         """Compare a window with the reference. window: (k,) counts. `screen_only` leaves the exact test out."""
         divergence = jensen_shannon_divergence(self.counts, window)
         p_value = self.calibrated_p_value(divergence)
         if screen_only or p_value > max(SCREEN, SCREEN_LEVELS * self.alpha):
-            return HistogramResult(divergence, p_value, exact=False)
+            return DivergenceResult(divergence, p_value, exact=False)
         p_value = split_p_value(self.counts, window, most=draws_for(self.alpha), seed=seed)
-        return HistogramResult(divergence, p_value, exact=True)
+        return DivergenceResult(divergence, p_value, exact=True)
 
 
 def split_p_value(reference: IntArray, window: IntArray, *, most: int, seed: int) -> float:

@@ -6,15 +6,55 @@ distance of window and reference together, a function of the pooled rows alone, 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from compass.drift.level import sequential_p_value
+from compass.drift.catalogue import register
+from compass.drift.level import draws_for, sequential_p_value
+from compass.drift.protocol import Batch, DriftTest, Stream
+from compass.drift.results import Check
 from compass.semantic.arrays import FloatArray, RealArray
 
 Split = RealArray
 """(rows, draws) of 0 and 1: which pooled rows are taken for the window."""
+
+
+@register
+@dataclass(eq=False)
+class VectorsTest(DriftTest):
+    """Compare a sample of each window's vectors with vectors of the reference."""
+
+    share: float = 0.2
+    rows: int = 300
+    """Vectors of a window, and of the reference, that are compared at most."""
+    name = "vectors"
+
+    def fit(self, stream: Stream) -> None:
+        """Take the reference's vectors."""
+        self.stream = stream
+        self.alpha_ = stream.level(self.share, every=stream.window)
+        self.reference_ = stream.reference.vectors[: self.rows]
+
+    def observe(self, batch: Batch) -> Iterator[Check]:
+        """Check once a window, after the batch that finishes it."""
+        sample = self._sample.add(batch.prompts.vectors)
+        if sample is None:
+            return
+        seed = self.stream.seed(self.name, batch.block)
+        found = mmd_test(sample, self.reference_, most=draws_for(self.alpha_), seed=seed)
+        yield batch.check(self.name, found.mmd, found.p_value, self.alpha_)
+
+    def restore(self, stored: Mapping[str, Any]) -> None:
+        """Begin a new window: vectors of prompts are held in memory alone."""
+        self._sample = VectorSample(self.stream.window, self.rows)
+
+    def describe(self, value: float) -> str:
+        """Return an MMD² in words."""
+        return f"change within clusters, MMD² {value:.4f}"
 
 
 @dataclass(frozen=True)
@@ -67,3 +107,38 @@ def _mmd(kernel: RealArray, split: Split) -> RealArray:
     rest = kernel.sum() - 2.0 * touching + within
     mmd: RealArray = within / (n * (n - 1)) + rest / (m * (m - 1)) - 2.0 * across / (n * m)
     return mmd
+
+
+class VectorSample:
+    """Evenly spaced vectors of the last whole window of a stream, in memory alone: vectors are never stored.
+
+    Which prompts are taken depends on their place in the stream only: the sample is as exchangeable as they are.
+    """
+
+    def __init__(self, window: int, rows: int) -> None:
+        self.window = window
+        self.stride = math.ceil(window / rows)
+        self.prompts = 0
+        """Prompts seen since the process started."""
+        self._parts: list[FloatArray] = []
+
+    def add(self, rows: FloatArray) -> FloatArray | None:
+        """Take in rows in their order; return the sample of the last window if one or more were finished.
+
+        rows: (n, d). Of several windows that are finished at once only the last is returned.
+        """
+        start, end = self.prompts, self.prompts + len(rows)
+        boundary = end // self.window * self.window
+        self.prompts = end
+        if boundary <= start:
+            self._parts.append(self._every(rows, start))
+            return None
+        first = max(start, boundary - self.window)
+        sample = self._every(rows[first - start : boundary - start], first)
+        if first == start:
+            sample = np.concatenate([*self._parts, sample])
+        self._parts = [self._every(rows[boundary - start :], boundary)]
+        return sample
+
+    def _every(self, rows: FloatArray, position: int) -> FloatArray:
+        return rows[-(position % self.window) % self.stride :: self.stride].copy()

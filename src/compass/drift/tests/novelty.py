@@ -9,16 +9,76 @@ reference's tail is.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from compass.drift.catalogue import register
+from compass.drift.protocol import Batch, DriftTest, Stream
+from compass.drift.results import Check
 from compass.semantic.arrays import RealArray
 
 
+@register
+@dataclass(eq=False)
+class NoveltyTest(DriftTest):
+    """Count the prompts of each window that are far from every cluster."""
+
+    share: float = 0.1
+    tail: float = 0.05
+    """Share of the reference that counts as far from every cluster."""
+    name = "novelty"
+    cadence = "block"
+
+    def fit(self, stream: Stream) -> None:
+        """Find the distance beyond which a prompt is far."""
+        self.quiet_checks, self._blocks = stream.blocks, stream.blocks
+        self.alpha_ = stream.level(self.share, every=stream.block)
+        self.exceedances_ = Exceedances.fit(stream.reference.distances, stream.window, tail=self.tail)
+        self.threshold_ = self.exceedances_.threshold(self.alpha_)
+
+    def observe(self, batch: Batch) -> Iterator[Check]:
+        """Count the far prompts; check the window when a block is full."""
+        self._open += int(np.count_nonzero(self.exceedances_.novel(batch.prompts.distances)))
+        if not batch.ends_block:
+            return
+        self._full.append(self._open)
+        self._open = 0
+        if batch.window is None:
+            return
+        novel = sum(self._full)
+        yield batch.check(
+            self.name, novel / self.exceedances_.window, self.exceedances_.p_value(novel), self.alpha_,
+            threshold=self.threshold_, reference_value=self.exceedances_.reference_rate,
+        )  # fmt: skip
+
+    def save(self, stored: dict[str, Any]) -> None:
+        """Write the far prompts of each block beside the block's counts, where version 0.1 has them."""
+        window = stored["window"]
+        for block, novel in zip([*window["closed"], window["open"]], [*self._full, self._open], strict=True):
+            block[1] = novel
+
+    def restore(self, stored: Mapping[str, Any]) -> None:
+        """Read what `save` wrote."""
+        window = stored.get("window", {"closed": [], "open": [[], 0]})
+        self._full: deque[int] = deque((novel for _, novel in window["closed"]), maxlen=self._blocks)
+        self._open: int = window["open"][1]
+
+    def settings(self) -> Mapping[str, float]:
+        """Return the tail: what is far has been counted by it."""
+        return {"novelty_tail": self.tail}
+
+    def describe(self, value: float) -> str:
+        """Return a share of prompts in words."""
+        return f"{100 * value:.1f} % of prompts far from every cluster"
+
+
 @dataclass(frozen=True, eq=False)
-class NoveltyTest:
+class Exceedances:
     """Exceedances of windows of one size over the reference's tail."""
 
     cut: float
@@ -29,7 +89,7 @@ class NoveltyTest:
     """(n + 1,), p-value of 0, 1, ..., n novel prompts in a window of n."""
 
     @classmethod
-    def fit(cls, distances: npt.ArrayLike, window: int, *, tail: float) -> NoveltyTest:
+    def fit(cls, distances: npt.ArrayLike, window: int, *, tail: float) -> Exceedances:
         """Take the cut from the reference. distances: (m,) of the reference rows; tail: share that counts as far."""
         from scipy.stats import betabinom
 

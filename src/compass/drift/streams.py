@@ -1,0 +1,114 @@
+"""One stream of prompts: its window, the tests that watch it, and the alarms that stand."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from compass.drift.explain import Explanation, explain
+from compass.drift.protocol import Batch, Cadence, DriftTest, Prompts, Stream
+from compass.drift.results import Check, DriftEvent
+from compass.drift.window import BlockWindow
+
+
+class StreamMonitor:
+    """Counts the prompts of one stream, hands them to its tests, and turns their checks into events."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        tests: Sequence[DriftTest],
+        *,
+        names: Sequence[str] = (),
+        examples: Mapping[int, Sequence[str]] | None = None,
+    ) -> None:
+        """Fit a copy of each test of the stream's scope.
+
+        names: of the categories, K or none; examples: category -> reference texts.
+        """
+        self.stream = stream
+        self.tests = [copy.deepcopy(test) for test in tests if test.scope == stream.scope]
+        self._names, self._examples = names, examples
+        for test in self.tests:
+            test.fit(stream)
+        self.restore({})
+
+    def observe(self, prompts: Prompts) -> Iterator[tuple[Check, DriftEvent | None]]:
+        """Count prompts in their order; yield each check, and the event that it leads to, if any."""
+        ends_block = False
+        for span in self.window.spans(len(prompts)):
+            part = prompts.take(span)
+            ends_block = self.window.add(part.categories)
+            yield from self._test("block", part, ends_block)
+        if len(prompts):
+            yield from self._test("batch", prompts, ends_block)
+
+    def explain(self) -> Explanation | None:
+        """Say which categories of the window grew and shrank; None before it is full."""
+        counts = self.window.counts
+        if counts is None:
+            return None
+        return explain(self.stream.reference.counts, counts, names=self._names, reference_examples=self._examples)
+
+    def status(self) -> dict[str, Any]:
+        """Return where the stream stands, JSON-ready."""
+        shown: dict[str, Any] = {"prompts": self.window.prompts, "window_full": self.window.counts is not None}
+        for test in self.tests:
+            shown |= test.status()
+        return shown | {
+            "alarms": {test: alarm["since"] for test, alarm in self.alarms.items()},
+            "last_checks": {test: check.to_dict() for test, check in self.last.items()},
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all that has to be stored, JSON-ready. Keys are those of version 0.1, and those of later tests."""
+        stored = {
+            "window": self.window.to_dict(),
+            "alarms": self.alarms,
+            "last": {test: check.to_dict() for test, check in self.last.items()},
+        }
+        for test in self.tests:
+            test.save(stored)
+        return stored
+
+    def restore(self, stored: Mapping[str, Any]) -> None:
+        """Go on from what `to_dict` returned, or begin anew if it is empty. Raises MonitorError if it does not fit."""
+        self.window = BlockWindow(len(self.stream.reference.counts), block=self.stream.block, blocks=self.stream.blocks)
+        if stored:
+            self.window.restore(stored["window"])
+        # A test that is gone would keep its alarm for ever.
+        names = {test.name for test in self.tests}
+        self.alarms: dict[str, dict[str, int]] = {
+            test: dict(alarm) for test, alarm in stored.get("alarms", {}).items() if test in names
+        }
+        """Test -> since when (prompts of the stream), and quiet checks in a row."""
+        self.last = {test: Check.from_dict(check) for test, check in stored.get("last", {}).items() if test in names}
+        """Latest check of each test."""
+        for test in self.tests:
+            test.restore(stored)
+
+    def _test(self, cadence: Cadence, prompts: Prompts, ends_block: bool) -> Iterator[tuple[Check, DriftEvent | None]]:
+        window = self.window
+        batch = Batch(
+            self.stream.name, prompts, window.prompts, window.number, ends_block, window.counts, self.alarms.keys()
+        )
+        for test in self.tests:
+            if test.cadence == cadence:
+                for check in test.observe(batch):
+                    kind = self._judge(check, test.quiet_checks)
+                    yield check, DriftEvent(kind, check, self.explain()) if kind else None
+
+    def _judge(self, check: Check, quiet_checks: int) -> str:
+        """Note a check; return `drift` for a new alarm, `recovered` after enough quiet checks, else an empty text."""
+        self.last[check.test] = check
+        alarm = self.alarms.get(check.test)
+        if check.alarm:
+            self.alarms[check.test] = {"since": alarm["since"] if alarm else check.prompts, "quiet": 0}
+            return "" if alarm else "drift"
+        if alarm:
+            alarm["quiet"] += 1
+            if alarm["quiet"] >= quiet_checks:
+                del self.alarms[check.test]
+                return "recovered"
+        return ""

@@ -1,0 +1,147 @@
+"""The tables of a monitor's database. Their names and columns are those of version 0.1."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import BigInteger, Engine, Float, ForeignKey, Integer, String, Text, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import JSON
+
+from compass.errors import MonitorError
+
+_Key = BigInteger().with_variant(Integer, "sqlite")
+
+
+class Base(DeclarativeBase):
+    """Base of the tables."""
+
+    type_annotation_map = {dict[str, Any]: JSON}  # noqa: RUF012
+
+
+class MonitorRow(Base):
+    """One monitor. `version` counts transactions, so that of two processes that write at once one is refused."""
+
+    __tablename__ = "compass_monitors"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    format: Mapped[int]
+    reference: Mapped[str] = mapped_column(String(64))
+    options: Mapped[dict[str, Any]]
+    prompts: Mapped[int] = mapped_column(BigInteger, default=0)
+    version: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class StreamRow(Base):
+    """Windows and alarms of one language, or of the mix of languages, as JSON."""
+
+    __tablename__ = "compass_streams"
+    monitor: Mapped[int] = mapped_column(ForeignKey("compass_monitors.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    content: Mapped[dict[str, Any]]
+
+
+class BatchRow(Base):
+    """A batch that was counted, by the name that its sender gave it."""
+
+    __tablename__ = "compass_batches"
+    id: Mapped[int] = mapped_column(_Key, primary_key=True, autoincrement=True)
+    monitor: Mapped[int] = mapped_column(ForeignKey("compass_monitors.id", ondelete="CASCADE"), index=True)
+    batch: Mapped[str] = mapped_column(Text, index=True)
+
+
+class SourceRow(Base):
+    """How far a file was counted, in bytes."""
+
+    __tablename__ = "compass_sources"
+    monitor: Mapped[int] = mapped_column(ForeignKey("compass_monitors.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    offset: Mapped[int] = mapped_column("byte_offset", BigInteger)
+    head: Mapped[str] = mapped_column(String(100))
+
+
+class CheckRow(Base):
+    """One check of one test."""
+
+    __tablename__ = "compass_looks"
+    id: Mapped[int] = mapped_column(_Key, primary_key=True, autoincrement=True)
+    monitor: Mapped[int] = mapped_column(ForeignKey("compass_monitors.id", ondelete="CASCADE"), index=True)
+    at: Mapped[float] = mapped_column(Float)
+    content: Mapped[dict[str, Any]]
+
+
+class EventRow(Base):
+    """A drift or a recovery: numbers and cluster names, no prompts."""
+
+    __tablename__ = "compass_events"
+    id: Mapped[int] = mapped_column(_Key, primary_key=True, autoincrement=True)
+    monitor: Mapped[int] = mapped_column(ForeignKey("compass_monitors.id", ondelete="CASCADE"), index=True)
+    at: Mapped[float] = mapped_column(Float)
+    content: Mapped[dict[str, Any]]
+
+
+class PromptRow(Base):
+    """A prompt that was kept for the next update."""
+
+    __tablename__ = "compass_prompts"
+    id: Mapped[int] = mapped_column(_Key, primary_key=True, autoincrement=True)
+    monitor: Mapped[int] = mapped_column(ForeignKey("compass_monitors.id", ondelete="CASCADE"), index=True)
+    language: Mapped[str] = mapped_column(Text, index=True)
+    cluster: Mapped[int]
+    text: Mapped[str] = mapped_column("prompt", Text)
+    mode: Mapped[str] = mapped_column(String(10))
+    rank: Mapped[float] = mapped_column("sampling_rank", Float, index=True)
+    at: Mapped[float] = mapped_column(Float, index=True)
+
+
+def open_database(url: str) -> Engine:
+    """Open a database by its SQLAlchemy URL, and make its tables if need be. Raises MonitorError if that fails."""
+    try:
+        parsed = make_url(url)
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        # Statements are logged and raised with their parameters otherwise, and those hold prompts.
+        engine = create_engine(parsed, hide_parameters=True)
+    except (ArgumentError, ImportError) as error:
+        raise MonitorError(
+            f"database: {_shown(url)} can't be opened ({error}). Give an SQLAlchemy URL, such as "
+            "sqlite:////var/lib/compass.db or postgresql://user@host/name (with pip install 'compass-peft[postgres]')."
+        ) from error
+    if engine.dialect.name == "sqlite":
+        _prepare_sqlite(engine)
+    try:
+        Base.metadata.create_all(engine)
+    except SQLAlchemyError as error:
+        engine.dispose()
+        reason = str(getattr(error, "orig", None) or error)
+        raise MonitorError(f"database: {_shown(url)} can't be opened: {reason}") from None
+    return engine
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    path = engine.url.database
+    if path and path != ":memory:":
+        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Made here, so that nobody but its owner can read it at any moment.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+    @event.listens_for(engine, "connect")
+    def _settings(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        # Deleted prompts are overwritten with zeros, not left in free pages.
+        cursor.execute("PRAGMA secure_delete = ON")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA busy_timeout = 30000")
+        cursor.close()
+
+
+def _shown(url: str) -> str:
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "the URL"
