@@ -54,5 +54,5 @@ def test_broken_references_are_named(world, tmp_path):
     other = type(world.space)(**{**vars(world.space), "centroids_": world.space.centroids_[::-1].copy()})
     Reference.fit(other, world.draw(50, np.random.default_rng(0)), ["cy"] * 50).save(tmp_path)
     (tmp_path / "reference.safetensors").write_bytes(saved)
-    with pytest.raises(MonitorError, match="do not belong together"):
+    with pytest.raises(MonitorError, match="made in another space"):
         Reference.load(tmp_path)

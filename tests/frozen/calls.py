@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from compass.config import GateConfig, MonitorConfig, SelectionConfig
-from compass.drift import Look, Monitor, Reference
+from compass.drift import Check, Monitor, Reference
 from compass.registry import HeldOut
 from compass.registry.gate import decide
 from compass.selection import (
@@ -153,7 +153,7 @@ def monitor(draw: draws.MonitorDraw, folder: Path, seed: int) -> dict[str, Any]:
     with Monitor(reference, MonitorConfig(), database=database, seed=seed, clock=lambda: 1000.0) as watching:
         for batch in draw.batches:
             seen = watching.observe(batch.vectors, batch.languages, losses=batch.losses)
-            looks += [_look(look) for look in seen.looks]
+            looks += [_look(check) for check in seen.checks]
             events += [event.to_dict() for event in seen.events]
             unwatched.append(dict(seen.unwatched))
         status = watching.status()
@@ -165,7 +165,8 @@ def monitor(draw: draws.MonitorDraw, folder: Path, seed: int) -> dict[str, Any]:
         "unwatched": unwatched,
         "drift": status["drift"],
         "streams": {
-            name: {key: stream[key] for key in ("prompts", "window_full", "labelled", "alarms")}
+            # The mix of languages has no test on labels, and no longer says that it counted none.
+            name: {key: ({"labelled": 0} | stream)[key] for key in ("prompts", "window_full", "labelled", "alarms")}
             for name, stream in status["streams"].items()
         },
     }
@@ -175,5 +176,5 @@ LOOK = ("stream", "test", "prompts", "value", "threshold", "p_value", "alpha", "
 """What the places of a frozen look are."""
 
 
-def _look(look: Look) -> list[Any]:
-    return [getattr(look, name) for name in LOOK]
+def _look(check: Check) -> list[Any]:
+    return [getattr(check, name) for name in LOOK]

@@ -94,6 +94,9 @@ class Monitor:
         }
         for test in tests:
             self._options |= test.settings()
+        self._prompts = 0
+        self._lowest_ranks: dict[str, float] = {}
+        """Rank to beat in each language's reservoir that is full."""
         self._stale = False
         """Whether the windows in memory may be ahead of the database."""
         self._state = MonitorState(database, name)

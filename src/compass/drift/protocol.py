@@ -147,9 +147,10 @@ class DriftTest(Protocol):
         """Get ready for a stream; the level of a check comes from `stream.level(share, every=...)`."""
 
     def observe(self, batch: Batch) -> Iterable[Check]:
-        """Take in a batch; yield a check (`batch.check(...)`) whenever one is due, with a valid p-value.
+        """Take in a batch; yield a check (`batch.check(...)`) whenever one is due.
 
-        Valid: without drift, P(p <= a) <= a for every a. No two checks may share fewer new prompts than the level says.
+        Its p-value has to be valid: without drift, P(p <= a) is at most a, for every a. Between two checks there must be
+        as many prompts as the level was computed for.
         """
 
     def save(self, stored: dict[str, Any]) -> None:

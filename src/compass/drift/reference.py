@@ -92,7 +92,7 @@ class Reference:
         if not references:
             raise DataError(
                 f"A drift reference needs at least {FEWEST_ROWS} rows of a language, got {mix or 'no row'}. Give more "
-                "usage; 300 rows or more tell drift from chance much better."
+                "usage: 300 rows or more tell drift from chance much better."
             )
         return cls(space, references, mix)
 
@@ -139,7 +139,7 @@ class Reference:
                 meta = json.loads(file.metadata()["reference"])
                 if meta["format"] != FORMAT:
                     raise MonitorError(
-                        f"{path}: drift reference of format {meta['format']}, this version reads {FORMAT}. "
+                        f"{path}: the drift reference has format {meta['format']}; this version reads format {FORMAT}. "
                         "Make it again."
                     )
                 read: Callable[[str], npt.NDArray[np.generic]] = file.get_tensor
@@ -151,9 +151,9 @@ class Reference:
                 }
             reference = cls(space, languages, {str(tag): int(n) for tag, n in meta["mix"].items()})
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise MonitorError(f"{path}: no drift reference can be read from here ({error}). Make it again.") from error
+            raise MonitorError(f"{path}: this drift reference can't be read ({error}). Make it again.") from error
         if reference.identity != meta["identity"]:
-            raise MonitorError(f"{path}: drift reference and space do not belong together. Make the reference again.")
+            raise MonitorError(f"{path}: the drift reference was made in another space than this one. Make it again.")
         return reference
 
 

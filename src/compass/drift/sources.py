@@ -1,8 +1,8 @@
-"""Where prompts come from: a JSON Lines stream, or a folder of growing files that is read from where it was left.
+"""Where prompts come from: a JSON Lines stream, or a folder of growing files, each read from where reading stopped.
 
 A line is an object with `prompt` (or `messages`, whose last user turn counts), and where known `language` (BCP-47) and
-the feedback `loss` (a number, higher is worse) or `correct` (true or false). Lines that can't be used are passed over
-and counted, and a warning names file and place, never the content.
+the feedback `loss` (a number, higher is worse) or `correct` (true or false). Lines that can't be used are skipped
+and counted; a warning names file and place, never the content.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from compass.errors import DataError
 logger = logging.getLogger(__name__)
 
 LONGEST_LINE = 16 * 2**20
-"""Bytes of one line; a longer one is passed over."""
+"""Bytes of one line; a longer one is skipped."""
 HEAD_BYTES = 4096
 """Bytes of a file's first line that tell it from another file of its name."""
 CHUNK_BYTES = 2**20
@@ -93,7 +93,7 @@ def read_files(
 ) -> Iterator[InputBatch | None]:
     """Yield what a file, or the files of a folder, hold beyond the offsets, in the order of their names.
 
-    offsets: where each file was left, by name (`Monitor.offsets()`). With `follow`, goes on looking for new lines and
+    offsets: where each file was left, by name (`Monitor.offsets()`). With `follow`, keeps looking for new lines and
     new files until `stop()`, and yields None when there is nothing new, after waiting `poll_seconds`. A last line
     without a line feed is left until it is whole; without `follow` it is taken as it is. A file that was cut or
     replaced is read from its start, and one of a folder that was renamed, as logs are when they are rotated, from where
@@ -172,7 +172,7 @@ def _renamed(
     if not found:
         return {}
     place = max(found, key=lambda place: place.end)
-    logger.info("%s was %s before: it is read from where that was left", name, place.source)
+    logger.info("%s is %s under a new name; reading goes on where it stopped", name, place.source)
     return {name: Position(name, 0, place.end, place.head)}
 
 
@@ -187,10 +187,10 @@ def _next(file: Path, name: str, place: Position | None, batch_size: int, *, who
         if place is not None and _is_of(place, head):
             start, head = place.end, place.head
             if stream.seek(0, 2) < start:
-                logger.warning("%s is shorter than what was read of it: it is read from its start", name)
+                logger.warning("%s has become shorter; reading it again from its start", name)
                 start, head = 0, f"{head.partition('+')[0]}+{int(head.partition('+')[2] or 0) + 1}"
         elif place is not None:
-            logger.info("%s is another file than before: it is read from its start", name)
+            logger.info("%s is a new file under an old name; reading it from its start", name)
         stream.seek(start)
         lines: list[bytes] = []
         end = start
@@ -215,7 +215,7 @@ def _batch(lines: list[bytes], name: str, first: int) -> InputBatch:
             records.append(parse(line))
         except ValueError as error:
             skipped += 1
-            logger.warning("%s, line %d is passed over: %s", name, number, error)
+            logger.warning("%s, line %d skipped: %s", name, number, error)
     return InputBatch(tuple(records), None, skipped)
 
 

@@ -1,4 +1,4 @@
-"""The monitor's memory: an SQL database, written once a batch, in one transaction with what the batch is known by."""
+"""The monitor's state in an SQL database: each batch is one transaction, with the id or file position of the batch."""
 
 from __future__ import annotations
 
@@ -156,8 +156,8 @@ class MonitorState:
             )
             if done.rowcount != 1:  # type: ignore[attr-defined]
                 raise MonitorError(
-                    f"Another process writes the state of monitor {self.name!r}. Let one of them run, or give each its "
-                    "own name."
+                    f"Another process is writing the state of monitor {self.name!r}. Stop one of them, or give each "
+                    "its own name."
                 )
             if batch is not None:
                 session.add(BatchRow(monitor=self._id, batch=batch))
@@ -284,8 +284,8 @@ class MonitorState:
                 yield session
         except IntegrityError as error:
             raise MonitorError(
-                f"Another process writes the state of monitor {self.name!r} ({type(error.orig).__name__}). "
-                "Let one of them run."
+                f"Another process is writing the state of monitor {self.name!r} ({type(error.orig).__name__}). "
+                "Stop one of them."
             ) from None
         except SQLAlchemyError as error:
             reason = str(getattr(error, "orig", None) or type(error).__name__)

@@ -59,7 +59,7 @@ def monitor(
     # 2. What usage looked like then.
     fitted = reference_of(run.folder, run, config, encoder, reference)
 
-    # 3. The state goes on where it ended; what was counted is not counted again.
+    # 3. The monitor continues from its stored state; no prompt is counted twice.
     database = options.database or f"sqlite:///{run.path(layout.MONITOR_STATE).resolve()}"
     with Monitor(
         fitted, options, database=database, name=name, cluster_names=names, reference_examples=examples,

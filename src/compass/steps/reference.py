@@ -30,7 +30,7 @@ def config_of(folder: Path) -> AdaptConfig:
     """Read a run folder's options. Raises RunError if it is none."""
     path = folder / layout.CONFIG
     if not path.is_file():
-        raise RunError(f"{folder} is no run folder: it has no compass.yaml. Make one with compass adapt.")
+        raise RunError(f"{folder} is no run folder: compass.yaml is missing. Make a run with compass adapt.")
     return load_stored(path)
 
 
@@ -72,14 +72,14 @@ def _reference_rows(folder: Path, config: AdaptConfig, source: str) -> Sequence[
         rows = read_examples([source], columns=columns_of(config.data, "usage"))
         return [row.with_language(prompt_language(row.language, config.data.language)) for row in rows]
     if not (folder / layout.TEST_NAMES).is_file():
-        raise RunError(f"{folder} holds no usage to compare with. Finish its run, or give reference prompts.")
+        raise RunError(f"{folder} has no held-out usage to compare with. Finish its run, or give reference prompts.")
     # An update whose usage has no responses is tested on earlier usage alone, which is not its own.
     held_out = stored_tests(folder).get(config.data.language, ())
     if len(held_out) >= ENOUGH_HELD_OUT:
         return held_out
     logger.warning(
-        "The run has %d held-out usage rows, so the reference takes those that the space was fitted on too. "
-        "These lie closer to the clusters than later prompts will. Give 300 prompts of fresh usage as the reference.",
+        "The run has only %d held-out usage rows, so the rows that the space was fitted on join the reference. They "
+        "lie closer to the clusters than new prompts will. Better give 300 prompts of fresh usage as the reference.",
         len(held_out),
     )
     return [*held_out, *read_jsonl(folder / layout.USAGE)]

@@ -34,6 +34,11 @@ class NoveltyTest(DriftTest):
     name = "novelty"
     cadence = "block"
 
+    _full: deque[int] = field(init=False, repr=False)
+    """Far prompts of each full block of the window."""
+    _open: int = field(init=False, repr=False)
+    """Far prompts of the block that is being filled."""
+
     def fit(self, stream: Stream) -> None:
         """Find the distance beyond which a prompt is far."""
         self.quiet_checks, self._blocks = stream.blocks, stream.blocks
@@ -65,8 +70,8 @@ class NoveltyTest(DriftTest):
     def restore(self, stored: Mapping[str, Any]) -> None:
         """Read what `save` wrote."""
         window = stored.get("window", {"closed": [], "open": [[], 0]})
-        self._full: deque[int] = deque((novel for _, novel in window["closed"]), maxlen=self._blocks)
-        self._open: int = window["open"][1]
+        self._full = deque((novel for _, novel in window["closed"]), maxlen=self._blocks)
+        self._open = window["open"][1]
 
     def settings(self) -> Mapping[str, float]:
         """Return the tail: what is far has been counted by it."""
