@@ -23,13 +23,14 @@ from selection_quality import SETTINGS, Draw, by_intent, draw, figures, place
 
 from compass.config import AdaptConfig, SelectionConfig
 from compass.encoders import Encoder, load_encoder
+from compass.records import Interval
 from compass.selection import Candidates, Selection, get_strategy
 from compass.selection.audit import finish
 from compass.selection.quotas import water_filling
 from compass.selection.round_robin import pick
 from compass.semantic.arrays import nearest_mean_similarity, row_keys
 from compass.semantic.distributions import histogram, shares
-from compass.stats import Interval, paired_difference
+from compass.stats import paired_difference
 
 BUDGET, N_CLUSTERS = 240, 48
 COLUMNS = ("share", "covered", "scarcest", "gaps filled")

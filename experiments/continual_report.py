@@ -22,7 +22,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from compass.stats import Interval, holm, paired_difference, permutation_test, ratio_interval
+from compass.records import Interval
+from compass.stats import holm, paired_difference, permutation_test, ratio_interval
 
 PERIODS = (0, 1, 2, 3, 4)
 NAMES = ("0 start", "1 new", "2 the same", "3 mix, register", "4 return", "English")

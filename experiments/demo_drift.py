@@ -27,6 +27,7 @@ from compass.data.readers import write_jsonl
 from compass.recipes.adapt import adapt
 from compass.recipes.update import NEEDED
 from compass.recipes.watch import watch
+from compass.records import Event
 from compass.registry import Registry
 
 LANGUAGE = "cy"
@@ -82,22 +83,22 @@ def main() -> None:
     )  # fmt: skip
     overrides = {"budget": options.budget, "max_steps": options.steps, "max_new_tokens": options.max_new_tokens}
     events = watched(work, configured, overrides)
-    alarms = sum(event["event"] == "drift" for event in events)
-    print(f"{alarms} alarms in {events[-1]['prompts']} prompts.")
+    alarms = sum(event.kind == "drift" for event in events)
+    print(f"{alarms} alarms in {events[-1].details['prompts']} prompts.")
 
     say("3. The usage drifts")
     write_jsonl(work / "stream" / "2-drifted.jsonl", drifted)
     events = watched(work, configured, overrides)
     for event in events:
-        if event["event"] == "drift" and event["explanation"]:
-            explain(event["explanation"])
+        if event.kind == "drift" and event.details["explanation"]:
+            explain(event.details["explanation"])
             break
 
     say("4. Old and new usage before and after the update")
-    made = [event for event in events if event["event"] in ("promotion", "refusal") and event.get("decision")]
+    made = [event for event in events if event.kind in ("promotion", "refusal") and "decision" in event.details]
     if not made:
-        raise SystemExit("There was no update to show: " + "; ".join(event["summary"] for event in events))
-    decision = made[-1]["decision"]
+        raise SystemExit("There was no update to show: " + "; ".join(event.summary for event in events))
+    decision = made[-1].details["decision"]
     table(
         ("test", "role", "rows", "before", "after", "difference", "must exceed", "p", "verdict"),
         [
@@ -110,7 +111,7 @@ def main() -> None:
     print(f"The gate: {decision['verdict']}. {decision['reason']}")
 
     say("5. Back again")
-    if made[-1]["event"] == "promotion":
+    if made[-1].kind == "promotion":
         move = registry.rollback(LANGUAGE, reason="the demo's end")
         print(
             f"{move.before} -> {move.after} is in production again. compass registry rollback {LANGUAGE} does the same."
@@ -179,10 +180,10 @@ def new_usage(
     return rng.sample(stream, len(stream)), current, rng.sample(test, len(test))
 
 
-def watched(work: Path, options: WatchOptions, overrides: dict[str, Any]) -> list[dict[str, Any]]:
+def watched(work: Path, options: WatchOptions, overrides: dict[str, Any]) -> list[Event]:
     events = []
     for event in watch(LANGUAGE, str(work / "stream"), options, overrides=overrides):
-        print(f"   {event['event']}: {event['summary']}", flush=True)
+        print(f"   {event.kind}: {event.summary}", flush=True)
         events.append(event)
     return events
 

@@ -14,6 +14,7 @@ import pytest
 from compass.cli import EXIT_BAD_INPUT, EXIT_FAILED, NOISY, main
 from compass.config import GateConfig
 from compass.recipes.adapt import Adapted
+from compass.records import Difference
 from compass.selection import strategy_names
 
 
@@ -288,7 +289,7 @@ def test_a_result_is_json_for_machines_and_lines_for_people(
 ) -> None:
     """A script would meet a table, or a person would have to look for the report."""
     row = {"name": "cy", "metric": "exact", "base": 0.1, "adapter": 0.3, "difference": 0.2, "low": 0.1, "high": 0.3}
-    done = Adapted(Path("run"), Path("run/adapter"), Path("run/report.html"), {}, (row,))
+    done = Adapted(Path("run"), Path("run/adapter"), Path("run/report.html"), {}, (Difference.from_dict(row),))
     monkeypatch.setattr("compass.recipes.adapt.adapt", lambda _: done)
     monkeypatch.chdir(tmp_path)
     _, out, _ = _run(capsys, "adapt", "--output-dir", "run", "--json")

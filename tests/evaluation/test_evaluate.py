@@ -96,9 +96,9 @@ def test_compare() -> None:
     """Differences would have the wrong sign, or miss a metric."""
     differences = {d.metric: d for d in compare(run(10, 2.0), run(30, 1.0))}
     exact = differences["exact_match"]
-    assert (exact.base, exact.adapter, exact.difference) == (0.25, 0.75, 0.5)
-    assert 0.3 < exact.low < 0.5 < exact.high < 0.7
-    assert differences["loss_per_byte"].difference < 0
+    assert (exact.base, exact.adapter, exact.interval.value) == (0.25, 0.75, 0.5)
+    assert 0.3 < exact.interval.low < 0.5 < exact.interval.high < 0.7
+    assert differences["loss_per_byte"].interval.value < 0
     assert set(exact.to_dict()) == {"name", "metric", "base", "adapter", "difference", "low", "high"}
 
 
@@ -108,14 +108,14 @@ def test_compare_resamples_units() -> None:
     whole = {d.metric: d for d in compare(base, adapter, units=[i // 20 for i in range(40)])}["exact_match"]
     # Both items gain a half: two alike leave .84 of others unseen in 2.5 % of samples.
     others = 1.0 - 0.025**0.5
-    assert (whole.low, whole.high) == pytest.approx((0.5 - 1.5 * others, 0.5 + 0.5 * others))
+    assert (whole.interval.low, whole.interval.high) == pytest.approx((0.5 - 1.5 * others, 0.5 + 0.5 * others))
 
 
 def test_compare_by_cluster() -> None:
     """The gain of one cluster would be shown for another."""
     clusters = [i // 20 for i in range(40)]
     first, second = compare_by_cluster(run(10, clusters=clusters), run(20, clusters=clusters))
-    assert (first.cluster, first.difference, second.cluster, second.difference) == (0, 0.5, 1, 0.0)
+    assert (first.cluster, first.interval.value, second.cluster, second.interval.value) == (0, 0.5, 1, 0.0)
     with pytest.raises(DataError, match="no clusters"):
         compare_by_cluster(run(10), run(20))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from compass.data.example import Example
 from compass.errors import DataError
 from compass.evaluation.evaluate import Evaluation, assemble, compare
 from compass.evaluation.files import drop_others, read_differences, read_evaluation, write_differences, write_evaluation
+from compass.records import Interval
 
 
 def evaluation(name: str = "cy") -> Evaluation:
@@ -79,7 +81,7 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
 def test_differences(tmp_path: Path) -> None:
     """Differences would not survive the disk, or a nan would make the file unreadable to other JSON readers."""
     differences = compare(evaluation(), evaluation())
-    unknown = replace(differences[0], difference=float("nan"), low=float("nan"), high=float("nan"))
+    unknown = replace(differences[0], interval=Interval(math.nan, math.nan, math.nan))
     path = tmp_path / "eval" / "differences.json"
     write_differences([*differences, unknown], path)
     assert read_differences(path) == differences

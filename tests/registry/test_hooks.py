@@ -17,11 +17,11 @@ import pytest
 
 from compass.config import HookConfig
 from compass.errors import ConfigError
-from compass.registry import Event, Hooks, verify_signature
+from compass.registry import Hooks, RegistryEvent, verify_signature
 from processes import is_alive, wait_for
 
 SECRET = "tr3-cyfrinach"
-EVENT = Event("drift", "cy", "Usage drifted: ś\u2028", "v0001-000000000000", {"p": 0.01})
+EVENT = RegistryEvent("drift", "cy", "Usage drifted: ś\u2028", "v0001-000000000000", {"p": 0.01})
 
 
 class Receiver(ThreadingHTTPServer):
@@ -89,7 +89,7 @@ def test_a_signed_event_arrives(receiver: Receiver, waits: list[float], monkeypa
     assert (delivery.hook, delivery.ok, delivery.attempts, delivery.problem) == ("webhook", True, 1, "")
     path, headers, body = receiver.got[0]
     assert path == "/services/T0KEN-in-path"
-    assert Event.from_dict(json.loads(body)) == EVENT
+    assert RegistryEvent.from_dict(json.loads(body)) == EVENT
     assert (headers["x-compass-event"], headers["x-compass-delivery"]) == ("drift", EVENT.id)
     stamp, given = headers["x-compass-timestamp"], headers["x-compass-signature"]
     assert verify_signature(SECRET, stamp, body, given)
@@ -172,11 +172,11 @@ def test_neither_secret_nor_address_shows(
 def test_the_command_gets_the_event(tmp_path: Path, waits: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     """A command would have to parse quoted arguments, or texts of an event would reach the shell."""
     monkeypatch.setenv("COMPASS_WEBHOOK_SECRET", SECRET)
-    event = Event("promotion", "cy", "$(touch hacked); `touch hacked`", details={"big": "x" * 200_000})
+    event = RegistryEvent("promotion", "cy", "$(touch hacked); `touch hacked`", details={"big": "x" * 200_000})
     command = f"cat > {tmp_path}/event.json; env > {tmp_path}/env"
     (delivery,) = hooks(waits, hook_command=command).send(event)
     assert delivery.ok
-    assert Event.from_dict(json.loads((tmp_path / "event.json").read_text("utf-8"))) == event
+    assert RegistryEvent.from_dict(json.loads((tmp_path / "event.json").read_text("utf-8"))) == event
     environment = (tmp_path / "env").read_text("utf-8")
     assert "COMPASS_EVENT=promotion" in environment
     assert SECRET not in environment
@@ -184,7 +184,7 @@ def test_the_command_gets_the_event(tmp_path: Path, waits: list[float], monkeypa
 
 
 def test_a_command_that_reads_nothing_is_no_failure(waits: list[float]) -> None:
-    event = Event("update", "cy", "", details={"big": "x" * 500_000})
+    event = RegistryEvent("update", "cy", "", details={"big": "x" * 500_000})
     assert hooks(waits, hook_command="true").send(event)[0].ok
 
 
@@ -214,7 +214,7 @@ def test_one_failing_hook_leaves_the_other(receiver: Receiver, waits: list[float
 
 def test_what_cannot_be_said_stops_nothing(receiver: Receiver, waits: list[float]) -> None:
     """An event that is no JSON would end the loop."""
-    event = Event("drift", "cy", "", details={"p": float("nan"), "x": object()})
+    event = RegistryEvent("drift", "cy", "", details={"p": float("nan"), "x": object()})
     deliveries = hooks(waits, webhook_url=receiver.url, hook_command="true").send(event)
     assert [delivery.ok for delivery in deliveries] == [False, False]
     assert receiver.got == []

@@ -6,12 +6,13 @@ import math
 
 import pytest
 
+from compass.records import Cluster, Difference, Interval, Picked
 from compass.report import figures
-from compass.report.load import Cluster, Difference, Interval, Pick, Point
+from compass.report.load import Point
 
 
 def cluster(identity: int, usage: float, current: float) -> Cluster:
-    return Cluster(identity, f"c{identity}", usage, current, max(0.0, usage - current), 10, 20, 7, 3, 4, 5)
+    return Cluster(identity, f"c{identity}", 4, 5, usage, current, max(0.0, usage - current), 10, 20, 7, 3)
 
 
 def test_usage_bar_and_gap_bar_add_up_to_the_usage() -> None:
@@ -40,8 +41,8 @@ def test_dots_stand_where_the_intervals_say() -> None:
 )
 def test_an_interval_that_touches_zero_includes_it(low: float, high: float, expected: bool) -> None:
     """Would break if an interval that ends at zero were shown as a change."""
-    difference = Difference("t", "exact_match", 0, 0, (low + high) / 2, low, high, None)
-    assert figures.excludes_zero(difference) is expected
+    difference = Difference("t", "exact_match", 0, 0, Interval((low + high) / 2, low, high))
+    assert difference.interval.excludes_zero is expected
     (trace,) = figures.difference_forest([difference], ["t"], as_percent=True).data
     assert trace.name == ("Interval excludes zero" if expected else "Interval includes zero")
 
@@ -59,7 +60,7 @@ def test_a_crowded_map_thins_the_pool_first() -> None:
 
 def test_the_heat_map_counts() -> None:
     """Would break if rows and columns were exchanged."""
-    picks = [Pick(i, "", "", "", tag, "", c, 0, "") for i, (tag, c) in enumerate([("de", 1), ("de", 1), ("fr", 2)])]
+    picks = [Picked("", tag, "", c, 0, i, "") for i, (tag, c) in enumerate([("de", 1), ("de", 1), ("fr", 2)])]
     (trace,) = figures.picked_heatmap(picks, {"de": "German", "fr": "French"}, {1: "a", 2: "b"}).data
     assert [list(row) for row in trace.z] == [[2, None], [None, 1]]
 

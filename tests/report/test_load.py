@@ -23,7 +23,7 @@ def test_a_run_is_read_whole(run_folder: Path) -> None:
     assert [d.cluster for d in run.differences] == [None] * 15 + [2]
     demand = pq.read_table(run_folder / "selection" / "clusters.parquet").column("demand").to_pylist()
     assert [cluster.demand for cluster in run.clusters] == demand
-    assert [(kind.quota, kind.picked) for kind in run.answers] == [(220, 219), (20, 20), (0, 1)]
+    assert [(kind.quota, kind.picked) for kind in run.classes] == [(220, 219), (20, 20), (0, 1)]
     assert [stage.stage for stage in run.stages][-1] == "report"
 
 

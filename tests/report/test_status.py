@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from compass.config import AdaptConfig, GateConfig, dump_config
-from compass.registry import Event, HeldOut, Registry, decide
+from compass.registry import HeldOut, Registry, RegistryEvent, decide
 from compass.report import build_status
 
 HOSTILE = "</script><b>x</b><img src=x onerror=alert(1)> {{ 7*7 }} \u2028"
@@ -43,8 +43,8 @@ def registry(tmp_path: Path) -> Registry:
     zeros, ones = np.zeros(40), np.ones(40)
     sets = [HeldOut("new", "new-usage", zeros, ones), HeldOut(HOSTILE, "old-usage", ones, zeros)]
     decision = decide(sets, GateConfig(), seed=0, candidate=second.id, baseline=first.id)
-    registry.record(Event("drift", "cy", f"Usage drifted: {HOSTILE}"))
-    registry.record(Event("refusal", "cy", decision.reason, second.id, {"decision": decision.to_dict()}))
+    registry.record(RegistryEvent("drift", "cy", f"Usage drifted: {HOSTILE}"))
+    registry.record(RegistryEvent("refusal", "cy", decision.reason, second.id, {"decision": decision.to_dict()}))
     return registry
 
 

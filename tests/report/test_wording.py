@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from compass.records import Difference, Interval
 from compass.report import wording
-from compass.report.load import Difference, Interval
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from compass.report.load import Difference, Interval
 )
 def test_a_verdict_says_no_more_than_its_interval(metric: str, low: float, high: float, tone: str) -> None:
     """Would break if a lower loss were called worse, or an interval with zero in it a change."""
-    text, found = wording.verdict(Difference("t", metric, 0, 0, (low + high) / 2, low, high, None))
+    text, found = wording.verdict(Difference("t", metric, 0, 0, Interval((low + high) / 2, low, high)))
     assert found == tone
     assert ("excludes zero" in text) is (low > 0 or high < 0)
 

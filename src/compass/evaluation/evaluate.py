@@ -14,7 +14,8 @@ from compass.config import EvaluationConfig
 from compass.data.example import Example
 from compass.errors import DataError, ModelError
 from compass.evaluation.metrics import PROPORTIONS, FloatArray64, RowScores, ratios, score_rows
-from compass.stats import Interval, paired_difference, ratio_interval, wilson
+from compass.records import ClusterScore, Difference, Interval, Metrics
+from compass.stats import paired_difference, ratio_interval, wilson
 
 logger = logging.getLogger(__name__)
 
@@ -31,27 +32,6 @@ class TextModel(Protocol):
     def loss(self, examples: Sequence[Example]) -> tuple[FloatArray64, FloatArray64]:
         """Return nats (n,) and UTF-8 bytes (n,) of each example's response given its prompt."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterScore:
-    """Exact match on the test rows of one cluster, with Wilson's interval."""
-
-    cluster: int
-    rows: int
-    exact_match: float
-    low: float
-    high: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict."""
-        return {
-            "cluster": self.cluster,
-            "rows": self.rows,
-            "exact_match": self.exact_match,
-            "low": self.low,
-            "high": self.high,
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +51,7 @@ class Evaluation:
     """(n,) UTF-8 bytes of each response."""
     clusters: IntArray | None
     """(n,) cluster of each row, where clusters were handed in."""
-    metrics: dict[str, Interval]
+    metrics: Metrics
     """Value and interval by name; a metric that nothing in the test set bears on is left out."""
     by_cluster: tuple[ClusterScore, ...]
     rows_left_out: int
@@ -93,39 +73,9 @@ class Evaluation:
             "bootstrap_draws": self.bootstrap_draws,
             "seed": self.seed,
             "seen_labels": list(self.seen_labels),
-            "metrics": {k: {"value": v.value, "low": v.low, "high": v.high} for k, v in self.metrics.items()},
+            "metrics": {name: value.to_dict() for name, value in self.metrics.items()},
             "by_cluster": [score.to_dict() for score in self.by_cluster],
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One metric of two models on the same rows: adapter − base with its paired interval."""
-
-    name: str
-    metric: str
-    base: float
-    adapter: float
-    difference: float
-    low: float
-    high: float
-    cluster: int | None = None
-    """The cluster whose rows are compared; None: all rows."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict; `cluster` only where there is one."""
-        row: dict[str, Any] = {
-            "name": self.name,
-            "metric": self.metric,
-            "base": self.base,
-            "adapter": self.adapter,
-            "difference": self.difference,
-            "low": self.low,
-            "high": self.high,
-        }
-        if self.cluster is not None:
-            row["cluster"] = self.cluster
-        return row
 
 
 def evaluate(
@@ -264,9 +214,7 @@ def compare(base: Evaluation, adapter: Evaluation, *, units: Sequence[Hashable] 
                 metric=metric,
                 base=base.metrics[metric].value,
                 adapter=adapter.metrics[metric].value,
-                difference=interval.value,
-                low=interval.low,
-                high=interval.high,
+                interval=interval,
             )
         )
     return differences
@@ -297,9 +245,7 @@ def compare_by_cluster(base: Evaluation, adapter: Evaluation) -> list[Difference
                 metric="exact_match",
                 base=float(before.mean()),
                 adapter=float(after.mean()),
-                difference=interval.value,
-                low=interval.low,
-                high=interval.high,
+                interval=interval,
                 cluster=int(cluster),
             )
         )
@@ -325,7 +271,7 @@ def _by_cluster(scores: RowScores, clusters: IntArray, confidence: float) -> tup
         exact = scores.exact[clusters == cluster]
         successes, rows = int(exact.sum()), len(exact)
         low, high = wilson(successes, rows, confidence)
-        out.append(ClusterScore(int(cluster), rows, successes / rows, low, high))
+        out.append(ClusterScore(int(cluster), rows, Interval(successes / rows, low, high)))
     return tuple(out)
 
 

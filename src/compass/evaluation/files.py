@@ -13,10 +13,10 @@ import numpy as np
 
 from compass.data.example import Example
 from compass.errors import DataError
-from compass.evaluation.evaluate import ClusterScore, Difference, Evaluation
+from compass.evaluation.evaluate import Evaluation
 from compass.evaluation.lm_eval.bridge import TaskMetric, TaskResult, TaskSample
 from compass.evaluation.metrics import score_rows
-from compass.stats import Interval
+from compass.records import ClusterScore, Difference, Interval
 
 PREDICTIONS = ".predictions.jsonl"
 """End of the name of a file with an evaluation's rows."""
@@ -61,8 +61,8 @@ def read_evaluation(path: Path) -> Evaluation:
             nats=np.array([row["nats"] for row in rows], np.float64),
             n_bytes=np.array([row["bytes"] for row in rows], np.float64),
             clusters=None if None in clusters else np.array(clusters, np.int64),
-            metrics={k: Interval(v["value"], v["low"], v["high"]) for k, v in summary["metrics"].items()},
-            by_cluster=tuple(ClusterScore(**score) for score in summary["by_cluster"]),
+            metrics={name: Interval.from_dict(value) for name, value in summary["metrics"].items()},
+            by_cluster=tuple(ClusterScore.from_dict(score) for score in summary["by_cluster"]),
             rows_left_out=int(summary["rows_left_out"]),
             seen_labels=seen_labels,
             bootstrap_draws=int(summary["bootstrap_draws"]),
@@ -88,7 +88,7 @@ def drop_others(folder: Path, names: Collection[str]) -> None:
 def write_differences(differences: Sequence[Difference], path: Path) -> None:
     """Write paired differences as a JSON list; a difference that cannot be told (nan) is left out."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [difference.to_dict() for difference in differences if np.isfinite(difference.low)]
+    rows = [difference.to_dict() for difference in differences if math.isfinite(difference.interval.low)]
     _write_text(path, json.dumps(rows, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
@@ -96,8 +96,8 @@ def read_differences(path: Path) -> list[Difference]:
     """Read back what `write_differences` wrote. Raises DataError if it is missing or not such a file."""
     rows = _read_json(path)
     try:
-        return [Difference(**row) for row in rows]
-    except TypeError as error:
+        return [Difference.from_dict(row) for row in rows]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path} is not a list of differences that compass wrote ({error}); evaluate again") from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compass.registry.aliases import Aliases, Move
 from compass.registry.difference import VersionDiff, diff
-from compass.registry.events import Event
+from compass.registry.events import RegistryEvent
 from compass.registry.gate import GateDecision, HeldOut, TestRow, decide
 from compass.registry.hooks import Delivery, Hooks, verify_signature
 from compass.registry.mirror import mirror
@@ -15,13 +15,13 @@ __all__ = [
     "Aliases",
     "Check",
     "Delivery",
-    "Event",
     "GateDecision",
     "HeldOut",
     "Hooks",
     "Move",
     "Pruned",
     "Registry",
+    "RegistryEvent",
     "TestRow",
     "Version",
     "VersionDiff",

@@ -16,7 +16,7 @@ def _now() -> str:
 
 
 @dataclass(frozen=True)
-class Event:
+class RegistryEvent:
     """One thing that happened. `details` leave the machine through hooks: put figures and ids there, no prompts."""
 
     kind: str
@@ -43,6 +43,6 @@ class Event:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Event:
+    def from_dict(cls, content: Mapping[str, Any]) -> RegistryEvent:
         """Read back what `to_dict` returned."""
         return cls(**content)

@@ -31,7 +31,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from compass.config import HOOK_EVENTS, HookConfig
 from compass.errors import ConfigError
-from compass.registry.events import Event
+from compass.registry.events import RegistryEvent
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Hooks:
         self._config = config
         self._sleep = sleep
 
-    def send(self, event: Event) -> tuple[Delivery, ...]:
+    def send(self, event: RegistryEvent) -> tuple[Delivery, ...]:
         """Tell every hook of an event, one after the other, and return what became of it. Never raises for a hook.
 
         The longest it can take: webhook_attempts times webhook_timeout and the pauses between them, and
@@ -93,13 +93,13 @@ class Hooks:
         """
         if event.kind not in self._config.hook_events:
             return ()
-        hooks: list[tuple[str, str, Callable[[Event], int]]] = [
+        hooks: list[tuple[str, str, Callable[[RegistryEvent], int]]] = [
             ("webhook", self._config.webhook_url, self._post),
             ("command", self._config.hook_command, self._run),
         ]
         return tuple(self._deliver(name, call, event) for name, setting, call in hooks if setting)
 
-    def _deliver(self, name: str, call: Callable[[Event], int], event: Event) -> Delivery:
+    def _deliver(self, name: str, call: Callable[[RegistryEvent], int], event: RegistryEvent) -> Delivery:
         start = time.monotonic()
         attempts, problem = 1, ""
         try:
@@ -116,7 +116,7 @@ class Hooks:
             logger.warning("The %s failed for the event %s (%s): %s", name, event.kind, event.id, problem)
         return Delivery(name, event.id, not problem, attempts, seconds, problem)
 
-    def _post(self, event: Event) -> int:
+    def _post(self, event: RegistryEvent) -> int:
         """Return the attempts that it took."""
         import httpx
 
@@ -134,7 +134,7 @@ class Hooks:
             retrying(self._post_once, client, event, body)
         return int(retrying.statistics["attempt_number"])
 
-    def _post_once(self, client: Any, event: Event, body: bytes) -> None:
+    def _post_once(self, client: Any, event: RegistryEvent, body: bytes) -> None:
         import httpx
 
         headers = {
@@ -162,7 +162,7 @@ class Hooks:
         if not 200 <= status < 300:
             raise _RefusedError(f"it answered HTTP {status}. Check webhook_url and the receiver's secret")
 
-    def _run(self, event: Event) -> int:
+    def _run(self, event: RegistryEvent) -> int:
         # The command has no need of the webhook's secret.
         environment = {key: value for key, value in os.environ.items() if key != self._config.webhook_secret_env}
         environment |= {"COMPASS_EVENT": event.kind, "COMPASS_LANGUAGE": event.language}

@@ -34,7 +34,7 @@ from compass.data.languages import normalize_tag
 from compass.errors import RegistryError, RegistryUnavailableError, RunError
 from compass.registry import aliases
 from compass.registry.aliases import Aliases, Move, read_aliases
-from compass.registry.events import Event
+from compass.registry.events import RegistryEvent
 from compass.registry.files import append_line, read_lines, sync_folder, write_sealed
 from compass.registry.gate import PROMOTE, GateDecision
 from compass.registry.versions import (
@@ -299,7 +299,7 @@ class Registry:
                 sync_folder(folder / "versions")
         return Pruned(tuple(home.name for home in removed), dict(sorted(kept.items())), freed)
 
-    def record(self, event: Event) -> None:
+    def record(self, event: RegistryEvent) -> None:
         """Append an event to its language's log. Raises RegistryError if the disk is full."""
         folder = self.folder(event.language)
         self._make(folder)
@@ -309,9 +309,9 @@ class Registry:
             except OSError as error:
                 raise _disk_error(error, f"record the event {event.kind}", folder) from error
 
-    def events(self, language: str) -> tuple[Event, ...]:
+    def events(self, language: str) -> tuple[RegistryEvent, ...]:
         """Return a language's events, oldest first."""
-        return tuple(Event.from_dict(line) for line in read_lines(self.folder(language) / "events.jsonl"))
+        return tuple(RegistryEvent.from_dict(line) for line in read_lines(self.folder(language) / "events.jsonl"))
 
     def _take_in(
         self,

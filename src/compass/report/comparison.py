@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from compass.records import CellResult, Comparison, Interval
 from compass.report.blocks import Block, Cell, Chart, Charts, Code, Section, Table, Text, table
 from compass.report.figures import budget_curves
 from compass.report.html import render_page, write_page
@@ -23,14 +23,15 @@ LOSS_DIGITS = 4
 LANGUAGES_SHOWN = 5
 """Languages named among a strategy's picks."""
 
-Curves = Mapping[tuple[str, int], tuple[float, float, float]]
+Curves = Mapping[tuple[str, int], Interval]
+"""Exact match by strategy and budget."""
 
 
 def build_comparison(
     folder: Path,
     strategies: Sequence[str],
-    cells: Sequence[Mapping[str, Any]],
-    comparisons: Sequence[Mapping[str, Any]],
+    cells: Sequence[CellResult],
+    comparisons: Sequence[Comparison],
     overlaps: Mapping[tuple[str, str], float],
     curves: Mapping[str, Curves],
     *,
@@ -39,7 +40,7 @@ def build_comparison(
 ) -> Path:
     """Write `report.html` of a comparison and return its path; it holds no text of any example.
 
-    cells, comparisons: rows of `cells.parquet` and `comparisons.json`. overlaps: pairs of strategies -> mean Jaccard
+    overlaps: pairs of strategies -> mean Jaccard
     overlap of their picks. curves: language ("" for all) -> (strategy, budget) -> exact match with its interval.
     gaps: what is missing, in sentences.
     """
@@ -60,24 +61,24 @@ def build_comparison(
 
 def _headline(
     strategies: Sequence[str],
-    cells: Sequence[Mapping[str, Any]],
-    comparisons: Sequence[Mapping[str, Any]],
+    cells: Sequence[CellResult],
+    comparisons: Sequence[Comparison],
     gaps: Sequence[str],
 ) -> Section:
-    languages = sorted({cell["language"] for cell in cells})
-    budgets, seeds = {cell["budget"] for cell in cells}, {cell["seed"] for cell in cells}
+    languages = sorted({cell.language for cell in cells})
+    budgets, seeds = {cell.budget for cell in cells}, {cell.seed for cell in cells}
     grid = (
         f"{plural(len(strategies), 'strategy', 'strategies')}, {plural(len(languages), 'language')}, "
         f"{plural(len(budgets), 'budget')}, {plural(len(seeds), 'seed')}: {plural(len(cells), 'run')}."
     )
     lines: list[Block] = [Text(f"{gap}.", "note") for gap in gaps]
-    overall = [c for c in comparisons if c["metric"] == "exact" and (c["language"] == "" or len(languages) == 1)]
+    overall = [c for c in comparisons if c.metric == "exact" and (c.language == "" or len(languages) == 1)]
     for c in overall:
-        where = "Over all budgets" if c["budget"] is None else f"At a budget of {c['budget']}"
+        where = "Over all budgets" if c.budget is None else f"At a budget of {c.budget}"
         lines.append(
             Text(
-                f"{where}, {c['strategy']} answers {percent(c['value'])} of the test rows exactly "
-                f"and {c['against']} {percent(c['other'])}: {_points(c)} points, {_verdict(c)}.",
+                f"{where}, {c.strategy} answers {percent(c.value)} of the test rows exactly "
+                f"and {c.against} {percent(c.other)}: {_points(c)} points, {_verdict(c)}.",
                 "lead",
             )
         )
@@ -88,14 +89,14 @@ def _curves(strategies: Sequence[str], curves: Mapping[str, Curves], unit: str) 
     charts = []
     for scope, values in curves.items():
         series = {
-            strategy: [(budget, *point) for (name, budget), point in values.items() if name == strategy]
+            strategy: [(budget, interval) for (name, budget), interval in values.items() if name == strategy]
             for strategy in strategies
         }
         series = {strategy: points for strategy, points in series.items() if points}
         rows = [
-            [strategy, str(budget), percent(value), f"{percent(low)} to {percent(high)}"]
+            [strategy, str(budget), percent(interval.value), f"{percent(interval.low)} to {percent(interval.high)}"]
             for strategy, points in series.items()
-            for budget, value, low, high in points
+            for budget, interval in points
         ]
         charts.append(
             Chart(
@@ -111,17 +112,17 @@ def _curves(strategies: Sequence[str], curves: Mapping[str, Curves], unit: str) 
     return Section("curves", "Budgets", "Accuracy by budget", (Charts(tuple(charts)) if charts else Text("No cell."),))
 
 
-def _differences(comparisons: Sequence[Mapping[str, Any]]) -> Section:
+def _differences(comparisons: Sequence[Comparison]) -> Section:
     rows: list[list[str | Cell]] = [
         [
             *_what(c),
-            f"{_value(c, c['value'])} / {_value(c, c['other'])}",
+            f"{_value(c, c.value)} / {_value(c, c.other)}",
             Cell(_points(c), tone=_tone(c)),
-            _p(c["p_value"]),
-            _p(c["p_holm"]),
-            "–" if c["cohens_d"] is None else signed(c["cohens_d"], 2),
-            "–" if c["detectable"] is None else _in_unit(c, c["detectable"], number),
-            number(c["units"]),
+            _p(c.p_value),
+            _p(c.p_holm),
+            "–" if math.isnan(c.cohens_d) else signed(c.cohens_d, 2),
+            "–" if math.isnan(c.detectable) else _in_unit(c, c.detectable, number),
+            number(c.units),
         ]
         for c in comparisons
     ]
@@ -143,16 +144,16 @@ def _differences(comparisons: Sequence[Mapping[str, Any]]) -> Section:
     return Section("differences", "Differences", "The first strategy against each other one", tuple(content))
 
 
-def _between_trainings(comparisons: Sequence[Mapping[str, Any]]) -> Table | None:
+def _between_trainings(comparisons: Sequence[Comparison]) -> Table | None:
     rows = [
         [
             *_what(c),
             _between(c),
-            _p(c["runs_p_holm"]),
-            number(c["runs"]),
+            _p(c.runs_p_holm),
+            number(c.runs),
         ]
         for c in comparisons
-        if c["runs_p_holm"] is not None
+        if not math.isnan(c.runs_p_holm)
     ]
     columns = ("language", "#budget", "metric", "against", "#difference", "#p, Holm", "#pairs")
     note = (
@@ -164,14 +165,14 @@ def _between_trainings(comparisons: Sequence[Mapping[str, Any]]) -> Table | None
 
 
 def _picks(
-    strategies: Sequence[str], cells: Sequence[Mapping[str, Any]], overlaps: Mapping[tuple[str, str], float]
+    strategies: Sequence[str], cells: Sequence[CellResult], overlaps: Mapping[tuple[str, str], float]
 ) -> Section:
     rows = []
     for strategy in strategies:
-        own = [cell for cell in cells if cell["strategy"] == strategy]
+        own = [cell for cell in cells if cell.strategy == strategy]
         counts: Counter[str] = Counter()
         for cell in own:
-            counts.update(json.loads(cell["languages_picked"]))
+            counts.update(cell.languages_picked)
         total = sum(counts.values())
         named = [f"{language(tag)} {percent(n / total, 0)}" for tag, n in counts.most_common(LANGUAGES_SHOWN)]
         rows.append(
@@ -200,17 +201,17 @@ def _picks(
     return Section("picks", "Picks", "What each strategy picked", tuple(blocks))
 
 
-def _costs(strategies: Sequence[str], cells: Sequence[Mapping[str, Any]]) -> Section:
+def _costs(strategies: Sequence[str], cells: Sequence[CellResult]) -> Section:
     rows = []
     for strategy in strategies:
-        own = [cell for cell in cells if cell["strategy"] == strategy]
+        own = [cell for cell in cells if cell.strategy == strategy]
         rows.append(
             [
                 strategy,
                 number(_mean(own, "steps")),
                 number(_mean(own, "tokens")),
                 seconds(_mean(own, "train_seconds")),
-                memory(max((cell["peak_memory_bytes"] for cell in own), default=0)),
+                memory(max((cell.peak_memory_bytes for cell in own), default=0)),
             ]
         )
     content: Table = table("Mean cost of a cell", ("strategy", "#steps", "#tokens", "#training", "#peak memory"), rows)
@@ -224,44 +225,44 @@ def _overlap(overlaps: Mapping[tuple[str, str], float], one: str, two: str) -> s
     return percent(value, 0) if value is not None else "–"
 
 
-def _mean(cells: Sequence[Mapping[str, Any]], name: str) -> float:
-    return sum(float(cell[name]) for cell in cells) / len(cells) if cells else 0.0
+def _mean(cells: Sequence[CellResult], name: str) -> float:
+    return sum(float(getattr(cell, name)) for cell in cells) / len(cells) if cells else 0.0
 
 
-def _value(c: Mapping[str, Any], value: float) -> str:
-    return percent(value) if METRICS[c["metric"]].as_percent else number(value, LOSS_DIGITS)
+def _value(c: Comparison, value: float) -> str:
+    return percent(value) if METRICS[c.metric].as_percent else number(value, LOSS_DIGITS)
 
 
-def _in_unit(c: Mapping[str, Any], difference: float, write: Callable[[float, int], str]) -> str:
+def _in_unit(c: Comparison, difference: float, write: Callable[[float, int], str]) -> str:
     """Write a difference of shares in points, one of losses as it is."""
-    return write(100 * difference, 1) if METRICS[c["metric"]].as_percent else write(difference, LOSS_DIGITS)
+    return write(100 * difference, 1) if METRICS[c.metric].as_percent else write(difference, LOSS_DIGITS)
 
 
-def _points(c: Mapping[str, Any]) -> str:
-    return f"{_in_unit(c, c['difference'], signed)} {_interval(c, 'low', 'high')}"
+def _points(c: Comparison) -> str:
+    return f"{_in_unit(c, c.interval.value, signed)} {_interval(c, c.interval)}"
 
 
-def _between(c: Mapping[str, Any]) -> str:
-    return f"{_in_unit(c, c['runs_difference'], signed)} {_interval(c, 'runs_low', 'runs_high')}"
+def _between(c: Comparison) -> str:
+    return f"{_in_unit(c, c.between_runs.value, signed)} {_interval(c, c.between_runs)}"
 
 
-def _what(c: Mapping[str, Any]) -> tuple[str, ...]:
+def _what(c: Comparison) -> tuple[str, ...]:
     """Return a row's first cells: the language, budget, metric and strategy that a comparison is of."""
-    scope = language(c["language"]) if c["language"] else "all"
-    return scope, str(c["budget"] or "all"), METRICS[c["metric"]].title, c["against"]
+    scope = language(c.language) if c.language else "all"
+    return scope, str(c.budget or "all"), METRICS[c.metric].title, c.against
 
 
-def _interval(c: Mapping[str, Any], low: str, high: str) -> str:
-    return f"[{_in_unit(c, c[low], signed)}, {_in_unit(c, c[high], signed)}]"
+def _interval(c: Comparison, interval: Interval) -> str:
+    return f"[{_in_unit(c, interval.low, signed)}, {_in_unit(c, interval.high, signed)}]"
 
 
-def _verdict(c: Mapping[str, Any]) -> str:
-    p = _p_is(c["p_holm"])
+def _verdict(c: Comparison) -> str:
+    p = _p_is(c.p_holm)
     words = {"good": "better", "bad": "worse", "quiet": "no difference that this sample could show"}
     verdict = f"{words[_tone(c)]} (p {p})"
-    if c["runs_p_holm"] is None:
+    if math.isnan(c.runs_p_holm):
         return verdict
-    return f"{verdict}; over {c['runs']} pairs of trainings {_between(c)} (p {_p_is(c['runs_p_holm'])})"
+    return f"{verdict}; over {c.runs} pairs of trainings {_between(c)} (p {_p_is(c.runs_p_holm)})"
 
 
 def _p_is(value: float) -> str:
@@ -269,10 +270,10 @@ def _p_is(value: float) -> str:
     return p if p.startswith("<") else f"= {p}"
 
 
-def _tone(c: Mapping[str, Any]) -> str:
-    if c["p_holm"] >= 0.05:
+def _tone(c: Comparison) -> str:
+    if c.p_holm >= 0.05:
         return "quiet"
-    return "good" if c["difference"] * METRICS[c["metric"]].better > 0 else "bad"
+    return "good" if c.interval.value * METRICS[c.metric].better > 0 else "bad"
 
 
 def _p(value: float) -> str:

@@ -14,15 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from compass.report.load import (
-    Cluster,
-    Difference,
-    Fertility,
-    Interval,
-    Pick,
-    Point,
-    Stage,
-)
+from compass.records import Cluster, Difference, Interval, Picked
+from compass.report.load import Fertility, Point, Stage
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -206,7 +199,7 @@ def without_text(point: Point) -> Point:
     return replace(point, text="")
 
 
-def picked_heatmap(picks: Sequence[Pick], languages: Mapping[str, str], names: Mapping[int, str]) -> Figure:
+def picked_heatmap(picks: Sequence[Picked], languages: Mapping[str, str], names: Mapping[int, str]) -> Figure:
     """Draw how many rows were picked by cluster and language, both in order of frequency.
 
     languages: tag → name, in the order of the columns. names: cluster → name, in the order of the rows. Rows of other
@@ -345,7 +338,7 @@ def difference_forest(differences: Sequence[Difference], names: Sequence[str], *
         ("Interval excludes zero", True, "diamond", AFTER),
         ("Interval includes zero", False, "diamond-open", BEFORE),
     ):
-        rows = [(i, d) for i, d in enumerate(differences) if excludes_zero(d) is chosen]
+        rows = [(i, d) for i, d in enumerate(differences) if d.interval.excludes_zero is chosen]
         if not rows:
             continue
         figure.add_trace(
@@ -353,18 +346,20 @@ def difference_forest(differences: Sequence[Difference], names: Sequence[str], *
                 name=legend,
                 mode="markers",
                 y=[i for i, _ in rows],
-                x=[_round(d.difference * scale) for _, d in rows],
+                x=[_round(d.interval.value * scale) for _, d in rows],
                 error_x={
                     "type": "data",
                     "symmetric": False,
-                    "array": [_round(max(0.0, d.high - d.difference) * scale) for _, d in rows],
-                    "arrayminus": [_round(max(0.0, d.difference - d.low) * scale) for _, d in rows],
+                    "array": [_round(max(0.0, d.interval.high - d.interval.value) * scale) for _, d in rows],
+                    "arrayminus": [_round(max(0.0, d.interval.value - d.interval.low) * scale) for _, d in rows],
                     "color": colour,
                     "thickness": 2,
                     "width": 0,
                 },
                 marker={"color": colour, "symbol": symbol, "size": 10, "line": {"width": 2, "color": colour}},
-                customdata=[[_label(names[i]), _round(d.low * scale), _round(d.high * scale)] for i, d in rows],
+                customdata=[
+                    [_label(names[i]), _round(d.interval.low * scale), _round(d.interval.high * scale)] for i, d in rows
+                ],
                 hovertemplate=(
                     "%{customdata[0]}<br>%{x:+.4~g} [%{customdata[1]:+.4~g}, %{customdata[2]:+.4~g}]"
                     "<extra>" + legend + "</extra>"
@@ -377,7 +372,7 @@ def difference_forest(differences: Sequence[Difference], names: Sequence[str], *
         zerolinewidth=2,
         tickformat="+~g",
     )
-    _include_zero(figure, [value * scale for d in differences for value in (d.low, d.high)])
+    _include_zero(figure, [value * scale for d in differences for value in (d.interval.low, d.interval.high)])
     return _name_rows(figure, names)
 
 
@@ -385,10 +380,10 @@ STRATEGY_COLOURS = ("#2b83c6", "#8791a0", "#d39a0b", "#0c9b76", "#d55e00", "#b56
 STRATEGY_SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "star", "x", "hexagon")
 
 
-def budget_curves(series: Mapping[str, Sequence[tuple[int, float, float, float]]], *, axis: str, unit: str) -> Figure:
+def budget_curves(series: Mapping[str, Sequence[tuple[int, Interval]]], *, axis: str, unit: str) -> Figure:
     """Draw one line for each strategy over the budgets, with intervals; a single budget gives one dot each.
 
-    series: strategy -> (budget, value, low, high), values in [0, 1].
+    series: strategy -> (budget, value with its interval), in [0, 1].
     """
     import plotly.graph_objects as go
 
@@ -401,19 +396,19 @@ def budget_curves(series: Mapping[str, Sequence[tuple[int, float, float, float]]
                 name=name,
                 mode="lines+markers" if several else "markers",
                 x=[budget for budget, *_ in points] if several else [name] * len(points),
-                y=[_percent(value) for _, value, _, _ in points],
+                y=[_percent(interval.value) for _, interval in points],
                 error_y={
                     "type": "data",
                     "symmetric": False,
-                    "array": [_percent(high - value) for _, value, _, high in points],
-                    "arrayminus": [_percent(value - low) for _, value, low, _ in points],
+                    "array": [_percent(interval.high - interval.value) for _, interval in points],
+                    "arrayminus": [_percent(interval.value - interval.low) for _, interval in points],
                     "color": colour,
                     "thickness": 1.5,
                     "width": 0,
                 },
                 line={"color": colour, "width": 2},
                 marker={"color": colour, "symbol": STRATEGY_SYMBOLS[i % len(STRATEGY_SYMBOLS)], "size": 9},
-                customdata=[[_percent(low), _percent(high), budget] for budget, _, low, high in points],
+                customdata=[[_percent(interval.low), _percent(interval.high), budget] for budget, interval in points],
                 hovertemplate=(
                     f"{_label(name)}, %{{customdata[2]}} {unit}<br>%{{y:.1f}} % "
                     "[%{customdata[0]:.1f}, %{customdata[1]:.1f}]<extra></extra>"
@@ -424,11 +419,6 @@ def budget_curves(series: Mapping[str, Sequence[tuple[int, float, float, float]]
     if several:
         figure.update_xaxes(title_text=f"budget, {unit}", type="log")
     return figure
-
-
-def excludes_zero(difference: Difference) -> bool:
-    """Tell whether the interval of a paired difference lies on one side of zero."""
-    return difference.low > 0 or difference.high < 0
 
 
 def fertility_bars(rows: Sequence[Fertility], names: Sequence[str], target: str) -> Figure:

@@ -10,66 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from compass.errors import RunError
+from compass.records import ClassScore, Cluster, ClusterScore, Difference, Interval, Metrics, Picked
 
 Row = TypeVar("Row")
 Record = TypeVar("Record")
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A measured value with the ends of its confidence interval (equal to it where none was taken)."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """One semantic cluster: what usage needs, what the data has, what was picked. Shares are in [0, 1]."""
-
-    cluster: int
-    name: str
-    usage_share: float
-    current_share: float
-    gap: float
-    demand: float
-    supply: float
-    picked: float
-    unmet: float
-    usage_count: int
-    current_count: int
-    terms: tuple[str, ...] = ()
-    examples: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerKind:
-    """One kind of answer: what usage is expected to ask of it, what the data has, what was picked. Shares in [0, 1]."""
-
-    name: str
-    usage_share: float
-    current_share: float
-    gap: float
-    current_count: int
-    supply: float
-    quota: float
-    picked: float
-
-
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """One picked row with the audit of why it was picked."""
-
-    rank: int
-    id: str
-    prompt: str
-    response: str
-    language: str
-    label: str
-    cluster: int
-    score: float
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +26,6 @@ class Point:
     language: str
     cluster: int
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterScore:
-    """Exact match on the test rows of one cluster."""
-
-    cluster: int
-    rows: int
-    exact_match: Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,24 +49,10 @@ class TestScores:
     language: str
     rows: int
     rows_left_out: int
-    metrics: Mapping[str, Interval]
+    metrics: Metrics
     by_cluster: tuple[ClusterScore, ...]
     seen_labels: tuple[str, ...]
     answers: tuple[Answer, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Adapter − base on the same rows, with its paired interval; `cluster` None: all rows of the test."""
-
-    name: str
-    metric: str
-    base: float
-    adapter: float
-    difference: float
-    low: float
-    high: float
-    cluster: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +97,10 @@ class Run:
     cleaning: tuple[Cleaning, ...] = ()
     fertility: tuple[Fertility, ...] = ()
     clusters: tuple[Cluster, ...] = ()
-    answers: tuple[AnswerKind, ...] = ()
-    """Empty where the budget was not split over kinds of answer."""
+    classes: tuple[ClassScore, ...] = ()
+    """Empty where the budget was not split over classes."""
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
-    picks: tuple[Pick, ...] = ()
+    picks: tuple[Picked, ...] = ()
     selection_notes: Mapping[str, int] = field(default_factory=dict)
     """What the selection passed over, took all the same or did without: what happened -> rows."""
     points: tuple[Point, ...] = ()
@@ -215,7 +136,7 @@ def load_run(folder: Path) -> Run:
         cleaning=_build(data / "cleaning.json", _json(data / "cleaning.json", {}).items(), _cleaning),
         fertility=_build(data / "fertility.json", _json(data / "fertility.json", []), _fertility),
         clusters=_clusters(folder),
-        answers=_build(selection / "answers.parquet", _parquet(selection / "answers.parquet"), _answer_kind),
+        classes=_build(selection / "answers.parquet", _parquet(selection / "answers.parquet"), ClassScore.from_dict),
         diagnostics=_json(space / "diagnostics.json", {}),
         picks=_picks(selection),
         selection_notes=_notes(selection / "summary.json"),
@@ -224,7 +145,9 @@ def load_run(folder: Path) -> Run:
         training_result=_json(training / "result.json", {}),
         base=_tests(evaluation / "base"),
         adapter=_tests(evaluation / "adapter"),
-        differences=_build(evaluation / "differences.json", _json(evaluation / "differences.json", []), _difference),
+        differences=_build(
+            evaluation / "differences.json", _json(evaluation / "differences.json", []), Difference.from_dict
+        ),
         stages=_last_of_each(
             _build(folder / "logs" / "stages.jsonl", _jsonl(folder / "logs" / "stages.jsonl"), _stage)
         ),
@@ -269,17 +192,8 @@ def _point(row: dict[str, Any]) -> Point:
     )
 
 
-def _difference(row: dict[str, Any]) -> Difference:
-    return Difference(
-        str(row["name"]),
-        str(row["metric"]),
-        float(row["base"]),
-        float(row["adapter"]),
-        float(row["difference"]),
-        float(row["low"]),
-        float(row["high"]),
-        None if row.get("cluster") is None else int(row["cluster"]),
-    )
+def _differences(path: Path) -> tuple[Difference, ...]:
+    return _build(path, _json(path, []), Difference.from_dict)
 
 
 def _stage(row: dict[str, Any]) -> Stage:
@@ -325,57 +239,24 @@ def _options(path: Path) -> dict[str, Any]:
 
 def _clusters(folder: Path) -> tuple[Cluster, ...]:
     names = folder / "space" / "clusters.json"
-    described = dict(_build(names, _json(names, []), lambda row: (int(row["cluster"]), row)))
+    descriptions = dict(_build(names, _json(names, []), lambda row: (int(row["cluster"]), row)))
 
     def cluster(row: dict[str, Any]) -> Cluster:
-        description = described.get(int(row["cluster"]), {})
-        return Cluster(
-            cluster=int(row["cluster"]),
-            name=str(row.get("name") or description.get("name") or ""),
-            usage_share=float(row["usage_share"]),
-            current_share=float(row["current_share"]),
-            gap=float(row["gap"]),
-            demand=float(row["demand"]),
-            supply=float(row["supply"]),
-            picked=float(row["picked"]),
-            unmet=float(row["unmet"]),
-            usage_count=int(row["usage_count"]),
-            current_count=int(row["current_count"]),
-            terms=tuple(str(term) for term in description.get("terms", ())),
-            examples=tuple(_example_text(example) for example in description.get("examples", ())),
-        )
+        described = descriptions.get(int(row["cluster"]), {})
+        return Cluster.from_dict(described | row | {"name": row.get("name") or described.get("name")})
 
     path = folder / "selection" / "clusters.parquet"
     return _build(path, _parquet(path), cluster)
 
 
-def _answer_kind(row: dict[str, Any]) -> AnswerKind:
-    return AnswerKind(
-        name=str(row["name"]),
-        usage_share=float(row["usage_share"]),
-        current_share=float(row["current_share"]),
-        gap=float(row["gap"]),
-        current_count=int(row["current_count"]),
-        supply=float(row["supply"]),
-        quota=float(row["quota"]),
-        picked=float(row["picked"]),
-    )
-
-
-def _example_text(example: Any) -> str:
-    if isinstance(example, dict):
-        return str(example.get("prompt") or example.get("text") or "")
-    return str(example)
-
-
-def _picks(folder: Path) -> tuple[Pick, ...]:
+def _picks(folder: Path) -> tuple[Picked, ...]:
     """Read the picked rows in order of rank: with texts where they are kept, else from the audit."""
     path = folder / "selected.jsonl"
     rows = _jsonl(path)
     if not rows:
         path = folder / "audit.parquet"
         rows = _parquet(path)
-    return tuple(sorted(_build(path, rows, _pick), key=lambda pick: pick.rank))
+    return tuple(sorted(_build(path, rows, Picked.from_dict), key=lambda pick: pick.rank))
 
 
 def _notes(path: Path) -> dict[str, int]:
@@ -384,20 +265,6 @@ def _notes(path: Path) -> dict[str, int]:
 
     (found,) = _build(path, [_json(path, {})], notes)
     return found
-
-
-def _pick(row: dict[str, Any]) -> Pick:
-    return Pick(
-        rank=int(row["rank"]),
-        id=str(row.get("id", "")),
-        prompt=str(row.get("prompt") or ""),
-        response=str(row.get("response") or ""),
-        language=str(row.get("language") or "und"),
-        label=str(row.get("label") or ""),
-        cluster=_cluster_id(row.get("cluster")),
-        score=float(row["score"]),
-        reason=str(row.get("reason") or ""),
-    )
 
 
 def _tests(folder: Path) -> dict[str, TestScores]:
@@ -416,15 +283,8 @@ def _test(path: Path, summary: dict[str, Any]) -> TestScores:
         language=language,
         rows=int(summary["rows"]),
         rows_left_out=int(summary.get("rows_left_out", 0)),
-        metrics={str(key): _interval(value) for key, value in summary["metrics"].items()},
-        by_cluster=tuple(
-            ClusterScore(
-                int(row["cluster"]),
-                int(row["rows"]),
-                Interval(float(row["exact_match"]), float(row["low"]), float(row["high"])),
-            )
-            for row in summary.get("by_cluster", ())
-        ),
+        metrics={str(name): Interval.from_dict(value) for name, value in summary["metrics"].items()},
+        by_cluster=tuple(ClusterScore.from_dict(row) for row in summary.get("by_cluster", ())),
         seen_labels=tuple(str(label) for label in summary.get("seen_labels", ())),
         answers=_build(answers, _jsonl(answers), lambda row: _answer(row, language)),
     )
@@ -440,12 +300,6 @@ def _answer(row: dict[str, Any], language: str) -> Answer:
         exact=bool(row["exact"]),
         label=str(row.get("label") or ""),
     )
-
-
-def _interval(value: Any) -> Interval:
-    if isinstance(value, dict):
-        return Interval(float(value["value"]), float(value["low"]), float(value["high"]))
-    return Interval(float(value), float(value), float(value))
 
 
 def _cluster_id(value: Any) -> int:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from compass.records import Cluster, Difference, Interval, Picked
 from compass.report import figures, wording
 from compass.report.blocks import (
     Block,
@@ -23,7 +24,7 @@ from compass.report.blocks import (
     Toggle,
     table,
 )
-from compass.report.load import Answer, Cluster, Difference, Interval, Pick, Run, TestScores
+from compass.report.load import Answer, Run, TestScores
 from compass.report.wording import language, number, percent, plural
 
 FIGURE_CLUSTERS = 20
@@ -262,7 +263,7 @@ def _need(view: _View) -> Section:
             _cluster_table(view, clusters),
         ),
     ]
-    if view.run.answers:
+    if view.run.classes:
         blocks.append(_answer_kinds(view))
     asked = [cluster for cluster in clusters if cluster.demand > 0 or cluster.picked > 0][:FIGURE_CLUSTERS]
     if asked:
@@ -279,7 +280,7 @@ def _need(view: _View) -> Section:
 
 
 def _answer_kinds(view: _View) -> Chart:
-    kinds = view.run.answers
+    kinds = view.run.classes
     names = [
         figures.shorten(kind.name, MAX_NAME) if view.include_texts else f"kind {place}"
         for place, kind in enumerate(kinds, start=1)
@@ -413,7 +414,7 @@ def _picked(view: _View) -> Section:
 
 
 def _pick_table(
-    view: _View, picks: Sequence[Pick], by_language: list[tuple[str, int]], by_cluster: list[tuple[int, int]]
+    view: _View, picks: Sequence[Picked], by_language: list[tuple[str, int]], by_cluster: list[tuple[int, int]]
 ) -> Table:
     # With a long selection an even spread of ranks is shown, so that the last picks can be judged as well.
     shown = _spread(picks, TABLE_PICKS)
@@ -1022,7 +1023,7 @@ def _budget(view: _View, amount: float) -> str:
     return plural(round(amount), "token" if view.unit == "tokens" else "row")
 
 
-def _languages(picks: Iterable[Pick]) -> str:
+def _languages(picks: Iterable[Picked]) -> str:
     return plural(len({pick.language for pick in picks}), "language")
 
 

@@ -12,7 +12,7 @@ from compass.report.html import render_page, write_page
 from compass.report.wording import bare_language, language, number, percent, plural, signed
 
 if TYPE_CHECKING:
-    from compass.registry import Check, Event, Registry, Version
+    from compass.registry import Check, Registry, RegistryEvent, Version
 
 MOST = 20
 """Events, moves and versions of a language that are listed, newest first."""
@@ -144,7 +144,7 @@ def _decision(content: Mapping[str, Any]) -> list[Block]:
     ]
 
 
-def _events(events: Sequence[Event]) -> list[Block]:
+def _events(events: Sequence[RegistryEvent]) -> list[Block]:
     if not events:
         return [Text("No event yet.", "quiet")]
     rows = [

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from compass.report.load import Difference, Interval
+from compass.records import Difference, Interval
 
 MINUS = "−"
 
@@ -100,7 +100,8 @@ def change(name: str, difference: Difference) -> str:
     """Return `+29.0 points [+22.0, +36.0]`."""
     scale, digits = (100.0, 1) if metric(name).as_percent else (1.0, 3)
     unit = " points" if metric(name).as_percent else ""
-    value, low, high = (signed(scale * x, digits) for x in (difference.difference, difference.low, difference.high))
+    interval = difference.interval
+    value, low, high = (signed(scale * x, digits) for x in (interval.value, interval.low, interval.high))
     return f"{value}{unit} [{low}, {high}]"
 
 
@@ -112,9 +113,9 @@ def signed(value: float, digits: int) -> str:
 
 def verdict(difference: Difference) -> tuple[str, str]:
     """Return what the interval allows to say, and its tone: good, bad or quiet."""
-    if not (difference.low > 0 or difference.high < 0):
+    if not difference.interval.excludes_zero:
         return "no change shown: the interval includes zero", "quiet"
-    direction = metric(difference.metric).better * (1 if difference.difference > 0 else -1)
+    direction = metric(difference.metric).better * (1 if difference.interval.value > 0 else -1)
     if direction == 0:
         return "changed: the interval excludes zero", "quiet"
     if direction > 0:

@@ -1,7 +1,6 @@
 """How sure is a difference: intervals, tests and effect sizes on paired rows; one-sided tests against a margin."""
 
 from compass.stats.differences import (
-    Interval,
     PairedComparison,
     PermutationTest,
     cohens_d,
@@ -17,7 +16,6 @@ from compass.stats.differences import (
 from compass.stats.margins import PairedTest, paired_test, rows_needed, unchanged_rows_needed
 
 __all__ = [
-    "Interval",
     "PairedComparison",
     "PairedTest",
     "PermutationTest",

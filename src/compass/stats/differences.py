@@ -20,21 +20,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from compass.records import Interval
 from compass.stats.units import FloatArray64, by_unit, chunks, ratio_errors, resamples, share_unseen
 
 PERMUTATION_DRAWS = 10_000
 """Draws of a permutation test, as in the COMPASS paper: a p of 0.05 is then known to about 0.002."""
 TIE = 1e-12
 """Statistics that differ by less are equal: sums of the same numbers in another order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A value with its interval; all three are nan where the denominator is empty."""
-
-    value: float
-    low: float
-    high: float
 
 
 UNKNOWN = Interval(math.nan, math.nan, math.nan)

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from compass.config import WatchOptions
 from compass.encoders import CachedEncoder
 from compass.errors import RunError
-from compass.registry import Event, Hooks, Registry
+from compass.registry import Hooks, Registry, RegistryEvent
 from compass.registry.files import read_sealed, write_sealed
 
 DAY = 86_400.0
@@ -118,7 +118,7 @@ class Site:
         self.state = dataclasses.replace(self.state, **changes)
         write_sealed(self.folder / "state.json", self.state.to_dict())
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: RegistryEvent) -> None:
         """Send an event to the hooks, put it on record, and rewrite the status page. A dry run tells nobody.
 
         An event on record is not sent again; after a kill between the two it is, with the same id.

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from compass.errors import ConfigError, DataError, MissingExtraError
-from compass.evaluation.evaluate import Difference
+from compass.records import Difference
 from compass.stats import paired_difference
 
 logger = logging.getLogger(__name__)
@@ -184,8 +184,7 @@ def compare_tasks(
         name = metric.name if metric.filter == "none" else f"{metric.name} ({metric.filter})"
         differences.append(
             Difference(
-                f"{base.task} {metric.part}".rstrip(), name, float(before.mean()), float(after.mean()),
-                interval.value, interval.low, interval.high,
+                f"{base.task} {metric.part}".rstrip(), name, float(before.mean()), float(after.mean()), interval
             )
         )  # fmt: skip
     return differences
