@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +26,7 @@ import pyarrow.parquet as pq
 
 from compass.config import CompareConfig, load_options
 from compass.recipes.compare import METRICS
+from compass.records import Comparison
 from compass.selection import strategy_names
 from compass.stats import holm
 from compass.steps.comparison import paired_comparisons
@@ -100,15 +102,16 @@ def lines_of(config: CompareConfig, rows: Sequence[Row], first: str) -> list[tup
     """
     groups = shares_cells(rows)
     found = {
-        (c["against"], c["metric"]): c
+        (c.against, c.metric): c
         for places, strategies in groups.items()
         for c in compared(config, rows, first, strategies, places)
     }
-    for kind in ("p", "runs_p"):
-        for metric in METRICS:
-            own = {name: c for (name, m), c in found.items() if m == metric and c[f"{kind}_value"] is not None}
-            for name, p in holm({name: c[f"{kind}_value"] for name, c in own.items()}).items():
-                own[name][f"{kind}_holm"] = p
+    for metric in METRICS:
+        own = {name: c for (name, m), c in found.items() if m == metric}
+        over_rows = holm({name: c.p_value for name, c in own.items()})
+        over_trainings = holm({name: c.runs_p_value for name, c in own.items()})
+        for name, c in own.items():
+            found[name, metric] = replace(c, p_holm=over_rows[name], runs_p_holm=over_trainings[name])
     lines = []
     for places, strategies in groups.items():
         for strategy in strategies:
@@ -170,7 +173,7 @@ def by_language(config: CompareConfig, rows: Sequence[Row], first: str, names: C
 
 def compared(
     config: CompareConfig, rows: Sequence[Row], first: str, strategies: Sequence[str], places: Sequence[Key]
-) -> list[dict[str, Any]]:
+) -> list[Comparison]:
     """Compare the first strategy with others that were trained for just these places, where it was trained too."""
     wanted = {key(row)[:-1] for row in rows if row["strategy"] == first} & set(places)
     chosen = [row for row in rows if row["strategy"] in {first, *strategies} and key(row)[:-1] in wanted]
@@ -180,10 +183,10 @@ def compared(
         return []
     grid = replace(config.grid, strategies=(first, *(s for s in strategies if s != first)), budgets=budgets)
     whole = (None if len(budgets) > 1 else budgets[0], "" if len(languages) > 1 else next(iter(languages)))
-    return [c for c in paired_comparisons(replace(config, grid=grid), chosen) if (c["budget"], c["language"]) == whole]
+    return [c for c in paired_comparisons(replace(config, grid=grid), chosen) if (c.budget, c.language) == whole]
 
 
-def _difference(c: Mapping[str, Any] | None, metric: str) -> str:
+def _difference(c: Comparison | None, metric: str) -> str:
     """Write the mean difference of trainings with its interval; *: p < .05 over test rows, **: over trainings too."""
     if c is None:
         return ""
@@ -197,11 +200,12 @@ def _difference(c: Mapping[str, Any] | None, metric: str) -> str:
         )
         return written.replace("-", "−")
 
-    interval = "" if c["runs_low"] is None else f" [{text(c['runs_low'])}, {text(c['runs_high'])}]"
-    over_rows = c["p_holm"] < 0.05
-    over_trainings = c["runs_p_holm"] is not None and c["runs_p_holm"] < 0.05
+    interval = "" if math.isnan(c.between_runs.low) else f" [{text(c.between_runs.low)}, {text(c.between_runs.high)}]"
+    over_rows = c.p_holm < 0.05
+    over_trainings = c.runs_p_holm < 0.05
     stars = " **" if over_rows and over_trainings else " *" if over_rows else ""
-    return text(c["difference"] if c["runs_difference"] is None else c["runs_difference"]) + interval + stars
+    value = c.interval.value if math.isnan(c.between_runs.value) else c.between_runs.value
+    return text(value) + interval + stars
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import errno
 import inspect
 import json
 import logging
+import math
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +33,7 @@ from compass.config import (
 from compass.errors import CompassError, ConfigError, DataError
 
 if TYPE_CHECKING:
-    from compass.evaluation import Difference
+    from compass.records import Comparison, Difference, Metrics
     from compass.registry import Registry
 
 app = typer.Typer(
@@ -225,8 +226,7 @@ def compare(
         _print_grid(grid(resolved), as_json=json_)
         return
     done = run_compare(resolved)
-    cells = [{**cell, "languages_picked": json.loads(cell["languages_picked"])} for cell in done.cells]
-    result = {"folder": done.folder, "report": done.report, "cells": cells, "comparisons": done.comparisons}
+    result = {"folder": done.folder, "report": done.report, "cells": done.cells, "comparisons": done.comparisons}
     _print_result(result, json_, lambda: _print_comparisons(done.comparisons))
 
 
@@ -313,7 +313,7 @@ def evaluate(
     resolved = load_options(TaskOptions, config, options)
     language = named_options(config, options, TaskOptions, {"language"}).get("language", "")
     folder, evaluations, differences = evaluate_on(resolved.adapt, data or [], language=language)
-    metrics = {test: {m: e.to_dict()["metrics"] for m, e in models.items()} for test, models in evaluations.items()}
+    metrics = {test: {model: done.metrics for model, done in own.items()} for test, own in evaluations.items()}
     result = {"folder": folder, "evaluations": metrics, "differences": differences}
     _print_result(result, json_, lambda: _print_differences(differences) if differences else _print_metrics(metrics))
 
@@ -342,32 +342,19 @@ def monitor(
     from compass.recipes.monitor import monitor as run_monitor
 
     resolved = load_options(MonitorOptions, config, options)
-    drift = unread = False
+    drift, unread = False, 0
     for event in run_monitor(run, source, resolved.monitor, reference=reference, follow=follow, restart=restart):
-        if json_:
-            print(json.dumps(event, ensure_ascii=False), flush=True)
-        elif event["event"] == "status":
-            print(_status_line(event))
-        else:
-            print(event["summary"], flush=True)
-        if event["event"] == "status":
-            drift = bool(event["drift"])
-            unread = event["new_prompts"] == 0 and event["skipped_lines"] > 0
+        print(json.dumps(event.to_dict(), ensure_ascii=False) if json_ else event.summary, flush=True)
+        if event.kind == "status":
+            drift = bool(event.details["drift"])
+            unread = 0 if event.details["new_prompts"] else event.details["skipped_lines"]
     if unread and not drift:
         raise DataError(
-            f"{source}: none of its {event['skipped_lines']} new lines could be used. A line is a JSON object with "
+            f"{source}: none of its {unread} new lines could be used. A line is a JSON object with "
             "`prompt` or `messages`; the log says what is wrong with the first."
         )
     if drift:
         raise typer.Exit(EXIT_DRIFT)
-
-
-def _status_line(status: Mapping[str, Any]) -> str:
-    """Say how many prompts were counted, and what may be said of them."""
-    full = [stream["window_full"] for stream in status["streams"].values()]
-    state = "drift" if status["drift"] else "no drift" if any(full) else "too few to tell"
-    new = f"{status['new_prompts']} new" + (f", {status['skipped_lines']} passed over" * bool(status["skipped_lines"]))
-    return f"{status['prompts']} prompts counted ({new}): {state}"
 
 
 @app.command()
@@ -397,9 +384,9 @@ def watch(
     for event in run_watch(
         language, source, resolved, overrides=given, follow=follow, dry_run=dry_run, restart=restart
     ):
-        print(json.dumps(event, ensure_ascii=False) if json_ else event["summary"], flush=True)
-        if event["event"] == "status":
-            drift = bool(event.get("drift"))
+        print(json.dumps(event.to_dict(), ensure_ascii=False) if json_ else event.summary, flush=True)
+        if event.kind == "status":
+            drift = bool(event.details["drift"])
     if drift:
         raise typer.Exit(EXIT_DRIFT)
 
@@ -767,7 +754,7 @@ def _print_differences(differences: Sequence[Difference], *, title: str = "Befor
     lines = [
         (
             row.name, row.metric.replace("_", " "), f"{row.base:.3f}", f"{row.adapter:.3f}",
-            f"{row.difference:+.3f}", f"{row.low:+.3f} to {row.high:+.3f}",
+            f"{row.interval.value:+.3f}", f"{row.interval.low:+.3f} to {row.interval.high:+.3f}",
         )
         for row in differences
     ]  # fmt: skip
@@ -782,12 +769,12 @@ def _print_grid(cells: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     _print_table(names, [[str(cell[name]) for name in names] for cell in cells], title=f"{len(cells)} cells")
 
 
-def _print_comparisons(comparisons: Sequence[Mapping[str, Any]]) -> None:
+def _print_comparisons(comparisons: Sequence[Comparison]) -> None:
     lines = [
         (
-            row["language"] or "all", str(row["budget"] or "all"), row["metric"], row["against"], f"{row['value']:.3f}",
-            f"{row['other']:.3f}", f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
-            f"{row['p_holm']:.3f}", "–" if row["runs_p_holm"] is None else f"{row['runs_p_holm']:.3f}",
+            row.language or "all", str(row.budget or "all"), row.metric, row.against, f"{row.value:.3f}",
+            f"{row.other:.3f}", f"{row.interval.value:+.3f} [{row.interval.low:+.3f}, {row.interval.high:+.3f}]",
+            f"{row.p_holm:.3f}", "–" if math.isnan(row.runs_p_holm) else f"{row.runs_p_holm:.3f}",
         )
         for row in comparisons
     ]  # fmt: skip
@@ -809,9 +796,9 @@ def _print_table(names: Sequence[str], rows: Sequence[Sequence[str]], *, title: 
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
-def _print_metrics(evaluations: Mapping[str, Mapping[str, Any]]) -> None:
+def _print_metrics(evaluations: Mapping[str, Mapping[str, Metrics]]) -> None:
     lines = [
-        (name, metric.replace("_", " "), f"{value['value']:.3f}", f"{value['low']:.3f} to {value['high']:.3f}")
+        (name, metric.replace("_", " "), f"{value.value:.3f}", f"{value.low:.3f} to {value.high:.3f}")
         for name, models in evaluations.items()
         for metric, value in models["base"].items()
     ]

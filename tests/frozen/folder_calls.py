@@ -74,7 +74,7 @@ def report_facts(folder: Path) -> dict[str, Any]:
         "kept": {part.name: part.kept for part in run.cleaning},
         "fertility": len(run.fertility),
         "clusters": len(run.clusters),
-        "answers": [kind.name for kind in run.answers],
+        "answers": [kind.name for kind in run.classes],
         "picks": [pick.id for pick in run.picks],
         "points": len(run.points),
         "steps": run.training_result["steps"],
@@ -149,7 +149,7 @@ def transfers(path: Path) -> list[tuple[str, str, float]]:
 
 def monitor_again(folder: Path, source: str) -> list[dict[str, Any]]:
     """Count what a source holds beyond what was counted, and return the events."""
-    return list(monitor(folder, source, MONITOR))
+    return [event.to_dict() for event in monitor(folder, source, MONITOR)]
 
 
 def monitor_memory(folder: Path, url: str, *, name: str, language: str, mode: str, size: int) -> dict[str, Any]:
@@ -254,7 +254,7 @@ def watch_state(folder: str, language: str) -> dict[str, Any]:
 
 def watch_again(folder: str, language: str, source: str, clock: Callable[[], float]) -> list[dict[str, Any]]:
     """Let the loop go on, and return its events."""
-    return list(watch(language, source, watch_options(folder), clock=clock))
+    return [event.to_dict() for event in watch(language, source, watch_options(folder), clock=clock)]
 
 
 def compare_again(folder: Path) -> str:

@@ -125,7 +125,10 @@ def account(evaluation: Evaluation) -> dict[str, Any]:
         "nats": evaluation.nats.tolist(),
         "bytes": evaluation.n_bytes.tolist(),
         "metrics": {name: [value.value, value.low, value.high] for name, value in evaluation.metrics.items()},
-        "by_cluster": [[s.cluster, s.rows, s.exact_match, s.low, s.high] for s in evaluation.by_cluster],
+        "by_cluster": [
+            [s.cluster, s.rows, s.exact_match.value, s.exact_match.low, s.exact_match.high]
+            for s in evaluation.by_cluster
+        ],
         "rows_left_out": evaluation.rows_left_out,
     }
 
@@ -160,9 +163,11 @@ def comparison(
     ]
     rows = [[{"id": id} for id in ids] for ids in picks.values()]
     return {
-        "comparisons": paired_comparisons(config, answers, draws=permutations),
+        "comparisons": [found.to_dict() for found in paired_comparisons(config, answers, draws=permutations)],
         "curves": {
-            scope: [[strategy, budget, *point] for (strategy, budget), point in points.items()]
+            scope: [
+                [strategy, budget, point.value, point.low, point.high] for (strategy, budget), point in points.items()
+            ]
             for scope, points in budget_curves(config, answers).items()
         },
         "overlaps": [[one, two, value] for (one, two), value in pick_overlaps(cells, rows).items()],

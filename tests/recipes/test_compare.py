@@ -49,36 +49,36 @@ def test_budgets_are_also_compared_together() -> None:
     rows = answers("ours", "theirs")
     found = paired_comparisons(config("ours", "theirs"), rows, draws=100)
     scopes = itertools.product((None, *BUDGETS), ("", *LANGUAGES), ("exact", "intent", "loss"))
-    assert [(c["budget"], c["language"], c["metric"]) for c in found] == list(scopes)
-    (together,) = (c for c in found if (c["budget"], c["language"], c["metric"]) == (None, "", "loss"))
+    assert [(c.budget, c.language, c.metric) for c in found] == list(scopes)
+    (together,) = (c for c in found if (c.budget, c.language, c.metric) == (None, "", "loss"))
     pairs = [
         [mean(row["loss"] for row in rows if key == (row["strategy"], row["language"], row["seed"]))
          for key in itertools.product((strategy,), LANGUAGES, SEEDS)]
         for strategy in ("ours", "theirs")
     ]  # fmt: skip
-    assert (together["rows"], together["units"], together["runs"]) == (240, 120, 6)
-    assert together["value"] == pytest.approx(mean(pairs[0]))
-    assert together["runs_p_value"] == pytest.approx(ttest_rel(*pairs).pvalue)
+    assert (together.rows, together.units, together.runs) == (240, 120, 6)
+    assert together.value == pytest.approx(mean(pairs[0]))
+    assert together.runs_p_value == pytest.approx(ttest_rel(*pairs).pvalue)
 
 
 def test_one_budget_is_compared_once_and_a_strategy_that_lacks_a_language_is_left_out_of_the_whole() -> None:
     rows = [row for row in answers("ours", "theirs", "only-ne") if row["budget"] == 100]
     rows = [row for row in rows if (row["strategy"], row["language"]) != ("only-ne", "ne")]
     found = paired_comparisons(config("ours", "theirs", "only-ne", budgets=(100,)), rows)
-    assert {c["budget"] for c in found} == {100}
-    assert {c["against"] for c in found if c["language"] in ("", "ne")} == {"theirs"}
-    assert {c["against"] for c in found if c["language"] == "cy"} == {"theirs", "only-ne"}
+    assert {c.budget for c in found} == {100}
+    assert {c.against for c in found if c.language in ("", "ne")} == {"theirs"}
+    assert {c.against for c in found if c.language == "cy"} == {"theirs", "only-ne"}
 
 
 def test_a_strategy_that_lacks_a_seed_does_not_shrink_the_comparison_of_the_others() -> None:
     """Breaks if rows are cut to what all strategies share: one training less of one would halve the evidence of all."""
     rows = [row for row in answers("ours", "theirs", "other") if (row["strategy"], row["seed"]) != ("other", 2)]
     with_it, without = (
-        [c for c in paired_comparisons(config("ours", "theirs", *more), rows, draws=100) if c["against"] == "theirs"]
+        [c for c in paired_comparisons(config("ours", "theirs", *more), rows, draws=100) if c.against == "theirs"]
         for more in (("other",), ())
     )
-    assert with_it == without
-    assert {c["runs"] for c in without if c["budget"] is None and not c["language"]} == {6}
+    assert repr(with_it) == repr(without)
+    assert {c.runs for c in without if c.budget is None and not c.language} == {6}
 
 
 def test_languages_are_tags_as_the_data_has_them() -> None:
@@ -159,7 +159,7 @@ def test_translations_of_one_item_are_one_unit(tmp_path: Path) -> None:
     assert len({row["item"] for row in rows}) == 2
     wanted = CompareConfig(grid=GridConfig(strategies=("ours", "theirs"), budgets=(1,)))
     found = paired_comparisons(wanted, [*rows, *({**row, "strategy": "theirs", "exact": 0.0} for row in rows)])
-    assert [(c["language"], c["rows"], c["units"]) for c in found if c["metric"] == "exact"] == [
+    assert [(c.language, c.rows, c.units) for c in found if c.metric == "exact"] == [
         ("", 4, 2), ("cy", 2, 2), ("ne", 2, 2),
     ]  # fmt: skip
 
@@ -173,10 +173,10 @@ def test_the_mean_of_trainings_stands_beside_their_interval() -> None:
         for name, share in share_of.items() for seed in (0, 1) for i in range(n)
     ]  # fmt: skip
     found = paired_comparisons(config("ours", "theirs", budgets=(1,)), rows)
-    (exact,) = (c for c in found if (c["language"], c["metric"]) == ("", "exact"))
-    assert exact["difference"] == pytest.approx((80 * 0.25 - 8 * 0.25) / 88)
-    assert exact["runs_difference"] == pytest.approx(0.0)
-    assert exact["runs_low"] == pytest.approx(-exact["runs_high"])
+    (exact,) = (c for c in found if (c.language, c.metric) == ("", "exact"))
+    assert exact.interval.value == pytest.approx((80 * 0.25 - 8 * 0.25) / 88)
+    assert exact.between_runs.value == pytest.approx(0.0)
+    assert exact.between_runs.low == pytest.approx(-exact.between_runs.high)
 
 
 def test_transfer_is_measured_where_all_languages_of_a_target_were_trained(
@@ -191,7 +191,7 @@ def test_transfer_is_measured_where_all_languages_of_a_target_were_trained(
     ))  # fmt: skip
     cells = [("cy", "de", 100, 0.3), ("cy", "de", 1000, 0.6), ("cy", "fr", 1000, 0.5), ("ne", "de", 100, 0.1),
              ("ne", "fr", 1000, 0.2)]  # fmt: skip
-    figures = [{"language": target, "strategy": f"only-{source}", "seed": 0, "budget": budget, "exact": exact}
+    figures = [SimpleNamespace(language=target, strategy=f"only-{source}", seed=0, budget=budget, exact=exact)
                for target, source, budget, exact in cells]  # fmt: skip
     transfers.write_transfers(tmp_path / "transfer_results.jsonl", {("cy", 0): tmp_path, ("ne", 0): tmp_path}, figures)
     assert written == {("cy", "de"): 0.6, ("cy", "fr"): 0.5}

@@ -61,21 +61,21 @@ def test_a_folder_is_watched_and_drift_is_told(run_dir, tmp_path):
     logs.mkdir()
     write(logs / "day1.jsonl", prompts(300, STEADY, 2))
     (status,) = monitor(run_dir, str(logs), OPTIONS)
-    assert (status["event"], status["prompts"], status["drift"]) == ("status", 300, False)
+    assert (status.kind, status.details["prompts"], status.details["drift"]) == ("status", 300, False)
     (status,) = monitor(run_dir, str(logs), OPTIONS)
-    assert status["prompts"] == 300
+    assert status.details["prompts"] == 300
     write(logs / "day1.jsonl", prompts(20, STEADY, 3))
     write(logs / "day2.jsonl", [*prompts(200, MOVED, 4)])
     with (logs / "day2.jsonl").open("a") as file:
         file.write("not json\n")
     *events, status = monitor(run_dir, str(logs), replace(OPTIONS, reservoir="full"))
-    assert (status["prompts"], status["skipped_lines"], status["drift"]) == (520, 1, True)
-    drift = next(event for event in events if event["event"] == "drift" and event["test"] == "histogram")
-    grown, *_ = drift["explanation"]["grew"]
+    assert (status.details["prompts"], status.details["skipped_lines"], status.details["drift"]) == (520, 1, True)
+    drift = next(event for event in events if event.kind == "drift" and event.details["test"] == "histogram")
+    grown, *_ = drift.details["explanation"]["grew"]
     assert grown["name"] == "vacuum"
     assert grown["examples"]
-    assert drift["explanation"]["shrank"][0]["examples"][0].endswith("old")
-    json.dumps(events)
+    assert drift.details["explanation"]["shrank"][0]["examples"][0].endswith("old")
+    json.dumps([event.to_dict() for event in events])
     assert b"vacuum 4-" not in (run_dir / "monitor" / "reference" / "reference.safetensors").read_bytes()
 
 
@@ -84,14 +84,14 @@ def test_standard_input_and_another_reference(run_dir, tmp_path, monkeypatch):
     lines = "".join(json.dumps({"prompt": text}) + "\n" for text in prompts(120, STEADY, 5))
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(lines.encode())))
     (status,) = monitor(run_dir, "-", OPTIONS)
-    assert status["streams"]["cy"]["prompts"] == status["prompts"] == 120
+    assert status.details["streams"]["cy"]["prompts"] == status.details["prompts"] == 120
     fresh = tmp_path / "fresh.jsonl"
     write(fresh, prompts(200, MOVED, 6))
     with pytest.raises(MonitorError, match="another reference"):
         list(monitor(run_dir, "-", OPTIONS, reference=str(fresh)))
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"")))
     (status,) = monitor(run_dir, "-", OPTIONS, reference=str(fresh), restart=True)
-    assert status["streams"]["cy"]["prompts"] == 0
+    assert status.details["streams"]["cy"]["prompts"] == 0
 
 
 def test_no_prompt_is_left_behind(run_dir, tmp_path):
@@ -114,11 +114,11 @@ def test_the_status_says_what_is_new(run_dir, tmp_path):
     logs = tmp_path / "day1.jsonl"
     write(logs, prompts(30, STEADY, 2))
     (status,) = monitor(run_dir, str(logs), OPTIONS)
-    assert (status["new_prompts"], status["skipped_lines"]) == (30, 0)
+    assert (status.details["new_prompts"], status.details["skipped_lines"]) == (30, 0)
     plain = tmp_path / "plain.jsonl"
     plain.write_text("helo\n" * 5)
     (status,) = monitor(run_dir, str(plain), OPTIONS)
-    assert (status["prompts"], status["new_prompts"], status["skipped_lines"]) == (30, 0, 5)
+    assert (status.details["prompts"], status.details["new_prompts"], status.details["skipped_lines"]) == (30, 0, 5)
 
 
 def test_the_adapters_language_is_known_in_any_form(run_dir, tmp_path):
@@ -132,4 +132,4 @@ def test_the_adapters_language_is_known_in_any_form(run_dir, tmp_path):
             tag = {0: {}, 1: {"language": "cy-GB"}, 2: {"language": "cy_GB"}}[i % 3]
             file.write(json.dumps({"prompt": prompt, **tag}) + "\n")
     (status,) = monitor(run_dir, str(log), OPTIONS)
-    assert (status["drift"], status["streams"]["cy"]["prompts"]) == (False, 300)
+    assert (status.details["drift"], status.details["streams"]["cy"]["prompts"]) == (False, 300)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +22,7 @@ from compass.evaluation import write_evaluation
 from compass.evaluation.evaluate import assemble
 from compass.recipes import watch as recipe
 from compass.recipes.update import NewData
+from compass.records import Event
 from compass.registry import Registry
 from compass.runs.files import file_hash
 from compass.semantic import SemanticSpace
@@ -141,18 +142,18 @@ def start(world: SimpleNamespace, source: str = "", **more: Any) -> Iterator[dic
     )  # fmt: skip
 
 
-def run(world: SimpleNamespace, **more: Any) -> list[dict[str, Any]]:
+def run(world: SimpleNamespace, **more: Any) -> list[Event]:
     events = list(start(world, **more))
-    json.dumps(events)
+    json.dumps([event.to_dict() for event in events])
     return events
 
 
-def kinds(events: list[dict[str, Any]]) -> list[str]:
-    return [event["event"] for event in events if event["event"] not in ("drift", "recovered")]
+def kinds(events: list[Event]) -> list[str]:
+    return [event.kind for event in events if event.kind not in ("drift", "recovered")]
 
 
-def status_of(events: list[dict[str, Any]]) -> dict[str, Any]:
-    return events[-1]
+def status_of(events: list[Event]) -> Mapping[str, Any]:
+    return events[-1].details
 
 
 def hooked(world: SimpleNamespace) -> list[str]:
@@ -174,7 +175,7 @@ def test_steady_usage_changes_nothing_and_is_counted_once(world):
     write(world.logs / "day1.jsonl", prompts(300, STEADY, 2))
     for _ in range(2):
         (status,) = run(world)
-        assert (status["event"], status["prompts"], status["drift"]) == ("status", 300, False)
+        assert (status.kind, status.details["prompts"], status.details["drift"]) == ("status", 300, False)
     assert not world.made
     assert not hooked(world)
 
@@ -204,8 +205,8 @@ def test_drift_leads_to_an_update_that_serves_and_is_watched(world):
 
     write(world.logs / "day3.jsonl", prompts(400, MOVED, 4))
     (status,) = run(world)
-    assert status["drift"] is False
-    assert status["streams"]["cy"]["prompts"] >= 400
+    assert status.details["drift"] is False
+    assert status.details["streams"]["cy"]["prompts"] >= 400
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,7 @@ def test_what_a_person_rolled_back_is_not_promoted_again(world, monkeypatch):
     world.registry.rollback("cy", reason="complaints")
     first = world.registry.aliases("cy").current
     status = run(world)[-1]
-    assert world.registry.aliases("cy").current == first == status["version"]
+    assert world.registry.aliases("cy").current == first == status.version
 
 
 def test_a_refusal_leaves_production_and_starts_the_quiet_period(world):
@@ -277,9 +278,9 @@ def test_a_refusal_leaves_production_and_starts_the_quiet_period(world):
     first = world.registry.aliases("cy").current
     events = run(world)
     assert kinds(events) == ["update", "refusal", "held", "status"]
-    refused = events[[event["event"] for event in events].index("refusal")]
-    assert refused["decision"]["verdict"] == "refuse"
-    assert "quiet period" in next(event["summary"] for event in events if event["event"] == "held")
+    refused = events[[event.kind for event in events].index("refusal")]
+    assert refused.details["decision"]["verdict"] == "refuse"
+    assert "quiet period" in next(event.summary for event in events if event.kind == "held")
     aliases = world.registry.aliases("cy")
     assert (aliases.current, aliases.candidate) == (first, "")
     assert world.registry.events("cy")[-1].details["decision"]["verdict"] == "refuse"
@@ -291,7 +292,7 @@ def test_a_refusal_leaves_production_and_starts_the_quiet_period(world):
     write(world.logs / "day4.jsonl", prompts(100, MOVED, 6))
     held = run(world)
     assert kinds(held) == ["held", "status"]
-    assert "budget of 2 updates a day" in held[0]["summary"]
+    assert "budget of 2 updates a day" in held[0].summary
     world.clock.now += 24 * 3600
     world.right = BETTER
     write(world.logs / "day5.jsonl", prompts(100, MOVED, 7))
@@ -311,7 +312,7 @@ def test_a_dry_run_says_what_it_would_do_and_changes_nothing(world):
     before = hashes()
     events = run(world, dry_run=True)
     assert kinds(events) == ["would", "held", "status"]
-    assert events[-1]["prompts"] == 500, "it goes on where the real loop is"
+    assert events[-1].details["prompts"] == 500, "it goes on where the real loop is"
     assert before == hashes()
     assert not world.made
     assert not hooked(world)
@@ -325,7 +326,7 @@ def test_without_kept_prompts_an_update_needs_a_source(world):
     )
     events = run(world)
     assert kinds(events) == ["held", "status"]
-    assert "an update needs the new usage" in next(e["summary"] for e in events if e["event"] == "held")
+    assert "an update needs the new usage" in next(e.summary for e in events if e.kind == "held")
 
     rows = [Example(str(i), text, "ie", "cy") for i, text in enumerate(prompts(80, MOVED, 8))]
     write_jsonl(world.root / "labelled.jsonl", [*rows, Example("en", "news en", "yes", "en")])
@@ -381,7 +382,7 @@ def test_a_second_loop_on_the_registry_is_heard(world):
     world.options = dataclasses.replace(
         world.options, watch=dataclasses.replace(world.options.watch, watch_dir=str(world.root / "other"))
     )
-    assert {"update", "promotion"} <= {event["event"] for event in run(world)} or "refusal" in hooked(world)
+    assert {"update", "promotion"} <= {event.kind for event in run(world)} or "refusal" in hooked(world)
     assert hooked(world)[len(before) :].count("update") == 1
     ids = [event.id for event in world.registry.events("cy")]
     assert len(ids) == len(set(ids))
@@ -422,8 +423,8 @@ def test_a_promotion_by_a_person_is_followed(world):
     world.registry.promote("cy")
     write(world.logs / "day2.jsonl", prompts(200, MOVED, 3))
     (status,) = run(world)
-    assert status["version"] == world.registry.aliases("cy").current
-    assert (status["drift"], status["streams"]["cy"]["prompts"]) == (False, 200)
+    assert status.version == world.registry.aliases("cy").current
+    assert (status.details["drift"], status.details["streams"]["cy"]["prompts"]) == (False, 200)
 
 
 def test_what_is_wrong_is_said_at_once(world):
@@ -469,4 +470,4 @@ def test_a_stream_is_not_cut_when_the_version_changes(world, monkeypatch):
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=Pipe()))
     events = list(start(world, "-"))
     assert "promotion" in kinds(events)
-    assert (events[-1]["prompts"], events[-1]["skipped_lines"], events[-1]["drift"]) == (800, 0, False)
+    assert tuple(status_of(events)[name] for name in ("prompts", "skipped_lines", "drift")) == (800, 0, False)

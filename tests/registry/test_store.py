@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from compass.config import GateConfig
 from compass.errors import LanguageError, RegistryError, RunError
-from compass.registry import Event, GateDecision, HeldOut, Registry, decide
+from compass.registry import GateDecision, HeldOut, Registry, RegistryEvent, decide
 from compass.runs.files import write_json
 from compass.runs.folder import Run
 from registry_types import MakeRun
@@ -374,12 +374,12 @@ def test_a_changed_line_of_the_history_is_found(three: Registry) -> None:
 
 
 def test_events_are_kept(three: Registry) -> None:
-    events = [Event(kind, "cy", f"{kind} → ś\u2028", details={"p": 0.01}) for kind in ("drift", "refusal")]
+    events = [RegistryEvent(kind, "cy", f"{kind} → ś\u2028", details={"p": 0.01}) for kind in ("drift", "refusal")]
     for event in events:
         three.record(event)
     assert three.events("cy") == tuple(events)
     with pytest.raises(ValueError, match="kind must be one of drift, update, promotion, refusal; got 'drfit'"):
-        Event("drfit", "cy", "")
+        RegistryEvent("drfit", "cy", "")
 
 
 def test_bad_numbers_are_not_written(registry: Registry, make_run: MakeRun) -> None:

@@ -9,8 +9,8 @@ import pytest
 from filelock import FileLock
 
 from compass.errors import RunError
-from compass.runs.folder import Run
 from compass.runs.files import file_hash, fingerprint, write_json
+from compass.runs.folder import Run
 from compass.runs.machine import peak_memory, versions
 
 

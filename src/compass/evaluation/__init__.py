@@ -2,8 +2,6 @@
 
 from compass.evaluation.cached_answers import Answered
 from compass.evaluation.evaluate import (
-    ClusterScore,
-    Difference,
     Evaluation,
     TextModel,
     compare,
@@ -25,8 +23,6 @@ from compass.evaluation.lm_eval.oneruler import is_oneruler, make_oneruler
 
 __all__ = [
     "Answered",
-    "ClusterScore",
-    "Difference",
     "Evaluation",
     "MadeTasks",
     "TaskMetric",

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compass.config import AdaptConfig, dump_config
-from compass.evaluation import Difference, Evaluation
+from compass.evaluation import Evaluation
+from compass.records import Difference
 from compass.report import build_report
 from compass.runs import layout
 from compass.runs.files import write_text

@@ -8,6 +8,7 @@ killed goes on with the cells that are missing, and a strategy that is added cos
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from compass.progress import duration
 from compass.recipes.adapt import prepare
 from compass.recipes.grid import cells_of, draw_config, run_cells, run_draws, seconds_needed
 from compass.recipes.workers import workers_at_once
+from compass.records import CellResult, Comparison
 from compass.report.comparison import build_comparison
 from compass.runs.files import write_json, write_parquet, write_text
 from compass.runs.folder import Run
@@ -33,7 +35,7 @@ from compass.steps.comparison import (
     Cell,
     answer_rows,
     budget_curves,
-    cell_figures,
+    cell_result,
     paired_comparisons,
     pick_overlaps,
     picked_rows,
@@ -54,9 +56,8 @@ class Compared:
 
     folder: Path
     report: Path
-    cells: tuple[dict[str, Any], ...]
-    """One row a cell: its metrics, what it picked and what it cost."""
-    comparisons: tuple[dict[str, Any], ...]
+    cells: tuple[CellResult, ...]
+    comparisons: tuple[Comparison, ...]
     """The first strategy against each other one, by language and budget, and over all languages."""
 
 
@@ -130,23 +131,28 @@ def _write_results(
 ) -> Compared:
     answers, picks = [answer_rows(cell) for cell in cells], [picked_rows(cell) for cell in cells]
     rows = [row for own in answers for row in own]
-    figures = [cell_figures(cell, own, picked) for cell, own, picked in zip(cells, answers, picks, strict=True)]
+    results = [cell_result(cell, own, picked) for cell, own, picked in zip(cells, answers, picks, strict=True)]
     comparisons = paired_comparisons(config, rows)
     write_parquet(run.path("rows.parquet"), rows)
-    write_parquet(run.path("cells.parquet"), figures)
-    write_json(run.path("comparisons.json"), comparisons)
+    write_parquet(run.path("cells.parquet"), [_columns(cell) for cell in results])
+    write_json(run.path("comparisons.json"), [comparison.to_dict() for comparison in comparisons])
     report = build_comparison(
         run.folder,
         config.grid.strategies,
-        figures,
+        results,
         comparisons,
         pick_overlaps(cells, picks),
         budget_curves(config, rows),
         budget_unit=config.adapt.selection.budget_unit,
         gaps=_gaps(config.grid.strategies, cells),
     )
-    write_transfers(run.path(TRANSFERS), draws, figures)
-    return Compared(run.folder, report, tuple(figures), tuple(comparisons))
+    write_transfers(run.path(TRANSFERS), draws, results)
+    return Compared(run.folder, report, tuple(results), tuple(comparisons))
+
+
+def _columns(cell: CellResult) -> dict[str, Any]:
+    """Return a row of `cells.parquet`, where a mapping is JSON."""
+    return {**cell.to_dict(), "languages_picked": json.dumps(cell.languages_picked)}
 
 
 def _languages(config: CompareConfig) -> tuple[str, ...]:

@@ -15,7 +15,6 @@ from compass.data.languages import normalize_tag
 from compass.data.readers import read_examples
 from compass.errors import ConfigError, DataError
 from compass.evaluation import (
-    Difference,
     Evaluation,
     compare,
     evaluate,
@@ -26,6 +25,7 @@ from compass.evaluation import (
 )
 from compass.evaluation.files import drop_others, write_task
 from compass.evaluation.lm_eval.bridge import TaskResult, compare_tasks, run_tasks
+from compass.records import Difference
 from compass.runs import layout
 from compass.steps.read import columns_of, fill_in, filled_in, in_language
 from compass.steps.resources import Resources

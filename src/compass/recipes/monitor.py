@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from compass.config import MonitorConfig, MonitorOptions, validate
-from compass.drift import InputBatch, Monitor, Observed, check_path, describe, read_files, read_stream
+from compass.drift import DriftEvent, InputBatch, Monitor, Observed, check_path, describe, read_files, read_stream
 from compass.encoders import CachedEncoder
+from compass.records import Event
 from compass.runs import layout
 from compass.runs.folder import Run
 from compass.steps.reference import clusters_of, config_of, prompt_language, reference_of
@@ -40,13 +41,13 @@ def monitor(
     name: str = "monitor",
     stop: Callable[[], bool] = lambda: False,
     encoder: CachedEncoder | None = None,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Event]:
     """Count what `source` holds beyond what was counted before; yield each event, and the status at the end.
 
     source: a JSON Lines file, a folder of them, or `-` for standard input; with `follow`, a file or folder is watched
     until `stop()`. reference: source of reference prompts; empty takes the run's held-out usage. encoder: the run's,
-    where it is open already. Events are JSON-ready, with `event` as `drift`, `recovered` or `status`. Raises
-    CompassError with a message for people.
+    where it is open already. Events are `drift`, `recovered` and `status`. Raises CompassError with a message for
+    people.
     """
     # 1. What the adapter was trained with: its options, its encoder, its frozen space, the names of its clusters.
     validate(MonitorOptions(options))
@@ -73,10 +74,26 @@ def monitor(
                 continue
             skipped += batch.skipped
             for event in count(watching, encoder, batch, config.data.language).events:
-                content = event.to_dict()
-                yield {"event": content.pop("kind"), "summary": describe(event), **content}
+                yield drift_event(event)
         status = watching.status()
-        yield {"event": "status", **status, "new_prompts": status["prompts"] - before, "skipped_lines": skipped}
+        status |= {"new_prompts": status["prompts"] - before, "skipped_lines": skipped}
+        yield Event("status", _summary(status), details=status)
+
+
+def drift_event(event: DriftEvent) -> Event:
+    """Return what the monitor found as an event; prompts kept as examples are among its details."""
+    details = event.to_dict()
+    return Event(details.pop("kind"), describe(event), details=details)
+
+
+def _summary(status: Mapping[str, Any]) -> str:
+    """Say how many prompts were counted, and what may be said of them."""
+    full = [stream["window_full"] for stream in status["streams"].values()]
+    state = "drift" if status["drift"] else "no drift" if any(full) else "too few to tell"
+    new = f"{status['new_prompts']} new"
+    if status["skipped_lines"]:
+        new += f", {status['skipped_lines']} skipped"
+    return f"{status['prompts']} prompts counted ({new}): {state}"
 
 
 def count(watching: Monitor, encoder: CachedEncoder, batch: InputBatch, language: str) -> Observed:

@@ -28,7 +28,8 @@ from compass.config import (
 )
 from compass.data.example import Example
 from compass.errors import RunError
-from compass.evaluation import Difference, Evaluation, compare, write_differences
+from compass.evaluation import Evaluation, compare, write_differences
+from compass.records import Difference
 from compass.report import build_report
 from compass.runs import layout
 from compass.runs.files import file_hash, fingerprint, read_json, write_json, write_text

@@ -29,10 +29,11 @@ from compass.drift import DriftEvent, InputBatch, Monitor, describe
 from compass.encoders import CachedEncoder
 from compass.errors import CompassError, ConfigError, DataError, RegistryError, RegistryUnavailableError
 from compass.recipes import update as update_recipe
-from compass.recipes.monitor import batches_of, check_source, count
+from compass.recipes.monitor import batches_of, check_source, count, drift_event
 from compass.recipes.promote import held_out_sets, keep_mirror
 from compass.recipes.update import NewData
-from compass.registry import Event, GateDecision, Hooks, Registry, Version, decide
+from compass.records import Event
+from compass.registry import GateDecision, Hooks, Registry, RegistryEvent, Version, decide
 from compass.runs import layout
 from compass.runs.folder import Run
 from compass.steps.read import read_set
@@ -60,15 +61,15 @@ def watch(
     clock: Callable[[], float] = time.time,
     encoder: CachedEncoder | None = None,
     updater: Updater = UPDATER,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Event]:
     """Watch the production version of a language, and let it follow its usage; yield each event as it happens.
 
     source: a JSON Lines file, a folder of them, or `-`, as for `monitor`; what was counted is not counted again.
     overrides: options of `adapt` for the updates, over those of the version in production. follow: wait for more until
     `stop()`. dry_run: say what would be done, and change nothing. restart: begin the windows anew, as after a change of
-    their options. encoder, updater: in place of the version's own encoder and of `update`. Events are JSON-ready, with
-    `event` (`drift`, `recovered`, `held`, `update`, `promotion`, `refusal`, `would`, and `status` at the end) and
-    `summary`, a line for people. Raises CompassError with a message for people.
+    their options. encoder, updater: in place of the version's own encoder and of `update`. Events are `drift`,
+    `recovered`, `held`, `update`, `promotion`, `refusal`, `would`, and `status` at the end. Raises CompassError with a
+    message for people.
     """
     check_options(options)
     language = normalize_tag(language)
@@ -99,8 +100,7 @@ def watch(
                         skipped += batch.skipped
                         seen = count(watching, encoder, batch, language)
                         for event in seen.events:
-                            told = event.to_dict()
-                            yield {"event": told.pop("kind"), "summary": describe(event), **told}
+                            yield drift_event(event)
                         if seen.events:
                             _tell_drift(site, watching, version)
 
@@ -182,7 +182,7 @@ def _tell_drift(site: Site, watching: Monitor, version: Version) -> None:
             drift = DriftEvent.from_dict(row)
             name = f"{drift.check.stream}-{drift.check.test}"
             site.tell(
-                Event(
+                RegistryEvent(
                     "drift", site.language, describe(drift), version.id, drift.to_dict(examples=False),
                     id=f"watch-{site.language}-drift-{row['at']:.6f}-{name}", at=_time(row["at"]),
                 )
@@ -227,7 +227,7 @@ def _held(site: Site, watching: Monitor) -> str:
     return ""
 
 
-def _begin(site: Site, watching: Monitor, version: Version) -> Iterator[dict[str, Any]]:
+def _begin(site: Site, watching: Monitor, version: Version) -> Iterator[Event]:
     """Take down what the update is made of, so that a later process makes the same one."""
     number, now = site.state.number + 1, site.clock()
     alarms, prompts = _alarms(site, watching)
@@ -291,7 +291,7 @@ def _new_data(site: Site, watching: Monitor, version: Version) -> NewData:
     return NewData(usage, train=read(options.update_current, "current"), test=read(options.update_test, "test"))
 
 
-def _finish(site: Site) -> Iterator[dict[str, Any]]:
+def _finish(site: Site) -> Iterator[Event]:
     """Bring a begun update to its end: train, register, test, promote or refuse. Goes on at the step it was left at."""
     pending = site.state.pending
     if not pending:
@@ -306,7 +306,7 @@ def _finish(site: Site) -> Iterator[dict[str, Any]]:
             pending = dataclasses.replace(pending, version=version.id)
             site.remember(pending=pending)
         version = site.registry.get(site.language, pending.version)
-        event = Event(
+        event = RegistryEvent(
             "update", site.language,
             f"{version.id} was made of {pending.parent} by {site.options.update.method}", version.id,
             {"parent": pending.parent, "drift": pending.drift, "metrics": version.metrics},
@@ -387,12 +387,12 @@ def _withdraw(site: Site, version: Version, reason: str) -> None:
         site.registry.withdraw(site.language, reason=reason)
 
 
-def _fail(site: Site, number: int, version: str, error: CompassError) -> Iterator[dict[str, Any]]:
+def _fail(site: Site, number: int, version: str, error: CompassError) -> Iterator[Event]:
     """Give an update up: production stays as it is, and the quiet period begins, so that not every check tries it."""
     logger.warning("Update %d failed: %s", number, error)
     if version and site.registry.aliases(site.language).candidate == version:
         site.registry.withdraw(site.language, reason=str(error))
-    event = Event(
+    event = RegistryEvent(
         "refusal", site.language, f"Update {number} failed, and production stays as it is: {error}", version,
         id=_id(site, number, "refusal"),
     )  # fmt: skip
@@ -402,16 +402,16 @@ def _fail(site: Site, number: int, version: str, error: CompassError) -> Iterato
     yield _event("refusal", event.message, version=version)
 
 
-def _told(site: Site, number: int, kind: str, message: str, version: Version) -> Event:
-    return Event(kind, site.language, message, version.id, id=_id(site, number, kind))
+def _told(site: Site, number: int, kind: str, message: str, version: Version) -> RegistryEvent:
+    return RegistryEvent(kind, site.language, message, version.id, id=_id(site, number, kind))
 
 
 def _id(site: Site, number: int, kind: str) -> str:
     return f"watch-{site.language}-{site.state.born}{number:04d}-{kind}"
 
 
-def _event(kind: str, summary: str, **more: Any) -> dict[str, Any]:
-    return {"event": kind, "summary": summary, **more}
+def _event(kind: str, summary: str, version: str = "", **details: Any) -> Event:
+    return Event(kind, summary, version, details)
 
 
 def _time(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""The one way that files are written and hashed: beside, synced, renamed. A reader finds the old file or the new one."""
+"""The one way that files are written and hashed: beside, synced, renamed; a reader finds the old file or the new."""
 
 from __future__ import annotations
 

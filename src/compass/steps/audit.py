@@ -9,6 +9,7 @@ import numpy as np
 
 from compass.data.classes import class_name
 from compass.data.example import Example
+from compass.records import ClassScore, Cluster, Picked
 from compass.runs import layout
 from compass.runs.files import read_json, write_json, write_jsonl, write_parquet
 from compass.runs.folder import Run
@@ -26,18 +27,19 @@ def write_selection(run: Run, selection: Selection, candidates: Candidates, data
     """Write the picked rows, the audit of each pick, the account of each cluster and class, and the map."""
     picked = [data.pool[i] for i in selection.indices]
     audit = [
-        {"cluster": int(cluster), "score": float(score), "rank": rank, "reason": reason}
-        for rank, (cluster, score, reason) in enumerate(
-            zip(selection.clusters, selection.scores, selection.reasons, strict=True), start=1
+        Picked(row.id, row.language, row.source, int(cluster), float(score), rank, reason)
+        for rank, (row, cluster, score, reason) in enumerate(
+            zip(picked, selection.clusters, selection.scores, selection.reasons, strict=True), start=1
         )
     ]
-    write_jsonl(run.path(layout.PICKS), (row.to_dict() | entry for row, entry in zip(picked, audit, strict=True)))
-    write_parquet(run.path(layout.AUDIT), _audit_table(picked, audit))
+    write_jsonl(run.path(layout.PICKS), (_pick(row, entry) for row, entry in zip(picked, audit, strict=True)))
+    write_parquet(run.path(layout.AUDIT), _audit_table(audit))
     clusters = _clusters(run, selection, candidates)
-    write_parquet(run.path(layout.CLUSTERS), _table(clusters))
+    write_parquet(run.path(layout.CLUSTERS), [cluster.to_dict() for cluster in clusters])
     run.path(layout.CLASSES).unlink(missing_ok=True)
     if selection.answers is not None:
-        write_parquet(run.path(layout.CLASSES), _table(_classes(selection.answers, candidates, data)))
+        classes = _classes(selection.answers, candidates, data)
+        write_parquet(run.path(layout.CLASSES), [score.to_dict() for score in classes])
     summary = {
         "strategy": selection.strategy,
         "budget": selection.budget,
@@ -45,61 +47,57 @@ def write_selection(run: Run, selection: Selection, candidates: Candidates, data
         "spent": selection.spent,
         "picked": len(picked),
         "shortfall": selection.shortfall,
-        "gap_clusters": sum(width > 0 for width in clusters["gap"]),
-        "gap_clusters_with_supply": _gaps_with(clusters, "supply"),
-        "gap_clusters_filled": _gaps_with(clusters, "picked"),
+        "gap_clusters": sum(cluster.gap > 0 for cluster in clusters),
+        "gap_clusters_with_supply": sum(cluster.gap > 0 and cluster.supply > 0 for cluster in clusters),
+        "gap_clusters_filled": sum(cluster.gap > 0 and cluster.picked > 0 for cluster in clusters),
         "notes": dict(selection.notes),
     }
     write_json(run.path(layout.SELECTION_SUMMARY), summary)
-    write_parquet(run.path(layout.MAP), _table(_map(selection, candidates, data, seed)))
+    write_parquet(run.path(layout.MAP), _map(selection, candidates, data, seed))
 
 
-def _table(columns: dict[str, list[Any]]) -> Any:
-    import pyarrow as pa
+def _pick(row: Example, entry: Picked) -> dict[str, Any]:
+    return row.to_dict() | {
+        "cluster": entry.cluster, "score": entry.score, "rank": entry.rank, "reason": entry.reason
+    }  # fmt: skip
 
-    return pa.table(columns)
 
-
-def _audit_table(picked: Sequence[Example], audit: Sequence[dict[str, Any]]) -> Any:
+def _audit_table(audit: Sequence[Picked]) -> Any:
     import pyarrow as pa
 
     schema = pa.schema(
         [("id", pa.string()), ("language", pa.string()), ("source", pa.string()), ("cluster", pa.int64()),
          ("score", pa.float64()), ("rank", pa.int64()), ("reason", pa.string())]
     )  # fmt: skip
-    rows = [
-        {"id": row.id, "language": row.language, "source": row.source, **entry}
-        for row, entry in zip(picked, audit, strict=True)
-    ]
-    return pa.Table.from_pylist(rows, schema=schema)
+    return pa.Table.from_pylist([entry.to_dict() for entry in audit], schema=schema)
 
 
-def _clusters(run: Run, selection: Selection, candidates: Candidates) -> dict[str, list[Any]]:
-    """Return the account of each cluster: what usage needs, what the training data has, what was picked."""
+def _clusters(run: Run, selection: Selection, candidates: Candidates) -> list[Cluster]:
+    """Return the account of each cluster, by its number."""
     names = {int(entry["cluster"]): str(entry["name"]) for entry in read_json(run.folder / layout.CLUSTER_NAMES)}
     usage = histogram(candidates.usage_clusters, candidates.n_clusters)
     train = histogram(candidates.current_clusters, candidates.n_clusters)
-    return {
-        "cluster": list(range(candidates.n_clusters)),
-        "name": [names.get(k, f"cluster {k}") for k in range(candidates.n_clusters)],
-        "usage_count": usage.tolist(),
-        "current_count": train.tolist(),
-        "usage_share": shares(usage).tolist(),
-        "current_share": shares(train).tolist(),
-        "gap": gap(shares(usage), shares(train)).tolist(),
-        "demand": selection.demand.tolist(),
-        "supply": selection.supply.tolist(),
-        "picked": selection.picked.tolist(),
-        "unmet": selection.unmet.tolist(),
-    }
+    usage_shares, train_shares = shares(usage), shares(train)
+    gaps = gap(usage_shares, train_shares)
+    return [
+        Cluster(
+            cluster=k,
+            name=names.get(k, f"cluster {k}"),
+            usage_count=int(usage[k]),
+            current_count=int(train[k]),
+            usage_share=float(usage_shares[k]),
+            current_share=float(train_shares[k]),
+            gap=float(gaps[k]),
+            demand=float(selection.demand[k]),
+            supply=int(selection.supply[k]),
+            picked=int(selection.picked[k]),
+            unmet=float(selection.unmet[k]),
+        )
+        for k in range(candidates.n_clusters)
+    ]
 
 
-def _gaps_with(clusters: dict[str, list[Any]], column: str) -> int:
-    """Return how many gap clusters have something in a column."""
-    return sum(width > 0 and value > 0 for width, value in zip(clusters["gap"], clusters[column], strict=True))
-
-
-def _classes(account: AnswerAccount, candidates: Candidates, data: RunData) -> dict[str, list[Any]]:
+def _classes(account: AnswerAccount, candidates: Candidates, data: RunData) -> list[ClassScore]:
     """Return the account of each class that usage asks for or the training data has, the most expected first."""
     parts = [part for part in (candidates.current_answers, candidates.pool_answers) if part is not None]
     classes, first = np.unique(np.concatenate(parts), return_index=True)
@@ -109,21 +107,26 @@ def _classes(account: AnswerAccount, candidates: Candidates, data: RunData) -> d
     }
     order = np.argsort(-account.expected, kind="stable")
     order = order[(account.expected[order] > 0) | (account.at_hand[order] > 0) | (account.picked[order] > 0)]
-    held = shares(account.at_hand.astype(np.float64))
-    return {
-        "name": [names[number] for number in account.kinds[order].tolist()],
-        "usage_share": account.expected[order].tolist(),
-        "current_share": held[order].tolist(),
-        "current_count": account.at_hand[order].tolist(),
-        "gap": gap(account.expected, held)[order].tolist(),
-        "supply": account.supply[order].tolist(),
-        "quota": account.quotas[order].tolist(),
-        "picked": account.picked[order].tolist(),
-    }
+    train_shares = shares(account.at_hand.astype(np.float64))
+    gaps = gap(account.expected, train_shares)
+    return [
+        ClassScore(
+            name=names[int(account.kinds[i])],
+            usage_share=float(account.expected[i]),
+            current_share=float(train_shares[i]),
+            current_count=int(account.at_hand[i]),
+            gap=float(gaps[i]),
+            supply=int(account.supply[i]),
+            quota=int(account.quotas[i]),
+            picked=int(account.picked[i]),
+        )
+        for i in order.tolist()
+    ]
 
 
-def _map(selection: Selection, candidates: Candidates, data: RunData, seed: int) -> dict[str, list[Any]]:
+def _map(selection: Selection, candidates: Candidates, data: RunData, seed: int) -> Any:
     """Project usage, training rows, the picks and a sample of the pool to two dimensions (t-SNE on cosine)."""
+    import pyarrow as pa
     from sklearn.manifold import TSNE
 
     rng = np.random.default_rng(seed)
@@ -141,7 +144,7 @@ def _map(selection: Selection, candidates: Candidates, data: RunData, seed: int)
     tsne = TSNE(n_components=2, metric="cosine", init="pca", perplexity=perplexity, random_state=seed)
     points = tsne.fit_transform(vectors) if len(vectors) > 4 else np.zeros((len(vectors), 2))
     rows = [row for part in parts for row in part[3]]
-    return {
+    columns = {
         "x": points[:, 0].round(3).tolist(),
         "y": points[:, 1].round(3).tolist(),
         "set": [part[0] for part in parts for _ in part[3]],
@@ -149,3 +152,4 @@ def _map(selection: Selection, candidates: Candidates, data: RunData, seed: int)
         "cluster": [int(k) for part in parts for k in part[2]],
         "text": [row.prompt[:200] for row in rows],
     }
+    return pa.table(columns)

@@ -10,7 +10,7 @@ from typing import Any
 
 from compass.config import AdaptConfig
 from compass.data.languages import language_name
-from compass.evaluation import Difference
+from compass.records import Difference
 from compass.runs import layout
 from compass.runs.files import file_hash, write_text
 from compass.runs.folder import Run
@@ -113,7 +113,7 @@ def _evaluation_table(differences: Sequence[Difference]) -> list[str]:
     table = ["| test | metric | base | adapter | difference (interval) |", "| --- | --- | --- | --- | --- |"]
     table += [
         f"| {d.name} | {d.metric} | {d.base:.3f} | {d.adapter:.3f} | "
-        f"{d.difference:+.3f} ({d.low:+.3f} to {d.high:+.3f}) |"
+        f"{d.interval.value:+.3f} ({d.interval.low:+.3f} to {d.interval.high:+.3f}) |"
         for d in differences
     ]
     return table

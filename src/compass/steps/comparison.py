@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 
 from compass.config import AdaptConfig, CompareConfig
 from compass.evaluation.files import read_evaluation
+from compass.records import CellResult, Comparison, Interval
 from compass.report.comparison import Curves
 from compass.runs import layout
 from compass.runs.files import read_json, read_jsonl
@@ -79,35 +79,35 @@ def answer_rows(cell: Cell) -> list[dict[str, Any]]:
     ]
 
 
-def cell_figures(cell: Cell, own: Sequence[dict[str, Any]], picked: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def cell_result(cell: Cell, own: Sequence[dict[str, Any]], picked: Sequence[dict[str, Any]]) -> CellResult:
     """Sum up a cell from its answers and its picks."""
     training = read_json(cell.folder / layout.TRAINING_RESULT)
     languages: dict[str, int] = {}
     for row in picked:
         languages[row["language"]] = languages.get(row["language"], 0) + 1
-    return {
-        "language": cell.language,
-        "seed": cell.seed,
-        "budget": cell.budget,
-        "strategy": cell.strategy,
-        "rows": len(own),
-        "exact": float(np.mean([row["exact"] for row in own])),
-        "intent": float(np.mean([row["intent"] for row in own])),
-        "loss_per_byte": sum(row["nats"] for row in own) / sum(row["bytes"] for row in own),
-        "picked": len(picked),
-        "clusters_picked": len({row["cluster"] for row in picked}),
-        "languages_picked": json.dumps(dict(sorted(languages.items(), key=lambda item: -item[1]))),
-        "steps": int(training["steps"]),
-        "tokens": int(training["tokens"]),
-        "train_seconds": float(training["train_seconds"]),
-        "peak_memory_bytes": int(training["peak_memory_bytes"]),
-        "run": str(cell.folder),
-    }
+    return CellResult(
+        language=cell.language,
+        seed=cell.seed,
+        budget=cell.budget,
+        strategy=cell.strategy,
+        rows=len(own),
+        exact=float(np.mean([row["exact"] for row in own])),
+        intent=float(np.mean([row["intent"] for row in own])),
+        loss_per_byte=sum(row["nats"] for row in own) / sum(row["bytes"] for row in own),
+        picked=len(picked),
+        clusters_picked=len({row["cluster"] for row in picked}),
+        languages_picked=dict(sorted(languages.items(), key=lambda item: -item[1])),
+        steps=int(training["steps"]),
+        tokens=int(training["tokens"]),
+        train_seconds=float(training["train_seconds"]),
+        peak_memory_bytes=int(training["peak_memory_bytes"]),
+        run=str(cell.folder),
+    )
 
 
 def paired_comparisons(
     config: CompareConfig, rows: Sequence[Mapping[str, Any]], *, draws: int = PERMUTATIONS
-) -> list[dict[str, Any]]:
+) -> list[Comparison]:
     """Compare the first strategy with each other one, paired by row, for each budget and language and over all of them.
 
     A test item that comes back in another seed, budget or, by its `parallel_id`, language is one unit: its rows are
@@ -118,11 +118,13 @@ def paired_comparisons(
     budgets = [*([None] if len(config.grid.budgets) > 1 else []), *config.grid.budgets]
     languages = {row["language"] for row in rows}
     return [
-        {"budget": budget, "language": scope, **found}
+        comparison
         for budget in budgets
         for scope in _scopes(languages)
-        for found in _in_scope(
+        for comparison in _in_scope(
             config,
+            budget,
+            scope,
             [row for row in rows if budget in (None, row["budget"]) and scope in ("", row["language"])],
             {scope} if scope else languages,
             draws,
@@ -136,8 +138,13 @@ def _scopes(languages: set[str]) -> list[str]:
 
 
 def _in_scope(
-    config: CompareConfig, rows: Sequence[Mapping[str, Any]], languages: set[str], draws: int
-) -> Iterator[dict[str, Any]]:
+    config: CompareConfig,
+    budget: int | None,
+    scope: str,
+    rows: Sequence[Mapping[str, Any]],
+    languages: set[str],
+    draws: int,
+) -> Iterator[Comparison]:
     """Compare the strategies that have the trainings of the first in all of these languages, metric by metric.
 
     One that lacks a few would shrink the comparison of all others to what they share with it.
@@ -172,35 +179,32 @@ def _in_scope(
             runs=[(language, seed) for language, seed, _budget, _id, _item in items],
         )
         for result in results:
-            between = result.between_runs
-            yield {
-                "metric": metric,
-                "strategy": first,
-                "against": result.name,
-                "rows": len(items),
-                "units": result.units,
-                "value": float(np.mean([scores[first][item] for item in items])),
-                "other": float(np.mean([scores[result.name][item] for item in items])),
+            yield Comparison(
+                budget=budget,
+                language=scope,
+                metric=metric,
+                strategy=first,
+                against=result.name,
+                rows=len(items),
+                units=result.units,
+                value=float(np.mean([scores[first][item] for item in items])),
+                other=float(np.mean([scores[result.name][item] for item in items])),
                 # compare_paired gives the other less the reference.
-                "difference": 0.0 - result.difference.value,
-                "low": 0.0 - result.difference.high,
-                "high": 0.0 - result.difference.low,
-                "p_value": result.p_value,
-                "p_holm": result.p_holm,
-                "cohens_d": _or_none(-result.effect.value),
-                "detectable": _or_none(result.detectable),
-                "runs": result.runs,
-                "runs_difference": _or_none(-between.value),
-                "runs_low": _or_none(-between.high),
-                "runs_high": _or_none(-between.low),
-                "runs_p_value": _or_none(result.runs_p_value),
-                "runs_p_holm": _or_none(result.runs_p_holm),
-            }
+                interval=_negative(result.difference),
+                p_value=result.p_value,
+                p_holm=result.p_holm,
+                cohens_d=-result.effect.value,
+                detectable=result.detectable,
+                runs=result.runs,
+                between_runs=_negative(result.between_runs),
+                runs_p_value=result.runs_p_value,
+                runs_p_holm=result.runs_p_holm,
+            )
 
 
-def _or_none(value: float) -> float | None:
-    """JSON has no nan."""
-    return None if math.isnan(value) else value
+def _negative(interval: Interval) -> Interval:
+    # Taken from zero, so that a difference of 0 does not become -0.
+    return Interval(0.0 - interval.value, 0.0 - interval.high, 0.0 - interval.low)
 
 
 def budget_curves(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> dict[str, Curves]:
@@ -226,7 +230,7 @@ def budget_curves(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> dict
                     units=[row["item"] for row in chosen],
                     proportion=True,
                 )
-                points[strategy, budget] = (interval.value, interval.low, interval.high)
+                points[strategy, budget] = interval
         curves[scope] = points
     return curves
 

@@ -10,9 +10,10 @@ from typing import Any
 from compass.config import AdaptConfig, TrainingConfig
 from compass.data.example import Example
 from compass.data.fertility import fertility
-from compass.evaluation import Answered, Difference, Evaluation, compare, write_differences, write_evaluation
+from compass.evaluation import Answered, Evaluation, compare, write_differences, write_evaluation
 from compass.evaluation import evaluate as evaluate_model
 from compass.evaluation.files import drop_others, read_differences, read_evaluation
+from compass.records import Difference
 from compass.runs import layout
 from compass.runs.files import file_hash, fingerprint, write_json
 from compass.runs.folder import Run

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from compass.data.example import Example
 from compass.data.readers import read_jsonl
 from compass.errors import MissingExtraError
+from compass.records import CellResult
 from compass.runs import layout
 from compass.selection.strategies.one_language import PREFIX as ONE_LANGUAGE
 from compass.selection.strategies.one_language import is_in
@@ -20,17 +20,17 @@ from compass.steps.features import prompts, transfer_result, write_transfer_resu
 logger = logging.getLogger(__name__)
 
 
-def write_transfers(path: Path, draws: Mapping[tuple[str, int], Path], figures: Sequence[dict[str, Any]]) -> None:
+def write_transfers(path: Path, draws: Mapping[tuple[str, int], Path], cells: Sequence[CellResult]) -> None:
     """Write how well each language alone served each target, if that was measured.
 
     The scores of a target are means over the budgets and seeds that all of its languages were trained for.
     """
     found: dict[str, dict[str, dict[tuple[int, int], float]]] = {}
-    for cell in figures:
-        if cell["strategy"].startswith(ONE_LANGUAGE):
-            source = cell["strategy"].removeprefix(ONE_LANGUAGE)
-            own = found.setdefault(cell["language"], {}).setdefault(source, {})
-            own[cell["seed"], cell["budget"]] = cell["exact"]
+    for cell in cells:
+        if cell.strategy.startswith(ONE_LANGUAGE):
+            source = cell.strategy.removeprefix(ONE_LANGUAGE)
+            own = found.setdefault(cell.language, {}).setdefault(source, {})
+            own[cell.seed, cell.budget] = cell.exact
     scores: dict[tuple[str, str], list[float]] = {}
     for target, sources in found.items():
         shared = set.intersection(*map(set, sources.values()))

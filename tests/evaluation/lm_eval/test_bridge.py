@@ -132,7 +132,7 @@ def test_our_accuracy_is_that_of_lm_evals_own_command(
     base_quiz = next(result for result in results["base"] if result.task == "quiz")
     assert [s.scores["acc"] for s in base_quiz.samples] != [s.scores["acc"] for s in ours["quiz"].samples]
     (found,) = (d for d in differences if (d.name, d.metric) == ("quiz", "acc"))
-    assert found.difference == pytest.approx(ours["quiz"].metric("acc").value - base_quiz.metric("acc").value)
+    assert found.interval.value == pytest.approx(ours["quiz"].metric("acc").value - base_quiz.metric("acc").value)
     (found,) = (d for d in differences if (d.name, d.metric) == ("quiz_by", "acc"))
     assert found.base == pytest.approx(base_quiz.metric("acc").value), "a group is compared over all its rows"
     assert ours["quiz_by"].metric("acc").rows == 24
@@ -219,7 +219,7 @@ def test_other_rows_are_not_compared(tmp_path: Path) -> None:
     metric = TaskMetric("acc", "none", 0.5, math.nan, rows=2)
     one = TaskResult("quiz", "1", 0, (metric,), tuple(rows))
     (found,) = compare_tasks(one, one, draws=100, confidence=0.95, seed=0)
-    assert (found.base, found.difference) == (0.5, 0.0)
+    assert (found.base, found.interval.value) == (0.5, 0.0)
     other = replace(one, samples=(rows[0], replace(rows[1], doc_hash="another")))
     with pytest.raises(DataError, match="measured on different rows"):
         compare_tasks(one, other, draws=100, confidence=0.95, seed=0)
