@@ -126,7 +126,7 @@ def first_run(work: Path, options: argparse.Namespace) -> Path:
     data = load_assist(LANGUAGE)
     folder = work / "first-data"
     pool = random.Random(0).sample(list(data.pool), min(options.pool_rows, len(data.pool)))
-    parts = {"usage": data.usage, "current": data.current, "pool": pool, "test": data.tests[LANGUAGE],
+    parts = {"usage": data.usage, "current": data.train, "pool": pool, "test": data.tests[LANGUAGE],
              "english": data.tests["en"]}  # fmt: skip
     for name, rows in parts.items():
         write_jsonl(folder / f"{name}.jsonl", rows)

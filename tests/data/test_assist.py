@@ -47,11 +47,11 @@ def test_sources_of_one_run_name_one_setting() -> None:
 def test_a_draw_is_what_its_setting_says(setting: str) -> None:
     """A test sentence in the training data or the pool would make every figure too good; or settings would be alike."""
     data = load_assist("cy", setting=setting)
-    parts = [data.usage, data.current, data.pool, *data.tests.values()]
+    parts = [data.usage, data.train, data.pool, *data.tests.values()]
     for one, other in combinations(parts, 2):
         assert not {(row.language, row.prompt) for row in one} & {(row.language, row.prompt) for row in other}
     assert {row.label for row in data.usage} == {row.label for row in data.tests["cy"]} == set(data.needed)
-    in_training = {name: sum(row.label == name for row in data.current) for name in (*data.needed, *data.known)}
+    in_training = {name: sum(row.label == name for row in data.train) for name in (*data.needed, *data.known)}
     assert {in_training[name] for name in data.needed} == {2 if setting == "skewed" else 0}
     assert all(in_training[name] == 10 for name in data.known)
     assert all(json.loads(row.response)["intent"] == row.label for row in data.pool)

@@ -21,7 +21,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     folder = tmp_path_factory.mktemp("assist")
     data = load_assist("cy")
     write_jsonl(folder / "usage.jsonl", data.usage)
-    write_jsonl(folder / "current.jsonl", data.current)
+    write_jsonl(folder / "current.jsonl", data.train)
     write_jsonl(folder / "pool.jsonl", random.Random(0).sample(list(data.pool), 700))
     write_jsonl(folder / "test.jsonl", data.tests["cy"][:12])
     write_jsonl(folder / "english.jsonl", data.tests["en"][:6])

@@ -149,8 +149,8 @@ class DriftTest(Protocol):
     def observe(self, batch: Batch) -> Iterable[Check]:
         """Take in a batch; yield a check (`batch.check(...)`) whenever one is due.
 
-        Its p-value has to be valid: without drift, P(p <= a) is at most a, for every a. Between two checks there must be
-        as many prompts as the level was computed for.
+        Its p-value has to be valid: without drift, P(p <= a) is at most a, for every a. Between two checks there must
+        be as many prompts as the level was computed for.
         """
 
     def save(self, stored: dict[str, Any]) -> None:

@@ -110,7 +110,7 @@ def read(config: DataConfig, seed: int) -> Sources:
         assist = load_assist(config.language, setting=setting, seed=seed)
     usage = list(assist.usage) if assist and parse_assist(config.usage) else read_set(config, "usage", config.usage)
     if assist and parse_assist(config.current):
-        train = list(assist.current)
+        train = list(assist.train)
     elif config.current in (NONE, ""):
         train = []
     else:
