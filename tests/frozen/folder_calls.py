@@ -37,7 +37,7 @@ from frozen.stand_in import StandIn
 from frozen.training_calls import account
 
 MONITOR = MonitorConfig(
-    window=100, look_every=50, prompts_per_false_alarm=20_000, monitor_batch_size=50, reservoir="redacted",
+    window=100, prompts_per_false_alarm=20_000, monitor_batch_size=50, reservoir="redacted",
     reservoir_size=40, retention_days=36_500.0,
 )  # fmt: skip
 """The options of `run/monitor`, but for how long prompts are kept: the clock has gone on since."""

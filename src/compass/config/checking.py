@@ -131,6 +131,8 @@ def _number(option: Option, value: Any) -> int | float:
         raise ValueError(f"{option.name} must be at least {option.low:g}; got {value!r}")
     if option.high is not None and number > option.high:
         raise ValueError(f"{option.name} must be at most {option.high:g}; got {value!r}")
+    if number % option.multiple_of and option.type is int:
+        raise ValueError(f"{option.name} must be a multiple of {option.multiple_of}; got {value!r}")
     return int(number) if option.type is int else float(number)
 
 

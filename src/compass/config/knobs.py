@@ -36,6 +36,7 @@ class Option:
     choices: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
+    multiple_of: int = 1
     required: bool = False
     """Whether an empty value is refused."""
     alias: str = ""

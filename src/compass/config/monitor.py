@@ -10,12 +10,6 @@ CHECKS_EVERY = 100
 """Prompts of one language between two checks of its window, which is a whole number of such blocks [ours]."""
 
 
-def _whole_blocks(window: int) -> int:
-    if window % CHECKS_EVERY:
-        raise ValueError(f"window must be a multiple of {CHECKS_EVERY}; got {window}")
-    return window
-
-
 @dataclass(frozen=True)
 class MonitorConfig:
     """How production prompts are watched for drift, and what is kept of them."""
@@ -27,7 +21,7 @@ class MonitorConfig:
         500,
         f"Prompts of one language that are compared with the reference; a multiple of {CHECKS_EVERY}.",
         low=CHECKS_EVERY,
-        convert=_whole_blocks,
+        multiple_of=CHECKS_EVERY,
     )
     reservoir: str = knob(
         "off",

@@ -21,6 +21,7 @@ POOL_LANGUAGES = ("ar", "ca", "cs", "da", "de", "el", "en", "es", "fr", "hi", "h
                   "ru", "th", "vi", "zh-CN")  # fmt: skip
 """Languages of the pool, less the target language: widely taught or spoken, none of them Celtic."""
 
+
 @dataclass(frozen=True)
 class AssistSetting:
     """How many rows of each kind a draw holds."""

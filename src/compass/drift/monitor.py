@@ -51,20 +51,25 @@ class Monitor:
         seed: int = 0,
         clock: Callable[[], float] = time.time,
         tests: Sequence[DriftTest] | None = None,
-        checks_every: int = CHECKS_EVERY,
+        checks_every: int | None = None,
     ) -> None:
         """Open the state, or make it, and go on where it ends.
 
         database: SQLAlchemy URL; cluster_names: K or none; reference_examples: cluster -> texts, to show what shrank;
         restart: forget windows, alarms and kept prompts of an earlier reference, but not what input was counted;
-        tests: unfitted, by default every registered one; checks_every: prompts in a block, which divides the window.
+        tests: unfitted, by default every registered one; checks_every: prompts in a block, which divides the window;
+        None: as the stored windows have it.
         Raises ConfigError for wrong options, MonitorError if the state belongs to another reference or can't be used.
         """
         validate(MonitorOptions(config))
-        if config.window % checks_every:
+        if checks_every and config.window % checks_every:
             raise ValueError(f"checks_every must divide the window of {config.window} prompts; got {checks_every}.")
         if config.reservoir == "redacted":
             check_installed()
+        self._state = MonitorState(database, name)
+        if checks_every is None:
+            stored = None if restart else self._state.stored_option("look_every")
+            checks_every = int(stored or CHECKS_EVERY)
         tests = default_tests() if tests is None else tuple(tests)
         if len({test.name for test in tests}) < len(tests):
             raise ValueError(f"Each drift test needs its own name; got {', '.join(test.name for test in tests)}.")
@@ -99,7 +104,6 @@ class Monitor:
         """Rank to beat in each language's reservoir that is full."""
         self._stale = False
         """Whether the windows in memory may be ahead of the database."""
-        self._state = MonitorState(database, name)
         try:
             self._load(restart=restart)
         except BaseException:

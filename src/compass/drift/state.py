@@ -115,6 +115,12 @@ class MonitorState:
             streams = session.scalars(select(StreamRow).where(StreamRow.monitor == row.id)).all()
             return row.prompts, {stream.name: stream.content for stream in streams}
 
+    def stored_option(self, option: str) -> Any:
+        """Return what the stored windows depend on, by its name; None where nothing is stored yet."""
+        with self._session() as session:
+            row = session.scalar(select(MonitorRow).where(MonitorRow.name == self.name))
+            return None if row is None else row.options.get(option)
+
     def counted(self, batch: str | None, position: Position | None) -> bool:
         """Say whether a batch was counted before. Raises MonitorError if a stretch of a file was counted in part."""
         with self._session() as session:
