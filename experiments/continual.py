@@ -182,7 +182,7 @@ def periods(language: str, seed: int) -> tuple[tuple[Period, ...], tuple[Example
 def stages(language: str, seed: int, always: bool) -> tuple[Stage, ...]:
     """Select for each period in which there is an update: the space is period 0's, D is what was trained on before."""
     config = AdaptConfig()
-    encoder = load_encoder(config.encoder, cache_folder(config))
+    encoder = load_encoder(config.encoder, cache_folder(config.run.cache_dir))
     brought, pool, _ = periods(language, seed)
     pool_vectors = encoder.encode([row.prompt for row in pool])
 
@@ -252,7 +252,9 @@ class Runner:
         self.folder = output.parent / f"{language}-{seed}"
         config = AdaptConfig()
         self.training: TrainingConfig = config.training
-        self.base: BaseModel = resolve_model(config.training.model_name_or_path, cache_dir=cache_folder(config))
+        self.base: BaseModel = resolve_model(
+            config.training.model_name_or_path, cache_dir=cache_folder(config.run.cache_dir)
+        )
         self.periods, _, self.english = periods(language, seed)
 
     def run(self, name: str, done: Mapping[tuple[str, int], dict[str, Any]]) -> None:

@@ -25,11 +25,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from compass.config import CompareConfig, load_options
-from compass.recipes.compare import METRICS
 from compass.records import Comparison
 from compass.selection import strategy_names
 from compass.stats import holm
-from compass.steps.comparison import paired_comparisons
+from compass.steps.comparison import METRICS, paired_comparisons
 
 EVIDENCE = Path(__file__).parent / "evidence"
 CELL = ("language", "seed", "budget", "strategy")

@@ -31,7 +31,7 @@ from compass.encoders import Encoder, load_encoder
 from compass.selection import Candidates, Selection, build_candidates, get_strategy, needs_of, strategy_names
 from compass.semantic import SemanticSpace, gap, histogram, shares
 from compass.steps.features import gather_extras
-from compass.steps.resources import base_model
+from compass.steps.resources import Resources
 from compass.steps.state import RunData
 
 POOL = ("ar", "bg", "ca", "cs", "da", "de", "el", "en", "es", "fa", "fi", "fr", "hi", "hu", "it", "ko", "nl", "pl",
@@ -140,7 +140,7 @@ def with_needs(candidates: Candidates, name: str, data: Draw, cache: Path) -> Ca
         needs_of(get_strategy(name)),
         sets,
         target_language=candidates.target_language,
-        base=lambda: base_model(AdaptConfig()),
+        base=lambda: Resources(AdaptConfig()).base,
         cache_dir=cache,
     )
     return dataclasses.replace(candidates, extras=extras)

@@ -27,9 +27,9 @@ from safetensors.torch import save_file
 from compass.config import load_stored
 from compass.data.readers import read_jsonl
 from compass.evaluation import evaluate
-from compass.steps.resources import base_model
+from compass.steps.resources import Resources
 from compass.training import LanguageModel, merge_adapters, train
-from compass.training.balance import repeats_in_training
+from compass.training.balance import class_repeats
 from compass.training.weight_average import AveragedWeights, tail
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -87,7 +87,7 @@ class Noise:
         config = load_stored(run / "compass.yaml")
         self.config = dataclasses.replace(config, training=dataclasses.replace(config.training, dtype=dtype))
         self.run, self.language = run, config.data.language
-        self.base = base_model(self.config)
+        self.base = Resources(self.config).base
         self.test = read_jsonl(run / "data" / "tests" / f"{self.language}.jsonl")
         self.folder = run / f"noise-{dtype}"
         self.path = self.folder / "results.jsonl"
@@ -126,7 +126,7 @@ class Noise:
             return folder / "adapter"
         training = dataclasses.replace(self.config.training, **RECIPES[recipe])
         current = read_jsonl(self.run / "data" / "current.jsonl")
-        repeats = repeats_in_training(current, training)
+        repeats = class_repeats(current, training.answer_balance)
         rows = read_jsonl(self.run / "selection" / "selected.jsonl")
         rows += [row for row, times in zip(current, repeats, strict=True) for _ in range(times)]
         tails = [TailMean(share) for share in TAILS]

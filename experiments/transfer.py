@@ -52,14 +52,14 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 def place(config: AdaptConfig, data: AssistData, pool: Sequence[Example], seed: int) -> Candidates:
     """Embed one draw, fit its space, and gather what strategies may see."""
-    encoder = load_encoder(config.encoder, cache_folder(config))
-    parts = [list(data.usage), list(data.current), list(pool)]
+    encoder = load_encoder(config.encoder, cache_folder(config.run.cache_dir))
+    parts = [list(data.usage), list(data.train), list(pool)]
     vectors = [encoder.encode([row.prompt for row in rows]) for rows in parts]
     languages = [[row.language for row in rows] for rows in parts]
     space = SemanticSpace.fit(
         np.concatenate(vectors), [tag for tags in languages for tag in tags], n_clusters=N_CLUSTERS, seed=seed
     )
-    current_answers, pool_answers = number_classes(data.current, pool)
+    current_answers, pool_answers = number_classes(data.train, pool)
     return build_candidates(
         space,
         usage=vectors[0],
@@ -89,12 +89,12 @@ def training_rows(
     the picks by the pool rows nearest to the data at hand, so that its labels are seen in other languages too;
     task-prompt names the possible functions in front of each prompt.
     """  # fmt: skip
-    current = [row for row, times in zip(data.current, repeats, strict=True) for _ in range(times)]
+    current = [row for row, times in zip(data.train, repeats, strict=True) for _ in range(times)]
     picked = list(picked)
     if recipe == "picked-only":
         return picked
     if recipe == "half-current":
-        current = list(data.current)[::2]
+        current = list(data.train)[::2]
     if recipe == "half-bridge":
         keep = picked[: len(picked) // 2]
         taken = {row.id for row in keep}
@@ -130,7 +130,7 @@ def run_cell(
     """Select, train and evaluate one cell; return its result."""  # fmt: skip
     training: TrainingConfig = dataclasses.replace(config.training, **RECIPES[recipe])
     budget = config.selection.budget * (2 if recipe == "double-budget" else 1)
-    base = resolve_model(training.model_name_or_path, cache_dir=cache_folder(config))
+    base = resolve_model(training.model_name_or_path, cache_dir=cache_folder(config.run.cache_dir))
     target = data.usage[0].language
     result: dict[str, Any] = {
         "language": target,
@@ -144,7 +144,7 @@ def run_cell(
     if strategy != "zero-shot":
         picks = get_strategy(strategy).select(candidates, budget, seed=seed, options=config.selection)
         picked = [pool[i] for i in picks.indices]
-        repeats = class_repeats(data.current, training.answer_balance)
+        repeats = class_repeats(data.train, training.answer_balance)
         rows = training_rows(recipe, picked, data, repeats, pool, candidates, seed)
         trained = train(rows, base=base, config=training, output_dir=folder, seed=seed)
         adapter = trained.adapter
@@ -154,11 +154,9 @@ def run_cell(
             "pool_needed_share": float(np.mean([row.label in data.needed for row in pool])),
             "rows": len(rows),
             "repeats_needed": int(
-                sum(n for n, row in zip(repeats, data.current, strict=True) if row.label in data.needed)
+                sum(n for n, row in zip(repeats, data.train, strict=True) if row.label in data.needed)
             ),
-            "repeats_known": int(
-                sum(n for n, row in zip(repeats, data.current, strict=True) if row.label in data.known)
-            ),
+            "repeats_known": int(sum(n for n, row in zip(repeats, data.train, strict=True) if row.label in data.known)),
             "steps": trained.steps,
             "train_seconds": round(trained.train_seconds, 1),
         }

@@ -104,7 +104,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(capsys: pytest.CaptureFixt
     assert code == 0
     steps = {step["step"]: step for step in json.loads(out)}
     assert list(steps) == ["data", "embedding", "space", "selection", "training", "evaluation", "report"]
-    assert "usage 36, at hand 72" in steps["data"]["what"]
+    assert "usage 36, training data 72" in steps["data"]["what"]
     assert not (tmp_path / "run").exists()
 
 

@@ -20,7 +20,14 @@ from compass.config import AdaptConfig, CompareConfig, DataConfig, RunConfig, du
 from compass.recipes.compare import grid
 from compass.recipes.grid import draw_config
 from compass.selection import strategy_names
-from compass.steps.read import read_and_clean
+from compass.steps.read import clean, filled_in, read
+from compass.steps.state import RunData
+
+
+def cleaned(config: DataConfig, seed: int) -> RunData:
+    config = filled_in(config, seed)
+    return clean(read(config, seed), config, seed)[0]
+
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 FOLDER = EXPERIMENTS / "paper"
@@ -94,13 +101,13 @@ def test_the_hubs_data_sets_are_read_as_the_protocol_says(monkeypatch: pytest.Mo
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     config = load_options(CompareConfig, FOLDER / "phi-4-mini.yaml")
     draw = draw_config(config, "yo", 0)
-    data, _ = read_and_clean(replace(draw.data, identify_languages=False), 0)
+    data = cleaned(replace(draw.data, identify_languages=False), 0)
     assert sorted(calls, key=str) == [
         ("CohereLabs/Global-MMLU", "yo", "dev"),
         ("CohereLabs/Global-MMLU", "yo", "test"),
         ("CohereLabs/aya_dataset", None, "train"),
     ]
-    assert (len(data.usage), len(data.tests["yo"]), len(data.pool), data.current) == (12, 12, 8, ())
+    assert (len(data.usage), len(data.tests["yo"]), len(data.pool), data.train) == (12, 12, 8, ())
     row = data.tests["yo"][0]
     assert row.parallel_id == "CohereLabs/Global-MMLU test/0"
     assert row.prompt == "Swali test 0?\nA. jibu a\nB. jibu b\nC. jibu c\nD. jibu d"
@@ -124,7 +131,7 @@ def test_exams_is_cut_to_the_target_language(tmp_path: Path) -> None:
     sources = {"usage": str(paths["dev"]), "test": str(paths["test"]), "pool": [str(paths["train"])]}
     config = load_options(CompareConfig, FOLDER / "exams-small.yaml", sources)
     draw = draw_config(config, "tr", 0)
-    data, _ = read_and_clean(replace(draw.data, identify_languages=False), 0)
+    data = cleaned(replace(draw.data, identify_languages=False), 0)
     assert {row.language for row in (*data.usage, *data.tests["tr"])} == {"tr"}
     assert {row.language for row in data.pool} == {"bg", "tr"}
     assert {row.label for row in data.usage} == {"Physics", "History"}
@@ -156,10 +163,10 @@ def test_the_sets_of_sib200_are_read_and_share_no_sentence(tmp_path: Path, monke
     config = load_options(CompareConfig, EXPERIMENTS / "evidence" / "sib200.yaml")
     assert len(grid(config)) == 45
     draw = draw_config(config, "sw", 0)
-    data, _ = read_and_clean(replace(draw.data, identify_languages=False, near_duplicates=1.0), 0)
+    data = cleaned(replace(draw.data, identify_languages=False, near_duplicates=1.0), 0)
     needed = {row.response for row in data.usage}
     assert Counter(row.response for row in data.usage) == dict.fromkeys(needed, 8)
-    assert Counter(row.response for row in data.current) == {t: 2 if t in needed else 15 for t in topics}
+    assert Counter(row.response for row in data.train) == {t: 2 if t in needed else 15 for t in topics}
     assert Counter(row.response for row in data.tests["sw"]) == dict.fromkeys(needed, 4)
     assert len(needed) == 3
     assert Counter(row.language for row in data.pool) == dict.fromkeys(("de", "en", "hi", "ko"), 90)

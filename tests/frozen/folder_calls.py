@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from compass.config import CompareConfig, MonitorConfig, UpdateConfig, WatchOptions, load_options, load_stored
+from compass.config import CompareConfig, MonitorConfig, UpdateConfig, WatchOptions, load_stored, load_stored_options
+from compass.data.readers import read_jsonl
 from compass.drift import Monitor, Reference
 from compass.evaluation import read_evaluation
 from compass.evaluation.files import read_differences, read_task
@@ -57,7 +58,7 @@ def use_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def options(path: Path, *, comparison: bool = False) -> dict[str, Any]:
     """Return the options in a YAML file by name."""
-    config = load_options(CompareConfig, path) if comparison else load_stored(path)
+    config = load_stored_options(CompareConfig, path) if comparison else load_stored(path)
     return {name: value for section in dataclasses.asdict(config).values() for name, value in section.items()}
 
 
@@ -101,6 +102,11 @@ def finished_run(folder: Path) -> dict[str, Any]:
         "tests": {name: len(rows) for name, rows in version.tests.items()},
         "encoder": version.lock["encoder"]["name"],
     }
+
+
+def periods(path: Path) -> set[int]:
+    """Return the periods of the anchors in a file."""
+    return {row.period for row in read_jsonl(path)}
 
 
 def update_again(parent: Path, folder: str, window: str, *, method: str, overrides: Mapping[str, Any]) -> None:
@@ -159,7 +165,7 @@ def monitor_memory(folder: Path, url: str, *, name: str, language: str, mode: st
         return {
             "status": watching.status(),
             "events": watching.events(),
-            "looks": watching.looks(),
+            "looks": watching.checks(),
             "kept": [prompt.text for prompt in watching.kept_prompts(language)],
             "offsets": {name: position.end for name, position in watching.offsets().items()},
         }
@@ -259,4 +265,7 @@ def watch_again(folder: str, language: str, source: str, clock: Callable[[], flo
 
 def compare_again(folder: Path) -> str:
     """Give the command of a finished comparison again; return the HTML of its report."""
-    return compare(load_options(CompareConfig, folder / "compare.yaml")).report.read_text("utf-8")
+    # The number of permutations was an option: this folder's is 200.
+    return compare(load_stored_options(CompareConfig, folder / "compare.yaml"), permutations=200).report.read_text(
+        "utf-8"
+    )

@@ -119,7 +119,7 @@ def test_cells_that_fail_do_not_take_the_results_of_the_others(tmp_path: Path, m
     monkeypatch.setattr(module, "_prepared", lambda config: (cells, {}))
     monkeypatch.setattr(module, "run_cells", lambda *_: {"cy-1-random": "no relative of cy"})
 
-    def write_results(run, config, cells, draws):
+    def write_results(run, config, cells, draws, permutations):
         shown.extend((cell.strategy, cell.seed) for cell in cells)
         return SimpleNamespace(report="report.html")
 

@@ -19,9 +19,17 @@ from compass.config.checking import advice, validate
 from compass.config.compare import CompareConfig, GridConfig
 from compass.config.dumping import changed_flags, dump_config
 from compass.config.evaluate import TaskOptions, TasksConfig
-from compass.config.gone import Gone
+from compass.config.gone import Gone, recorded
 from compass.config.knobs import Option, Options, fields_of, sections_of
-from compass.config.loading import all_options, gone_options, load_config, load_options, load_stored, named_options
+from compass.config.loading import (
+    all_options,
+    gone_options,
+    load_config,
+    load_options,
+    load_stored,
+    load_stored_options,
+    named_options,
+)
 from compass.config.monitor import MonitorConfig, MonitorOptions
 from compass.config.registry import GATE_ROLES, HOOK_EVENTS, GateConfig, HookConfig, RegistryConfig, RegistryOptions
 from compass.config.update import MERGE_TYPES, UPDATE_METHODS, UpdateConfig, UpdateMethod, UpdateOptions
@@ -68,7 +76,9 @@ __all__ = [
     "load_config",
     "load_options",
     "load_stored",
+    "load_stored_options",
     "named_options",
+    "recorded",
     "sections_of",
     "validate",
 ]

@@ -8,7 +8,7 @@ never refused. An option that still is one is not gone, whatever is said here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from compass.config.strategy import strategy_text, written
@@ -102,6 +102,28 @@ GONE: Mapping[str, Gone] = {
     ),
 }  # fmt: skip
 """Name of each option that is no more -> what replaces it."""
+
+RECORDED = {
+    "DataConfig": ("assist_setting", "decontamination_ngram"),
+    "EncoderConfig": ("encoder_api_key_env",),
+    "SelectionConfig": (
+        "draw_window", "answer_cap", "answer_weight", "answer_quotas", "transfer_results", "given_picks",
+        "less_warmup_share", "less_max_pool", "smoothing", "neighbours",
+    ),
+    "TrainingConfig": ("current_weight",),
+    "EvaluationConfig": ("bootstrap_draws",),
+}  # fmt: skip
+"""Section -> its options that are no more."""
+
+
+def recorded(section: Any) -> dict[str, Any]:
+    """Return a section's options as the records of finished stages name them.
+
+    Those that are no more are among them, at their defaults: what version 0.1 finished is not done again.
+    """
+    gone = {name: GONE[name].default for name in RECORDED.get(type(section).__name__, ())}
+    return gone | asdict(section)
+
 
 SOURCES = ("usage", "train", "pool", "test", "retention_tests")
 """Options that name sources."""

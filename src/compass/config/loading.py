@@ -49,14 +49,19 @@ def load_options(
 
 
 def load_stored(path: Path, overrides: Mapping[str, object] | None = None) -> AdaptConfig:
-    """Read the options that a run folder keeps, `compass.yaml`, and lay `overrides` over them.
+    """Read the options that a run folder keeps, `compass.yaml`: `load_stored_options` for an AdaptConfig."""
+    return load_stored_options(AdaptConfig, path, overrides)
 
-    As `load_config`, but options of earlier versions that are no more are translated or left out, and never refused.
+
+def load_stored_options(kind: type[Options], path: Path, overrides: Mapping[str, object] | None = None) -> Options:
+    """Read the options that a folder of ours keeps, and lay `overrides` over them.
+
+    As `load_options`, but options of earlier versions that are no more are translated or left out, and never refused.
     """
-    stored = _given(AdaptConfig, path, None, stored=True)
-    over = _given(AdaptConfig, None, overrides)
+    stored = _given(kind, path, None, stored=True)
+    over = _given(kind, None, overrides)
     given = _Given({**stored.values, **over.values}, [*stored.problems, *over.problems])
-    return _resolved(AdaptConfig, given)
+    return _resolved(kind, given)
 
 
 def named_options(

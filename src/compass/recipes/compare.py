@@ -32,6 +32,7 @@ from compass.runs.folder import Run
 from compass.selection import get_strategy
 from compass.selection.strategies.one_language import OneLanguage, is_in
 from compass.steps.comparison import (
+    PERMUTATIONS,
     Cell,
     answer_rows,
     budget_curves,
@@ -77,7 +78,7 @@ def grid(config: CompareConfig) -> list[dict[str, Any]]:
     ]
 
 
-def compare(config: CompareConfig) -> Compared:
+def compare(config: CompareConfig, *, permutations: int = PERMUTATIONS) -> Compared:
     """Run every cell of the grid that is missing, compare the strategies row by row, and write the report.
 
     Raises ConfigError before any work for a strategy that does not exist, DataError before any training for a language
@@ -99,7 +100,7 @@ def compare(config: CompareConfig) -> Compared:
         finished = [cell for cell in cells if cell.finished]
         if not finished:
             raise _failed(failures, cells, "None is finished.")
-        compared = _write_results(run, config, finished, draws)
+        compared = _write_results(run, config, finished, draws, permutations)
         if failures:
             raise _failed(failures, cells, f"{compared.report} shows the {len(finished)} that are finished.")
     return compared
@@ -127,12 +128,12 @@ def _prepared(config: CompareConfig) -> tuple[list[Cell], dict[tuple[str, int], 
 
 
 def _write_results(
-    run: Run, config: CompareConfig, cells: Sequence[Cell], draws: Mapping[tuple[str, int], Path]
+    run: Run, config: CompareConfig, cells: Sequence[Cell], draws: Mapping[tuple[str, int], Path], permutations: int
 ) -> Compared:
     answers, picks = [answer_rows(cell) for cell in cells], [picked_rows(cell) for cell in cells]
     rows = [row for own in answers for row in own]
     results = [cell_result(cell, own, picked) for cell, own, picked in zip(cells, answers, picks, strict=True)]
-    comparisons = paired_comparisons(config, rows)
+    comparisons = paired_comparisons(config, rows, draws=permutations)
     write_parquet(run.path("rows.parquet"), rows)
     write_parquet(run.path("cells.parquet"), [_columns(cell) for cell in results])
     write_json(run.path("comparisons.json"), [comparison.to_dict() for comparison in comparisons])

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from compass.config import AdaptConfig, CompareConfig, SelectionConfig, dump_config, load_stored
+from compass.config import AdaptConfig, CompareConfig, SelectionConfig, dump_config, load_stored, recorded
 from compass.errors import CompassError
 from compass.recipes.workers import Processes, in_parallel, workers_at_once
 from compass.runs import layout
@@ -48,8 +48,8 @@ def draw_config(config: CompareConfig, language: str, seed: int) -> AdaptConfig:
     selection = dataclasses.replace(draw.selection, budget=min(config.grid.budgets))
     draw = dataclasses.replace(draw, data=dataclasses.replace(draw.data, language=language), selection=selection)
     identity = fingerprint(
-        {"data": asdict(draw.data), "encoder": asdict(draw.encoder), "space": asdict(draw.space),
-         "evaluation": asdict(draw.evaluation), "model": _model(draw), "seed": seed}
+        {"data": recorded(draw.data), "encoder": recorded(draw.encoder), "space": asdict(draw.space),
+         "evaluation": recorded(draw.evaluation), "model": _model(draw), "seed": seed}
     )  # fmt: skip
     folder = Path(draw.run.output_dir) / "draws" / f"{language}-{seed}-{identity[:10]}"
     return dataclasses.replace(draw, run=dataclasses.replace(draw.run, seed=seed, output_dir=str(folder)))

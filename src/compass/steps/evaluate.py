@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compass.config import AdaptConfig, TrainingConfig
+from compass.config import AdaptConfig, TrainingConfig, recorded
 from compass.data.example import Example
 from compass.data.fertility import fertility
 from compass.evaluation import Answered, Evaluation, compare, write_differences, write_evaluation
@@ -61,7 +61,7 @@ def evaluate_one(
     """
     config, base = resources.config, resources.base
     inputs = {
-        "evaluation": dataclasses.asdict(config.evaluation),
+        "evaluation": recorded(config.evaluation),
         "seed": config.run.seed,
         "model": [base.name, base.revision],
         "adapter": file_hash(adapter / layout.WEIGHTS_FILE) if adapter else "",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from compass.config import recorded
 from compass.data.classes import number_classes
 from compass.errors import SelectionError
 from compass.runs import layout
@@ -66,7 +66,7 @@ def choose(run: Run, resources: Resources, placed: Placed, candidates: Candidate
     if not len(selection.indices) and selection.strategy not in MAY_PICK_NOTHING:
         raise _nothing_picked(selection)
     inputs = {
-        "selection": asdict(config.selection),
+        "selection": recorded(config.selection),
         "space": file_hash(run.folder / layout.SPACE_WEIGHTS),
         "data": data_hashes(run),
         "picked": fingerprint({"rows": [int(i) for i in selection.indices]}),

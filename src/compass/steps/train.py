@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compass.config import AdaptConfig, TrainingConfig
+from compass.config import AdaptConfig, TrainingConfig, recorded
 from compass.data.example import Example
 from compass.data.licences import announce
 from compass.runs import layout
@@ -60,10 +60,11 @@ def training_payload(config: AdaptConfig, rows: Sequence[Example], base: BaseMod
 
 def training_identity(config: TrainingConfig) -> dict[str, Any]:
     """Return the options that tell a training from another; one that came later is left out at its default."""
-    from dataclasses import asdict
 
-    plain = asdict(TrainingConfig())
-    return {name: value for name, value in asdict(config).items() if name not in LATER_OPTIONS or value != plain[name]}
+    plain = recorded(TrainingConfig())
+    return {
+        name: value for name, value in recorded(config).items() if name not in LATER_OPTIONS or value != plain[name]
+    }
 
 
 LATER_OPTIONS = ("averaged_trainings", "tail_average")
