@@ -25,10 +25,10 @@ from compass.data.assist import assist_sentences, load_assist
 from compass.data.example import Example
 from compass.data.readers import write_jsonl
 from compass.recipes.adapt import adapt
-from compass.recipes.update import NEEDED
 from compass.recipes.watch import watch
 from compass.records import Event
 from compass.registry import Registry
+from compass.steps.history import NEEDED
 
 LANGUAGE = "cy"
 NEW_INTENTS = {"VacuumCleanArea": 30, "UnpauseTimer": 12, "PauseTimer": 10, "TimerStatus": 8}
