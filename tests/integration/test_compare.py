@@ -24,7 +24,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 def arguments(files: Files, output: Path, model: Path, *strategies: str) -> list[str]:
     """Return a grid of the given strategies, two seeds and one budget."""
-    sizes = ("--n-clusters", "16", "--lora-r", "4", "--permutations", "200", "--bootstrap-draws", "200")
+    sizes = ("--n-clusters", "16", "--lora-r", "4", "--bootstrap-draws", "200")
     grid = ["--workers", "2", *(part for name in strategies for part in ("--strategies", name))]
     grid += ["--seeds", "0", "--seeds", "1", "--budgets", "24", "--max-retention-rows", "0"]
     more = ("--model-name-or-path", str(model), *sizes, *grid)
