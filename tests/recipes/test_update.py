@@ -157,7 +157,7 @@ def test_what_is_no_finished_version_is_refused(parent: Path, tmp_path: Path) ->
     weights = file_hash(parent / "adapter" / "adapter_model.safetensors")
     lock.write_text(text.replace(weights, "0" * 64), encoding="utf-8")
     try:
-        with pytest.raises(RunError, match="is not the file that its lock.json names"):
+        with pytest.raises(RunError, match=r"is not the file that its lock\.json names"):
             read_version(parent)
     finally:
         lock.write_text(text, encoding="utf-8")
