@@ -65,7 +65,7 @@ def main() -> None:
     rng = random.Random("demo-drift")
     steady = steady_usage(data.needed, options.prompts, rng)
     drifted, current, test = new_usage(data.needed, options.rows, options.prompts, rng)
-    write_jsonl(work / "new" / "current.jsonl", current)
+    write_jsonl(work / "new" / "train.jsonl", current)
     write_jsonl(work / "new" / "test.jsonl", test)
     write_jsonl(work / "stream" / "1-steady.jsonl", steady)
     configured = load_options(
@@ -76,7 +76,7 @@ def main() -> None:
             "window": 100, "monitor_batch_size": 50, "prompts_per_false_alarm": 10_000,
             # The demo's prompts are nobody's: a generator made them.
             "reservoir": "full", "prompts_after_drift": 150, "min_usage_rows": 50,
-            "update_current": str(work / "new" / "current.jsonl"), "update_test": str(work / "new" / "test.jsonl"),
+            "update_train": str(work / "new" / "train.jsonl"), "update_test": str(work / "new" / "test.jsonl"),
             "gate_rows": options.rows, "fisher_rows": 60,
             "tolerance": TOLERANCE,
         },
@@ -126,11 +126,11 @@ def first_run(work: Path, options: argparse.Namespace) -> Path:
     data = load_assist(LANGUAGE)
     folder = work / "first-data"
     pool = random.Random(0).sample(list(data.pool), min(options.pool_rows, len(data.pool)))
-    parts = {"usage": data.usage, "current": data.train, "pool": pool, "test": data.tests[LANGUAGE],
+    parts = {"usage": data.usage, "train": data.train, "pool": pool, "test": data.tests[LANGUAGE],
              "english": data.tests["en"]}  # fmt: skip
     for name, rows in parts.items():
         write_jsonl(folder / f"{name}.jsonl", rows)
-    sources = {name: str(folder / f"{name}.jsonl") for name in ("usage", "current", "pool", "test")}
+    sources = {name: str(folder / f"{name}.jsonl") for name in ("usage", "train", "pool", "test")}
     config = load_config(
         None,
         {

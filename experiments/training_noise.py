@@ -47,7 +47,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "alpha-16": {"lora_alpha": 16},
     "decay": {"weight_decay": 0.1},
     "cosine": {"lr_scheduler_type": "cosine"},
-    "no-balance": {"answer_balance": 1},
+    "no-balance": {"class_balance": 1},
 }
 TAILS = (0.5, 0.25)
 """Shares of the steps whose weights are averaged."""
@@ -126,7 +126,7 @@ class Noise:
             return folder / "adapter"
         training = dataclasses.replace(self.config.training, **RECIPES[recipe])
         current = read_jsonl(self.run / "data" / "current.jsonl")
-        repeats = class_repeats(current, training.answer_balance)
+        repeats = class_repeats(current, training.class_balance)
         rows = read_jsonl(self.run / "selection" / "selected.jsonl")
         rows += [row for row, times in zip(current, repeats, strict=True) for _ in range(times)]
         tails = [TailMean(share) for share in TAILS]

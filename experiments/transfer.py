@@ -38,7 +38,7 @@ from compass.training.balance import class_repeats
 N_CLUSTERS = 60
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
-    "no-balance": {"answer_balance": 1},
+    "no-balance": {"class_balance": 1},
     "one-epoch": {"num_train_epochs": 1.0},
     "low-rate": {"learning_rate": 1e-4},
     "double-budget": {},
@@ -144,7 +144,7 @@ def run_cell(
     if strategy != "zero-shot":
         picks = get_strategy(strategy).select(candidates, budget, seed=seed, options=config.selection)
         picked = [pool[i] for i in picks.indices]
-        repeats = class_repeats(data.train, training.answer_balance)
+        repeats = class_repeats(data.train, training.class_balance)
         rows = training_rows(recipe, picked, data, repeats, pool, candidates, seed)
         trained = train(rows, base=base, config=training, output_dir=folder, seed=seed)
         adapter = trained.adapter

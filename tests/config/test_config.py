@@ -114,6 +114,15 @@ def test_no_two_commands_have_an_option_of_one_name() -> None:
         assert all(all_options()[option.name] == option for option in own)
 
 
+def test_an_alias_is_the_option_itself(tmp_path: Path) -> None:
+    """Scripts with `--current` would be refused, or a file that has both names would be read by chance."""
+    assert load(tmp_path, "train: a.jsonl\n", current="b.jsonl").data.train == "b.jsonl"
+    assert named_options(None, {"current": "b"}, AdaptConfig, {"train"}) == {"train": "b"}
+    assert problems(tmp_path, "current: a\ndata:\n  train: b\n") == (
+        "run.yaml:3: train is given twice, first in run.yaml:1; keep one of the two",
+    )
+
+
 def test_overrides_win(tmp_path: Path) -> None:
     """A flag would not override the file, or one that was not given would reset it."""
     config = load(tmp_path, "lora_r: 8\nseed: 3\n", lora_r=4, seed=None)
@@ -138,7 +147,11 @@ def test_overrides_win(tmp_path: Path) -> None:
         ("columns: [prompt=q, response=a=b]", "columns", {"prompt": "q", "response": "a=b"}),
         ("columns: prompt=q, response=a", "columns", {"prompt": "q", "response": "a"}),
         ("language: 'no'", "language", "no"),
-        ("current: none", "current", "none"),
+        ("train: none", "train", "none"),
+        ("current: none", "train", "none"),
+        ("columns: {current.prompt: q}", "columns", {"train.prompt": "q"}),
+        ("columns: prompt=p, current.prompt=q", "columns", {"prompt": "p", "train.prompt": "q"}),
+        ("columns: [current.prompt=q]", "columns", {"train.prompt": "q"}),
     ],
 )
 def test_coercion(tmp_path: Path, line: str, name: str, value: Any) -> None:
@@ -214,7 +227,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
             "averaged_trainings times lora_r is the rank of the adapter that is served: 96",
         ),
         ("use_dora: true\naveraged_trainings: 2", "averaged_trainings: DoRA adapters can't be averaged"),
-        ("columns: {pol.prompt: q}", "columns: 'pol' is no set of rows; before the dot goes usage, current"),
+        ("columns: {pol.prompt: q}", "columns: 'pol' is no set of rows; before the dot goes usage, train"),
         ("num_train_epochs: 0", "num_train_epochs or max_steps must be above 0"),
         ("encoder: http://localhost:1/v1/embeddings", "encoder_model must name the model"),
         ("n_clusters: 1", "n_clusters must be 0"),

@@ -10,12 +10,18 @@ import pytest
 
 from compass.config import (
     AdaptConfig,
+    DataConfig,
+    EncoderConfig,
+    EvaluationConfig,
     RegistryOptions,
+    SelectionConfig,
+    TrainingConfig,
     all_options,
     gone_options,
     load_config,
     load_options,
     load_stored,
+    recorded,
 )
 from compass.config.gone import GONE, translated
 from compass.errors import ConfigError
@@ -107,3 +113,23 @@ def test_sources_and_tolerances_are_translated() -> None:
         "tolerance": {"english": 0.1},
     }
     assert translated(values, {"assist_setting": "skewed"}) == values
+
+
+def test_renamed_options(tmp_path: Path) -> None:
+    """An old name would be refused without the new one, or a folder that has it would not be read."""
+    path = tmp_path / "compass.yaml"
+    path.write_text("training:\n  answer_balance: 2\n", "utf-8")
+    assert load_stored(path).training.class_balance == 2
+    with pytest.raises(ConfigError, match="the option answer_balance was renamed to class_balance"):
+        load_config(path)
+
+
+def test_records_have_the_names_of_version_0_1(tmp_path: Path) -> None:
+    """What version 0.1 finished would be done again, an hour of work, for a new name."""
+    data = recorded(DataConfig(columns={"train.prompt": "q", "prompt": "p"}))
+    assert (data["current"], data["columns"]) == ("assist", {"current.prompt": "q", "prompt": "p"})
+    assert recorded(TrainingConfig(class_balance=2))["answer_balance"] == 2
+    for section in (DataConfig(), EncoderConfig(), SelectionConfig(), TrainingConfig(), EvaluationConfig()):
+        assert {
+            name: list(value) if isinstance(value, tuple) else value for name, value in recorded(section).items()
+        } == {name: OLD[name] for name in recorded(section)}

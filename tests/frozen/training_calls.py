@@ -32,6 +32,7 @@ from compass.training.balance import class_repeats
 from compass.training.soup import train_averaged
 
 GONE = ("current_weight",)
+RENAMED = {"answer_balance": "class_balance"}
 
 Row = Mapping[str, str]
 """`id`, `prompt`, `response`, `language`, and `label` or `parallel_id` where there is one."""
@@ -39,7 +40,7 @@ Row = Mapping[str, str]
 
 def _training(options: Mapping[str, Any]) -> TrainingConfig:
     """Return options of version 0.1 as they are now; those that are gone were at their defaults."""
-    return TrainingConfig(**{name: value for name, value in options.items() if name not in GONE})
+    return TrainingConfig(**{RENAMED.get(name, name): value for name, value in options.items() if name not in GONE})
 
 
 def base_at(folder: Path) -> BaseModel:
@@ -91,7 +92,7 @@ def update_from(
 def repeats(rows: Sequence[Row], options: Mapping[str, Any]) -> list[int]:
     """Return how often an epoch sees each training row; the weight that version 0.1 put on all of them is gone."""
     weight = options.get("current_weight", 1)
-    return [weight * times for times in class_repeats(examples(rows), _training(options).answer_balance)]
+    return [weight * times for times in class_repeats(examples(rows), _training(options).class_balance)]
 
 
 def answer(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,8 +25,17 @@ def _with_hyphens(tag: Any) -> Any:
     return tag.replace("_", "-") if isinstance(tag, str) else tag
 
 
-COLUMN_SETS = ("usage", "current", "pool", "test")
+COLUMN_SETS = ("usage", "train", "pool", "test")
 """Sets of rows that a column mapping may be for alone, written before a dot."""
+
+
+def _with_train(columns: Any) -> Any:
+    """Take `current.prompt=question` for `train.prompt=question`: the set's earlier name."""
+    if isinstance(columns, Mapping):
+        return {_with_train(name): theirs for name, theirs in columns.items()}
+    if isinstance(columns, (list, tuple)):
+        return [_with_train(pair) for pair in columns]
+    return re.sub(r"(^|,\s*)current\.", r"\1train.", columns) if isinstance(columns, str) else columns
 
 
 @dataclass(frozen=True)
@@ -45,14 +54,19 @@ class DataConfig:
         hint='For Norwegian write language: "no", in quotes, or better nb or nn.',
     )
     usage: str = knob("assist", "Sample of real usage in the target language (prompts suffice).", required=True)
-    current: str = knob(
-        "assist", "Training data at hand in the target language; `none` when there is none.", required=True
+    train: str = knob(
+        "assist",
+        "Training data in the target language, or `none`.",
+        required=True,
+        alias="current",
     )
     pool: tuple[str, ...] = knob(("assist",), "Multilingual pool to choose from; one or more sources.", required=True)
     test: str = knob("", "Held-out usage with responses; empty: half of the usage rows are held out.")
     retention_tests: tuple[str, ...] = knob((), "More test files, each a language where nothing should be lost.")
     columns: dict[str, str] = knob(
-        {}, "Column mapping as ours=theirs (`prompt=question`); `pool.prompt=question` is for the pool alone."
+        {},
+        "Column mapping as ours=theirs (`prompt=question`); `pool.prompt=question` is for the pool alone.",
+        parse=_with_train,
     )
     streaming: bool = knob(False, "Stream hub data sets instead of downloading them whole.")
     identify_languages: bool = knob(True, "Identify the language of rows that carry no tag.")
@@ -250,8 +264,8 @@ class TrainingConfig:
         "`auto` (bfloat16 on GPUs, else float32), `float32` or `bfloat16`.",
         choices=("auto", "float32", "bfloat16"),
     )
-    answer_balance: int = knob(
-        5, "Most times an epoch that a row at hand with a rare kind of answer is seen; 1 is off.", low=1
+    class_balance: int = knob(
+        5, "Oversample training rows of rare classes, at most this many times per epoch; 1 = off.", low=1
     )
     averaged_trainings: int = knob(
         1,

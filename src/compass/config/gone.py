@@ -7,6 +7,7 @@ never refused. An option that still is one is not gone, whatever is said here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -28,6 +29,11 @@ class Gone:
     role: str = ""
     """Role whose `tolerance` it is now."""
 
+    @property
+    def what_happened(self) -> str:
+        """Say what became of the option and what to do instead, to follow its name."""
+        return f"was {f'renamed to {self.renamed}' if self.renamed else 'removed'}. {self.instead}"
+
     def is_default(self, value: Any) -> bool:
         """Say whether a value, perhaps as text, is what the default was."""
         if isinstance(self.default, bool) or isinstance(value, bool):
@@ -36,6 +42,10 @@ class Gone:
             return float(value) == float(self.default)
         except (TypeError, ValueError):
             return bool(value == self.default)
+
+
+def _renamed(default: Any, name: str) -> Gone:
+    return Gone(default, f"Write {name}.", renamed=name)
 
 
 def _constant(default: float) -> Gone:
@@ -68,6 +78,8 @@ GONE: Mapping[str, Gone] = {
     "transfer_results": _parameter("", "langrank", "transfer_results"),
     "given_picks": _parameter("", "given", "picks"),
     "current_weight": Gone(1, "Training rows and picked rows weigh the same. Leave it out."),
+    "answer_balance": _renamed(5, "class_balance"),
+    "update_current": _renamed("", "update_train"),
     "assist_setting": Gone("skewed", "Write assist:disjoint as the source, for usage, train and pool."),
     "decontamination_ngram": _constant(8),
     "encoder_api_key_env": Gone("COMPASS_API_KEY", "The key is read from the environment variable COMPASS_API_KEY."),
@@ -116,13 +128,22 @@ RECORDED = {
 """Section -> its options that are no more."""
 
 
+RENAMED = {"train": "current", **{gone.renamed: name for name, gone in GONE.items() if gone.renamed}}
+"""Option of today -> what version 0.1 called it."""
+
+
 def recorded(section: Any) -> dict[str, Any]:
     """Return a section's options as the records of finished stages name them.
 
     Those that are no more are among them, at their defaults: what version 0.1 finished is not done again.
     """
     gone = {name: GONE[name].default for name in RECORDED.get(type(section).__name__, ())}
-    return gone | asdict(section)
+    values = asdict(section)
+    if "columns" in values:
+        values["columns"] = {
+            re.sub("^train[.]", "current.", ours): theirs for ours, theirs in values["columns"].items()
+        }
+    return gone | {RENAMED.get(name, name): value for name, value in values.items()}
 
 
 SOURCES = ("usage", "train", "pool", "test", "retention_tests")

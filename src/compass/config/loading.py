@@ -144,7 +144,7 @@ def _given(
         elif stored or gone[name].is_default(value):
             past[name] = value
         else:
-            found.problems.append(f"{origin}: the option {name} was removed. {gone[name].instead}")
+            found.problems.append(f"{origin}: the option {name} {gone[name].what_happened}")
     if stored:
         _translate(found, past, options, str(path))
     if log and foreign:

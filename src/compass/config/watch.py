@@ -26,7 +26,7 @@ class WatchConfig:
         50, "Rows of new usage below which no update is made: they are the next reference too.", low=30
     )
     update_usage: str = knob("", "Source of new usage; empty: the newest prompts that the monitor's reservoir kept.")
-    update_current: str = knob("", "Source of new training rows in the language; empty: none.")
+    update_train: str = knob("", "Source of new training rows in the language; empty: none.")
     update_test: str = knob(
         "", "Source of held-out new usage with responses; empty: half of the new usage that has a response."
     )

@@ -220,7 +220,7 @@ def _steps(config: CompareConfig, data: RunData, rows: float) -> int:
     training = config.adapt.training
     if training.max_steps > 0:
         return training.max_steps
-    total = rows + sum(class_repeats(data.train, training.answer_balance))
+    total = rows + sum(class_repeats(data.train, training.class_balance))
     batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
     return max(1, math.ceil(total * training.num_train_epochs / batch))
 

@@ -23,7 +23,7 @@ def train_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[Path, dict[st
 
     resources = Resources(config)
     config = resources.config
-    rows = read_examples(list(sources), columns=columns_of(config.data, "current"), require_response=True)
+    rows = read_examples(list(sources), columns=columns_of(config.data, "train"), require_response=True)
     run = Run(Path(config.run.output_dir))
     with run.locked():
         base = resources.base

@@ -167,7 +167,7 @@ def _read(run: Run, config: AdaptConfig, version: Version, new: NewData) -> RunD
     usage, held_out = _rows(data, "usage", new.window, seed), _rows(data, "test", new.test, seed)
     if not new.test:
         usage, held_out = hold_out_half(usage, seed)
-    train = _rows(data, "current", new.train, seed)
+    train = _rows(data, "train", new.train, seed)
     tests: dict[str, Sequence[Example]] = {language: held_out} if held_out else {}
     for name, rows in version.tests.items():
         # The parent's own usage makes room for the new one, and says which period it is of.

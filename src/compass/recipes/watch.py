@@ -288,7 +288,7 @@ def _new_data(site: Site, watching: Monitor, version: Version) -> NewData:
             Example(f"kept/{i}", prompt.text, language=site.language, source="production")
             for i, prompt in enumerate(reversed(kept))
         ]
-    return NewData(usage, train=read(options.update_current, "current"), test=read(options.update_test, "test"))
+    return NewData(usage, train=read(options.update_train, "train"), test=read(options.update_test, "test"))
 
 
 def _finish(site: Site) -> Iterator[Event]:

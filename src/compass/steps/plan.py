@@ -59,7 +59,7 @@ def plan(config: AdaptConfig) -> list[Step]:
     if encoder.encoder == "embedded":
         missing = len(load_encoder(encoder, resources.cache).missing(texts))
         encoding = duration(missing / (ROWS_PER_SECOND_AND_CORE * cores))
-    n_rows = _picks(config, len(data.pool)) + sum(class_repeats(data.train, training.answer_balance))
+    n_rows = _picks(config, len(data.pool)) + sum(class_repeats(data.train, training.class_balance))
     seen, rows = n_rows * training.num_train_epochs, f"about {n_rows} rows, {training.num_train_epochs:g} epochs"
     if training.max_steps > 0:
         seen = training.max_steps * training.per_device_train_batch_size * training.gradient_accumulation_steps

@@ -6,11 +6,11 @@ import logging
 import random
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compass.config import AdaptConfig, DataConfig
+from compass.config import AdaptConfig, DataConfig, recorded
 from compass.data.assist import ASSIST, common_setting, load_assist, parse_assist
 from compass.data.cleaning import NGRAM, TRANSLATION, Cleaned
 from compass.data.cleaning import clean as clean_rows
@@ -72,9 +72,9 @@ def _recorded(config: DataConfig) -> dict[str, Any]:
     def plain(source: str) -> str:
         return ASSIST if parse_assist(source) else source
 
-    return asdict(config) | {
+    return recorded(config) | {
         "usage": plain(config.usage),
-        "current": plain(config.current),
+        "current": plain(config.train),
         "test": plain(config.test),
         "pool": tuple(map(plain, config.pool)),
         "assist_setting": _assist_setting(config) or "skewed",
@@ -84,7 +84,7 @@ def _recorded(config: DataConfig) -> dict[str, Any]:
 
 def _assist_setting(config: DataConfig) -> str | None:
     """Return the setting of the embedded data that the sources name, None if they do not name it."""
-    return common_setting((config.usage, config.current, config.test, *config.pool))
+    return common_setting((config.usage, config.train, config.test, *config.pool))
 
 
 def _stage(
@@ -109,12 +109,12 @@ def read(config: DataConfig, seed: int) -> Sources:
         announce("home-assistant-intents")
         assist = load_assist(config.language, setting=setting, seed=seed)
     usage = list(assist.usage) if assist and parse_assist(config.usage) else read_set(config, "usage", config.usage)
-    if assist and parse_assist(config.current):
+    if assist and parse_assist(config.train):
         train = list(assist.train)
-    elif config.current in (NONE, ""):
+    elif config.train in (NONE, ""):
         train = []
     else:
-        train = read_set(config, "current", config.current)
+        train = read_set(config, "train", config.train)
     files = [source for source in config.pool if not parse_assist(source)]
     pool = list(assist.pool) if assist and len(files) < len(config.pool) else []
     if files:
@@ -295,7 +295,7 @@ def filled_in(config: DataConfig, seed: int) -> DataConfig:
         config,
         language=tag,
         usage=named(config.usage),
-        current=named(config.current),
+        train=named(config.train),
         test=named(config.test),
         pool=tuple(map(named, config.pool)),
         retention_tests=tuple(map(named, config.retention_tests)),
@@ -305,7 +305,7 @@ def filled_in(config: DataConfig, seed: int) -> DataConfig:
 def source_identities(config: DataConfig) -> dict[str, str]:
     """Return what tells each source from another one of the same name: its files' hash, `assist`'s packages."""
     found = {}
-    for source in (config.usage, config.current, config.test, *config.pool, *config.retention_tests):
+    for source in (config.usage, config.train, config.test, *config.pool, *config.retention_tests):
         path = source_path(source)
         if parse_assist(source):
             stamped = versions()

@@ -126,7 +126,7 @@ def history_repeats(config: AdaptConfig, rows: Sequence[Example]) -> list[int]:
     from compass.training.balance import class_repeats
 
     own = [row for row in rows if row.role == TRAIN]
-    times = iter(class_repeats(own, config.training.answer_balance))
+    times = iter(class_repeats(own, config.training.class_balance))
     return [next(times) if row.role == TRAIN else 1 for row in rows]
 
 

@@ -31,7 +31,7 @@ def train(run: Run, resources: Resources, selected: Selected) -> Path:
 
     config, base = resources.config, resources.base
     own = selected.data.train
-    rows = [*selected.examples, *repeated(own, class_repeats(own, config.training.answer_balance))]
+    rows = [*selected.examples, *repeated(own, class_repeats(own, config.training.class_balance))]
     adapter = run.folder / layout.ADAPTER
     inputs = training_payload(config, rows, base) | start_adapter(config)
     if run.finished("training", inputs):

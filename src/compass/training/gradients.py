@@ -112,7 +112,7 @@ def warm_up(
     # What decides neither weights nor moments is left out of the folder's name.
     plain = TrainingConfig()
     config = dataclasses.replace(
-        config, adapter="", max_steps=-1, report_to="none", answer_balance=plain.answer_balance,
+        config, adapter="", max_steps=-1, report_to="none", class_balance=plain.class_balance,
         save_steps=plain.save_steps, logging_steps=plain.logging_steps,
         max_serving_rank=plain.max_serving_rank, averaged_trainings=plain.averaged_trainings,
         tail_average=plain.tail_average,
