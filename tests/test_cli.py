@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from compass.cli import EXIT_BAD_INPUT, EXIT_FAILED, NOISY, main
-from compass.config import GateConfig
+from compass.config import AdaptConfig, GateConfig
 from compass.recipes.adapt import Adapted
 from compass.records import Difference
 from compass.selection import strategy_names
@@ -326,3 +326,16 @@ def test_the_command_is_installed_and_prints_its_version() -> None:
         [sys.executable, "-m", "compass.cli", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "0.1.0"
+
+
+@pytest.mark.parametrize("flag", ["--train", "--current"])
+def test_the_training_data_go_by_both_names(
+    flag: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scripts that were written with `--current` would stop at the flag."""
+    asked: list[AdaptConfig] = []
+    monkeypatch.setattr("compass.cli._print_plan", lambda config, **_: asked.append(config))
+    with pytest.raises(SystemExit) as stopped:
+        main(["adapt", "--dry-run", flag, "have.jsonl"])
+    assert stopped.value.code == 0, capsys.readouterr().err
+    assert asked[0].data.train == "have.jsonl"

@@ -30,6 +30,7 @@ from compass.config import (
     load_stored,
     named_options,
 )
+from compass.config.knobs import flag_of
 from compass.errors import CompassError, ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -136,11 +137,12 @@ def _with_options(
 
 
 def _annotation(option: Option) -> Any:
-    name = f"{option.flag}/--no-{option.name.replace('_', '-')}" if option.type is bool else option.flag
+    names = [f"{option.flag}/--no-{option.name.replace('_', '-')}" if option.type is bool else option.flag]
+    names += [flag_of(option.alias)] if option.alias else []
     choices = f" One of: {', '.join(option.choices)}." if option.choices else ""
     default = ",".join(map(str, option.default)) if isinstance(option.default, tuple) else option.default
     info = typer.Option(
-        name,
+        *names,
         help=f"{option.help}{choices}",
         rich_help_panel=f"Options: {option.section}",
         show_default=f"{default}" if default not in ("", {}) else False,
