@@ -6,7 +6,6 @@ The draws that they start from are prepared in the same way, several at a time.
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import math
 import os
@@ -22,7 +21,7 @@ from compass.config import AdaptConfig, CompareConfig, SelectionConfig, dump_con
 from compass.errors import CompassError
 from compass.recipes.workers import Processes, in_parallel, workers_at_once
 from compass.runs import layout
-from compass.runs.files import fingerprint, write_json, write_text
+from compass.runs.files import fingerprint, read_jsonl, write_json, write_text
 from compass.runs.folder import Run
 from compass.steps.comparison import Cell
 from compass.steps.features import strategy_files
@@ -64,7 +63,6 @@ def cells_of(config: CompareConfig, draw: AdaptConfig, data: RunData, mean_cost:
     cells, home = [], Path(config.adapt.run.output_dir) / "cells"
     sources = source_identities(filled_in(draw.data, draw.run.seed))
     files = sources | start_adapter(draw) | folder_contents(draw)
-    stored = _stored_cells(home)
     for budget in config.grid.budgets:
         steps = _steps(config, data, budget / mean_cost) if config.grid.equal_steps else draw.training.max_steps
         for strategy in config.grid.strategies:
@@ -78,8 +76,9 @@ def cells_of(config: CompareConfig, draw: AdaptConfig, data: RunData, mean_cost:
             language, seed = cell.data.language, cell.run.seed
             short = re.sub(r"[^\w.-]+", "-", strategy)[:LONGEST_NAME]
             folder = home / f"{language}-{seed}-{short}-{budget}-{identity[:10]}"
-            if not folder.is_dir() and (known := _known(stored, payload, sources)):
-                folder = known
+            if not folder.is_dir():
+                of_0_1 = home.glob(f"{language}-{seed}-{strategy.partition(':')[0]}-{budget}-*")
+                folder = _known(sorted(of_0_1), payload, sources) or folder
             cell = dataclasses.replace(cell, run=dataclasses.replace(cell.run, output_dir=str(folder)))
             cells.append(Cell(strategy, budget, language, seed, folder, cell))
     return cells
@@ -119,27 +118,21 @@ def _own_options(selection: SelectionConfig) -> dict[str, Any]:
     }
 
 
-def _stored_cells(home: Path) -> dict[str, list[Path]]:
-    """Return the finished cells of a comparison's folder by the fingerprint of their options.
+def _known(folders: Sequence[Path], payload: Mapping[str, Any], sources: Mapping[str, str]) -> Path | None:
+    """Return the finished cell of the same options that was made from the same sources; None if there is none.
 
-    Cells of an older version have other hashes in their names; their options tell that they are the same.
+    Cells of version 0.1 have other hashes in their names; their options tell that they are the same.
     """
-    found: dict[str, list[Path]] = {}
-    for file in sorted(home.glob(f"*/{layout.CELL}")):
-        try:
-            payload = _payload(load_stored(file.parent / layout.CONFIG))
-        except CompassError as error:
-            logger.debug("%s is not read: %s", file.parent, error)
+    for folder in folders:
+        if not (folder / layout.CELL).is_file():
             continue
-        found.setdefault(fingerprint(payload), []).append(file.parent)
-    return found
-
-
-def _known(stored: Mapping[str, Sequence[Path]], payload: Mapping[str, Any], sources: Mapping[str, str]) -> Path | None:
-    """Return a finished cell of the same options that was made from the same sources; None if there is none."""
-    for folder in stored.get(fingerprint(payload), ()):
+        try:
+            same = fingerprint(_payload(load_stored(folder / layout.CONFIG))) == fingerprint(payload)
+        except CompassError as error:
+            logger.debug("%s is not read: %s", folder, error)
+            continue
         changed = Run(folder).changed("data", {"sources": sources})
-        if changed is not None and "sources" not in changed:
+        if same and changed is not None and "sources" not in changed:
             return folder
     return None
 
@@ -253,7 +246,5 @@ def seconds_needed(cells: Sequence[Cell], workers: int) -> float:
 def _seconds(cell: Cell) -> float:
     """Return the seconds that a finished cell's own stages took."""
     path = cell.folder / layout.STAGE_LOG
-    if not path.is_file():
-        return 0.0
-    entries = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line]
+    entries = read_jsonl(path) if path.is_file() else []
     return sum(float(entry["seconds"]) for entry in entries if not entry["skipped"])
