@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from compass.evaluation.evaluate import Evaluation
 from compass.evaluation.lm_eval.bridge import TaskMetric, TaskResult, TaskSample
 from compass.evaluation.metrics import score_rows
 from compass.records import ClusterScore, Difference, Interval
+from compass.runs.files import write_text
 
 PREDICTIONS = ".predictions.jsonl"
 """End of the name of a file with an evaluation's rows."""
@@ -34,7 +34,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     _write_lines(folder / f"{name}{PREDICTIONS}", _rows(evaluation))
     path = folder / f"{name}.json"
-    _write_text(path, json.dumps(evaluation.to_dict(), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(evaluation.to_dict(), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
     return path
 
 
@@ -89,7 +89,7 @@ def write_differences(differences: Sequence[Difference], path: Path) -> None:
     """Write paired differences as a JSON list; a difference that cannot be told (nan) is left out."""
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [difference.to_dict() for difference in differences if math.isfinite(difference.interval.low)]
-    _write_text(path, json.dumps(rows, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(rows, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
 def read_differences(path: Path) -> list[Difference]:
@@ -106,7 +106,7 @@ def write_task(result: TaskResult, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     # A task that was given as a file has that path for a name.
     path = folder / f"{Path(result.task).name}.json"
-    _write_text(path, json.dumps(result.to_dict(), ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+    write_text(path, json.dumps(result.to_dict(), ensure_ascii=False, indent=1, allow_nan=False) + "\n")
     return path
 
 
@@ -141,15 +141,7 @@ def _rows(evaluation: Evaluation) -> Iterable[dict[str, Any]]:
 
 
 def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    _write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
-
-
-def _write_text(path: Path, text: str) -> None:
-    # A half-written file must never look finished: write beside it, then rename. A model may emit lone surrogates,
-    # which UTF-8 cannot hold.
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(text.encode("utf-8", "replace"))
-    os.replace(partial, path)
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
 
 def _read_json(path: Path) -> Any:

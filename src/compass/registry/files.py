@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from compass.errors import RegistryError
+from compass.runs.files import write_bytes
 
 BLOCK = 1 << 20
 """Bytes that are copied and hashed at a time."""
@@ -42,18 +43,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
 def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     """Write sealed JSON so that a reader, now or after a crash, finds the old file or the new one."""
     text = json.dumps(seal(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(text.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise
-    sync_folder(path.parent)
+    write_bytes(path, text.encode("utf-8"))
 
 
 def append_line(path: Path, content: Mapping[str, Any]) -> None:
@@ -92,12 +82,6 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def copy_hashed(source: Path, target: Path) -> tuple[str, int]:
     """Copy a file, sync it, and return the SHA-256 and the size of the bytes that were written."""
     digest = hashlib.sha256()
@@ -110,15 +94,6 @@ def copy_hashed(source: Path, target: Path) -> tuple[str, int]:
         writer.flush()
         os.fsync(writer.fileno())
     return digest.hexdigest(), size
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename or a new file in the folder last through a power failure."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _end_of_last_line(file: Any) -> int:

@@ -35,7 +35,7 @@ from compass.errors import RegistryError, RegistryUnavailableError, RunError
 from compass.registry import aliases
 from compass.registry.aliases import Aliases, Move, read_aliases
 from compass.registry.events import RegistryEvent
-from compass.registry.files import append_line, read_lines, sync_folder, write_sealed
+from compass.registry.files import append_line, read_lines, write_sealed
 from compass.registry.gate import PROMOTE, GateDecision
 from compass.registry.versions import (
     FOLDER,
@@ -50,6 +50,7 @@ from compass.registry.versions import (
     run_metrics,
     take_in,
 )
+from compass.runs.files import sync_folder
 
 logger = logging.getLogger(__name__)
 

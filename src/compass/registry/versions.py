@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from compass.errors import RegistryError, RunError
-from compass.registry.files import canonical, copy_hashed, file_hash, read_sealed
+from compass.registry.files import canonical, copy_hashed, read_sealed
+from compass.runs.files import file_hash
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -15,6 +14,7 @@ from compass.report.figures import specification
 from compass.report.load import Run, load_run
 from compass.report.sections import sections
 from compass.report.wording import bare_language
+from compass.runs.files import write_text
 
 
 def build_report(run_dir: Path, *, include_texts: bool = True) -> Path:
@@ -29,10 +29,7 @@ def build_report(run_dir: Path, *, include_texts: bool = True) -> Path:
 
 def write_page(path: Path, page: str) -> Path:
     """Write a page so that it is never seen in part, and return its path."""
-    partial = path.with_name(path.name + ".part")
-    # A model may emit lone surrogates, which UTF-8 cannot hold.
-    partial.write_bytes(page.encode("utf-8", "replace"))
-    os.replace(partial, path)
+    write_text(path, page)
     return path
 
 

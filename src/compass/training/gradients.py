@@ -12,7 +12,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from transformers import TrainerCallback
 from compass.config import TrainingConfig
 from compass.data.example import Example, Message
 from compass.errors import ModelError
+from compass.runs.files import replacing
 from compass.training.formatting import encode_example
 from compass.training.head import IGNORED, response_nll
 from compass.training.models import BaseModel, load_base, load_tokenizer, load_with_adapter
@@ -73,11 +73,8 @@ class Moments:
         from safetensors.numpy import save_file
 
         about = {"steps": self.steps, "betas": self.betas, "epsilon": self.epsilon}
-        partial = path.with_name(path.name + ".partial")
-        save_file({"first": self.first, "second": self.second}, partial, metadata={"compass": json.dumps(about)})
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            save_file({"first": self.first, "second": self.second}, partial, metadata={"compass": json.dumps(about)})
 
     @classmethod
     def load(cls, path: Path) -> Moments:

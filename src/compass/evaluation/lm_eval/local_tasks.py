@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import os
 import random
 import re
@@ -25,6 +24,7 @@ from compass.data.languages import from_any
 from compass.data.readers import iter_records
 from compass.errors import ConfigError, DataError, LanguageError, MissingExtraError
 from compass.evaluation.lm_eval.bridge import PART_FIELD, PARTS, usage_rows
+from compass.runs.files import write_jsonl, write_text
 
 TEMPLATES: Mapping[str, str] = {
     "letters": "A question with its choices under letters; the letters' likelihoods are compared (EXAMS, Global-MMLU).",
@@ -285,17 +285,7 @@ def _slug(text: str) -> str:
     return re.sub(r"[^\w]+", "_", text.strip().lower()).strip("_")
 
 
-def write_jsonl(path: Path, rows: Iterable[Record]) -> None:
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-
-
 def write_yaml(path: Path, content: Record) -> None:
     import yaml
 
     write_text(path, yaml.safe_dump(content, allow_unicode=True, sort_keys=False))
-
-
-def write_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

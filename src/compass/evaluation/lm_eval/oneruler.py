@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from compass.errors import ConfigError, DataError
-from compass.evaluation.lm_eval.local_tasks import MadeTasks, Record, write_jsonl, write_text, write_yaml
+from compass.evaluation.lm_eval.local_tasks import MadeTasks, Record, write_yaml
+from compass.runs.files import write_jsonl, write_text
 
 logger = logging.getLogger(__name__)
 

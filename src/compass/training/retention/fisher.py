@@ -8,7 +8,6 @@ quantity: gradients of different examples cancel in it.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from compass.config import TrainingConfig
 from compass.data.example import Example
 from compass.errors import ModelError
 from compass.progress import progress
+from compass.runs.files import replacing
 from compass.training.formatting import encode_example
 from compass.training.head import IGNORED, response_nll
 from compass.training.models import BaseModel, load_tokenizer, load_with_adapter
@@ -50,13 +50,9 @@ class Fisher:
         tensors = {f"fisher.{name}": value.contiguous() for name, value in self.diagonal.items()}
         tensors |= {f"weights.{name}": value.contiguous() for name, value in self.weights.items()}
         about = {"format": FORMAT, "examples": self.examples, "versions": self.versions}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        # One entry: safetensors writes several in an order that changes from run to run.
-        save_file(tensors, partial, metadata={"compass": json.dumps(about)})
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            # One entry: safetensors writes several in an order that changes from run to run.
+            save_file(tensors, partial, metadata={"compass": json.dumps(about)})
         return path
 
     @classmethod
