@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed
 
-.PHONY: demo demo-drift test lint format install lock clean
+.PHONY: demo demo-drift test lint docs format install lock clean
 
 demo: $(STAMP)
 	$(BIN)/compass adapt --model_name_or_path $(MODEL) --output_dir $(RUN) $(DEMO_ARGS)
@@ -34,6 +34,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The site, into site/; needs no network.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
@@ -54,7 +58,7 @@ $(STAMP): pyproject.toml requirements/torch.txt requirements/lock.txt requiremen
 # torch is resolved as a constraint and then left out of the lock: its CPU and CUDA builds share no hash. Run this where
 # pip finds a CPU build (TORCH_FIND_LINKS=URL), or the lock takes up the CUDA libraries; the last line refuses that.
 TORCH_FIND_LINKS ?=
-EXTRAS := embedded dev postgres redaction uriel langrank mlflow lm-eval sentence-transformers
+EXTRAS := embedded dev docs postgres redaction uriel langrank mlflow lm-eval sentence-transformers
 lock: $(STAMP)
 	$(PIP) install --quiet pip-tools==7.6.2
 	$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-header --no-annotate \
@@ -66,4 +70,4 @@ lock: $(STAMP)
 	mv $(VENV)/lock.new requirements/lock.txt
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,63 @@
+"""The site of docs/: every page is in the navigation, and the generated pages hold what they should."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+import compass
+from compass.config import all_options, gone_options
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+@pytest.fixture(scope="module")
+def site() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_site", DOCS / "site.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_page_is_in_the_navigation_once(site: ModuleType) -> None:
+    """A page that no menu leads to is never read."""
+    nav = re.findall(r"[\w/-]+\.md", yaml.safe_dump(yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))["nav"]))
+    written = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
+    assert sorted(nav) == sorted({*written, *site.pages()})
+
+
+def test_every_option_is_in_the_reference(site: ModuleType) -> None:
+    page = site.options_page()
+    assert [name for name in {**all_options(), **gone_options()} if f"| `{name}`" not in page] == []
+
+
+def test_every_public_name_is_in_the_python_reference(site: ModuleType) -> None:
+    """The page names where each is defined: a name that moved would be left out of the site."""
+    homes = re.findall("^::: (.*)$", site.python_page(), re.M)
+    assert sorted(home.rsplit(".", 1)[1] for home in homes) == sorted(compass.__all__)
+    for home in homes:
+        module, name = home.rsplit(".", 1)
+        path = ROOT / "src" / module.replace(".", "/")
+        source = path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py"
+        assert re.search(rf"^(def|class) {name}\b", source.read_text("utf-8"), re.M), home
+
+
+def test_the_site_asks_no_server() -> None:
+    """Fonts come from Google unless they are off; nothing else of the theme is fetched."""
+    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
+    assert config["theme"]["font"] is False
+    assert not {"extra_css", "extra_javascript"} & set(config)
+
+
+def test_links_to_files_of_the_repository_exist() -> None:
+    """README's links break when a page moves; those between pages are checked by `make docs`."""
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", (ROOT / "README.md").read_text("utf-8"))
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
