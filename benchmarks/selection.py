@@ -12,7 +12,6 @@ import time
 
 import numpy as np
 
-from compass.config import SelectionConfig
 from compass.runs.machine import peak_memory, reset_peak_memory
 from compass.selection import Candidates, get_strategy
 from compass.semantic.arrays import FloatArray, IntArray
@@ -35,7 +34,7 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=1_000_000)
     parser.add_argument("--usage", type=int, default=300)
     parser.add_argument("--current", type=int, default=2000)
-    parser.add_argument("--kinds", type=int, default=1, help="kinds of answer in a topic")
+    parser.add_argument("--classes", type=int, default=1, help="classes in a topic")
     parser.add_argument("--budget", type=int, default=10_000)
     parser.add_argument("--strategies", nargs="+", default=["compass", "nearest"])
     options = parser.parse_args()
@@ -47,28 +46,30 @@ def main() -> None:
         "current": rng.integers(NEEDED // 2, TOPICS, options.current),
         "pool": rng.integers(0, TOPICS, options.pool),
     }
+
+    def classes(topic: IntArray) -> IntArray:
+        return topic * options.classes + rng.integers(0, options.classes, len(topic))
+
     candidates = Candidates(
         usage=rows(rng, topics, which["usage"]),
-        current=rows(rng, topics, which["current"]),
+        train=rows(rng, topics, which["current"]),
         pool=rows(rng, topics, which["pool"]),
         usage_clusters=which["usage"],
-        current_clusters=which["current"],
+        train_clusters=which["current"],
         pool_clusters=which["pool"],
         n_clusters=TOPICS,
         pool_languages=[f"l{i}" for i in rng.integers(0, LANGUAGES, options.pool)],
         pool_costs=np.ones(options.pool, dtype=np.int64),
         target_language="cy",
-        **{
-            f"{part}_answers": which[part] * options.kinds + rng.integers(0, options.kinds, len(which[part]))
-            for part in ("current", "pool")
-        },
+        train_classes=classes(which["current"]),
+        pool_classes=classes(which["pool"]),
     )
     vectors = candidates.pool.nbytes / 2**30
     print(f"pool: {options.pool} rows, {vectors:.2f} GiB of vectors; usage {options.usage}, budget {options.budget}")
     for name in options.strategies:
         reset_peak_memory()
         start = time.monotonic()
-        picked = get_strategy(name).select(candidates, options.budget, seed=0, options=SelectionConfig())
+        picked = get_strategy(name).select(candidates, options.budget, seed=0)
         seconds = time.monotonic() - start
         share = float(np.mean(which["pool"][picked.indices] < NEEDED))
         print(f"{name}: {seconds:.1f} s, peak {peak_memory() / 2**30:.2f} GiB, on needed topics {share:.3f}")

@@ -12,22 +12,22 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from selection_quality import SETTINGS, Draw, by_intent, draw, figures, place
 
-from compass.config import AdaptConfig, SelectionConfig
+from compass.config import AdaptConfig
 from compass.encoders import Encoder, load_encoder
 from compass.records import Interval
-from compass.selection import Candidates, Selection, get_strategy
+from compass.selection import Candidates, Caps, Selection, Strategy, get_strategy
 from compass.selection.audit import finish
-from compass.selection.quotas import water_filling
-from compass.selection.round_robin import pick
+from compass.selection.quotas import training_worth, water_filling
+from compass.selection.round_robin import Requests, round_robin
 from compass.semantic.arrays import nearest_mean_similarity, row_keys
 from compass.semantic.distributions import histogram, shares
 from compass.stats import paired_difference
@@ -38,57 +38,55 @@ OWN_SENTENCES = 400
 """Sentences of an intent that larger usage samples are drawn from, at most."""
 
 
+@dataclass(frozen=True)
 class ClusterQuotas:
     """The gap split over clusters by water-filling, rows within a cluster at random or by closeness to usage."""
 
-    language_removal = None
+    name: ClassVar[str] = "cluster-quotas"
+    language_removal: ClassVar[str | None] = None
+    needs: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, order: str) -> None:
-        self.name = f"cluster quotas, {order} within"
-        self._nearest = order == "nearest"
+    nearest: bool
 
-    def select(self, candidates: Candidates, budget: int, *, seed: int, options: SelectionConfig) -> Selection:
+    def select(self, candidates: Candidates, budget: int, seed: int) -> Selection:
         """Pick rows of the pool that cost no more than `budget` together."""
         k = candidates.n_clusters
         usage = shares(histogram(candidates.usage_clusters, k))
-        at_hand = histogram(candidates.current_clusters, k)
-        if self._nearest:
-            scores = nearest_mean_similarity(candidates.pool, candidates.usage, options.neighbours)
+        train = training_worth(histogram(candidates.train_clusters, k), candidates.mean_cost)
+        if self.nearest:
+            scores = nearest_mean_similarity(candidates.pool, candidates.usage, 3)
         else:
             scores = row_keys(candidates.pool, seed).astype(float)
         order = np.argsort(-scores, kind="stable").astype(np.int64)
-
-        def quotas(available: Any) -> Any:
-            return water_filling(usage, at_hand, available, budget)
-
-        picks = pick(candidates, order, quotas, budget, options)
-        reasons = ["" for _ in picks.indices]
+        rows = tuple(order[candidates.pool_clusters[order] == cluster] for cluster in range(k))
+        quotas = water_filling(usage, train, candidates.supply, budget)
+        own = tuple(scores[members].astype(np.float32) for members in rows)
+        picks = round_robin(candidates, Requests(np.arange(k), rows, own, quotas, quotas), budget, Caps())
+        demand = water_filling(usage, train, np.full(k, budget), budget).astype(float)
         return finish(
-            self.name, candidates, budget, options, indices=picks.indices, scores=scores[picks.indices],
-            reasons=reasons, demand=quotas(np.full(k, budget)).astype(float), notes=picks.notes,
+            self.name, candidates, budget, indices=picks.indices, scores=picks.scores,
+            reasons=[""] * len(picks.indices), demand=demand, notes=picks.notes,
         )  # fmt: skip
 
 
+@dataclass(frozen=True)
 class Forgetful:
-    """`compass` that sees no data at hand: every usage row asks for the same, and nobody says what it expects."""
+    """`compass` that sees no training data: every usage row asks for the same, and nobody says what it expects."""
 
-    name = "data at hand forgotten"
-    language_removal = None
+    name: ClassVar[str] = "forgetful"
+    language_removal: ClassVar[str | None] = None
+    needs: ClassVar[frozenset[str]] = frozenset()
 
-    def select(self, candidates: Candidates, budget: int, *, seed: int, options: SelectionConfig) -> Selection:
+    def select(self, candidates: Candidates, budget: int, seed: int) -> Selection:
         """Pick rows of the pool that cost no more than `budget` together."""
-        answers = candidates.current_answers
+        classes = candidates.train_classes
         forgotten = dataclasses.replace(
             candidates,
-            current=candidates.current[:0],
-            current_clusters=candidates.current_clusters[:0],
-            current_answers=None if answers is None else answers[:0],
+            train=candidates.train[:0],
+            train_clusters=candidates.train_clusters[:0],
+            train_classes=None if classes is None else classes[:0],
         )
-        return get_strategy("compass").select(forgotten, budget, seed=seed, options=options)
-
-
-def options(**changes: Any) -> SelectionConfig:
-    return SelectionConfig(budget=BUDGET, **changes)
+        return get_strategy("compass").select(forgotten, budget, seed)
 
 
 @dataclass(frozen=True)
@@ -96,13 +94,12 @@ class Variant:
     """One changed part."""
 
     name: str
-    strategy: Callable[[], Any] = lambda: get_strategy("compass")
+    strategy: Strategy = field(default_factory=lambda: get_strategy("compass"))
     removal: str = "within-cluster"
     n_clusters: int = N_CLUSTERS
-    options: SelectionConfig = field(default_factory=options)
     usage: int = 0
     """Usage rows over the needed intents; 0: the draw's own 36."""
-    beside: float = 0.0
+    off_topic: float = 0.0
     """Part of the usage rows that ask for what the test does not ask for."""
 
 
@@ -112,29 +109,24 @@ VARIANTS = (
     Variant("plain mean of each language removed", removal="mean"),
     *(Variant(f"K = {k}", n_clusters=k) for k in (12, 24, 96, 192)),
     Variant("K chosen by silhouette and stability", n_clusters=0),
-    Variant("requests by row, not by kind of answer", options=options(answer_quotas=False)),
-    Variant("by row, no look at answers", options=options(answer_quotas=False, answer_weight=0.0, answer_cap=1.0)),
-    Variant("by row, no bridge over answers, cap alone", options=options(answer_quotas=False, answer_weight=0.0)),
-    Variant("by row, bridge alone, no cap of answers", options=options(answer_quotas=False, answer_cap=1.0)),
-    Variant("by row, window of 20", options=options(answer_quotas=False, draw_window=20)),
-    Variant("near duplicates kept", options=options(duplicate_similarity=1.0)),
-    Variant("near duplicates from .90", options=options(duplicate_similarity=0.90)),
-    Variant("no cap of languages", options=options(language_cap=1.0)),
-    *(Variant(f"window of {n}", options=options(draw_window=n)) for n in (1, 5, 10, 40)),
-    Variant("data at hand forgotten", Forgetful),
-    Variant("cluster quotas, uniform within", lambda: ClusterQuotas("uniform")),
-    Variant("cluster quotas, nearest within", lambda: ClusterQuotas("nearest")),
-    Variant("no turns: nearest rows", lambda: get_strategy("nearest")),
+    Variant("no class quotas: each usage row is its own class", get_strategy("compass:class_quotas=false")),
+    Variant("near duplicates kept", get_strategy("compass", Caps(duplicate_similarity=1.0))),
+    Variant("near duplicates from .90", get_strategy("compass", Caps(duplicate_similarity=0.90))),
+    Variant("no cap of languages", get_strategy("compass", Caps(language_cap=1.0))),
+    Variant("training data forgotten", Forgetful()),
+    Variant("cluster quotas, uniform within", ClusterQuotas(nearest=False)),
+    Variant("cluster quotas, nearest within", ClusterQuotas(nearest=True)),
+    Variant("no turns: nearest rows", get_strategy("nearest")),
     *(Variant(f"usage sample of {n}", usage=n) for n in (20, 50, 100, 300)),
-    *(Variant(f"{p} % of usage beside the point", beside=p / 100) for p in (25, 50, 75)),
+    *(Variant(f"{p} % off-topic usage", off_topic=p / 100) for p in (25, 50, 75)),
 )
 
 
 @cache
-def cell(language: str, seed: int, setting: str, usage: int, beside: float) -> Draw:
+def cell(language: str, seed: int, setting: str, usage: int, off_topic: float) -> Draw:
     """Return a draw with another usage sample."""
     data = draw(language, seed, *SETTINGS[setting])
-    if not usage and not beside:
+    if not usage and not off_topic:
         return data
     rng = random.Random(f"{language}/{seed}/usage")
     own = by_intent(language, OWN_SENTENCES)
@@ -146,21 +138,21 @@ def cell(language: str, seed: int, setting: str, usage: int, beside: float) -> D
         rows = [
             row for n, i in zip(quota, data.needed, strict=True) for row in rng.sample(fresh[i], min(n, len(fresh[i])))
         ]
-    if beside:
-        # Other people's usage: intents that neither the test nor the data at hand has.
+    if off_topic:
+        # Other people's usage: intents that neither the test nor the training data has.
         known = {row.label for row in data.current}
         spread = {row.label for row in data.pool}
         others = [row for i, found in sorted(own.items()) if i not in known and i in spread for row in found[:40]]
-        n = round(beside * len(rows))
+        n = round(off_topic * len(rows))
         rows = [*rng.sample(rows, len(rows) - n), *rng.sample(others, min(n, len(others)))]
     return dataclasses.replace(data, usage=rows)
 
 
 def run(variant: Variant, encoder: Encoder, language: str, seed: int, setting: str) -> list[float]:
     """Return the figures of one variant on one draw."""
-    data = cell(language, seed, setting, variant.usage, variant.beside)
+    data = cell(language, seed, setting, variant.usage, variant.off_topic)
     candidates = placed(encoder, language, seed, setting, variant)
-    selection = variant.strategy().select(candidates, BUDGET, seed=seed, options=variant.options)
+    selection = variant.strategy.select(candidates, BUDGET, seed)
     return figures(data, candidates, selection)
 
 
@@ -169,7 +161,7 @@ _placed: dict[tuple[Any, ...], Candidates] = {}
 
 def placed(encoder: Encoder, language: str, seed: int, setting: str, variant: Variant) -> Candidates:
     """Place a draw, once for all variants that share its space."""
-    key = (language, seed, setting, variant.usage, variant.beside, variant.removal, variant.n_clusters)
+    key = (language, seed, setting, variant.usage, variant.off_topic, variant.removal, variant.n_clusters)
     if key not in _placed:
         data = cell(*key[:5])
         _placed[key] = place(data, language, encoder, variant.removal, variant.n_clusters, seed)

@@ -217,21 +217,21 @@ def stages(language: str, seed: int, always: bool) -> tuple[Stage, ...]:
             continue
         current = [*history, *period.at_hand]
         left = [i for i, row in enumerate(pool) if row.id not in taken]
-        current_answers, pool_answers = number_classes(current, [pool[i] for i in left])
+        train_classes, pool_classes = number_classes(current, [pool[i] for i in left])
         candidates = build_candidates(
             space,
             usage=vectors(windows[t]),
-            current=vectors(current),
+            train=vectors(current),
             pool=pool_vectors[left],
             usage_languages=[language] * len(windows[t]),
-            current_languages=[row.language for row in current],
+            train_languages=[row.language for row in current],
             pool_languages=[pool[i].language for i in left],
             target_language=language,
-            current_answers=current_answers,
-            pool_answers=pool_answers,
+            train_classes=train_classes,
+            pool_classes=pool_classes,
         )
         budget = BUDGET if t else FIRST_BUDGET
-        picks = get_strategy("compass").select(candidates, budget, seed=seed, options=config.selection)
+        picks = get_strategy("compass").select(candidates, budget, seed)
         new = [*period.at_hand, *(pool[left[i]] for i in picks.indices)]
         taken |= {row.id for row in new}
         history += new

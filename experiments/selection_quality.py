@@ -3,7 +3,7 @@
     python experiments/selection_quality.py --languages cy ne zh-CN el is hi ga tr th ar --seeds 3
 
 For each language and seed six intents of `assist` are drawn as needed. Usage: 6 rows of each (and, in the setting
-`mixed`, 6 rows of each of six intents that the data at hand knows). Data at hand: 2 rows of each needed intent and 60
+`mixed`, 6 rows of each of six intents that the training data knows). Training data: 2 rows of each needed intent and 60
 of six others. Pool: 20 other languages, 313 rows each, a given share of them of needed intents. Labels are used to
 measure and never reach a strategy. Columns, mean ± standard deviation over languages of the mean over seeds:
 
@@ -23,14 +23,15 @@ from pathlib import Path
 
 import numpy as np
 
-from compass.config import AdaptConfig, SelectionConfig
+from compass.config import AdaptConfig
 from compass.data.assist import assist_sentences
 from compass.data.classes import number_classes
 from compass.data.example import Example
 from compass.encoders import Encoder, load_encoder
-from compass.selection import Candidates, Selection, build_candidates, get_strategy, needs_of, strategy_names
-from compass.semantic import SemanticSpace, gap, histogram, shares
-from compass.steps.features import gather_extras
+from compass.selection import Candidates, Selection, Strategy, build_candidates, get_strategy
+from compass.selection.audit import cluster_gap
+from compass.semantic import SemanticSpace
+from compass.steps.features import read_features
 from compass.steps.resources import Resources
 from compass.steps.state import RunData
 
@@ -40,7 +41,7 @@ POOL_LANGUAGES, POOL_ROWS, PER_INTENT, NEEDED = 20, 313, 40, 6
 SETTINGS = {"common": (0.22, False), "scarce": (0.10, False), "mixed": (0.10, True)}
 """Share of needed intents in the pool, and whether usage also holds intents that are known already."""
 STRATEGIES = ("random", "compass-paper", "nearest", "compass")
-"""What the docs' first tables hold; --strategies takes any others that need no base model and no transfer results."""
+"""What the docs' first tables hold; --strategies takes any others, with parameters: `compass:class_quotas=false`."""
 
 
 @dataclass(frozen=True)
@@ -101,18 +102,18 @@ def place(data: Draw, language: str, encoder: Encoder, removal: str, n_clusters:
     space = SemanticSpace.fit(
         np.concatenate(vectors), every_tag, language_removal=removal, n_clusters=n_clusters, seed=seed
     )
-    current_answers, pool_answers = number_classes(data.current, data.pool)
+    train_classes, pool_classes = number_classes(data.current, data.pool)
     return build_candidates(
         space,
         usage=vectors[0],
-        current=vectors[1],
+        train=vectors[1],
         pool=vectors[2],
         usage_languages=tags[0],
-        current_languages=tags[1],
+        train_languages=tags[1],
         pool_languages=tags[2],
         target_language=language,
-        current_answers=current_answers,
-        pool_answers=pool_answers,
+        train_classes=train_classes,
+        pool_classes=pool_classes,
     )
 
 
@@ -121,9 +122,7 @@ def figures(data: Draw, candidates: Candidates, selection: Selection) -> list[fl
     labels = Counter(data.pool[i].label for i in selection.indices)
     counts = np.array([labels[intent] for intent in data.needed], dtype=float)
     sixth = selection.budget / len(data.needed)
-    k = candidates.n_clusters
-    missing = gap(shares(histogram(candidates.usage_clusters, k)), shares(histogram(candidates.current_clusters, k)))
-    open_gaps = (missing > 0) & (selection.supply > 0)
+    open_gaps = (cluster_gap(candidates) > 0) & (selection.supply > 0)
     return [
         counts.sum() / selection.budget,
         np.minimum(counts, sixth).sum() / selection.budget,
@@ -133,24 +132,24 @@ def figures(data: Draw, candidates: Candidates, selection: Selection) -> list[fl
     ]
 
 
-def with_needs(candidates: Candidates, name: str, data: Draw, cache: Path) -> Candidates:
+def with_needs(candidates: Candidates, strategy: Strategy, data: Draw, cache: Path) -> Candidates:
     """Add what a strategy needs besides vectors and clusters."""
     sets = RunData(tuple(data.usage), tuple(data.current), tuple(data.pool), {})
-    extras = gather_extras(
-        needs_of(get_strategy(name)),
+    features = read_features(
+        strategy,
         sets,
         target_language=candidates.target_language,
         base=lambda: Resources(AdaptConfig()).base,
         cache_dir=cache,
     )
-    return dataclasses.replace(candidates, extras=extras)
+    return dataclasses.replace(candidates, features=features)
 
 
 def measure(
     encoder: Encoder,
     languages: Sequence[str],
     seeds: int,
-    options: SelectionConfig,
+    budget: int,
     n_clusters: int,
     names: Sequence[str],
     cache: Path,
@@ -165,8 +164,8 @@ def measure(
                 for name in names:
                     strategy = get_strategy(name)
                     candidates = spaces[strategy.language_removal or "within-cluster"]
-                    candidates = with_needs(candidates, name, data, cache)
-                    selection = strategy.select(candidates, options.budget, seed=seed, options=options)
+                    candidates = with_needs(candidates, strategy, data, cache)
+                    selection = strategy.select(candidates, budget, seed)
                     found[name, language].append(figures(data, candidates, selection))
         print(f"\n{setting}: {share:.0%} of the pool needed{', usage half known' if mixed else ''}\n")
         print("| strategy | share | covered | scarcest | gaps filled | picks | " + " | ".join(languages) + " |")
@@ -188,17 +187,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--budget", type=int, default=240)
-    parser.add_argument("--no-answer-quotas", action="store_true", help="`compass` row by row")
-    parser.add_argument("--draw-window", type=int, default=0, help="as in `compass adapt`")
     parser.add_argument("--clusters", type=int, default=48)
-    parser.add_argument("--strategies", nargs="+", default=STRATEGIES, choices=strategy_names())
+    parser.add_argument("--strategies", nargs="+", default=STRATEGIES)
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "compass")
     options = parser.parse_args(arguments)
     encoder = load_encoder(AdaptConfig().encoder, options.cache)
-    selection = SelectionConfig(
-        budget=options.budget, answer_quotas=not options.no_answer_quotas, draw_window=options.draw_window
+    measure(
+        encoder, options.languages, options.seeds, options.budget, options.clusters, options.strategies, options.cache
     )
-    measure(encoder, options.languages, options.seeds, selection, options.clusters, options.strategies, options.cache)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def place(config: AdaptConfig, data: AssistData, pool: Sequence[Example], seed: int) -> Candidates:
-    """Embed one draw, fit its space, and gather what strategies may see."""
+    """Embed one draw, fit its space, and put together what strategies may see."""
     encoder = load_encoder(config.encoder, cache_folder(config.run.cache_dir))
     parts = [list(data.usage), list(data.train), list(pool)]
     vectors = [encoder.encode([row.prompt for row in rows]) for rows in parts]
@@ -59,18 +59,18 @@ def place(config: AdaptConfig, data: AssistData, pool: Sequence[Example], seed: 
     space = SemanticSpace.fit(
         np.concatenate(vectors), [tag for tags in languages for tag in tags], n_clusters=N_CLUSTERS, seed=seed
     )
-    current_answers, pool_answers = number_classes(data.train, pool)
+    train_classes, pool_classes = number_classes(data.train, pool)
     return build_candidates(
         space,
         usage=vectors[0],
-        current=vectors[1],
+        train=vectors[1],
         pool=vectors[2],
         usage_languages=languages[0],
-        current_languages=languages[1],
+        train_languages=languages[1],
         pool_languages=languages[2],
         target_language=data.usage[0].language,
-        current_answers=current_answers,
-        pool_answers=pool_answers,
+        train_classes=train_classes,
+        pool_classes=pool_classes,
     )
 
 
@@ -98,7 +98,7 @@ def training_rows(
     if recipe == "half-bridge":
         keep = picked[: len(picked) // 2]
         taken = {row.id for row in keep}
-        nearest = np.argsort(-(candidates.current @ candidates.pool.T), axis=1)
+        nearest = np.argsort(-(candidates.train @ candidates.pool.T), axis=1)
         bridge: list[Example] = []
         for rank in range(nearest.shape[1]):
             for column in nearest[:, rank]:
@@ -142,7 +142,7 @@ def run_cell(
     adapter = None
     reset_peak_memory()
     if strategy != "zero-shot":
-        picks = get_strategy(strategy).select(candidates, budget, seed=seed, options=config.selection)
+        picks = get_strategy(strategy).select(candidates, budget, seed)
         picked = [pool[i] for i in picks.indices]
         repeats = class_repeats(data.train, training.class_balance)
         rows = training_rows(recipe, picked, data, repeats, pool, candidates, seed)

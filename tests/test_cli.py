@@ -160,7 +160,9 @@ def test_the_strategies_are_listed_with_what_they_need(capsys: pytest.CaptureFix
     rows = {row["strategy"]: row for row in json.loads(out)}
     assert code == 0
     assert tuple(rows) == strategy_names()
-    assert rows["langrank"]["needs"] == ["--transfer-results", "urielplus"]
+    assert rows["langrank"]["needs"] == ["a file of transfer results", "urielplus"]
+    (own,) = rows["nearest"]["parameters"]
+    assert (own["name"], own["default"]) == ("neighbours", 3)
     assert all(row["picks"] for row in rows.values())
 
 
@@ -198,8 +200,8 @@ def test_what_an_update_decides_itself_is_refused(
     ("arguments", "said"),
     [
         (("--model-name-or-path", "embedded:gpt"), "There is no embedded model 'gpt'"),
-        (("--strategy", "given"), "--given-picks"),
-        (("--strategy", "langrank", "--transfer-results", "none.jsonl"), "none.jsonl cannot be read"),
+        (("--strategy", "given"), "--strategy given:picks=FILE"),
+        (("--strategy", "langrank:transfer_results=none.jsonl"), "none.jsonl cannot be read"),
         (("--adapter", "nowhere"), "nowhere is no adapter folder"),
     ],
 )

@@ -10,6 +10,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -446,11 +447,13 @@ def strategies(json_: Json = False) -> None:
     """List the selection strategies: what each picks, and what it needs besides the data."""
     from compass.selection import describe_strategies
 
-    rows = describe_strategies()
+    found = describe_strategies()
     if json_:
-        _print_json([{"strategy": name, "picks": picks, "needs": list(needs)} for name, picks, needs in rows])
+        _print_json([{"strategy": own.name, "picks": own.picks, "needs": list(own.needs),
+                      "parameters": [asdict(parameter) for parameter in own.parameters]} for own in found])  # fmt: skip
     else:
-        _print_table(("strategy", "picks", "needs"), [(name, picks, ", ".join(needs)) for name, picks, needs in rows])
+        rows = [(own.name, own.picks, ", ".join(own.needs), "\n".join(map(str, own.parameters))) for own in found]
+        _print_table(("strategy", "picks", "needs", "parameters"), rows)
 
 
 @app.command()

@@ -6,7 +6,6 @@ comes out must stay as they are: a different signature in compass is translated 
 
 from __future__ import annotations
 
-import dataclasses
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,13 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from compass.config import GateConfig, MonitorConfig, SelectionConfig
+from compass.config import GateConfig, MonitorConfig
 from compass.drift import Check, Monitor, Reference
 from compass.registry import HeldOut
 from compass.registry.gate import decide
 from compass.selection import (
     Candidates,
-    Extras,
+    Features,
     Gradients,
     ModelVectors,
     Ngrams,
@@ -39,11 +38,32 @@ def strategies() -> list[str]:
     return [*strategy_names(), "only-de"]
 
 
+NOTES_OF_0_1 = {
+    "passed over: its language had reached the language cap": "passed over: its language had its share",
+    "taken above the language cap": "taken above the language cap: no other supply in its cluster",
+    "taken although a near duplicate of an earlier pick": "taken although a near duplicate: no other supply",
+}
+WHY_OF_0_1 = {
+    "there is no training data": "there is no data at hand",
+    "too many responses are free text": "too many answers are free text",
+    "the class does not follow from the prompt": "prompts do not tell the kind of their answer",
+    "the training data has one class": "the data at hand has answers of one kind alone",
+}
+NO_CLASS_QUOTAS = "usage rows served without class quotas: "
+NO_CLASS_QUOTAS_IN_0_1 = "usage rows that take turns without quotas by kind of answer: "
+
+
+def _note(note: str) -> str:
+    """Return what version 0.1 called a note."""
+    if note.startswith(NO_CLASS_QUOTAS):
+        return NO_CLASS_QUOTAS_IN_0_1 + WHY_OF_0_1[note.removeprefix(NO_CLASS_QUOTAS)]
+    return NOTES_OF_0_1.get(note, note)
+
+
 def select(strategy: str, draw: draws.SelectionDraw, budget: int, unit: str, seed: int) -> dict[str, Any]:
     """Pick rows with the options of the default configuration."""
-    options = dataclasses.replace(SelectionConfig(), budget_unit=unit)
-    found = get_strategy(strategy).select(_candidates(draw, unit), budget, seed=seed, options=options)
-    account = found.answers
+    found = get_strategy(strategy).select(_candidates(draw, unit), budget, seed)
+    account = found.classes
     return {
         "indices": found.indices.tolist(),
         "scores": found.scores.tolist(),
@@ -53,12 +73,12 @@ def select(strategy: str, draw: draws.SelectionDraw, budget: int, unit: str, see
         "unmet": found.unmet.tolist(),
         "spent": found.spent,
         "shortfall": found.shortfall,
-        "notes": dict(found.notes),
+        "notes": dict(sorted((_note(note), n) for note, n in found.notes.items())),
         "answers": account
         and {
-            "kinds": account.kinds.tolist(),
+            "kinds": account.classes.tolist(),
             "expected": account.expected.tolist(),
-            "at_hand": account.at_hand.tolist(),
+            "at_hand": account.train.tolist(),
             "supply": account.supply.tolist(),
             "quotas": account.quotas.tolist(),
             "picked": account.picked.tolist(),
@@ -70,18 +90,19 @@ def select(strategy: str, draw: draws.SelectionDraw, budget: int, unit: str, see
 def _candidates(draw: draws.SelectionDraw, unit: str) -> Candidates:
     return Candidates(
         usage=draw.usage,
-        current=draw.current,
+        train=draw.current,
         pool=draw.pool,
         usage_clusters=draw.usage_clusters,
-        current_clusters=draw.current_clusters,
+        train_clusters=draw.current_clusters,
         pool_clusters=draw.pool_clusters,
         n_clusters=draw.n_clusters,
         pool_languages=draw.pool_languages,
         pool_costs=draw.pool_tokens if unit == "tokens" else np.ones(len(draw.pool), dtype=np.int64),
         target_language=draw.target_language,
-        current_answers=draw.current_answers,
-        pool_answers=draw.pool_answers,
-        extras=Extras(
+        unit=unit,
+        train_classes=draw.current_answers,
+        pool_classes=draw.pool_answers,
+        features=Features(
             ngrams=Ngrams(csr_matrix(draw.usage_ngrams), csr_matrix(draw.pool_ngrams)),
             model_vectors=ModelVectors(draw.usage_model_vectors, draw.pool_model_vectors),
             gradients=Gradients(draw.usage_gradients, draw.usage_gradient_rows, draw.pool_gradients),

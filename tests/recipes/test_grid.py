@@ -66,20 +66,23 @@ def test_a_file_with_other_rows_makes_other_cells(tmp_path: Path) -> None:
         path.write_text("a")
     adapt = AdaptConfig(
         data=DataConfig(pool=(str(tmp_path / "pool-{seed}.jsonl"),)),
-        selection=SelectionConfig(
-            given_picks=str(tmp_path / "picks-{language}-{seed}-{budget}.txt"),
-            transfer_results=str(files["transfer.jsonl"]),
-        ),
         training=TrainingConfig(adapter=str(tmp_path), model_name_or_path=str(tmp_path / "model")),
         encoder=EncoderConfig(encoder=str(tmp_path / "encoder")),
+        run=RunConfig(output_dir=str(tmp_path)),
     )
-    config = CompareConfig(adapt, GridConfig(strategies=("random", "given", "langrank"), budgets=(10,)))
+    strategies = (
+        "random",
+        f"given:picks={tmp_path / 'picks-{language}-{seed}-{budget}.txt'}",
+        f"langrank:transfer_results={files['transfer.jsonl']}",
+    )
+    config = CompareConfig(adapt, GridConfig(strategies=strategies, budgets=(10,)))
     rows = (Example("1", "helo", "x", "cy"),) * 10
     data = RunData(usage=rows, train=rows, pool=rows, tests={})
 
     def names() -> dict[str, str]:
         cells = cells_of(config, draw_config(config, "cy", 1), data, 1.0)
-        return {cell.strategy: cell.folder.name for cell in cells}
+        assert all(cell.folder.parent == tmp_path / "cells" for cell in cells)
+        return {cell.strategy.partition(":")[0]: cell.folder.name for cell in cells}
 
     changed = {}
     for name, path in files.items():
@@ -97,34 +100,26 @@ def test_a_file_with_other_rows_makes_other_cells(tmp_path: Path) -> None:
     }
 
 
-def test_options_of_one_strategy_do_not_tell_the_cells_of_others_apart() -> None:
-    """Adding `langrank` to a finished comparison names its file, and would train all other strategies again."""
+def test_a_cell_is_known_by_its_strategys_own_parameters_and_caps() -> None:
+    """Another file for `langrank`, or caps that a strategy does not have, would train finished cells again; a parameter
+    that does not count would show the results of another one."""
     rows = (Example("1", "helo", "x", "cy"),) * 10
     data = RunData(usage=rows, train=rows, pool=rows, tests={})
     everyone = ("compass", "random", "given", "langrank", "less", "nearest")
-    plain = CompareConfig(grid=GridConfig(strategies=everyone, budgets=(10,)))
 
-    def names(**options: object) -> dict[str, str]:
-        adapt = replace(plain.adapt, selection=replace(plain.adapt.selection, **options))
-        config = replace(plain, adapt=adapt)
-        return {cell.strategy: cell.folder.name for cell in cells_of(config, draw_config(config, "cy", 1), data, 1.0)}
+    def names(*strategies: str, **options: object) -> set[str]:
+        adapt = replace(AdaptConfig(), selection=SelectionConfig(**options))
+        config = CompareConfig(adapt, GridConfig(strategies=strategies, budgets=(10,)))
+        cells = cells_of(config, draw_config(config, "cy", 1), data, 1.0)
+        return {f"{cell.strategy.partition(':')[0]} {cell.folder.name[-10:]}" for cell in cells}
 
-    changed = {
-        name: {strategy for strategy, cell in names(**{name: value}).items() if cell != names()[strategy]}
-        for name, value in (
-            ("transfer_results", "a.jsonl"), ("given_picks", "a.txt"), ("less_max_pool", 7), ("neighbours", 9),
-            ("answer_quotas", False), ("draw_window", 5), ("language_cap", 0.5),
-        )
-    }  # fmt: skip
-    assert changed == {
-        "transfer_results": {"langrank"},
-        "given_picks": {"given"},
-        "less_max_pool": {"less"},
-        "neighbours": {"nearest"},
-        "answer_quotas": {"compass"},
-        "draw_window": {"compass"},
-        "language_cap": set(everyone),
-    }
+    plain = names(*everyone)
+    assert names(*everyone, strategy="rds") == names("nearest:neighbours=3", *everyone[:-1]) == plain
+    others = ("compass:class_quotas=false", "given:picks=a.txt", "langrank:transfer_results=a.jsonl", "less:max_pool=7",
+              "nearest:neighbours=9")  # fmt: skip
+    assert not names(*others) & plain
+    tight = names(*everyone, language_cap=0.5)
+    assert {name.split()[0] for name in tight - plain} == {"compass", "langrank"}
 
 
 def test_a_comparison_that_is_terminated_takes_its_cells_with_it(tmp_path: Path) -> None:

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from compass.selection import Candidates, Extras, Gradients, ModelVectors, Ngrams, TransferResult, Typology
+from compass.selection import Candidates, Features, Gradients, ModelVectors, Ngrams, TransferResult, Typology
 from compass.selection.strategies.langrank import FEATURES
 from compass.semantic.arrays import row_keys
 
 TOPICS = 5
 
 
-def make_extras(usage: np.ndarray, pool: np.ndarray, languages: Sequence[str]) -> Extras:
-    """Return extras that go by the vectors and the languages' names, so that every strategy has something to rank."""
+def make_features(usage: np.ndarray, pool: np.ndarray, languages: Sequence[str]) -> Features:
+    """Return features that go by the vectors and the languages' names, so that every strategy has something to rank."""
     near = {language: round((sum(map(ord, language)) % 97) / 97, 3) for language in (*languages, *"abcd")}
-    return Extras(
+    return Features(
         ngrams=Ngrams(csr_matrix(np.rint(3 * np.abs(usage))), csr_matrix(np.rint(3 * np.abs(pool)))),
         model_vectors=ModelVectors(usage[:, ::-1].copy(), pool[:, ::-1].copy()),
         gradients=Gradients(usage[-3:], np.arange(len(usage))[-3:], pool),
@@ -37,7 +37,7 @@ def make_extras(usage: np.ndarray, pool: np.ndarray, languages: Sequence[str]) -
 
 def reordered(candidates: Candidates, order: np.ndarray) -> Candidates:
     """Return the same candidates with the pool's rows in another order (or a part of them)."""
-    extras = candidates.extras
+    features = candidates.features
     places = {row: place for place, row in enumerate(order.tolist())}
     return dataclasses.replace(
         candidates,
@@ -45,13 +45,13 @@ def reordered(candidates: Candidates, order: np.ndarray) -> Candidates:
         pool_clusters=candidates.pool_clusters[order],
         pool_languages=tuple(candidates.pool_languages[i] for i in order),
         pool_costs=candidates.pool_costs[order],
-        pool_answers=None if candidates.pool_answers is None else candidates.pool_answers[order],
-        extras=dataclasses.replace(
-            extras,
-            ngrams=Ngrams(extras.ngrams.usage, extras.ngrams.pool[order]),
-            model_vectors=ModelVectors(extras.model_vectors.usage, extras.model_vectors.pool[order]),
-            gradients=dataclasses.replace(extras.gradients, pool=extras.gradients.pool[order]),
-            given=np.array([places[row] for row in extras.given.tolist() if row in places], dtype=np.int64),
+        pool_classes=None if candidates.pool_classes is None else candidates.pool_classes[order],
+        features=dataclasses.replace(
+            features,
+            ngrams=Ngrams(features.ngrams.usage, features.ngrams.pool[order]),
+            model_vectors=ModelVectors(features.model_vectors.usage, features.model_vectors.pool[order]),
+            gradients=dataclasses.replace(features.gradients, pool=features.gradients.pool[order]),
+            given=np.array([places[row] for row in features.given.tolist() if row in places], dtype=np.int64),
         ),
     )
 
@@ -81,16 +81,17 @@ def make_candidates() -> Callable[..., Candidates]:
         pool_languages = tuple(languages[i % len(languages)] for i in range(len(a)))
         return Candidates(
             usage=e,
-            current=d,
+            train=d,
             pool=a,
             usage_clusters=ke,
-            current_clusters=kd,
+            train_clusters=kd,
             pool_clusters=ka,
             n_clusters=len(pool),
             pool_languages=pool_languages,
             pool_costs=np.ones(len(a), dtype=np.int64) if costs is None else np.asarray(costs, dtype=np.int64),
             target_language="cy",
-            extras=make_extras(e, a, sorted(set(pool_languages))),
+            unit="examples" if costs is None else "tokens",
+            features=make_features(e, a, sorted(set(pool_languages))),
         )
 
     return make

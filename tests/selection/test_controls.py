@@ -8,15 +8,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from compass.config import SelectionConfig
 from compass.errors import ConfigError, SelectionError
-from compass.selection import Extras, Typology, get_strategy
+from compass.selection import Features, Typology, get_strategy
+from compass.selection.caps import DEFAULT_CAPS
 
-OPTIONS = SelectionConfig()
 
-
-def run(name, candidates, budget=20, seed=0, options=OPTIONS):
-    return get_strategy(name).select(candidates, budget, seed=seed, options=options)
+def run(name, candidates, budget=20, seed=0, caps=DEFAULT_CAPS):
+    return get_strategy(name, caps).select(candidates, budget, seed)
 
 
 def hits(name, candidates, budget, seeds=400):
@@ -40,9 +38,6 @@ def test_topic_random_is_uniform_within_a_cluster(make_candidates):
     assert 60 <= min(counts.values()) <= max(counts.values()) <= 140
 
 
-TOKENS = dataclasses.replace(OPTIONS, budget_unit="tokens", language_cap=1.0, duplicate_similarity=1.0)
-
-
 @pytest.mark.parametrize("name", ["topic-random", "crisp", "compass-paper"])
 @pytest.mark.parametrize("budget", [720, 2400])
 def test_rows_of_every_length_are_drawn_alike_in_tokens(make_candidates, name, budget):
@@ -54,7 +49,7 @@ def test_rows_of_every_length_are_drawn_alike_in_tokens(make_candidates, name, b
     c = make_candidates([2] * 12, [0] * 12, [40] * 12, costs=costs)
 
     def lengths(strategy):
-        found = [run(strategy, c, budget=budget, seed=seed, options=TOKENS) for seed in range(60)]
+        found = [run(strategy, c, budget=budget, seed=seed) for seed in range(60)]
         assert all(budget - 20 < selection.spent <= budget for selection in found)
         picked = np.concatenate([c.pool_costs[selection.indices] for selection in found])
         return [np.mean(picked == cost) for cost in (20, 80, 160)]
@@ -66,16 +61,16 @@ def test_rows_of_every_length_are_drawn_alike_in_tokens(make_candidates, name, b
 def test_rows_longer_than_a_clusters_share_are_still_had(make_candidates, name):
     """Breaks if a budget stays unspent since every row is longer than what a cluster gets: 4 rows for 12 clusters."""
     c = make_candidates([2] * 12, [0] * 12, [10] * 12, costs=[400] * 120)
-    selection = run(name, c, budget=1600, options=TOKENS)
+    selection = run(name, c, budget=1600)
     assert selection.spent == 1600
     assert selection.picked.max() == 400
     assert selection.notes == {}
 
 
-def test_crisp_goes_by_usage_and_is_blind_to_the_data_at_hand(make_candidates):
-    """Breaks if shares are not the usage's (5:3:2), the data at hand counts, or a draw looks at closeness."""
+def test_crisp_goes_by_usage_and_is_blind_to_the_training_data(make_candidates):
+    """Breaks if shares are not the usage's (5:3:2), the training data counts, or a draw looks at closeness."""
     plenty = make_candidates([5, 3, 2, 0], [9, 9, 0, 0], [40] * 4)
-    nothing = dataclasses.replace(plenty, current=plenty.current[:0], current_clusters=plenty.current_clusters[:0])
+    nothing = dataclasses.replace(plenty, train=plenty.train[:0], train_clusters=plenty.train_clusters[:0])
     assert run("crisp", plenty).picked.tolist() == [10, 6, 4, 0]
     assert run("crisp", plenty).indices.tolist() == run("crisp", nothing).indices.tolist()
     assert run("crisp", plenty).demand.tolist() == [10.0, 6.0, 4.0, 0.0]
@@ -115,11 +110,11 @@ def test_one_language_by_name(make_candidates):
 def test_family_draws_from_relatives_alone(make_candidates):
     """Breaks if a stranger is taken, or an isolate passes in silence."""
     c = make_candidates([4, 4], [1, 1], [20, 20], languages=("ga", "br", "th", "fi"))
-    related = dataclasses.replace(c, extras=Extras(typology=Typology({}, frozenset({"ga", "br", "gd"}))))
+    related = dataclasses.replace(c, features=Features(typology=Typology({}, frozenset({"ga", "br", "gd"}))))
     counts = hits("family", related, 5)
     assert {c.pool_languages[row] for row in counts} == {"ga", "br"}
     assert 60 <= min(counts.values()) <= max(counts.values()) <= 140
-    alone = dataclasses.replace(c, extras=Extras(typology=Typology({}, frozenset())))
+    alone = dataclasses.replace(c, features=Features(typology=Typology({}, frozenset())))
     with pytest.raises(SelectionError, match="no relative of 'cy'"):
         run("family", alone)
 
@@ -134,7 +129,7 @@ def test_draws_are_capped_by_nothing(make_candidates, name):
         pool_clusters=np.tile(c.pool_clusters, 4),
         pool_languages=c.pool_languages * 4,
         pool_costs=np.tile(c.pool_costs, 4),
-        extras=Extras(typology=c.extras.typology),
+        features=Features(typology=c.features.typology),
     )
     selection = run(name, copies, budget=40)
     assert selection.spent == 40

@@ -8,9 +8,8 @@ import json
 import numpy as np
 import pytest
 
-from compass.config import SelectionConfig
 from compass.data.text_features import ngram_counts
-from compass.selection import Extras, Ngrams, get_strategy
+from compass.selection import Features, Ngrams, get_strategy
 from compass.selection.strategies.dsir import gumbel, log_importance
 
 USAGE = ["Turn on the light, please!", "Dim the light in the kitchen", "turn off the lights"] * 3
@@ -28,7 +27,7 @@ POOL = [
 @pytest.fixture
 def candidates(make_candidates):
     base = make_candidates([9], [1], [7])
-    return dataclasses.replace(base, extras=Extras(ngrams=Ngrams(ngram_counts(USAGE), ngram_counts(POOL))))
+    return dataclasses.replace(base, features=Features(ngrams=Ngrams(ngram_counts(USAGE), ngram_counts(POOL))))
 
 
 def test_weights_are_those_of_the_authors(tmp_path, candidates):
@@ -42,7 +41,7 @@ def test_weights_are_those_of_the_authors(tmp_path, candidates):
     )
     theirs.fit_importance_estimator(num_tokens_to_fit="all")
     weights = [theirs.importance_estimator(theirs.featurizer(text)) for text in POOL]
-    np.testing.assert_allclose(log_importance(candidates.extras.ngrams), weights, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(log_importance(candidates.features.ngrams), weights, rtol=1e-9, atol=1e-9)
 
 
 def test_draws_are_without_replacement_in_proportion_to_the_weights(make_candidates):
@@ -61,7 +60,7 @@ def test_copies_are_drawn_apart(make_candidates):
     """Breaks if equal rows share their noise and are drawn or left as a block: noise of 2,000 copies of one row spreads
     like a Gumbel's (mean 0.577, variance 1.645)."""
     c = make_candidates([1], [1], [2000])
-    c = dataclasses.replace(c, pool=np.repeat(c.pool[:1], 2000, axis=0), extras=Extras())
+    c = dataclasses.replace(c, pool=np.repeat(c.pool[:1], 2000, axis=0), features=Features())
     noise = gumbel(c, 0)
     assert noise.mean() == pytest.approx(0.577, abs=0.12)
     assert noise.var() == pytest.approx(1.645, abs=0.35)
@@ -69,6 +68,5 @@ def test_copies_are_drawn_apart(make_candidates):
 
 def test_dsir_prefers_what_usage_says(candidates):
     """Breaks if signs are turned: the row in the usage's own words is drawn first under nearly every seed."""
-    options = SelectionConfig()
-    first = [get_strategy("dsir").select(candidates, 1, seed=seed, options=options).indices[0] for seed in range(50)]
+    first = [get_strategy("dsir").select(candidates, 1, seed).indices[0] for seed in range(50)]
     assert np.mean(np.array(first) == 0) > 0.9

@@ -11,18 +11,17 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from compass.config import SelectionConfig
 from compass.errors import SelectionError
-from compass.selection import Extras, TransferResult, Typology, get_strategy
+from compass.selection import Caps, Features, TransferResult, Typology, get_strategy
+from compass.selection.caps import DEFAULT_CAPS
 from compass.selection.strategies.langrank import FEATURES, STATISTICS, pair_features, relevance, train_ranker
 from compass.selection.strategies.langsim import CATEGORIES, UNKNOWN, mean_distance
 
-OPTIONS = SelectionConfig()
-OPEN = dataclasses.replace(OPTIONS, language_cap=1.0)
+OPEN = Caps(language_cap=1.0)
 
 
-def run(name, candidates, budget=20, seed=0, options=OPTIONS):
-    return get_strategy(name).select(candidates, budget, seed=seed, options=options)
+def run(name, candidates, budget=20, seed=0, caps=DEFAULT_CAPS):
+    return get_strategy(name, caps).select(candidates, budget, seed)
 
 
 def languages_of(candidates, selection):
@@ -39,7 +38,7 @@ def celtic(make_candidates):
         "en": dict.fromkeys(CATEGORIES, 0.5),
         "th": dict.fromkeys(CATEGORIES, 0.9),
     }
-    return dataclasses.replace(c, extras=Extras(typology=Typology(distances, frozenset())))
+    return dataclasses.replace(c, features=Features(typology=Typology(distances, frozenset())))
 
 
 def test_langsim_takes_the_nearest_languages_first(celtic):
@@ -47,20 +46,19 @@ def test_langsim_takes_the_nearest_languages_first(celtic):
     four, a half each of the nearest two, or everything of the nearest."""
     assert Counter(languages_of(celtic, run("langsim", celtic))) == {"br": 5, "ga": 5, "en": 5, "th": 5}
     assert languages_of(celtic, run("langsim", celtic, budget=10)) == ["br"] * 3 + ["ga"] * 3 + ["en"] * 3 + ["th"]
-    half = dataclasses.replace(OPTIONS, language_cap=0.5)
-    assert languages_of(celtic, run("langsim", celtic, options=half)) == ["br"] * 10 + ["ga"] * 10
-    assert languages_of(celtic, run("langsim", celtic, budget=50, options=OPEN)) == ["br"] * 40 + ["ga"] * 10
+    assert languages_of(celtic, run("langsim", celtic, caps=Caps(language_cap=0.5))) == ["br"] * 10 + ["ga"] * 10
+    assert languages_of(celtic, run("langsim", celtic, budget=50, caps=OPEN)) == ["br"] * 40 + ["ga"] * 10
 
 
 def test_langsim_says_what_is_missing(celtic):
     """Breaks if unknown pairs are dropped, taken first, or passed over in silence."""
-    assert mean_distance(celtic.extras.typology, "br") == pytest.approx(0.2)
-    assert mean_distance(celtic.extras.typology, "xx") == UNKNOWN
+    assert mean_distance(celtic.features.typology, "br") == pytest.approx(0.2)
+    assert mean_distance(celtic.features.typology, "xx") == UNKNOWN
     selection = run("langsim", celtic, budget=200)
     assert languages_of(celtic, selection)[-1] == "xx"
     assert selection.notes["language ranked last: URIEL has no data on it"] == 40
     assert sum(n for note, n in selection.notes.items() if "without geographic, phonological" in note) == 40
-    nothing = dataclasses.replace(celtic, extras=Extras(typology=Typology({}, frozenset())))
+    nothing = dataclasses.replace(celtic, features=Features(typology=Typology({}, frozenset())))
     with pytest.raises(SelectionError, match="no distance from 'cy'"):
         run("langsim", nothing)
 
@@ -68,8 +66,7 @@ def test_langsim_says_what_is_missing(celtic):
 def test_the_cap_is_set_aside_only_in_need(celtic):
     """Breaks if a pool of few languages leaves budget unspent, or the cap is set aside without a word: five languages
     at a tenth each are half of the budget, the rest is the nearest language's."""
-    tight = dataclasses.replace(OPTIONS, language_cap=0.1)
-    selection = run("langsim", celtic, budget=50, options=tight)
+    selection = run("langsim", celtic, budget=50, caps=Caps(language_cap=0.1))
     assert Counter(languages_of(celtic, selection)) == {"br": 30, "ga": 5, "en": 5, "th": 5, "xx": 5}
     assert sum("above the language cap" in reason for reason in selection.reasons) == 25
     assert selection.notes["taken above the language cap: the other languages have no more rows"] == 25
@@ -124,8 +121,8 @@ def test_langrank_ranks_the_pool_and_takes_the_best_first(make_candidates):
     distances = {"th": {"syntactic": 0.9}, "ga": {"syntactic": 0.1}, "en": {"syntactic": 0.5}}
     results = results_of(lambda f: -f["syntactic"], [f"t{i}" for i in range(12)], [f"s{i}" for i in range(8)])
     statistics = {language: dict.fromkeys(STATISTICS, 0.5) for language in distances}
-    extras = Extras(typology=Typology(distances, frozenset()), text_statistics=statistics, transfer_results=results)
-    selection = run("langrank", dataclasses.replace(c, extras=extras), budget=100, options=OPEN)
+    features = Features(typology=Typology(distances, frozenset()), text_statistics=statistics, transfer_results=results)
+    selection = run("langrank", dataclasses.replace(c, features=features), budget=100, caps=OPEN)
     assert languages_of(c, selection) == ["ga"] * 40 + ["en"] * 40 + ["th"] * 20
     assert "ga is no. 1 of 3 languages by learnt transfer" in selection.reasons[0]
 
@@ -136,7 +133,7 @@ def test_langrank_refuses_without_results(make_candidates):
     few = results_of(lambda f: 0.0, ["ga", "br", "cy"], ["fr", "it"]) + results_of(lambda f: 0.0, ["en"], ["fr"])
     for results, n in (((), 0), (few, 2)):
         with pytest.raises(SelectionError, match=f"at least 3 languages other than 'cy'.* got {n} in {len(results)}"):
-            run("langrank", dataclasses.replace(c, extras=dataclasses.replace(c.extras, transfer_results=results)))
+            run("langrank", dataclasses.replace(c, features=dataclasses.replace(c.features, transfer_results=results)))
 
 
 def test_langrank_refuses_results_that_teach_nothing(make_candidates):

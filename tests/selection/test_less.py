@@ -6,8 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from compass.config import SelectionConfig
-from compass.selection import Extras, Gradients, get_strategy
+from compass.selection import Features, Gradients, get_strategy
 
 
 def test_the_best_subtask_decides(make_candidates):
@@ -20,8 +19,8 @@ def test_the_best_subtask_decides(make_candidates):
         [[root, 0, root], [0, root, root], [0.8, 0.6, 0], [1, 0, 0], [0, 0, 1], [-1, 0, 0]], dtype=np.float32
     )
     gradients = Gradients(usage, np.array([0, 1, 3]), pool)
-    c = dataclasses.replace(c, extras=Extras(gradients=gradients))
-    selection = get_strategy("less").select(c, 4, seed=0, options=SelectionConfig())
+    c = dataclasses.replace(c, features=Features(gradients=gradients))
+    selection = get_strategy("less").select(c, 4, seed=0)
     # The first cluster's mean gradient is (0.8, 0.4, 0), of length sqrt(0.8); the second's is (0, 0, 1).
     expected = {4: 1.0, 2: 0.88 / np.sqrt(0.8), 3: 0.8 / np.sqrt(0.8), 0: root, 1: root}
     assert selection.indices[:3].tolist() == [4, 2, 3]

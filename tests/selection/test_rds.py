@@ -6,8 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from compass.config import SelectionConfig
-from compass.selection import Extras, ModelVectors, get_strategy
+from compass.selection import Features, ModelVectors, get_strategy
 
 
 def test_rds_is_a_round_robin_on_the_models_vectors(make_candidates):
@@ -21,8 +20,8 @@ def test_rds_is_a_round_robin_on_the_models_vectors(make_candidates):
         return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
     vectors = ModelVectors(rows(5), rows(60))
-    c = dataclasses.replace(c, extras=Extras(model_vectors=vectors))
-    selection = get_strategy("rds").select(c, 20, seed=0, options=SelectionConfig())
+    c = dataclasses.replace(c, features=Features(model_vectors=vectors))
+    selection = get_strategy("rds").select(c, 20, seed=0)
     similarity, taken = vectors.usage @ vectors.pool.T, []
     for _ in range(4):
         for row in similarity:

@@ -1,3 +1,5 @@
+"""What usage rows ask for: shares, lists, windows and reserved rows, against cases worked by hand."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -5,47 +7,57 @@ import dataclasses
 import numpy as np
 import pytest
 
-from compass.config import SelectionConfig
-from compass.selection import get_strategy
-from compass.selection.classes import expected_answers, neighbours, rows_with_kind
-from compass.selection.neighbourhood import hubness, queries
+from compass.selection import Caps, get_strategy
+from compass.selection.caps import NO_CAPS
+from compass.selection.classes import class_probabilities
+from compass.selection.density import best_rows, pool_density, queries
 from compass.selection.quotas import water_filling
-from compass.selection.requests import ask_by_answer, have_kinds, joined, unknown_share, wanted_answers
+from compass.selection.requests import (
+    WINDOW_DEPTH,
+    by_class,
+    by_usage_row,
+    concatenate,
+    covered,
+    drawn_within_windows,
+    rows_for_gaps,
+)
+from compass.selection.round_robin import Requests
 
-OPTIONS = dataclasses.replace(SelectionConfig(), language_cap=1.0, duplicate_similarity=1.0)
+COMPASS = get_strategy("compass", NO_CAPS)
 
 
 def by_topic(candidates):
-    """Candidates whose kind of answer is the topic."""
+    """Candidates whose class is the topic."""
     return dataclasses.replace(
-        candidates, current_answers=candidates.current_clusters, pool_answers=candidates.pool_clusters
+        candidates, train_classes=candidates.train_clusters, pool_classes=candidates.pool_clusters
     )
 
 
 @pytest.fixture
 def skewed(make_candidates):
-    """Usage of topics 0 to 2 alike; two rows of 0 and of 1 at hand, ten of 2 and of 3."""
+    """Usage of topics 0 to 2 alike; two training rows of 0 and of 1, ten of 2 and of 3."""
     return by_topic(make_candidates([8, 8, 8, 0], [2, 2, 10, 10], [40, 40, 40, 40], noise=0.05))
 
 
-def asked_of(candidates, budget):
-    density = hubness(candidates, 0)
-    expected = expected_answers(candidates, 0)
-    return ask_by_answer(candidates, queries(candidates, density), density, expected, budget, 0)[0]
+def requests_of(candidates, budget):
+    density = pool_density(candidates, 0)
+    query = queries(candidates, density)
+    classes, likely = class_probabilities(candidates, query, density, 0)
+    return by_class(candidates, query, density, classes, likely, budget, 0)[0]
 
 
 def counts(candidates, selection):
-    return np.bincount(candidates.pool_answers[selection.indices], minlength=4)
+    return np.bincount(candidates.pool_classes[selection.indices], minlength=4)
 
 
-def test_a_kind_gets_what_usage_asks_of_it_less_what_is_at_hand(skewed):
-    """Breaks if the rows at hand do not count, or if picks leave the quotas: (2 + 20, 2 + 20, 10 + 12) are alike."""
+def test_a_class_gets_what_usage_asks_of_it_less_the_training_rows(skewed):
+    """Breaks if training rows do not count, or if picks leave the quotas: (2 + 20, 2 + 20, 10 + 12) are alike."""
     quotas = water_filling([1 / 3, 1 / 3, 1 / 3, 0], [2, 2, 10, 10], [40] * 4, 52)
     assert quotas.tolist() == [20, 20, 12, 0]
-    selection = get_strategy("compass").select(skewed, 52, seed=0, options=OPTIONS)
+    selection = COMPASS.select(skewed, 52, seed=0)
     np.testing.assert_allclose(counts(skewed, selection), quotas, atol=1)
-    account = selection.answers
-    assert [account.kinds.tolist(), account.at_hand.tolist(), account.supply.tolist()] == [
+    account = selection.classes
+    assert [account.classes.tolist(), account.train.tolist(), account.supply.tolist()] == [
         [0, 1, 2, 3],
         [2, 2, 10, 10],
         [40] * 4,
@@ -55,13 +67,12 @@ def test_a_kind_gets_what_usage_asks_of_it_less_what_is_at_hand(skewed):
     assert account.quotas.sum() == 52
 
 
-@pytest.mark.parametrize(("usage", "at_hand"), [([30, 30, 30], [2, 2, 6]), ([100, 10, 10], [60, 2, 2])])
-def test_quotas_hold_in_tokens(make_candidates, usage, at_hand):
+@pytest.mark.parametrize(("usage", "train"), [([30, 30, 30], [2, 2, 6]), ([100, 10, 10], [60, 2, 2])])
+def test_quotas_hold_in_tokens(make_candidates, usage, train):
     """Breaks if usage rows that each ask for less than a row are all served, or none: 50 rows' worth for 90 or 120."""
     costs = np.random.default_rng(1).integers(20, 40, 600)
-    c = by_topic(make_candidates(usage, at_hand, [200, 200, 200], costs=costs, noise=0.05))
-    options = dataclasses.replace(OPTIONS, budget_unit="tokens")
-    account = get_strategy("compass").select(c, 1480, seed=0, options=options).answers
+    c = by_topic(make_candidates(usage, train, [200, 200, 200], costs=costs, noise=0.05))
+    account = COMPASS.select(c, 1480, seed=0).classes
     assert account.quotas.sum() == 1480
     np.testing.assert_allclose(account.picked, account.quotas, atol=3 * 39)
 
@@ -69,165 +80,137 @@ def test_quotas_hold_in_tokens(make_candidates, usage, at_hand):
 def test_the_order_of_the_pool_does_not_matter(skewed, reorder):
     """Breaks if a draw, a vote or a tie goes by a row's place."""
     order = np.random.default_rng(3).permutation(160)
-    picks = [
-        get_strategy("compass").select(c, 40, seed=0, options=OPTIONS).indices for c in (skewed, reorder(skewed, order))
-    ]
+    picks = [COMPASS.select(c, 40, seed=0).indices for c in (skewed, reorder(skewed, order))]
     np.testing.assert_array_equal(picks[0], order[picks[1]])
 
 
-def test_each_line_asks_for_rows_of_one_kind_and_all_together_for_the_budget(skewed):
-    """Breaks if members of kinds are mixed up, or if rounding loses a part of the budget."""
-    lines = asked_of(skewed, 47)
-    assert [set(skewed.pool_answers[line.rows].ravel()) for line in lines] == [{0}, {1}, {2}]
-    together = joined(lines)
-    assert together.requests.sum() == 47
-    assert len(together.askers) == len(together.rows) == len(together.scores) == sum(len(line.askers) for line in lines)
-    for line, kind in zip(lines, range(3), strict=True):
-        assert (skewed.usage_clusters[line.askers] == kind).all()
-        assert (np.diff(line.scores, axis=1) <= 0).all()
+def test_each_request_is_for_rows_of_one_class_and_all_together_for_the_budget(skewed):
+    """Breaks if members of classes are mixed up, or if rounding loses a part of the budget."""
+    requests = requests_of(skewed, 47)
+    assert requests.shares.sum() == 47
+    asked = [set(skewed.pool_classes[rows]) for rows in requests.rows]
+    assert asked == [{int(skewed.usage_clusters[usage])} for usage in requests.requesters]
+    assert set().union(*asked) == {0, 1, 2}
+    assert len(requests.requesters) == len(requests.rows) == len(requests.scores) == len(requests.depths)
 
 
-def test_numbers_of_kinds_mean_nothing(skewed):
-    """Breaks if kinds are used as indices."""
-    renamed = np.array([7, 900, 30, 450])
-    other = dataclasses.replace(
-        skewed, current_answers=renamed[skewed.current_answers], pool_answers=renamed[skewed.pool_answers]
-    )
-    picks = [get_strategy("compass").select(c, 40, seed=0, options=OPTIONS).indices for c in (skewed, other)]
-    np.testing.assert_array_equal(np.sort(picks[0]), np.sort(picks[1]))
-
-
-@pytest.mark.parametrize(("usage", "truth"), [([12, 12, 0, 0], 0.0), ([6, 6, 6, 6], 0.5), ([0, 0, 12, 12], 1.0)])
-@pytest.mark.parametrize("noise", [0.05, 0.3])
-def test_the_share_of_usage_that_is_not_at_hand_is_found(make_candidates, usage, truth, noise):
-    """Topics 2 and 3 are not at hand. Breaks if the neighbours' errors are not corrected for: at noise .3 they err."""
-    c = by_topic(make_candidates(usage, [5, 5, 0, 0], [80, 80, 80, 80], noise=noise))
-    votes = c.pool_answers[np.argsort(-(c.usage @ c.pool.T), axis=1)[:, :20]]
-    assert unknown_share(c, votes, np.array([0, 1]), 0) == pytest.approx(truth, abs=0.12)
-
-
-def test_the_share_is_found_where_few_rows_have_neighbours_abroad(make_candidates):
-    """Breaks if rows of a row's own language stand in for neighbours abroad: six of the pool's rows are French."""
-    c = by_topic(make_candidates([6, 6, 6, 6], [5, 5, 0, 0], [150, 150, 150, 150], noise=0.05))
-    languages = tuple("fr" if i % 100 == 50 else "de" for i in range(600))
-    c = dataclasses.replace(c, pool_languages=languages)
-    _, near = neighbours(c, rows_with_kind(c, 0), 20, abroad=True)
-    assert (near >= 0).sum(axis=1).min() == 6
-    votes = c.pool_answers[np.argsort(-(c.usage @ c.pool.T), axis=1)[:, :20]]
-    assert unknown_share(c, votes, np.array([0, 1]), 0) == pytest.approx(0.5, abs=0.12)
-
-
-def test_kinds_that_are_not_at_hand_are_asked_for_where_usage_is_far_from_what_is(make_candidates):
-    """Breaks if usage of new kinds is taken for one of the kinds at hand, or if known usage asks for new kinds."""
-    new = by_topic(make_candidates([0, 0, 8, 8], [6, 6, 0, 0], [60, 60, 60, 60], noise=0.1))
-    selection = get_strategy("compass").select(new, 40, seed=0, options=OPTIONS)
-    assert counts(new, selection)[2:].min() >= 15
-    density = hubness(new, 0)
-    kinds, likely = wanted_answers(new, queries(new, density), density, expected_answers(new, 0), 0)
-    assert kinds.tolist() == [0, 1, 2, 3]
-    np.testing.assert_allclose(likely.sum(axis=1), 1)
-    known = by_topic(make_candidates([8, 8, 0, 0], [6, 6, 0, 0], [60, 60, 60, 60], noise=0.1))
-    assert counts(known, get_strategy("compass").select(known, 40, seed=0, options=OPTIONS))[2:].sum() == 0
-
-
-def test_usage_that_is_torn_between_many_kinds_still_asks(make_candidates):
-    """Breaks with an error if every likelihood lies under the least one: a hundred kinds, all as near as the others."""
-    c = make_candidates([12], [200], [400], noise=0.02)
-    c = dataclasses.replace(c, current_answers=np.arange(200) % 100, pool_answers=np.arange(400) // 4)
-    expected = dataclasses.replace(
-        expected_answers(c, 0), likely=np.hstack([np.full((12, 100), 0.01), np.zeros((12, 1))])
-    )
-    density = hubness(c, 0)
-    _, likely = wanted_answers(c, queries(c, density), density, expected, 0)
-    np.testing.assert_allclose(likely.sum(axis=1), 1)
-
-
-def test_what_the_pool_lacks_of_the_kinds_goes_to_the_nearest_rows(make_candidates):
-    """Breaks if the budget is left over, or with an error, where the wanted kinds are few in the pool or none."""
+def test_what_the_pool_lacks_of_the_classes_goes_to_the_nearest_rows_of_others(make_candidates):
+    """Breaks if the budget is left over, or with an error, where the wanted classes are few in the pool or none."""
     few = by_topic(make_candidates([8, 8, 0, 0], [2, 2, 4, 0], [5, 3, 60, 60], noise=0.1))
-    selection = get_strategy("compass").select(few, 30, seed=0, options=OPTIONS)
+    selection = COMPASS.select(few, 30, seed=0)
     assert selection.spent == 30
     assert counts(few, selection)[:2].tolist() == [5, 3]
     none = by_topic(make_candidates([8, 8, 0, 0], [2, 2, 4, 0], [0, 0, 60, 60], noise=0.1))
-    assert get_strategy("compass").select(none, 30, seed=0, options=OPTIONS).spent == 30
-    # More of the wanted kind than a list is long.
+    assert COMPASS.select(none, 30, seed=0).spent == 30
+    # Every row of the pool is of a wanted class, and the budget is larger than the pool.
+    all_wanted = by_topic(make_candidates([8, 8], [2, 2], [20, 20], noise=0.1))
+    assert COMPASS.select(all_wanted, 60, seed=0).shortfall == 20
+    # More of the wanted class than a list is long.
     large = by_topic(make_candidates([12, 0, 0], [2, 4, 4], [1200, 300, 300], noise=0.1))
-    assert get_strategy("compass").select(large, 1300, seed=0, options=OPTIONS).spent == 1300
+    assert COMPASS.select(large, 1300, seed=0).spent == 1300
 
 
-def test_a_kind_with_few_rows_asks_for_these_alone(make_candidates):
-    """Breaks if a short list is filled up with its last row: that would count in demand and in what caps held back."""
+def test_a_class_with_few_rows_asks_for_these_alone(make_candidates):
+    """Breaks if a short list is filled up: that would count in demand and in what caps held back."""
     c = make_candidates([12, 12, 0], [2, 2, 10], [12, 120, 120], languages=("de", "fr"), noise=0.05)
     spread = np.where(c.pool_clusters == 0, np.arange(252) % 4, c.pool_clusters + 3)
     c = dataclasses.replace(by_topic(c), pool_clusters=spread, n_clusters=6)
-    selection = get_strategy("compass").select(c, 30, seed=0, options=dataclasses.replace(OPTIONS, language_cap=0.25))
-    quota = selection.answers.quotas[0]
+    selection = get_strategy("compass", Caps(language_cap=0.25, duplicate_similarity=1.0)).select(c, 30, seed=0)
+    quota = selection.classes.quotas[0]
     assert quota == 12
     np.testing.assert_allclose(selection.demand[:4], quota / 4, atol=0.5)
     assert all(rows <= 252 * 12 for rows in selection.notes.values())
 
 
-@pytest.mark.parametrize(("quotas", "width"), [(True, 20), (False, 1)])
-def test_the_width_of_the_window_is_chosen_by_whether_there_are_quotas(skewed, quotas, width):
-    """Breaks if picks by quotas are the best rows, one sentence in many languages, or picks by row a draw."""
-
-    def picks(draw_window):
-        options = dataclasses.replace(OPTIONS, answer_quotas=quotas, draw_window=draw_window)
-        return get_strategy("compass").select(skewed, 20, seed=0, options=options).indices.tolist()
-
-    assert picks(0) == picks(width) != picks(21 - width)
-
-
-def test_free_text_and_letters_have_no_quotas(skewed):
-    """Breaks if a few kinds among free text decide over all picks, or if kinds do that say nothing of the prompt."""
-    text = skewed.pool_answers.copy()
-    text[::3] = -1
-    letters = np.random.default_rng(0).integers(0, 4, len(text))
-    for answers in (text, letters):
-        c = dataclasses.replace(skewed, pool_answers=answers)
-        options = [dataclasses.replace(OPTIONS, answer_quotas=on) for on in (True, False)]
-        picks = [get_strategy("compass").select(c, 40, seed=0, options=o).indices for o in options]
-        np.testing.assert_array_equal(*picks)
-        assert get_strategy("compass").select(c, 40, seed=0, options=OPTIONS).answers is None
-    assert have_kinds(skewed)
-    assert not have_kinds(dataclasses.replace(skewed, pool_answers=text))
-    assert not have_kinds(dataclasses.replace(skewed, pool_answers=None, current_answers=None))
+def test_without_classes_each_usage_row_asks_for_what_the_training_data_does_not_cover(make_candidates):
+    """Breaks if training rows do not count, or one that covers several usage rows counts for each: six usage rows of
+    topic 0 share the three training rows that cover them, six of topic 1 have none."""
+    c = make_candidates([6, 6, 0], [3, 0, 0], [40, 40, 40], noise=0.05)
+    c = dataclasses.replace(c, train=np.repeat(np.eye(12, dtype=np.float32)[:1], 3, axis=0))
+    near = c.usage @ c.pool.T >= (c.usage @ c.train.T)[:, :1]
+    assert (near.sum(axis=1)[:6] < 10).all()
+    np.testing.assert_allclose(covered(c), [0.5] * 6 + [0] * 6)
+    np.testing.assert_array_equal(
+        covered(dataclasses.replace(c, train=c.train[:0], train_clusters=c.train_clusters[:0])), 0
+    )
+    density = pool_density(c, 0)
+    query = queries(c, density)
+    requests = by_usage_row(c, query, density, 21)
+    assert requests.shares.tolist() == water_filling(np.full(12, 1 / 12), covered(c), np.full(12, 21), 21).tolist()
+    assert requests.shares[:6].sum() == 9
+    np.testing.assert_array_equal(np.stack(requests.rows), best_rows(c, query, density, 1000)[0])
 
 
-def test_a_note_says_why_there_are_no_quotas(skewed):
-    """Breaks if quotas that were asked for are left out in silence, or if the note comes where they are not."""
-    letters = np.random.default_rng(0).integers(0, 4, 160)
-    changes = {
-        "": {},
-        "too many answers are free text": {"pool_answers": np.full(160, -1)},
-        "the pool is in one language": {"pool_languages": ("de",) * 160},
-        "prompts do not tell the kind of their answer": {"pool_answers": letters},
-        "the data at hand has answers of one kind alone": {"current_answers": np.zeros(24, dtype=np.int64)},
-        "there is no data at hand": {
-            "current": skewed.current[:0],
-            "current_clusters": skewed.current_clusters[:0],
-            "current_answers": skewed.current_answers[:0],
-        },
-    }
-    for why, change in changes.items():
-        c = dataclasses.replace(skewed, **change)
-        for on in (True, False):
-            options = dataclasses.replace(OPTIONS, answer_quotas=on)
-            notes = get_strategy("compass").select(c, 40, seed=0, options=options).notes
-            expected = {f"usage rows that take turns without quotas by kind of answer: {why}": 24}
-            assert {k: n for k, n in notes.items() if "quotas" in k} == (expected if why and on else {})
+def test_a_window_ends_by_rank_or_where_the_rows_are_about_something_else() -> None:
+    """A usage row with few relevant rows would draw from what has nothing to do with it."""
+    flat = np.linspace(0.9, 0.9 - WINDOW_DEPTH / 2, 100)
+    steep = np.array([0.9, 0.88, 0.86, *np.linspace(0.5, 0.11, 97)])
+    scores = tuple(values.astype(np.float32) for values in (flat, steep, steep, flat))
+    n_rows = np.array([2, 3, 4, 200])
+    requests = Requests(np.arange(4), (np.arange(100),) * 4, scores, n_rows, n_rows)
+    backwards = np.arange(100)[::-1]
+    drawn = drawn_within_windows(requests, backwards)
+    windows = (40, 3, 3 + 50, 100)
+    assert drawn.depths.tolist() == [40, 3, 53, 200]
+    for window, rows, own, values in zip(windows, drawn.rows, drawn.scores, scores, strict=True):
+        assert rows.tolist() == [*reversed(range(window)), *range(window, 100)]
+        np.testing.assert_array_equal(own, values[rows])
 
 
-def test_every_gap_cluster_with_supply_still_gets_a_row(make_candidates):
-    """Breaks if quotas starve a cluster: the one row of usage in cluster 3 expects an answer that is well at hand."""
+def test_picks_of_a_class_are_drawn_and_picks_of_a_row_are_the_best(skewed):
+    """Breaks if picks by quotas are the best rows, one sentence in many languages, if they leave what usage is about,
+    if the seed does not decide the draw, or if picks without quotas are a draw."""
+    alike, share = {}, {}
+    for text in ("compass", "compass:class_quotas=false"):
+        selection = get_strategy(text, NO_CAPS).select(skewed, 24, seed=0)
+        picks = skewed.pool[selection.indices]
+        alike[text] = float(np.sort(picks @ picks.T, axis=1)[:, -2].mean())
+        share[text] = float(np.mean(selection.clusters < 3))
+        seeds = [get_strategy(text, NO_CAPS).select(skewed, 24, seed=seed).indices.tolist() for seed in (0, 1)]
+        assert (seeds[0] != seeds[1]) == (text == "compass")
+    assert alike["compass"] < alike["compass:class_quotas=false"]
+    assert min(share.values()) >= 0.9
+
+
+def test_requests_are_put_together_in_order(skewed):
+    """Breaks if rows come under another requester, or if no requests at all are an error."""
+    one = requests_of(skewed, 20)
+    both = concatenate([one, one])
+    n = len(one.requesters)
+    assert both.requesters.tolist() == one.requesters.tolist() * 2
+    assert both.shares.sum() == 40
+    for i in range(2 * n):
+        np.testing.assert_array_equal(both.rows[i], one.rows[i % n])
+    assert len(concatenate([]).requesters) == 0
+
+
+def test_the_row_closest_to_usage_is_reserved_for_each_gap_cluster(make_candidates):
+    """Breaks if a cluster without a gap or without supply gets one, if another row than the closest is taken, or if
+    more is reserved than the budget can pay, the widest gap first."""
+    c = make_candidates([4, 2, 1, 1], [0, 0, 0, 8], [10, 10, 0, 10], noise=0.2)
+    missing = np.array([0.5, 0.25, 0.125, 0.0])
+    reserved = rows_for_gaps(c, missing, 5)
+    for own, usage, pool in zip(reserved, (range(4), range(4, 6)), (range(10), range(10, 20)), strict=True):
+        similarity = c.usage[usage] @ c.pool[pool].T
+        assert own.score == pytest.approx(similarity.max())
+        assert own.score == pytest.approx(float(c.usage[own.usage_row] @ c.pool[own.row]))
+    assert rows_for_gaps(c, missing, 1) == reserved[:1]
+
+
+def test_every_gap_cluster_with_supply_still_gets_a_row_and_it_does_not_lead_the_list(make_candidates):
+    """Breaks if quotas starve a cluster: the one row of usage in cluster 3 expects a class that the training data has
+    plenty of. Its row is the best of nothing, and comes last."""
     c = make_candidates([10, 10, 0, 1], [2, 2, 20, 0], [60, 60, 60, 60], noise=0.1)
-    kinds = np.array([0, 1, 2, 2])
-    c = dataclasses.replace(c, current_answers=kinds[c.current_clusters], pool_answers=kinds[c.pool_clusters])
-    selection = get_strategy("compass").select(c, 24, seed=0, options=OPTIONS)
+    classes = np.array([0, 1, 2, 2])
+    c = dataclasses.replace(c, train_classes=classes[c.train_clusters], pool_classes=classes[c.pool_clusters])
+    selection = COMPASS.select(c, 24, seed=0)
     assert selection.spent == 24
     assert (selection.picked[[0, 1, 3]] > 0).all()
-    (lone,) = [reason for reason in selection.reasons if "cluster 3" in reason]
-    assert lone.startswith("lest its cluster has nothing: nearest to usage row 21; cluster 3")
+    assert selection.reasons[-1] == (
+        "added so that its cluster gets at least one row; closest to usage row 21; cluster 3 (gap 0.05)"
+    )
+    assert selection.scores[-1] == pytest.approx(float(c.usage[20] @ c.pool[selection.indices[-1]]))
+    assert not any("added" in reason for reason in selection.reasons[:-1])
 
 
 def test_filling_one_gap_cluster_empties_no_other(make_candidates):
@@ -235,20 +218,7 @@ def test_filling_one_gap_cluster_empties_no_other(make_candidates):
     usage = [6, 5, 4, 3, 2, 2, 1, 1, 1, 1]
     c = make_candidates(usage, [0] * 9 + [1], [12] * 10, noise=0.6)
     for budget in range(10, 30):
-        selection = get_strategy("compass").select(c, budget, seed=0, options=OPTIONS)
-        gap = np.bincount(c.usage_clusters, minlength=10) / 26 > np.bincount(c.current_clusters, minlength=10)
+        selection = COMPASS.select(c, budget, seed=0)
+        gap = np.bincount(c.usage_clusters, minlength=10) / 26 > np.bincount(c.train_clusters, minlength=10)
         assert (selection.picked[gap] > 0).all(), budget
         assert selection.spent == budget
-
-
-def test_neighbours_abroad_are_the_nearest_rows_in_other_languages(skewed):
-    """Breaks if a row's own language counts; by hand over the whole matrix."""
-    rows, near = neighbours(skewed, rows_with_kind(skewed, 0), 3, abroad=True)
-    similarity = skewed.pool @ skewed.pool.T
-    for row, language in enumerate(skewed.pool_languages):
-        similarity[row, [other == language for other in skewed.pool_languages]] = -np.inf
-    best = np.argsort(-similarity, axis=1, kind="stable")[:, :3]
-    assert sorted(rows.tolist()) == list(range(160))
-    assert {row: set(own) for row, own in zip(rows.tolist(), near.tolist(), strict=True)} == {
-        row: set(own) for row, own in enumerate(best.tolist())
-    }

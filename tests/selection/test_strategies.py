@@ -8,19 +8,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from compass.config import SelectionConfig
 from compass.errors import ConfigError, DataError, SelectionError
-from compass.recipes.grid import OWN_OPTIONS
-from compass.selection import Candidates, Extras, build_candidates, get_strategy, needs_of, strategy_names
+from compass.selection import Candidates, Caps, Features, build_candidates, get_strategy, strategy_names
+from compass.selection.caps import DEFAULT_CAPS, NO_CAPS
 from compass.semantic import SemanticSpace
 
-OPTIONS = SelectionConfig()
-OPEN = dataclasses.replace(OPTIONS, language_cap=1.0, duplicate_similarity=1.0)
 CHOOSING = tuple(name for name in strategy_names() if name not in ("all", "target-only"))
 
 
-def run(name, candidates, budget=20, seed=0, options=OPTIONS):
-    return get_strategy(name).select(candidates, budget, seed=seed, options=options)
+def run(name, candidates, budget=20, seed=0, caps=DEFAULT_CAPS):
+    return get_strategy(name, caps).select(candidates, budget, seed)
 
 
 @pytest.mark.parametrize("name", strategy_names())
@@ -36,8 +33,8 @@ def test_accounts_balance(make_candidates, name, usage, current, pool, budget, t
     """Breaks if a row is picked twice, the budget is overspent, or any sum of the audit does not match the picks."""
     costs = np.random.default_rng(1).integers(1, 9, size=sum(pool)) if tokens else None
     candidates = make_candidates(usage, current, pool, costs=costs)
-    options = dataclasses.replace(OPTIONS, budget_unit="tokens" if tokens else "examples")
-    selection = run(name, candidates, budget, options=options)
+    selection = run(name, candidates, budget)
+    assert selection.budget_unit == ("tokens" if tokens else "examples")
     indices = selection.indices
     m = len(indices)
     assert len(set(indices.tolist())) == m == len(selection.scores) == len(selection.reasons)
@@ -57,7 +54,7 @@ def test_accounts_balance(make_candidates, name, usage, current, pool, budget, t
 def test_a_rest_that_no_row_fits_is_no_note(make_candidates, name):
     """Breaks if a reader is told of a whole pool that was passed over since one token of the budget was left."""
     c = make_candidates([8, 2], [1, 5], [30, 30], costs=[3] * 60)
-    selection = run(name, c, budget=31, options=dataclasses.replace(OPEN, budget_unit="tokens"))
+    selection = run(name, c, budget=31, caps=NO_CAPS)
     assert selection.spent == 30
     assert not any("budget left" in note for note in selection.notes)
 
@@ -112,10 +109,10 @@ def test_compass_spreads_where_nearest_crowds(make_candidates):
         base,
         usage=np.concatenate([rows(10, 0, 0.02), rows(10, 1, 0.25)]),
         pool=np.concatenate([rows(60, 0, 0.02), rows(60, 1, 0.25)]),
-        extras=Extras(),
+        features=Features(),
     )
-    assert run("nearest", c, budget=30, options=OPEN).picked.tolist() == [30, 0]
-    assert run("compass", c, budget=30, options=OPEN).picked[1] >= 10
+    assert run("nearest", c, budget=30, caps=NO_CAPS).picked.tolist() == [30, 0]
+    assert run("compass", c, budget=30, caps=NO_CAPS).picked[1] >= 10
 
 
 def test_no_data_at_hand_is_no_obstacle(make_candidates):
@@ -149,12 +146,12 @@ def test_near_duplicates_are_passed_over(make_candidates):
         pool_clusters=np.tile(c.pool_clusters, 3),
         pool_languages=c.pool_languages * 3,
         pool_costs=np.tile(c.pool_costs, 3),
-        extras=Extras(),
+        features=Features(),
     )
-    options = dataclasses.replace(OPTIONS, language_cap=1.0)
-    picks = run("compass", tripled, budget=20, options=options).indices
+    caps = Caps(language_cap=1.0)
+    picks = run("compass", tripled, budget=20, caps=caps).indices
     assert len({int(i) % 30 for i in picks}) == 20
-    selection = run("compass", tripled, budget=40, options=options)
+    selection = run("compass", tripled, budget=40, caps=caps)
     assert selection.spent == 40
     assert len({int(i) % 30 for i in selection.indices}) == 30
     assert any("duplicate" in note and "taken" in note for note in selection.notes)
@@ -200,36 +197,23 @@ def test_an_unknown_strategy_is_answered_with_the_nearest_name():
 @pytest.mark.parametrize("name", strategy_names())
 def test_what_a_strategy_needs_is_asked_for(make_candidates, name):
     """Breaks if a strategy runs on less than it needs, names what does not exist, or needs more than it says."""
-    needs = needs_of(get_strategy(name))
-    fields = {field.name for field in dataclasses.fields(Extras)}
+    needs = get_strategy(name).needs
+    fields = {field.name for field in dataclasses.fields(Features)}
     assert needs <= fields
     c = make_candidates([6, 2], [1, 5], [30, 30])
-    only = Extras(**{need: getattr(c.extras, need) for need in needs})
-    run(name, dataclasses.replace(c, extras=only))
+    only = Features(**{need: getattr(c.features, need) for need in needs})
+    run(name, dataclasses.replace(c, features=only))
     for need in needs:
         without = dataclasses.replace(only, **{need: None})
         with pytest.raises(SelectionError, match=f"{name}' needs {need}"):
-            run(name, dataclasses.replace(c, extras=without))
+            run(name, dataclasses.replace(c, features=without))
 
 
-@pytest.mark.parametrize("name", strategy_names())
-def test_an_option_of_one_strategy_is_read_by_no_other(make_candidates, name):
-    """Breaks if a comparison takes a finished cell for another's, for it leaves foreign options out of account."""
-    own = {"answer_cap": 0.05, "answer_weight": 2.0, "answer_quotas": False, "draw_window": 7, "neighbours": 1}
-    assert all(any(option.startswith(start) for start in OWN_OPTIONS) for option in own)
-    c = make_candidates([9, 6, 2], [2, 3, 5], [30, 30, 30])
-    c = dataclasses.replace(c, current_answers=c.current_clusters, pool_answers=c.pool_clusters)
-    plain = run(name, c, budget=15).indices.tolist()
-    read = {
-        option
-        for option, value in own.items()
-        if run(name, c, budget=15, options=dataclasses.replace(OPTIONS, **{option: value})).indices.tolist() != plain
-    }
-    owned = {
-        option for option in own for start, owner in OWN_OPTIONS.items() if owner == name if option.startswith(start)
-    }
-    assert read <= owned
-    assert bool(read) == bool(owned)
+@pytest.mark.parametrize(("name", "cap"), [("compass", True), ("langsim", True), ("langrank", True), ("random", False)])
+def test_caps_tell_strategies_apart_that_pick_under_them(name, cap):
+    """Breaks if a comparison takes a finished cell for one with other caps, or trains one again that has none."""
+    tight = dataclasses.asdict(get_strategy(name, Caps(language_cap=0.1)))
+    assert (tight != dataclasses.asdict(get_strategy(name))) == cap
 
 
 def test_candidates_come_from_a_space(make_candidates):
@@ -241,17 +225,17 @@ def test_candidates_come_from_a_space(make_candidates):
     space = SemanticSpace.fit(x, tags, n_clusters=5, seed=0)
     arguments = {
         "usage_languages": tags[:10],
-        "current_languages": [],
+        "train_languages": [],
         "pool_languages": tags[20:],
         "target_language": "cy",
     }
-    c = build_candidates(space, usage=x[:10], current=x[:0], pool=x[20:], **arguments)
+    c = build_candidates(space, usage=x[:10], train=x[:0], pool=x[20:], **arguments)
     np.testing.assert_array_equal(c.pool, space.transform(x[20:], tags[20:]))
     np.testing.assert_array_equal(c.usage_clusters, space.assign(x[:10], tags[:10]))
-    assert c.current.shape == (0, 8)
+    assert c.train.shape == (0, 8)
     assert c.pool_costs.tolist() == [1] * 40
     with pytest.raises(SelectionError, match="pool is empty"):
-        build_candidates(space, usage=x[:10], current=x[:0], pool=x[:0], **(arguments | {"pool_languages": []}))
+        build_candidates(space, usage=x[:10], train=x[:0], pool=x[:0], **(arguments | {"pool_languages": []}))
 
 
 def test_candidates_that_do_not_fit_together_are_refused(make_candidates):
@@ -263,7 +247,7 @@ def test_candidates_that_do_not_fit_together_are_refused(make_candidates):
         dataclasses.replace(c, pool_clusters=np.full(10, 7))
     other = make_candidates([2, 2], [1, 1], [5, 4])
     with pytest.raises(DataError, match="ngrams has 4 usage and 9 pool rows, expected 4 and 10"):
-        dataclasses.replace(c, extras=other.extras)
+        dataclasses.replace(c, features=other.features)
     with pytest.raises(DataError, match="costs at least 1"):
         dataclasses.replace(c, pool_costs=np.zeros(10, dtype=np.int64))
     fields = {field.name for field in dataclasses.fields(Candidates)}

@@ -8,11 +8,8 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from compass.config import SelectionConfig
-from compass.selection import Extras, get_strategy
+from compass.selection import Features, get_strategy
 from compass.selection.strategies.tsds import kernel_density, transport
-
-OPTIONS = SelectionConfig()
 
 
 def solve(distances, density, alpha, scale):
@@ -62,23 +59,23 @@ def test_copies_share_one_part(make_candidates):
     others = np.hstack([np.full((11, 1), 0.7), np.sqrt(1 - 0.7**2) * np.eye(11)])
     pool = np.concatenate([np.repeat(np.eye(12)[:1], 10, axis=0), others]).astype(np.float32)
     c = dataclasses.replace(
-        make_candidates([1], [0], [21]), usage=np.eye(12, dtype=np.float32)[:1], pool=pool, extras=Extras()
+        make_candidates([1], [0], [21]), usage=np.eye(12, dtype=np.float32)[:1], pool=pool, features=Features()
     )
-    nearest = get_strategy("nearest").select(c, 10, seed=0, options=OPTIONS)
+    nearest = get_strategy("nearest").select(c, 10, seed=0)
     assert set(nearest.indices.tolist()) == set(range(10))
     distances = np.sqrt(np.maximum(2 - 2 * (c.usage @ c.pool.T).astype(np.float64), 0))
     density = kernel_density(c.pool)[None]
     np.testing.assert_allclose(density, [[10] * 10 + [1] * 11], rtol=1e-5)
     assert transport(distances, density, alpha=0.2).mass[0, :10].sum() == pytest.approx(1 / 12, rel=1e-5)
     assert transport(distances, np.ones((1, 21)), alpha=0.2).mass[0, :10].sum() == pytest.approx(1.0)
-    picked = [get_strategy("tsds").select(c, 6, seed=seed, options=OPTIONS).indices for seed in range(60)]
+    picked = [get_strategy("tsds").select(c, 6, seed=seed).indices for seed in range(60)]
     assert np.mean(np.array(picked) < 10) < 0.25
 
 
 def test_more_budget_than_mass_goes_on_in_depth(make_candidates):
     """Breaks if a budget is left unspent although the pool has rows, or far rows come before near ones."""
     c = make_candidates([3, 0], [0, 0], [30, 30], noise=0.2)
-    selection = get_strategy("tsds").select(c, 40, seed=0, options=OPTIONS)
+    selection = get_strategy("tsds").select(c, 40, seed=0)
     assert selection.spent == 40
     assert selection.picked.tolist() == [30, 10]
     later = np.array([reason.startswith("next in depth") for reason in selection.reasons])
@@ -91,7 +88,7 @@ def test_depth_goes_from_near_to_far(make_candidates):
     """Breaks if what follows the rows with mass comes in another order than a deeper transport would reach it: for one
     usage row that is from near to far."""
     c = make_candidates([1, 0], [0, 0], [30, 30], noise=0.3)
-    selection = get_strategy("tsds").select(c, 50, seed=0, options=OPTIONS)
+    selection = get_strategy("tsds").select(c, 50, seed=0)
     later = [row for row, score in zip(selection.indices, selection.scores, strict=True) if score == 0]
     assert len(later) > 20
     cosines = (c.pool @ c.usage.T)[later, 0]

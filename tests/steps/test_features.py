@@ -1,4 +1,4 @@
-"""What is gathered for a strategy, and that it serves every strategy."""
+"""What is read for a strategy, and that it serves every strategy."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 from compass.config import AdaptConfig, RunConfig, SelectionConfig
 from compass.data.example import Example
 from compass.errors import DataError, SelectionError
-from compass.selection import Candidates, Extras, get_strategy, needs_of, strategy_names
+from compass.selection import Candidates, Features, get_strategy, strategy_names
 from compass.selection.strategies.langrank import FEATURES
 from compass.steps.features import (
-    gather_extras,
+    read_features,
     read_transfer_results,
     transfer_result,
     write_transfer_results,
@@ -42,6 +42,12 @@ def refuse():
     raise AssertionError("the base model was asked for")
 
 
+def read(strategy, data, folder, target="cy", config=None):
+    return read_features(
+        get_strategy(strategy), data, target_language=target, base=refuse, cache_dir=folder, config=config
+    )
+
+
 @pytest.fixture(scope="module")
 def results():
     def scored(target, source):
@@ -51,22 +57,20 @@ def results():
     return tuple(scored(target, source) for target in WORDS for source in WORDS if source != target)
 
 
-def test_only_what_is_needed_is_gathered(data, tmp_path):
+def test_only_what_is_needed_is_read(data, tmp_path):
     """Breaks if every run loads the base model or counts n-grams for nothing."""
-    empty = gather_extras(frozenset(), data, target_language="cy", base=refuse, cache_dir=tmp_path)
-    assert empty.ngrams is empty.model_vectors is empty.typology is empty.text_statistics is None
-    extras = gather_extras(
-        {"ngrams", "typology", "text_statistics"}, data, target_language="cy", base=refuse, cache_dir=tmp_path
-    )
-    assert (extras.ngrams.usage.shape[0], extras.ngrams.pool.shape[0]) == (5, 24)
-    assert extras.typology.relatives == {"en", "de", "ga"}
-    assert extras.typology.distances["ga"]["genetic"] < extras.typology.distances["th"]["genetic"]
-    assert extras.text_statistics["de"]["target_size"] == 7.0
-    assert extras.model_vectors is extras.transfer_results is None
+    assert vars(read("random", data, tmp_path)) == vars(Features())
+    ngrams = read("dsir", data, tmp_path).ngrams
+    assert (ngrams.usage.shape[0], ngrams.pool.shape[0]) == (5, 24)
+    features = read("langrank", data, tmp_path)
+    assert features.typology.relatives == {"en", "de", "ga"}
+    assert features.typology.distances["ga"]["genetic"] < features.typology.distances["th"]["genetic"]
+    assert features.text_statistics["de"]["target_size"] == 7.0
+    assert features.model_vectors is features.ngrams is None
 
 
-@pytest.mark.parametrize("name", [name for name in strategy_names() if needs_of(get_strategy(name))])
-def test_each_strategy_runs_on_what_is_gathered_for_it(data, results, tmp_path, name):
+@pytest.mark.parametrize("name", [name for name in strategy_names() if get_strategy(name).needs])
+def test_each_strategy_runs_on_what_is_read_for_it(data, results, tmp_path, name):
     """Breaks if the recipe fills another field or shape than the strategy reads."""
     folder = make_tiny_model(tmp_path / "model")
     # From twelve pairs, of which those of a target are level, `langrank` learns nothing, and says so.
@@ -78,33 +82,32 @@ def test_each_strategy_runs_on_what_is_gathered_for_it(data, results, tmp_path, 
     write_transfer_results(tmp_path / "transfer.jsonl", more)
     picks = tmp_path / "picks.txt"
     picks.write_text("\n".join(row.id for row in data.pool))
-    strategy = get_strategy(name)
-    extras = gather_extras(
-        needs_of(strategy),
+    files = {"langrank": f":transfer_results={tmp_path / 'transfer.jsonl'}", "given": f":picks={picks}"}
+    strategy = get_strategy(name + files.get(name, ""))
+    features = read_features(
+        strategy,
         data,
         target_language="cy",
         base=lambda: BaseModel(str(folder), str(folder), "local", ""),
         cache_dir=tmp_path,
-        transfer_results=str(tmp_path / "transfer.jsonl"),
-        config=AdaptConfig(selection=SelectionConfig(given_picks=str(picks))),
     )
     rng = np.random.default_rng(0)
     vectors = [rng.normal(size=(n, 8)) for n in (5, 2, 24)]
     usage, current, pool = ((x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32) for x in vectors)
     candidates = Candidates(
         usage=usage,
-        current=current,
+        train=current,
         pool=pool,
         usage_clusters=np.zeros(5, dtype=np.int64),
-        current_clusters=np.zeros(2, dtype=np.int64),
+        train_clusters=np.zeros(2, dtype=np.int64),
         pool_clusters=np.arange(24) % 3,
         n_clusters=3,
         pool_languages=tuple(row.language for row in data.pool),
         pool_costs=np.ones(24, dtype=np.int64),
         target_language="cy",
     )
-    candidates = dataclasses.replace(candidates, extras=extras)
-    assert strategy.select(candidates, 8, seed=0, options=SelectionConfig()).spent == 8
+    candidates = dataclasses.replace(candidates, features=features)
+    assert strategy.select(candidates, 8, seed=0).spent == 8
 
 
 def test_transfer_results_come_back(results, tmp_path):
@@ -130,10 +133,8 @@ def test_broken_transfer_results_are_named(tmp_path):
 
 
 def test_no_results_leave_the_refusal_to_the_strategy(data, tmp_path):
-    """Breaks if an empty option is read as a file."""
-    extras = gather_extras({"transfer_results"}, data, target_language="cy", base=refuse, cache_dir=tmp_path)
-    assert extras.transfer_results == ()
-    assert isinstance(extras, Extras)
+    """Breaks if an empty parameter is read as a file."""
+    assert read("langrank", data, tmp_path).transfer_results == ()
 
 
 def test_given_rows_are_found_by_their_ids(data, tmp_path, caplog):
@@ -144,11 +145,8 @@ def test_given_rows_are_found_by_their_ids(data, tmp_path, caplog):
     (tmp_path / "picks-ga-3-50.jsonl").write_text("\n".join(lines), encoding="utf-8")
 
     def given(pattern):
-        options = SelectionConfig(budget=50, given_picks=str(tmp_path / pattern))
-        config = AdaptConfig(run=RunConfig(seed=3), selection=options)
-        return gather_extras(
-            {"given"}, data, target_language="ga", base=refuse, cache_dir=tmp_path, config=config
-        ).given.tolist()
+        config = AdaptConfig(run=RunConfig(seed=3), selection=SelectionConfig(budget=50))
+        return read(f"given:picks={tmp_path / pattern}", data, tmp_path, "ga", config).given.tolist()
 
     assert given("picks-{language}-{seed}-{budget}.jsonl") == [7, 2]
     assert "2 of 4 rows" in caplog.text
@@ -163,15 +161,14 @@ def test_given_rows_are_found_by_their_ids(data, tmp_path, caplog):
     assert "list of ids" not in caplog.text
     with pytest.raises(DataError, match="cannot be read"):
         given("none.txt")
-    with pytest.raises(DataError, match="--given-picks FILE"):
-        gather_extras({"given"}, data, target_language="ga", base=refuse, cache_dir=tmp_path)
+    with pytest.raises(DataError, match="--strategy given:picks=FILE"):
+        read("given", data, tmp_path)
 
 
 def test_gradients_are_refused_before_any_work(data, tmp_path):
     """Breaks if hours of backward passes begin for a pool that nobody meant, or for usage that has no answers."""
-    small = AdaptConfig(selection=SelectionConfig(less_max_pool=23))
-    with pytest.raises(SelectionError, match=r"each of 24 pool rows.*raise less_max_pool \(now 23\)"):
-        gather_extras({"gradients"}, data, target_language="cy", base=refuse, cache_dir=tmp_path, config=small)
+    with pytest.raises(SelectionError, match=r"each of 24 pool rows.*--strategy less:max_pool=N \(now 23\)"):
+        read("less:max_pool=23", data, tmp_path)
     silent = dataclasses.replace(data, usage=tuple(dataclasses.replace(row, response="") for row in data.usage))
     with pytest.raises(DataError, match="0 of 5 usage rows have a response"):
-        gather_extras({"gradients"}, silent, target_language="cy", base=refuse, cache_dir=tmp_path)
+        read("less", silent, tmp_path)

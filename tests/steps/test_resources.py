@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from compass.config import SelectionConfig
 from compass.data.example import Example
 from compass.runs.files import write_json
 from compass.runs.folder import Run
@@ -28,8 +26,8 @@ def _rows(kinds: np.ndarray) -> tuple[Example, ...]:
     )
 
 
-def test_the_account_of_kinds_is_of_this_selection(tmp_path: Path) -> None:
-    """Breaks if names and kinds are mixed up, or if an earlier selection's account stays where this one has none."""
+def test_the_account_of_classes_is_of_this_selection(tmp_path: Path) -> None:
+    """Breaks if names and classes are mixed up, or if an earlier selection's account stays where this one has none."""
     rng = np.random.default_rng(0)
     kinds = {"usage": np.repeat([0, 1], [9, 3]), "current": np.repeat([0, 1], [2, 8]), "pool": np.arange(80) % 2}
     vectors = {}
@@ -37,25 +35,27 @@ def test_the_account_of_kinds_is_of_this_selection(tmp_path: Path) -> None:
         x = np.eye(8)[which] + 0.1 * rng.normal(size=(len(which), 8))
         vectors[name] = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
     candidates = Candidates(
-        **vectors,
-        **{f"{name}_clusters": which for name, which in kinds.items()},
+        usage=vectors["usage"],
+        train=vectors["current"],
+        pool=vectors["pool"],
+        usage_clusters=kinds["usage"],
+        train_clusters=kinds["current"],
+        pool_clusters=kinds["pool"],
         n_clusters=2,
         pool_languages=tuple("de" if i % 4 < 2 else "fr" for i in range(80)),
         pool_costs=np.ones(80, dtype=np.int64),
         target_language="cy",
-        current_answers=kinds["current"],
-        pool_answers=kinds["pool"],
+        train_classes=kinds["current"],
+        pool_classes=kinds["pool"],
     )
     data = RunData(_rows(kinds["usage"]), _rows(kinds["current"]), _rows(kinds["pool"]), {})
     run = Run(tmp_path)
     write_json(run.path("space", "clusters.json"), [])
 
-    def write(options: SelectionConfig) -> None:
-        write_selection(
-            run, get_strategy("compass").select(candidates, 20, seed=0, options=options), candidates, data, seed=0
-        )
+    def write(strategy: str) -> None:
+        write_selection(run, get_strategy(strategy).select(candidates, 20, seed=0), candidates, data, seed=0)
 
-    write(SelectionConfig())
+    write("compass")
     account = pq.read_table(tmp_path / "selection" / "answers.parquet").to_pylist()
     assert [(row["name"], row["current_count"], row["supply"]) for row in account] == [
         ("TurnOn", 2, 40),
@@ -65,7 +65,7 @@ def test_the_account_of_kinds_is_of_this_selection(tmp_path: Path) -> None:
     assert account[0]["picked"] == sum(kinds["pool"][int(i)] == 0 for i in picked)
     assert sum(row["picked"] for row in account) == 20
 
-    write(dataclasses.replace(SelectionConfig(), answer_quotas=False))
+    write("compass:class_quotas=false")
     assert not (tmp_path / "selection" / "answers.parquet").exists()
 
 

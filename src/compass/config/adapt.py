@@ -171,44 +171,6 @@ class SelectionConfig:
     duplicate_similarity: float = knob(
         0.98, "Cosine from which a pick repeats an earlier pick and is passed over; 1 is off.", low=0.5, high=1.0
     )
-    draw_window: int = knob(
-        0,
-        "`compass`: each usage row draws among so many times the rows that it asks for; 1: it takes the best. 0: 20 "
-        "where the budget is split over kinds of answer, else 1.",
-        low=0,
-    )
-    answer_cap: float = knob(
-        0.15,
-        "Largest share of the picks with one kind of answer that usage is not expected to ask more of, where the "
-        "budget is not split over kinds; 1 is no cap.",
-        low=0.0,
-        high=1.0,
-    )
-    answer_weight: float = knob(
-        0.3,
-        "Cosine that a pool row gains if it surely has the kind of answer that a usage row expects, where the budget "
-        "is not split over kinds.",
-        low=0.0,
-    )
-    answer_quotas: bool = knob(
-        True,
-        "`compass`: split the budget over kinds of answer by what usage expects and the data at hand lacks, where the "
-        "kind is a matter of the prompt.",
-    )
-    transfer_results: str = knob(
-        "", "JSONL of transfer results that `langrank` learns from; empty: none, and `langrank` refuses."
-    )
-    given_picks: str = knob(
-        "",
-        "Rows for `given`, best first: ids, or JSONL with `id` such as a run's selected.jsonl; {language}, {seed} and "
-        "{budget} in the path are filled in.",
-    )
-    less_warmup_share: float = knob(
-        0.05, "Share of the pool that the adapter is warmed up on for `less`.", low=0.0, high=1.0
-    )
-    less_max_pool: int = knob(5000, "Pool rows above which `less` refuses: it costs a backward pass for each.", low=1)
-    smoothing: float = knob(0.0, "Pseudo-count added to every cluster before shares are taken.", low=0.0)
-    neighbours: int = knob(3, "Nearest usage rows that score a pool row.", low=1)
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield what is wrong together."""

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from compass.config import AdaptConfig, CompareConfig, SelectionConfig, dump_config, load_stored, recorded
+from compass.config import AdaptConfig, CompareConfig, dump_config, load_stored, recorded
 from compass.errors import CompassError
 from compass.recipes.workers import Processes, in_parallel, workers_at_once
 from compass.runs import layout
@@ -87,34 +87,19 @@ def cells_of(config: CompareConfig, draw: AdaptConfig, data: RunData, mean_cost:
 def _payload(cell: AdaptConfig) -> dict[str, Any]:
     """Return what tells a cell from others, JSON-ready, but for the contents of files.
 
-    Of the strategy that is what it reads itself, so that the options of another one change nothing.
+    Of the strategy that is its own parameters, and the caps if it has any.
     """
-    selection = cell.selection
+    strategy, options = Resources(cell).strategy, cell.selection
     return {
         **asdict(cell),
         "run": {"seed": cell.run.seed},
         "selection": {
-            "strategy": _own_options(selection),
-            "name": selection.strategy.partition(":")[0],
-            "budget": selection.budget,
-            "budget_unit": selection.budget_unit,
+            "name": strategy.name,
+            "strategy": asdict(strategy),
+            "budget": options.budget,
+            "budget_unit": options.budget_unit,
         },
         "training": training_identity(cell.training),
-    }
-
-
-OWN_OPTIONS = {
-    "given_": "given", "transfer_results": "langrank", "less_": "less", "answer_": "compass", "draw_window": "compass",
-    "neighbours": "nearest",
-}  # fmt: skip
-"""How options begin that one strategy alone reads -> that strategy: they do not tell the cells of others apart."""
-
-
-def _own_options(selection: SelectionConfig) -> dict[str, Any]:
-    foreign = tuple(start for start, owner in OWN_OPTIONS.items() if selection.strategy != owner)
-    shared = ("strategy", "budget", "budget_unit")
-    return {
-        name: value for name, value in asdict(selection).items() if not name.startswith(foreign) and name not in shared
     }
 
 

@@ -130,7 +130,7 @@ def _follow(run: Run, resources: Resources, options: UpdateConfig, version: Vers
     selected = choose(run, resources, placed, candidates)
 
     # 4. What of the history is replayed, and which weights it needs.
-    anchors = draw_anchors(run, config, options, version, data.train, candidates.current_clusters)
+    anchors = draw_anchors(run, config, options, version, data.train, candidates.train_clusters)
     fisher = parent_fisher(run, resources, options, version)
 
     # 5. The same trainer, from the serving adapter; with a penalty, Fisher information for the next one.

@@ -1,14 +1,16 @@
-"""Selection: what the usage needs and the data at hand lacks, picked from the pool by a named strategy."""
+"""Selection: what usage needs and the training data lacks, picked from the pool by a named strategy."""
 
-from compass.selection.catalogue import describe_strategies, get_strategy, needs_of, strategy_names
-from compass.selection.features import Extras, Gradients, ModelVectors, Ngrams, TransferResult, Typology
-from compass.selection.protocol import AnswerAccount, Candidates, Selection, Strategy, build_candidates
+from compass.selection.caps import Caps
+from compass.selection.catalogue import describe_strategies, get_strategy, strategy_names
+from compass.selection.features import Features, Gradients, ModelVectors, Ngrams, TransferResult, Typology
+from compass.selection.protocol import Candidates, ClassAccount, Selection, Strategy, build_candidates
 from compass.selection.quotas import proportional, water_filling
 
 __all__ = [
-    "AnswerAccount",
     "Candidates",
-    "Extras",
+    "Caps",
+    "ClassAccount",
+    "Features",
     "Gradients",
     "ModelVectors",
     "Ngrams",
@@ -19,7 +21,6 @@ __all__ = [
     "build_candidates",
     "describe_strategies",
     "get_strategy",
-    "needs_of",
     "proportional",
     "strategy_names",
     "water_filling",

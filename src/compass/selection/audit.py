@@ -1,4 +1,4 @@
-"""Turning picks into a `Selection`: demand, supply, what was picked, and a reason for each row."""
+"""From picks to a `Selection`: demand, supply, what was picked, and a reason for each row."""
 
 from __future__ import annotations
 
@@ -7,33 +7,34 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from compass.config import SelectionConfig
-from compass.selection.protocol import AnswerAccount, Candidates, Selection
-from compass.selection.quotas import water_filling
-from compass.selection.round_robin import supply_of
+from compass.selection.protocol import Candidates, ClassAccount, Selection
+from compass.selection.quotas import training_worth, water_filling
 from compass.semantic.arrays import IntArray, RealArray
 from compass.semantic.distributions import histogram, shares
+from compass.semantic.gap import gap
 
 
-def current_amounts(candidates: Candidates, counts: RealArray | IntArray) -> RealArray:
-    """Return the data at hand of each cluster in units of the budget: its rows times the mean cost of a pool row, for
-    only the pool's rows have a cost. counts: (K,). Returns (K,)."""
-    return np.asarray(counts, dtype=np.float64) * candidates.mean_cost
+def cluster_gap(candidates: Candidates) -> RealArray:
+    """Return the gap of each cluster between usage and training data. Returns (K,)."""
+    k = candidates.n_clusters
+    return gap(
+        shares(histogram(candidates.usage_clusters, k)),
+        shares(histogram(candidates.train_clusters, k)),
+    )
 
 
-def cluster_demand(candidates: Candidates, budget: int, smoothing: float) -> RealArray:
+def cluster_demand(candidates: Candidates, budget: int) -> RealArray:
     """Return what each cluster would get of the budget if the pool had no end. Returns (K,)."""
-    target = shares(histogram(candidates.usage_clusters, candidates.n_clusters), smoothing)
-    current = current_amounts(candidates, histogram(candidates.current_clusters, candidates.n_clusters))
-    endless = np.full(candidates.n_clusters, budget, dtype=np.int64)
-    return water_filling(target, current, endless, budget).astype(np.float64)
+    k = candidates.n_clusters
+    target = shares(histogram(candidates.usage_clusters, k))
+    owned = training_worth(histogram(candidates.train_clusters, k), candidates.mean_cost)
+    return water_filling(target, owned, np.full(k, budget, dtype=np.int64), budget).astype(np.float64)
 
 
 def finish(
     name: str,
     candidates: Candidates,
     budget: int,
-    options: SelectionConfig,
     *,
     indices: IntArray,
     scores: RealArray,
@@ -41,40 +42,38 @@ def finish(
     demand: RealArray | None = None,
     notes: Mapping[str, int] | None = None,
     shortfall: int | None = None,
-    answers: AnswerAccount | None = None,
+    classes: ClassAccount | None = None,
 ) -> Selection:
-    """Gather a `Selection`. indices: (m,) pool rows in order of rank; scores: (m,). demand None: `cluster_demand`.
+    """Put a `Selection` together. indices: (m,) pool rows in order of rank; scores: (m,). demand None: by clusters.
 
     shortfall None: the budget that the picks leave, which in tokens is also what no row was short enough for.
-    answers: what was asked of each kind of answer; what was picked is counted here.
+    classes: what was asked of each class; what was picked of it is counted here.
     """
     clusters = candidates.pool_clusters[indices]
     costs = candidates.pool_costs[indices]
     picked = np.bincount(clusters, weights=costs, minlength=candidates.n_clusters).astype(np.int64)
-    wanted = cluster_demand(candidates, budget, options.smoothing) if demand is None else demand
+    wanted = cluster_demand(candidates, budget) if demand is None else demand
     spent = int(costs.sum())
-    if answers is not None and candidates.pool_answers is not None:
-        kinds = candidates.pool_answers[indices]
-        counted = np.isin(kinds, answers.kinds)
-        places = np.searchsorted(answers.kinds, kinds[counted])
-        per_kind = np.bincount(places, weights=costs[counted], minlength=len(answers.kinds)).astype(np.int64)
-        answers = dataclasses.replace(answers, picked=per_kind)
+    if classes is not None and candidates.pool_classes is not None:
+        own = candidates.pool_classes[indices]
+        per_class = [int(costs[own == number].sum()) for number in classes.classes.tolist()]
+        classes = dataclasses.replace(classes, picked=np.array(per_class, dtype=np.int64))
     return Selection(
         strategy=name,
         budget=budget,
-        budget_unit=options.budget_unit,
+        budget_unit=candidates.unit,
         indices=indices,
         scores=np.asarray(scores, dtype=np.float64),
         clusters=clusters,
         reasons=tuple(reasons),
         demand=wanted,
-        supply=supply_of(candidates),
+        supply=candidates.supply,
         picked=picked,
         unmet=np.maximum(wanted - picked, 0.0),
         spent=spent,
         shortfall=max(budget - spent, 0) if shortfall is None else shortfall,
         notes=dict(notes or {}),
-        answers=answers,
+        classes=classes,
     )
 
 

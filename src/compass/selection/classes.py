@@ -1,191 +1,149 @@
-"""What the rows at hand say about the answer that a usage row expects. All of it is our own [ours].
+"""Which class a usage row expects: P(class | usage row), where responses are classes [ours].
 
-Usage comes without answers, and an encoder can take "turn it on" for "turn it off". Within one language it errs less
-than across languages, so the rows at hand serve as a bridge: usage -> rows at hand of the same language -> their kind
-of answer -> pool rows with that kind (figures in docs/selection.md).
+Usage comes without responses, and an encoder can take "turn it on" for "turn it off". Within one language it errs less
+than across languages, so the training data serves as a bridge: a usage row is judged by the nearest training row of
+each class. Classes that the training data lacks are judged by the votes of the nearest pool rows.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import numpy as np
 
+from compass.selection.agreement import neighbours, rows_with_class
+from compass.selection.density import best_rows
 from compass.selection.protocol import Candidates
-from compass.semantic.arrays import FloatArray, IntArray, RealArray, nearest_rows, row_keys
+from compass.semantic.arrays import FloatArray, IntArray, RealArray, row_keys
 
 TEMPERATURE = 0.05
-"""Cosine by which a kind of answer must be nearer to be e times as likely [ours]."""
-LEAST_AGREEMENT = 0.2
-"""Cohen's kappa between the kinds of neighbours, below which kinds say nothing [ours]."""
-AGREEMENT_ROWS = 3000
-"""Pool rows on which the agreement is measured, drawn by their content."""
+"""Cosine by which a class must be nearer to be e times as likely [ours]."""
 HUB_ROWS = 5000
-"""Pool rows against which the nearness of a kind is corrected, drawn by their content."""
-CHUNK_ROWS = 2048
-"""Rows at hand that are compared with all others at once: memory goes by this, not by the square of them."""
+"""Pool rows against which the nearness of a class is corrected, drawn by their content."""
 HUB_SHARE = 0.03
-"""A kind's hubness is its mean closeness to this share of those rows, the nearest ones [ours]."""
+"""A class's hubness is its mean closeness to this share of those rows, the nearest ones [ours]."""
+VOTES = 20
+"""Pool rows that vote on the class of a usage row [ours]."""
+LEAST_LIKELY = 0.02
+"""Probability below which a usage row does not ask for a class [ours]."""
+CHUNK_ROWS = 2048
+"""Training rows that are compared with all others at once: memory goes by this, not by the square of them."""
 
 
-def answer_kinds(candidates: Candidates, seed: int) -> IntArray | None:
-    """Return the kind of each pool row's answer, (n_A,), or None where kinds are not a matter of the prompt."""
-    return candidates.pool_answers if agreement(candidates, seed) >= LEAST_AGREEMENT else None
+def class_probabilities(
+    candidates: Candidates, query: FloatArray, density: RealArray, seed: int
+) -> tuple[IntArray, RealArray]:
+    """Return the classes that usage may expect, (G,), and P(class | usage row), (n_U, G) with rows of sum 1.
 
-
-@dataclass(frozen=True, eq=False)
-class Expected:
-    """How likely each usage row expects each kind of answer at hand."""
-
-    likely: RealArray
-    """(n_E, G + 1) rows of sum 1; the last column is 0, for pool rows whose kind of answer is not at hand."""
-    columns: IntArray
-    """(n_A,) the column of each pool row's kind."""
-    trust: float
-    """How far this is to be believed, from 0 to 1: the usage's `familiarity`."""
-
-
-def expected_answers(candidates: Candidates, seed: int) -> Expected | None:
-    """Judge each usage row by the rows at hand; None where these have no two kinds of answer."""
-    if candidates.current_answers is None or candidates.pool_answers is None:
-        return None
-    known = np.unique(candidates.current_answers[candidates.current_answers >= 0])
-    if len(known) < 2:
-        return None
-    nearest = _closeness(candidates, candidates.usage, known) - _hubness_of_kinds(candidates, known, seed)
-    weights = np.exp((nearest - nearest.max(axis=1, keepdims=True)).astype(np.float64) / TEMPERATURE)
-    likely = np.zeros((len(candidates.usage), len(known) + 1))
-    likely[:, :-1] = weights / weights.sum(axis=1, keepdims=True)
-    column = np.searchsorted(known, candidates.pool_answers).clip(max=len(known) - 1)
-    columns = np.where(known[column] == candidates.pool_answers, column, len(known)).astype(np.int64)
-    return Expected(likely, columns, familiarity(candidates))
-
-
-@dataclass(frozen=True, eq=False)
-class AnswerLimits:
-    """How much of the budget each kind of answer may take."""
-
-    kinds: IntArray
-    """(n_A,) kind of each pool row's answer, -1 for none."""
-    most: IntArray
-    """(largest kind + 1,) in units of the budget."""
-
-
-def answer_limits(kinds: IntArray, expected: Expected | None, requests: IntArray, cap: float) -> AnswerLimits:
-    """Limit each kind of answer to `cap` of the budget, or to what usage expects if that is more.
-
-    kinds: (n_A,) of the pool's rows, -1 for none. requests: (n_E,) of the usage rows, in units of the budget. A cap
-    alone would spread the picks over all kinds where usage asks for a few. What is expected is taken as it is, whatever
-    the trust in it: a limit that is too high only lets the turns decide.
+    query: (n_U, d), density: (n_A,), as in `density`. Classes of the training data share 1 - u by closeness, others u
+    by their votes. u is as large as two estimates allow together: `unseen_share` times the lack of `confidence`.
     """
-    most = np.full(int(kinds.max(initial=-1)) + 1, math.ceil(cap * int(requests.sum())), dtype=np.int64)
-    if expected is not None:
-        asked = requests @ expected.likely
-        known = kinds >= 0
-        np.maximum.at(most, kinds[known], np.ceil(asked[expected.columns[known]]).astype(np.int64))
-    return AnswerLimits(kinds, most)
+    pool_classes, known = _pool_classes(candidates), known_classes(candidates)
+    votes = pool_classes[best_rows(candidates, query, density, VOTES)[0]]
+    classes = np.union1d(known, votes[votes >= 0])
+    is_known = np.isin(classes, known)
+    unseen = np.isin(votes, classes[~is_known])
+    voted = np.zeros((len(query), int(np.sum(~is_known))))
+    np.add.at(voted, (np.nonzero(unseen)[0], np.searchsorted(classes[~is_known], votes[unseen])), 1.0 / votes.shape[1])
+    total = voted.sum(axis=1, keepdims=True)
+    u = np.where(total > 0, unseen_share(candidates, votes, known, seed) * (1.0 - confidence(candidates)), 0.0)
+    likely = np.empty((len(query), len(classes)))
+    likely[:, is_known] = (1.0 - u) * known_probabilities(candidates, known, seed)
+    likely[:, ~is_known] = u * voted / np.maximum(total, 1e-12)
+    return classes, cut(likely)
 
 
-def _closeness(candidates: Candidates, rows: FloatArray, kinds: IntArray) -> FloatArray:
-    """Return the cosine of each row to the nearest row at hand of each kind. rows: (n, d). Returns (n, G)."""
-    similarity = rows @ candidates.current.T
-    return np.stack([similarity[:, candidates.current_answers == kind].max(axis=1) for kind in kinds], axis=1)
+def known_classes(candidates: Candidates) -> IntArray:
+    """Return the classes of the training data, (G,), ascending."""
+    classes = candidates.train_classes
+    return np.unique(classes[classes >= 0]) if classes is not None else np.empty(0, dtype=np.int64)
 
 
-def _hubness_of_kinds(candidates: Candidates, kinds: IntArray, seed: int) -> RealArray:
-    """Return how near each kind at hand is to whatever comes, (G,): a kind with many rows is near to everything.
+def known_probabilities(candidates: Candidates, known: IntArray, seed: int) -> RealArray:
+    """Judge each usage row by the nearest training row of each class. known: (G,). Returns (n_U, G), rows of sum 1.
 
-    The same correction as for pool rows (cross-domain similarity local scaling).
+    A class with many rows is near to everything, so the closeness is corrected like that of pool rows (cross-domain
+    similarity local scaling): by the mean closeness of the class to the pool rows that are nearest to it.
     """
     rows = candidates.pool[np.argsort(row_keys(candidates.pool, seed), kind="stable")[:HUB_ROWS]]
-    closeness = np.sort(_closeness(candidates, rows, kinds), axis=0)
-    means: RealArray = closeness[-max(1, round(HUB_SHARE * len(rows))) :].mean(axis=0, dtype=np.float64)
-    return means
+    to_pool = np.sort(_closeness(candidates, rows, known), axis=0)
+    hubness: RealArray = to_pool[-max(1, round(HUB_SHARE * len(rows))) :].mean(axis=0, dtype=np.float64)
+    nearest = _closeness(candidates, candidates.usage, known) - hubness
+    weights = np.exp((nearest - nearest.max(axis=1, keepdims=True)).astype(np.float64) / TEMPERATURE)
+    probabilities: RealArray = weights / weights.sum(axis=1, keepdims=True)
+    return probabilities
 
 
-def agreement(candidates: Candidates, seed: int) -> float:
-    """Return how well a pool row's kind of answer is that of its nearest row, in other languages and in its own.
+def unseen_share(candidates: Candidates, votes: IntArray, known: IntArray, seed: int) -> float:
+    """Return what part of usage expects classes that the training data lacks, by its pool neighbours, from 0 to 1.
 
-    Cohen's kappa of each, and the smaller of the two. 1: always; 0: no more often than by chance, as with choices A to
-    D or a coin's yes and no. A pool of translations needs the row's own language: one question has one answer in all of
-    them, be it a year or a name that no other question asks for.
+    votes: (n_U, k) classes of the pool rows nearest to each usage row. Neighbours err, and how often is seen on the
+    pool itself: with f and t the share of neighbours in other languages whose class is unseen, for pool rows whose own
+    class is seen and unseen, the votes' share v says (v - f) / (t - f) (the correction of label shift by a confusion
+    matrix, Lipton et al. 2018, arXiv 1802.03916).
     """
-    sample = rows_with_kind(candidates, seed)
-    return min(_kappa(candidates, sample, abroad=abroad) for abroad in (True, False))
-
-
-def _kappa(candidates: Candidates, sample: IntArray, *, abroad: bool) -> float:
-    kinds = candidates.pool_answers
-    if kinds is None:
+    pool_classes = _pool_classes(candidates)
+    rows, near = neighbours(candidates, rows_with_class(candidates, seed), VOTES, cross_lingual=True)
+    found = near >= 0
+    own = ~np.isin(pool_classes[rows], known)
+    if not own.any():
         return 0.0
-    rows, near = neighbours(candidates, sample, 1, abroad=abroad)
-    if not len(rows):
+    if own.all():
+        return 1.0
+    seen = np.sum(~np.isin(pool_classes[near], known) & found, axis=1) / found.sum(axis=1)
+    wrong, right = float(seen[~own].mean()), float(seen[own].mean())
+    counted = votes[votes >= 0]
+    if right <= wrong or not len(counted):
         return 0.0
-    own, nearest = kinds[rows], kinds[near[:, 0]]
-    size = int(max(own.max(), nearest.max())) + 1
-    chance = float(np.bincount(own, minlength=size) @ np.bincount(nearest, minlength=size)) / len(rows) ** 2
-    return float((np.mean(own == nearest) - chance) / (1 - chance)) if chance < 1 else 0.0
+    return float(np.clip((np.mean(~np.isin(counted, known)) - wrong) / (right - wrong), 0.0, 1.0))
 
 
-def rows_with_kind(candidates: Candidates, seed: int) -> IntArray:
-    """Return the pool rows whose answer is of a kind, (n,); of a large pool a sample, drawn by content."""
-    if candidates.pool_answers is None:
-        return np.empty(0, dtype=np.int64)
-    with_kind = np.flatnonzero(candidates.pool_answers >= 0)
-    order = np.argsort(row_keys(candidates.pool, seed)[with_kind], kind="stable")
-    return with_kind[order[:AGREEMENT_ROWS]]
+def confidence(candidates: Candidates) -> float:
+    """Return how far the training data is to be believed about usage, from 0 to 1.
 
-
-def neighbours(candidates: Candidates, rows: IntArray, k: int, *, abroad: bool) -> tuple[IntArray, IntArray]:
-    """Return those of the rows that have a neighbour among them, (m,), and the k nearest of each, (m, k).
-
-    rows: (n,) from `rows_with_kind`; where they are a sample, k is the same share of it. abroad: neighbours are in
-    other languages, else in the row's own. A row that has fewer than k has -1 behind them.
+    1: usage is as near to it as rows of one class are to each other; 0: no nearer than rows of different classes are. A
+    training row whose class has others is compared with the nearest of its class and with the nearest of another; each
+    class counts alike.
     """
-    if candidates.pool_answers is None or not len(rows):
-        return rows, np.empty((0, k), dtype=np.int64)
-    languages = np.unique([candidates.pool_languages[int(row)] for row in rows], return_inverse=True)[1]
-    places = np.arange(len(rows))
-
-    def only(chunk: slice) -> RealArray:
-        alike = languages[:, None] == languages[None, chunk]
-        passed_over = alike if abroad else ~alike | (places[:, None] == places[None, chunk])
-        return np.where(passed_over, -np.inf, 0.0)
-
-    wanted = max(1, round(k * len(rows) / int(np.sum(candidates.pool_answers >= 0))))
-    near, cosines = nearest_rows(candidates.pool[rows], candidates.pool[rows], wanted, bonus=only)
-    found = np.isfinite(cosines[:, 0])
-    return rows[found], np.where(np.isfinite(cosines), rows[near], -1)[found]
-
-
-def familiarity(candidates: Candidates) -> float:
-    """Return how far the usage is of the kinds of answer at hand, from 0 to 1.
-
-    1: as near to them as rows of one kind are to each other; 0: no nearer than rows of different kinds are.
-
-    A row at hand of a kind that has others is compared with the nearest of its kind and with the nearest of another;
-    each kind counts alike.
-    """
-    kinds = candidates.current_answers
-    if kinds is None or not (kinds >= 0).any():
+    classes = candidates.train_classes
+    if classes is None or not (classes >= 0).any():
         return 0.0
-    rows = candidates.current[kinds >= 0]
-    kinds = kinds[kinds >= 0]
+    rows = candidates.train[classes >= 0]
+    classes = classes[classes >= 0]
     same, other = np.empty(len(rows)), np.empty(len(rows))
     for start in range(0, len(rows), CHUNK_ROWS):
         chunk = np.arange(start, min(start + CHUNK_ROWS, len(rows)))
         similarity = rows[chunk] @ rows.T
         similarity[np.arange(len(chunk)), chunk] = -np.inf
-        alike = kinds[chunk, None] == kinds[None, :]
+        alike = classes[chunk, None] == classes[None, :]
         same[chunk] = np.where(alike, similarity, -np.inf).max(axis=1)
         other[chunk] = np.where(alike, -np.inf, similarity).max(axis=1)
     usable = np.isfinite(same) & np.isfinite(other)
     if not usable.any():
         return 0.0
-    weights = 1.0 / np.bincount(kinds)[kinds[usable]]
+    weights = 1.0 / np.bincount(classes)[classes[usable]]
     near, far = (float(np.average(values[usable], weights=weights)) for values in (same, other))
     if near <= far:
         return 0.0
     usage = float((candidates.usage @ rows.T).max(axis=1).mean())
     return float(np.clip((usage - far) / (near - far), 0.0, 1.0))
+
+
+def cut(likely: RealArray) -> RealArray:
+    """Drop what is unlikely, and let rows sum to 1 again; a row that is torn between many classes keeps the likeliest.
+
+    likely: (n_U, G).
+    """
+    kept = np.where(likely < np.minimum(LEAST_LIKELY, likely.max(axis=1, keepdims=True)), 0.0, likely)
+    probabilities: RealArray = kept / kept.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def _closeness(candidates: Candidates, rows: FloatArray, classes: IntArray) -> FloatArray:
+    """Return the cosine of each row to the nearest training row of each class. rows: (n, d). Returns (n, G)."""
+    similarity = rows @ candidates.train.T
+    return np.stack([similarity[:, candidates.train_classes == c].max(axis=1) for c in classes], axis=1)
+
+
+def _pool_classes(candidates: Candidates) -> IntArray:
+    if candidates.pool_classes is None:
+        raise ValueError("the pool's rows have no classes")
+    return candidates.pool_classes

@@ -1,7 +1,7 @@
 """What some strategies look at besides vectors and clusters: counts, distances and other vectors; never a text.
 
-A strategy names what it needs in its attribute `needs`, by the names of the fields of `Extras`; the recipe fills those
-alone, for some of them are slow to come by.
+A strategy names the fields of `Features` that it needs in its attribute `needs`; the recipe fills those alone, for some
+of them are slow to come by.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class TransferResult:
 
 
 @dataclass(frozen=True, eq=False)
-class Extras:
-    """Optional knowledge about the candidates; None: not gathered."""
+class Features:
+    """Optional knowledge about the candidates; None: not read."""
 
     ngrams: Ngrams | None = None
     model_vectors: ModelVectors | None = None
@@ -100,10 +100,10 @@ class Extras:
 
 
 def required(value: T | None, name: str, strategy: str) -> T:
-    """Return what a strategy needs. Raises SelectionError if it was not gathered."""
+    """Return what a strategy needs. Raises SelectionError if it was not read."""
     if value is None:
         raise SelectionError(
-            f"Strategy {strategy!r} needs {name}, which the candidates do not carry. Gather it with "
-            f"compass.steps.features.gather_extras and hand it in: dataclasses.replace(candidates, extras=...)."
+            f"Strategy {strategy!r} needs {name}, which the candidates do not carry. Read it with "
+            f"compass.steps.features.read_features and hand it in: dataclasses.replace(candidates, features=...)."
         )
     return value

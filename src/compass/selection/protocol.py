@@ -1,50 +1,55 @@
-"""What a strategy may look at, and what it returns."""
+"""What a strategy may look at, what it is, and what it returns."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from compass.config import SelectionConfig
 from compass.errors import DataError, SelectionError
-from compass.selection.features import Extras
+from compass.selection.features import Features
 from compass.semantic.arrays import FloatArray, IntArray, RealArray
 from compass.semantic.space import SemanticSpace
+
+UNITS = ("examples", "tokens")
+"""Units of a budget."""
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """The whole view of a strategy: vectors, clusters, languages, costs, kinds of answer; never a text or a model."""
+    """All that a strategy sees: vectors, clusters, languages, costs, classes; never a text or a model."""
 
     usage: FloatArray
-    """(n_E, d) unit rows in the space's language-free form: what users ask for."""
-    current: FloatArray
-    """(n_D, d) unit rows: the data at hand; may be empty."""
+    """(n_U, d) unit rows in the space's language-free form: what users ask for."""
+    train: FloatArray
+    """(n_D, d) unit rows: the training data; may be empty."""
     pool: FloatArray
     """(n_A, d) unit rows: what can be picked."""
     usage_clusters: IntArray
-    current_clusters: IntArray
+    train_clusters: IntArray
     pool_clusters: IntArray
     n_clusters: int
-    extras: Extras = field(default=Extras(), kw_only=True)
-    """What the strategy names in `needs`."""
     pool_languages: Sequence[str]
     """n_A BCP-47 tags."""
     pool_costs: IntArray
     """(n_A,) what a row takes of the budget: 1 in examples, its length in tokens."""
     target_language: str
-    current_answers: IntArray | None = None
-    """(n_D,) kind of each row's answer, the same number for the same kind, -1 for an answer of no kind."""
-    pool_answers: IntArray | None = None
+    unit: str = "examples"
+    """Unit of the budget: `examples` or `tokens`."""
+    train_classes: IntArray | None = None
+    """(n_D,) class of each row's response, the same number for the same class, -1 for free text."""
+    pool_classes: IntArray | None = None
     """(n_A,) the same for the pool, in the same numbers."""
+    features: Features = field(default=Features(), kw_only=True)
+    """What the strategy names in `needs`."""
 
     def __post_init__(self) -> None:
         """Raise DataError if the arrays do not fit together."""
         dimensions = self.pool.shape[1] if self.pool.ndim == 2 else None
-        for name in ("usage", "current", "pool"):
+        for name in ("usage", "train", "pool"):
             vectors, clusters = getattr(self, name), getattr(self, f"{name}_clusters")
             if vectors.ndim != 2 or vectors.shape[1] != dimensions:
                 raise DataError(f"candidates: {name} has shape {vectors.shape}, expected (n, {dimensions}).")
@@ -52,29 +57,29 @@ class Candidates:
                 raise DataError(f"candidates: {name} has {len(vectors)} vectors and {len(clusters)} clusters.")
             if len(clusters) and (clusters.min() < 0 or clusters.max() >= self.n_clusters):
                 raise DataError(f"candidates: a cluster of {name} lies outside 0 to {self.n_clusters - 1}.")
-        if (self.current_answers is None) != (self.pool_answers is None):
+        if self.unit not in UNITS:
+            raise DataError(f"candidates: unit must be one of {', '.join(UNITS)}; got {self.unit!r}.")
+        if (self.train_classes is None) != (self.pool_classes is None):
+            raise DataError("candidates: classes are given for one of training data and pool; give both or none.")
+        if self.train_classes is not None and len(self.train_classes) != len(self.train):
             raise DataError(
-                "candidates: kinds of answer are given for one of data at hand and pool; give both or none."
+                f"candidates: the training data has {len(self.train)} rows and {len(self.train_classes)} classes."
             )
-        if self.current_answers is not None and len(self.current_answers) != len(self.current):
-            raise DataError(
-                f"candidates: the data at hand has {len(self.current)} rows and {len(self.current_answers)} answers."
-            )
-        answers = self.pool if self.pool_answers is None else self.pool_answers
+        classes = self.pool if self.pool_classes is None else self.pool_classes
         for name, length in (
             ("languages", len(self.pool_languages)),
             ("costs", len(self.pool_costs)),
-            ("answers", len(answers)),
+            ("classes", len(classes)),
         ):
             if length != len(self.pool):
                 raise DataError(f"candidates: the pool has {len(self.pool)} rows and {length} {name}.")
-        self.extras.check(len(self.usage), len(self.pool))
+        self.features.check(len(self.usage), len(self.pool))
         if len(self.pool_costs) and self.pool_costs.min() < 1:
             raise DataError(f"candidates: a pool row costs {self.pool_costs.min()}; each row costs at least 1.")
 
     @property
     def mean_cost(self) -> float:
-        """What a pool row takes of the budget on average; rows at hand, which have no cost, are counted at it."""
+        """What a pool row takes of the budget on average."""
         return float(np.mean(self.pool_costs)) if len(self.pool_costs) else 1.0
 
     @property
@@ -82,17 +87,22 @@ class Candidates:
         """What the pool's shortest row takes of the budget: with less left, nothing can be picked any more."""
         return int(self.pool_costs.min(initial=np.iinfo(np.int64).max))
 
+    @property
+    def supply(self) -> IntArray:
+        """(K,) what the pool holds of each cluster, in units of the budget."""
+        return np.bincount(self.pool_clusters, weights=self.pool_costs, minlength=self.n_clusters).astype(np.int64)
+
 
 @dataclass(frozen=True, eq=False)
-class AnswerAccount:
-    """What usage asks of each kind of answer and what it gets; (G,) each."""
+class ClassAccount:
+    """What usage asks of each class and what it gets; (G,) each."""
 
-    kinds: IntArray
+    classes: IntArray
     """Their numbers, as in `Candidates`."""
     expected: RealArray
-    """Share of usage that is expected to ask for it; an estimate, for usage has no answers."""
-    at_hand: IntArray
-    """Rows at hand."""
+    """Share of usage that is expected to ask for it; an estimate, for usage has no responses."""
+    train: IntArray
+    """Training rows."""
     supply: IntArray
     """What the pool holds of it, in units of the budget like the next two."""
     quotas: IntArray
@@ -122,18 +132,23 @@ class Selection:
     picked: IntArray
     """(K,) what was picked of it."""
     unmet: RealArray
-    """(K,) demand that was not met."""
+    """(K,) demand that was not met in the cluster itself; the budget may have gone to other clusters."""
     spent: int
     shortfall: int
     """Budget that could not be spent on anything the strategy wants."""
     notes: Mapping[str, int] = field(default_factory=dict)
-    """Rows that a cap held back or that were taken in spite of it: what happened -> rows."""
-    answers: AnswerAccount | None = None
-    """Where the budget was split over kinds of answer."""
+    """Rows that a cap passed over or that were taken in spite of it: what happened -> rows."""
+    classes: ClassAccount | None = None
+    """Where the budget was split over classes."""
 
 
 class Strategy(Protocol):
-    """A rule that picks pool rows. Add one in a file of its own and name it in the registry."""
+    """A rule that picks pool rows: a frozen dataclass of its own parameters, in a file of its own.
+
+    `dataclasses.asdict` of a strategy tells it from the same one with other parameters.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     @property
     def name(self) -> str:
@@ -145,55 +160,63 @@ class Strategy(Protocol):
         """Removal that the strategy needs of its space; None takes the configured one."""
         ...
 
-    def select(self, candidates: Candidates, budget: int, *, seed: int, options: SelectionConfig) -> Selection:
+    @property
+    def needs(self) -> frozenset[str]:
+        """Fields of `Features` without which it cannot pick."""
+        ...
+
+    def select(self, candidates: Candidates, budget: int, seed: int) -> Selection:
         """Pick rows of the pool that cost no more than `budget` together. The same seed gives the same rows."""
         ...
+
+
+def parameter(default: Any, help: str, *, low: float | None = None, high: float | None = None) -> Any:
+    """Declare a strategy's own parameter: its default, one line of help, and its bounds, which the catalogue checks."""
+    return field(default=default, metadata={"help": help, "low": low, "high": high})
 
 
 def build_candidates(
     space: SemanticSpace,
     *,
     usage: FloatArray,
-    current: FloatArray,
+    train: FloatArray,
     pool: FloatArray,
-    current_languages: Sequence[str],
     usage_languages: Sequence[str],
+    train_languages: Sequence[str],
     pool_languages: Sequence[str],
     target_language: str,
     pool_costs: IntArray | None = None,
-    current_answers: IntArray | None = None,
-    pool_answers: IntArray | None = None,
+    unit: str = "examples",
+    train_classes: IntArray | None = None,
+    pool_classes: IntArray | None = None,
 ) -> Candidates:
-    """Place encoder vectors in a space and gather what strategies may see. vectors: (n, d) as the encoder gave them.
+    """Place encoder vectors in a space and put together what strategies may see. vectors: (n, d) as encoded.
 
-    pool_costs None: each row costs 1. answers: see `Candidates`. Raises DataError if lengths or dimensions differ,
-    SelectionError if usage or pool is empty.
+    pool_costs None: each row costs 1. Raises DataError if lengths or dimensions differ, SelectionError if usage or
+    pool is empty.
     """
     for name, rows in (("usage sample", usage), ("pool", pool)):
         if not len(rows):
             raise SelectionError(
                 f"The {name} is empty: nothing can be selected. Check its source and what cleaning dropped."
             )
-    d = space.dimensions
-    parts = {
-        name: space.transform(np.reshape(vectors, (-1, d)) if not len(vectors) else vectors, languages)
-        for name, vectors, languages in (
-            ("usage", usage, usage_languages),
-            ("current", current, current_languages),
-            ("pool", pool, pool_languages),
-        )
-    }
+
+    def placed(vectors: FloatArray, languages: Sequence[str]) -> FloatArray:
+        return space.transform(vectors if len(vectors) else np.reshape(vectors, (-1, space.dimensions)), languages)
+
+    e, d, a = placed(usage, usage_languages), placed(train, train_languages), placed(pool, pool_languages)
     return Candidates(
-        usage=parts["usage"],
-        current=parts["current"],
-        pool=parts["pool"],
-        usage_clusters=space.assign_transformed(parts["usage"]),
-        current_clusters=space.assign_transformed(parts["current"]),
-        pool_clusters=space.assign_transformed(parts["pool"]),
+        usage=e,
+        train=d,
+        pool=a,
+        usage_clusters=space.assign_transformed(e),
+        train_clusters=space.assign_transformed(d),
+        pool_clusters=space.assign_transformed(a),
         n_clusters=space.n_clusters,
         pool_languages=tuple(pool_languages),
         pool_costs=np.ones(len(pool), dtype=np.int64) if pool_costs is None else np.asarray(pool_costs, dtype=np.int64),
         target_language=target_language,
-        current_answers=current_answers,
-        pool_answers=pool_answers,
+        unit=unit,
+        train_classes=train_classes,
+        pool_classes=pool_classes,
     )

@@ -1,4 +1,4 @@
-"""How a budget is split over clusters."""
+"""How a budget is split over clusters or classes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ LEAST_SHARE = 1e-9
 
 
 def water_filling(target: npt.ArrayLike, current: npt.ArrayLike, available: npt.ArrayLike, budget: int) -> IntArray:
-    """Split a budget so that data at hand plus picks come closest to usage, in whole rows and exactly [ours].
+    """Split a budget so that training data plus picks come closest to usage, in whole rows and exactly [ours].
 
-    target: (k,) shares; current: (k,) non-negative amounts at hand (fractions allowed); available: (k,) ints.
+    target: (k,) shares; current: (k,) non-negative amounts of training data (fractions allowed); available: (k,) ints.
     Returns (k,) ints s, 0 <= s <= available, summing to min(budget, available where target > 0), that minimise
     the chi-square distance sum_k (current_k + s_k - target_k N)^2 / target_k, N the total after picking. A cluster
     without target share gets nothing.
@@ -75,6 +75,15 @@ def proportional(weights: npt.ArrayLike, available: npt.ArrayLike, budget: int) 
         s += step
         left -= int(step.sum())
     return s
+
+
+def training_worth(n_rows: RealArray | IntArray, mean_cost: float) -> RealArray:
+    """Return what training rows are worth against the budget: as much as so many pool rows of mean cost.
+
+    The one place that weighs a training row against a picked row [ours]. n_rows: (k,); mean_cost: of a pool row, in
+    units of the budget. Returns (k,).
+    """
+    return np.asarray(n_rows, dtype=np.float64) * mean_cost
 
 
 def _checked(

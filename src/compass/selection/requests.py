@@ -1,191 +1,176 @@
-"""The gap over kinds of answer: each kind that usage asks for and the data at hand lacks gets a quota [ours].
+"""What usage rows ask for: their shares of the budget, and the pool rows that they may have [ours].
 
-Where the kind of an answer is a matter of the prompt, kinds say more exactly than clusters what usage needs, and the
-pool's rows bear their kind. Usage does not, so its kinds are estimated twice: by the rows at hand, within the language
-(`answers`), and, as far as usage asks for kinds that are not at hand, by the pool rows nearest to it. The budget is
-split over kinds as over clusters; within a kind the usage rows that expect it take turns.
+Where responses are classes, the budget is split over classes by water-filling: what usage expects of each, against what
+the training data has and the pool supplies. A request is then a pair (usage row, class). Otherwise each usage row is
+its own class, with the same water-filling against the training rows that cover it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from compass.selection.audit import current_amounts
-from compass.selection.classes import Expected, neighbours, rows_with_kind
-from compass.selection.neighbourhood import SHORTEST_LIST, best_rows, crowding
-from compass.selection.protocol import AnswerAccount, Candidates
-from compass.selection.quotas import proportional, water_filling
-from compass.semantic.arrays import FloatArray, IntArray, RealArray, nearest_rows
+from compass.selection.density import best_rows
+from compass.selection.protocol import Candidates, ClassAccount
+from compass.selection.quotas import proportional, training_worth, water_filling
+from compass.selection.round_robin import Requests, Reserved
+from compass.semantic.arrays import FloatArray, IntArray, RealArray, nearest_rows, row_keys
 
-NEIGHBOURS = 20
-"""Pool rows that vote on the kind of answer of a usage row [ours]."""
 WINDOW = 20
-"""Times the rows that it asks for among which a usage row draws, unless `draw_window` says otherwise [ours]."""
-LEAST_LIKELY = 0.02
-"""Likelihood below which a usage row does not ask for a kind [ours]."""
-LEAST_WITH_KIND = 0.95
-"""Share of the pool and of the rows at hand that must have a kind of answer: free text has none [ours]."""
+"""Times the rows that it asks for among which a usage row draws within a class: the best rows of all are one sentence
+in many languages [ours]."""
+WINDOW_DEPTH = 0.2
+"""Score below the last row asked for down to which it draws: what lies deeper is about something else [ours]."""
+SHORTEST_LIST = 1000
+"""Rows of a request's list, at least: others take rows from it."""
+LIST_FACTOR = 8
+"""How many times its equal share of the budget a usage row's list is long, if that is more."""
+COVERED_WITHIN = 10
+"""A training row covers a usage row if fewer than this many pool rows lie nearer to it [ours]."""
 
 
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """What usage rows ask for, a line each; a usage row that expects several kinds of answer asks several times."""
+def by_class(
+    candidates: Candidates,
+    query: FloatArray,
+    density: RealArray,
+    classes: IntArray,
+    likely: RealArray,
+    budget: int,
+    seed: int,
+) -> tuple[Requests, ClassAccount]:
+    """Split the budget over classes; the usage rows that expect a class share its quota in proportion to P.
 
-    askers: IntArray
-    """(n,) usage row."""
-    rows: IntArray
-    """(n, m) pool rows that it may have, best first; -1 behind the last of a shorter list."""
-    scores: FloatArray
-    """(n, m) of these rows for the asker."""
-    requests: IntArray
-    """(n,) in units of the budget."""
-
-
-def have_kinds(candidates: Candidates) -> bool:
-    """Say whether (nearly) all answers are of some kind, which quotas need."""
-    parts = (candidates.pool_answers, candidates.current_answers)
-    return all(kinds is not None and len(kinds) and np.mean(kinds >= 0) >= LEAST_WITH_KIND for kinds in parts)
-
-
-def what_hinders(candidates: Candidates, kinds: IntArray | None, expected: Expected | None) -> str:
-    """Say in plain words why the budget can't be split over kinds of answer; nothing if it can.
-
-    kinds: from `answer_kinds`, expected: from `expected_answers`.
+    query: (n_U, d); density: (n_A,); classes: (G,) and likely: (n_U, G), from `class_probabilities`. What the pool
+    lacks of these classes goes to the nearest rows of others. Returns the requests, and the account of the classes.
     """
-    if not len(candidates.current):
-        return "there is no data at hand"
-    if not have_kinds(candidates):
-        return "too many answers are free text"
-    if len(set(candidates.pool_languages)) < 2:
-        return "the pool is in one language"
-    if kinds is None:
-        return "prompts do not tell the kind of their answer"
-    return "" if expected is not None else "the data at hand has answers of one kind alone"
-
-
-def of_kinds(candidates: Candidates, kinds: IntArray) -> npt.NDArray[np.bool_]:
-    """Say which pool rows are of one of these kinds. (n_A,)."""
-    return np.isin(_numbers(candidates)[0], kinds)
-
-
-def ask_by_answer(
-    candidates: Candidates, query: FloatArray, density: RealArray, expected: Expected, budget: int, seed: int
-) -> tuple[list[Asked], AnswerAccount]:
-    """Split the budget over kinds of answer; for each the usage rows that expect it ask for rows of this kind.
-
-    query: (n_E, d) unit rows and density: (n_A,), from `neighbourhood`. Asks for less than the budget if the pool holds
-    less of these kinds. Returns the requests, and the account of all kinds without picks.
-    """
-    pool_answers, current_answers = _numbers(candidates)
-    kinds, likely = wanted_answers(candidates, query, density, expected, seed)
-    at_hand = np.array([len(rows) for rows in _rows_of(current_answers, kinds)])
-    members = _rows_of(pool_answers, kinds)
+    if candidates.pool_classes is None or candidates.train_classes is None:
+        raise ValueError("class quotas need the classes of the pool and of the training data")
+    members, train = rows_of(candidates.pool_classes, classes), rows_of(candidates.train_classes, classes)
+    n_train = np.array([len(rows) for rows in train], dtype=np.int64)
     supply = np.array([candidates.pool_costs[rows].sum() for rows in members], dtype=np.int64)
-    asked = likely.mean(axis=0)
-    quotas = water_filling(asked, current_amounts(candidates, at_hand), supply, budget)
-
-    crowded = crowding(density)
-    lines = []
+    expected = likely.mean(axis=0)
+    quotas = water_filling(expected, training_worth(n_train, candidates.mean_cost), supply, budget)
+    place = np.argsort(np.argsort(row_keys(candidates.pool, seed), kind="stable"), kind="stable")
+    parts = []
     for k in np.flatnonzero(quotas).tolist():
-        own, quota = members[k], int(quotas[k])
-        wanting = np.flatnonzero(likely[:, k])
-        # All who want a kind take from the same rows.
-        length = max(SHORTEST_LIST, math.ceil(2 * quota / candidates.mean_cost))
-        near, scores = nearest_rows(query[wanting], candidates.pool[own], length, bonus=_part(crowded[own]))
-        # In whole rows: who asks for less than one would take one all the same, and more than the kind's quota.
+        quota, wanting = int(quotas[k]), np.flatnonzero(likely[:, k])
+        # In whole rows: who asks for less than one would take one all the same, and more than the class's quota.
         n_rows = max(1, round(quota / candidates.mean_cost))
         whole = proportional(likely[wanting, k], np.full(len(wanting), n_rows), n_rows)
-        requests = proportional(whole, np.full(len(wanting), quota), quota)
+        shares = proportional(whole, np.full(len(wanting), quota), quota)
+        # All who want a class take from the same rows.
+        length = max(SHORTEST_LIST, math.ceil(2 * quota / candidates.mean_cost))
+        rows, scores = best_rows(candidates, query[wanting], density, length, among=members[k])
         asking = whole > 0
-        lines.append(Asked(wanting[asking], own[near[asking]], scores[asking], requests[asking]))
-    return lines, AnswerAccount(kinds, asked, at_hand, supply, quotas, picked=np.zeros_like(quotas))
+        asked = _requests(candidates, wanting[asking], rows[asking], scores[asking], shares[asking])
+        parts.append(drawn_within_windows(asked, place))
+    if left := budget - int(quotas.sum()):
+        others = np.flatnonzero(~np.isin(candidates.pool_classes, classes[quotas > 0]))
+        parts.append(by_usage_row(candidates, query, density, left, among=others))
+    account = ClassAccount(classes, expected, n_train, supply, quotas, picked=np.zeros_like(quotas))
+    return concatenate(parts), account
 
 
-def joined(lines: Sequence[Asked]) -> Asked:
-    """Put requests together; shorter lists end with row -1 at a score of minus infinity."""
-    width = max(line.rows.shape[1] for line in lines)
-    return Asked(
-        np.concatenate([line.askers for line in lines]),
-        np.concatenate([_padded(line.rows, width, -1) for line in lines]),
-        np.concatenate([_padded(line.scores, width, -np.inf) for line in lines]),
-        np.concatenate([line.requests for line in lines]),
+def by_usage_row(
+    candidates: Candidates, query: FloatArray, density: RealArray, budget: int, *, among: IntArray | None = None
+) -> Requests:
+    """Let each usage row ask for an equal part of the budget, less what the training data covers of it.
+
+    query: (n_U, d); density: (n_A,); among: (k,) pool rows to choose from; None: all.
+    """
+    n = len(candidates.usage)
+    owned = training_worth(covered(candidates), candidates.mean_cost)
+    shares = water_filling(np.full(n, 1 / n), owned, np.full(n, budget), budget)
+    length = max(SHORTEST_LIST, math.ceil(LIST_FACTOR * budget / n / candidates.mean_cost))
+    rows, scores = best_rows(candidates, query, density, length, among=among)
+    return _requests(candidates, np.arange(n), rows, scores, shares)
+
+
+def covered(candidates: Candidates) -> RealArray:
+    """Return how many training rows cover each usage row, (n_U,); a row that covers several is shared among them.
+
+    Where many pool rows lie nearer to a usage row than a training row does, that row does not cover it.
+    """
+    if not len(candidates.train):
+        return np.zeros(len(candidates.usage))
+    _, nearest = nearest_rows(candidates.usage, candidates.pool, COVERED_WITHIN)
+    covers = candidates.usage @ candidates.train.T >= nearest[:, -1:]
+    amount: RealArray = (covers / np.maximum(covers.sum(axis=0), 1)).sum(axis=1)
+    return amount
+
+
+def concatenate(parts: Sequence[Requests]) -> Requests:
+    """Put requests together."""
+    none = np.empty(0, dtype=np.int64)
+    return Requests(
+        np.concatenate([none, *(part.requesters for part in parts)]),
+        tuple(rows for part in parts for rows in part.rows),
+        tuple(scores for part in parts for scores in part.scores),
+        np.concatenate([none, *(part.shares for part in parts)]),
+        np.concatenate([none, *(part.depths for part in parts)]),
     )
 
 
-def wanted_answers(
-    candidates: Candidates, query: FloatArray, density: RealArray, expected: Expected, seed: int
-) -> tuple[IntArray, RealArray]:
-    """Return the kinds of answer that usage may want, (G,), and how likely each row does, (n_E, G) with rows of sum 1.
+def drawn_within_windows(requests: Requests, place: IntArray) -> Requests:
+    """Put the first rows of each list, its window, in the order of their places; the others follow, best first.
 
-    Kinds at hand are judged by the rows at hand, others by the votes of the nearest pool rows. These get as much as
-    both deny that usage is about what is at hand: `unknown_share` times the distrust in the rows at hand.
+    The window is `WINDOW` times the rows asked for, as far as they score at most `WINDOW_DEPTH` less than the last row
+    that the request would get if it took the best. place: (n_A,) numbers of the pool's rows that only their content and
+    the seed decide.
     """
-    pool_answers, current_answers = _numbers(candidates)
-    known = np.unique(current_answers[current_answers >= 0])
-    votes = pool_answers[best_rows(candidates, query, density, NEIGHBOURS)[0]]
-    kinds = np.union1d(known, votes[votes >= 0])
-    is_known = np.isin(kinds, known)
-    others = np.isin(votes, kinds[~is_known])
-    other = np.zeros((len(query), int(np.sum(~is_known))))
-    np.add.at(other, (np.nonzero(others)[0], np.searchsorted(kinds[~is_known], votes[others])), 1.0 / votes.shape[1])
-    voted = other.sum(axis=1, keepdims=True)
-    unknown = np.where(voted > 0, unknown_share(candidates, votes, known, seed) * (1.0 - expected.trust), 0.0)
-    likely = np.empty((len(query), len(kinds)))
-    likely[:, is_known] = (1.0 - unknown) * expected.likely[:, :-1]
-    likely[:, ~is_known] = unknown * other / np.maximum(voted, 1e-12)
-    # A row that is torn between many kinds keeps the likeliest.
-    likely[likely < np.minimum(LEAST_LIKELY, likely.max(axis=1, keepdims=True))] = 0.0
-    return kinds, likely / likely.sum(axis=1, keepdims=True)
+    rows, scores, depths = [], [], []
+    for own, values, n_rows in zip(requests.rows, requests.scores, requests.depths.tolist(), strict=True):
+        last = np.clip(n_rows - 1, 0, len(own) - 1)
+        window = min(WINDOW * n_rows, int(np.sum(values >= values[last : last + 1] - WINDOW_DEPTH)))
+        order = np.arange(len(own))
+        order[:window] = np.argsort(place[own[:window]], kind="stable")
+        rows.append(own[order])
+        scores.append(values[order])
+        depths.append(max(n_rows, window))
+    return Requests(requests.requesters, tuple(rows), tuple(scores), requests.shares, np.array(depths, dtype=np.int64))
 
 
-def unknown_share(candidates: Candidates, votes: IntArray, known: IntArray, seed: int) -> float:
-    """Return what part of usage asks for kinds of answer that are not at hand, by its pool neighbours, from 0 to 1.
+def demand_of(candidates: Candidates, requests: Requests) -> RealArray:
+    """Spread each request over the clusters of the rows that it is for. Returns (K,), in units of the budget."""
+    demand = np.zeros(candidates.n_clusters)
+    for own, share, depth in zip(requests.rows, requests.shares.tolist(), requests.depths.tolist(), strict=True):
+        first = own[: max(1, depth)]
+        demand += share * np.bincount(candidates.pool_clusters[first], minlength=len(demand)) / max(1, len(first))
+    return demand
 
-    votes: (n_E, k) kinds of the pool rows nearest to each usage row. Neighbours err, and how often is seen on the pool
-    itself: with f and t the share of neighbours in other languages whose kind is not at hand, for pool rows whose own
-    kind is and is not, the votes' share v says (v - f) / (t - f) (the correction of label shift by a confusion matrix,
-    Lipton et al. 2018, arXiv 1802.03916).
+
+def rows_for_gaps(candidates: Candidates, missing: RealArray, budget: int) -> tuple[Reserved, ...]:
+    """Find the row to reserve for each gap cluster that the pool can serve: that closest to the cluster's usage.
+
+    missing: (K,) gaps. Returns them with the widest gap first, as far as the budget goes.
     """
-    pool_answers, _ = _numbers(candidates)
-    rows, near = neighbours(candidates, rows_with_kind(candidates, seed), NEIGHBOURS, abroad=True)
-    found = near >= 0
-    own = ~np.isin(pool_answers[rows], known)
-    if not own.any():
-        return 0.0
-    if own.all():
-        return 1.0
-    seen = np.sum(~np.isin(pool_answers[near], known) & found, axis=1) / found.sum(axis=1)
-    wrong, right = float(seen[~own].mean()), float(seen[own].mean())
-    if right <= wrong:
-        return 0.0
-    counted = votes[votes >= 0]
-    if not len(counted):
-        return 0.0
-    return float(np.clip((np.mean(~np.isin(counted, known)) - wrong) / (right - wrong), 0.0, 1.0))
+    found = []
+    for cluster in np.lexsort((np.arange(len(missing)), -missing)).tolist():
+        members = np.flatnonzero(candidates.pool_clusters == cluster)
+        usage = np.flatnonzero(candidates.usage_clusters == cluster)
+        if missing[cluster] <= 0 or not len(members) or not len(usage):
+            continue
+        similarity: FloatArray = candidates.usage[usage] @ candidates.pool[members].T
+        near, best = np.unravel_index(int(similarity.argmax()), similarity.shape)
+        cost = int(candidates.pool_costs[members[best]])
+        if cost <= budget:
+            budget -= cost
+            found.append(Reserved(int(members[best]), int(usage[near]), float(similarity[near, best])))
+    return tuple(found)
 
 
-def _rows_of(answers: IntArray, kinds: IntArray) -> list[IntArray]:
-    """Return the rows of each kind, ascending. answers: (n,), kinds: sorted."""
-    order = np.argsort(answers, kind="stable")
-    starts, ends = (np.searchsorted(answers[order], kinds, side=side) for side in ("left", "right"))
+def rows_of(classes: IntArray, wanted: IntArray) -> list[IntArray]:
+    """Return the rows of each class, ascending. classes: (n,), wanted: (G,) ascending."""
+    order = np.argsort(classes, kind="stable")
+    starts, ends = (np.searchsorted(classes[order], wanted, side=side) for side in ("left", "right"))
     return [order[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
-def _part(values: RealArray) -> Callable[[slice], RealArray]:
-    return lambda chunk: values[chunk]
-
-
-def _padded(lists: npt.NDArray[Any], width: int, fill: float) -> npt.NDArray[Any]:
-    return np.pad(lists, ((0, 0), (0, width - lists.shape[1])), constant_values=fill)
-
-
-def _numbers(candidates: Candidates) -> tuple[IntArray, IntArray]:
-    if candidates.pool_answers is None or candidates.current_answers is None:
-        raise ValueError("quotas by kind of answer need the kinds of the pool and of the data at hand")
-    return candidates.pool_answers, candidates.current_answers
+def _requests(
+    candidates: Candidates, requesters: IntArray, rows: IntArray, scores: FloatArray, shares: IntArray
+) -> Requests:
+    """Make requests of (n, m) arrays; each is for the best rows that its share buys."""
+    depths = np.ceil(shares / candidates.mean_cost).astype(np.int64)
+    return Requests(requesters, tuple(rows), tuple(scores), shares, depths)

@@ -19,11 +19,11 @@ def histogram(labels: npt.ArrayLike, n_clusters: int) -> IntArray:
     return np.bincount(x, minlength=n_clusters).astype(np.int64)
 
 
-def shares(counts: npt.ArrayLike, smoothing: float = 0.0) -> RealArray:
-    """Turn counts into shares that sum to 1, with `smoothing` pseudo-rows in every cluster. counts: (k,).
+def shares(counts: npt.ArrayLike) -> RealArray:
+    """Turn counts into shares that sum to 1. counts: (k,).
 
-    No rows and no smoothing: all shares are 0, for there is no distribution to speak of. Returns (k,).
+    No rows: all shares are 0, for there is no distribution to speak of. Returns (k,).
     """
-    x = np.asarray(counts, dtype=np.float64) + smoothing
+    x = np.asarray(counts, dtype=np.float64)
     total = x.sum()
     return x / total if total > 0 else np.zeros_like(x)

@@ -13,7 +13,7 @@ from compass.records import ClassScore, Cluster, Picked
 from compass.runs import layout
 from compass.runs.files import read_json, write_json, write_jsonl, write_parquet
 from compass.runs.folder import Run
-from compass.selection import AnswerAccount, Candidates, Selection
+from compass.selection import Candidates, ClassAccount, Selection
 from compass.semantic.arrays import FloatArray
 from compass.semantic.distributions import histogram, shares
 from compass.semantic.gap import gap
@@ -37,8 +37,8 @@ def write_selection(run: Run, selection: Selection, candidates: Candidates, data
     clusters = _clusters(run, selection, candidates)
     write_parquet(run.path(layout.CLUSTERS), [cluster.to_dict() for cluster in clusters])
     run.path(layout.CLASSES).unlink(missing_ok=True)
-    if selection.answers is not None:
-        classes = _classes(selection.answers, candidates, data)
+    if selection.classes is not None:
+        classes = _classes(selection.classes, candidates, data)
         write_parquet(run.path(layout.CLASSES), [score.to_dict() for score in classes])
     summary = {
         "strategy": selection.strategy,
@@ -76,7 +76,7 @@ def _clusters(run: Run, selection: Selection, candidates: Candidates) -> list[Cl
     """Return the account of each cluster, by its number."""
     names = {int(entry["cluster"]): str(entry["name"]) for entry in read_json(run.folder / layout.CLUSTER_NAMES)}
     usage = histogram(candidates.usage_clusters, candidates.n_clusters)
-    train = histogram(candidates.current_clusters, candidates.n_clusters)
+    train = histogram(candidates.train_clusters, candidates.n_clusters)
     usage_shares, train_shares = shares(usage), shares(train)
     gaps = gap(usage_shares, train_shares)
     return [
@@ -97,24 +97,24 @@ def _clusters(run: Run, selection: Selection, candidates: Candidates) -> list[Cl
     ]
 
 
-def _classes(account: AnswerAccount, candidates: Candidates, data: RunData) -> list[ClassScore]:
+def _classes(account: ClassAccount, candidates: Candidates, data: RunData) -> list[ClassScore]:
     """Return the account of each class that usage asks for or the training data has, the most expected first."""
-    parts = [part for part in (candidates.current_answers, candidates.pool_answers) if part is not None]
+    parts = [part for part in (candidates.train_classes, candidates.pool_classes) if part is not None]
     classes, first = np.unique(np.concatenate(parts), return_index=True)
     rows = [*data.train, *data.pool]
     names = {
         number: class_name(rows[row].response) for number, row in zip(classes.tolist(), first.tolist(), strict=True)
     }
     order = np.argsort(-account.expected, kind="stable")
-    order = order[(account.expected[order] > 0) | (account.at_hand[order] > 0) | (account.picked[order] > 0)]
-    train_shares = shares(account.at_hand.astype(np.float64))
+    order = order[(account.expected[order] > 0) | (account.train[order] > 0) | (account.picked[order] > 0)]
+    train_shares = shares(account.train.astype(np.float64))
     gaps = gap(account.expected, train_shares)
     return [
         ClassScore(
-            name=names[int(account.kinds[i])],
+            name=names[int(account.classes[i])],
             usage_share=float(account.expected[i]),
             current_share=float(train_shares[i]),
-            current_count=int(account.at_hand[i]),
+            current_count=int(account.train[i]),
             gap=float(gaps[i]),
             supply=int(account.supply[i]),
             quota=int(account.quotas[i]),
@@ -135,7 +135,7 @@ def _map(selection: Selection, candidates: Candidates, data: RunData, seed: int)
     rest = np.sort(rng.permutation(rest)[:MAP_ROWS])
     parts: list[tuple[str, FloatArray, Any, list[Example]]] = [
         ("usage", candidates.usage, candidates.usage_clusters, list(data.usage)),
-        ("current", candidates.current, candidates.current_clusters, list(data.train)),
+        ("current", candidates.train, candidates.train_clusters, list(data.train)),
         ("pool", candidates.pool[rest], candidates.pool_clusters[rest], [data.pool[i] for i in rest]),
         ("picked", candidates.pool[picked], candidates.pool_clusters[picked], [data.pool[i] for i in picked]),
     ]

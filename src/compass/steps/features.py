@@ -1,4 +1,4 @@
-"""What some strategies need besides vectors: gathered here, where texts and models may be seen."""
+"""What some strategies need besides vectors: read here, where texts and models may be seen."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +20,17 @@ from compass.encoders import CachedEncoder
 from compass.errors import DataError, SelectionError
 from compass.runs.files import file_hash, write_jsonl
 from compass.selection import (
-    Extras,
+    Features,
     Gradients,
     ModelVectors,
     Ngrams,
+    Strategy,
     TransferResult,
     Typology,
-    needs_of,
 )
+from compass.selection.strategies.given import Given
+from compass.selection.strategies.langrank import LangRank
+from compass.selection.strategies.less import Less
 from compass.semantic.arrays import IntArray
 from compass.steps.read import fill_in
 from compass.steps.resources import Resources
@@ -47,32 +50,31 @@ GRADIENT_CHUNK = 64
 """Rows of gradients between two writes: what a killed run loses at most."""
 
 
-def gather_extras(
-    needs: Collection[str],
+def read_features(
+    strategy: Strategy,
     data: RunData,
     *,
     target_language: str,
     base: Callable[[], BaseModel],
     cache_dir: Path,
-    transfer_results: str = "",
     config: AdaptConfig | None = None,
-) -> Extras:
-    """Gather what a strategy needs (`needs_of(strategy)`, fields of `Extras`) and nothing else.
+) -> Features:
+    """Read what a strategy needs (its `needs`, fields of `Features`) and nothing else.
 
-    base: finds the base model; called only for `model_vectors`, whose rows are remembered in `cache_dir` as those of
-    other encoders are. transfer_results: file for `langrank`; empty: there are none, and the strategy says so.
-    config: how the adapter behind `gradients` is trained, its seed, and the largest pool; the file that names the rows
-    for `given`; None: the defaults.
-    Raises DataError for a file that can't be read or too few usage rows with a response, SelectionError for a pool too
+    base: finds the base model; called only for `model_vectors` and `gradients`, whose rows are remembered in
+    `cache_dir` as those of other encoders are. config: seed and budget in the name of the file for `given`, and how the
+    adapter behind `gradients` is trained; None: the defaults.
+    Raises DataError for a file that cannot be read or too few usage rows with a response, SelectionError for a pool too
     large for gradients, MissingExtraError, ModelError.
     """
+    needs, config = strategy.needs, config or AdaptConfig()
     parts: dict[str, Any] = {}
     if "ngrams" in needs:
         parts["ngrams"] = Ngrams(ngram_counts(prompts(data.usage)), ngram_counts(prompts(data.pool)))
     if "model_vectors" in needs:
         parts["model_vectors"] = _model_vectors(data, base(), cache_dir)
     if "gradients" in needs:
-        parts["gradients"] = _gradients(data, base, cache_dir, config or AdaptConfig())
+        parts["gradients"] = _gradients(strategy, data, base, cache_dir, config)
     languages = sorted({row.language for row in data.pool})
     if "typology" in needs:
         distances = uriel_distances(target_language, languages)
@@ -84,10 +86,11 @@ def gather_extras(
             by_language[row.language].append(row.prompt)
         parts["text_statistics"] = {language: pair_statistics(target, by_language[language]) for language in languages}
     if "transfer_results" in needs:
-        parts["transfer_results"] = read_transfer_results(Path(transfer_results)) if transfer_results else ()
+        file = transfer_file(strategy)
+        parts["transfer_results"] = read_transfer_results(file) if file else ()
     if "given" in needs:
-        parts["given"] = _given(data.pool, config or AdaptConfig(), target_language)
-    return Extras(**parts)
+        parts["given"] = _given(strategy, data.pool, config, target_language)
+    return Features(**parts)
 
 
 def transfer_result(
@@ -95,7 +98,7 @@ def transfer_result(
 ) -> TransferResult:
     """Describe a measured transfer so that `langrank` can learn from it.
 
-    score: of the target's test after training on the source's rows. target_texts: prompts of usage and data at hand;
+    score: of the target's test after training on the source's rows. target_texts: prompts of usage and training data;
     source_texts: prompts of the pool's rows in the source language. Raises MissingExtraError without urielplus.
     """
     features = {**pair_statistics(target_texts, source_texts), **uriel_distances(target, [source])[source]}
@@ -144,11 +147,11 @@ def preflight(resources: Resources, *, training: bool = True) -> None:
     That is ConfigError for an unknown strategy, DataError for a file that it is given and can't be read, and, with
     `training`, ModelError for a base model that can't be had or an adapter that does not fit it.
     """
-    config, needs = resources.config, needs_of(resources.strategy)
-    if "transfer_results" in needs and config.selection.transfer_results:
-        read_transfer_results(Path(config.selection.transfer_results))
-    if "given" in needs:
-        _named_rows(config, config.data.language)
+    config, strategy = resources.config, resources.strategy
+    if file := transfer_file(strategy):
+        read_transfer_results(file)
+    if "given" in strategy.needs:
+        _named_rows(strategy, config, config.data.language)
     if training:
         from compass.training.soup import check_average
 
@@ -157,13 +160,9 @@ def preflight(resources: Resources, *, training: bool = True) -> None:
 
 def strategy_files(resources: Resources) -> dict[str, str]:
     """Return the file that the strategy alone reads, with its hash; nothing for most strategies."""
-    config = resources.config
-    read = {
-        "given": given_file(config, config.data.language),
-        "langrank": Path(config.selection.transfer_results),
-    }
-    own = read.get(config.selection.strategy)
-    return {str(own): file_hash(own)} if own and own.is_file() else {}
+    config, strategy = resources.config, resources.strategy
+    files = (given_file(strategy, config, config.data.language), transfer_file(strategy))
+    return {str(file): file_hash(file) for file in files if file and file.is_file()}
 
 
 def prompts(rows: Iterable[Example]) -> list[str]:
@@ -178,19 +177,26 @@ def _model_vectors(data: RunData, base: BaseModel, cache_dir: Path) -> ModelVect
     return ModelVectors(usage=encoder.encode(prompts(data.usage)), pool=encoder.encode(prompts(data.pool)))
 
 
-def given_file(config: AdaptConfig, target_language: str) -> Path:
-    """Return the file of `given_picks` with language, seed and budget filled in."""
-    options = config.selection
-    return Path(fill_in(options.given_picks, language=target_language, seed=config.run.seed, budget=options.budget))
+def transfer_file(strategy: Strategy) -> Path | None:
+    """Return the file of transfer results that a strategy learns from, if it names one."""
+    return Path(strategy.transfer_results) if isinstance(strategy, LangRank) and strategy.transfer_results else None
 
 
-def _given(pool: Sequence[Example], config: AdaptConfig, target_language: str) -> IntArray:
-    """Find the rows that a file names. Raises DataError for a file that can't be read or names no row of the pool."""
-    path = given_file(config, target_language)
+def given_file(strategy: Strategy, config: AdaptConfig, target_language: str) -> Path | None:
+    """Return the file of rows that a strategy takes, with language, seed and budget filled in, if it names one."""
+    if not isinstance(strategy, Given) or not strategy.picks:
+        return None
+    run, options = config.run, config.selection
+    return Path(fill_in(strategy.picks, language=target_language, seed=run.seed, budget=options.budget))
+
+
+def _given(strategy: Strategy, pool: Sequence[Example], config: AdaptConfig, target_language: str) -> IntArray:
+    """Find the rows that a file names. Raises DataError for a file that cannot be read or names no row of the pool."""
+    path, names = _named_rows(strategy, config, target_language)
     places = {row.id: place for place, row in reversed(list(enumerate(pool)))}
     found: dict[int, None] = {}
     unknown = []
-    for number, name in _named_rows(config, target_language):
+    for number, name in names:
         if name in places:
             found[places[name]] = None
         else:
@@ -199,24 +205,24 @@ def _given(pool: Sequence[Example], config: AdaptConfig, target_language: str) -
             unknown.append(f"line {number}{f': {name}' if is_id else ''}")
     if not found:
         raise DataError(
-            f"given_picks: {path} names {len(unknown)} rows, and none of them is in the pool "
+            f"given: {path} names {len(unknown)} rows, and none of them is in the pool "
             f"({', '.join(unknown[:1]) or 'the file is empty'}). Give ids of the pool's `id` column."
         )
     if unknown:
         logger.warning(
-            "given_picks: %d of %d rows of %s are not in the pool, or were left out of it (%s); the others are taken",
+            "given: %d of %d rows of %s are not in the pool, or were left out of it (%s); the others are taken",
             len(unknown), len(unknown) + len(found), path, unknown[0],
         )  # fmt: skip
     return np.array(list(found), dtype=np.int64)
 
 
-def _named_rows(config: AdaptConfig, target_language: str) -> list[tuple[int, str]]:
-    """Return the ids of `given_picks` with their lines. Raises DataError."""
-    if not config.selection.given_picks:
-        raise DataError("Strategy 'given' takes the rows that a file names. Name it with --given-picks FILE.")
-    path = given_file(config, target_language)
-    lines = _lines(path, "given_picks", "A line is an id, or JSON with `id`.")
-    return [(number, _id_of(line, path, number)) for number, line in lines]
+def _named_rows(strategy: Strategy, config: AdaptConfig, target_language: str) -> tuple[Path, list[tuple[int, str]]]:
+    """Return the file that names the rows to take, and the ids with their lines. Raises DataError."""
+    path = given_file(strategy, config, target_language)
+    if path is None:
+        raise DataError("Strategy 'given' takes the rows that a file names. Name it: --strategy given:picks=FILE.")
+    lines = _lines(path, "given", "A line is an id, or JSON with `id`.")
+    return path, [(number, _id_of(line, path, number)) for number, line in lines]
 
 
 def _id_of(line: str, path: Path, number: int) -> str:
@@ -225,10 +231,12 @@ def _id_of(line: str, path: Path, number: int) -> str:
     try:
         return str(json.loads(line)["id"])
     except (ValueError, KeyError) as error:
-        raise DataError(f"given_picks: {path}:{number} is no JSON object with an `id`: {error!r}") from error
+        raise DataError(f"given: {path}:{number} is no JSON object with an `id`: {error!r}") from error
 
 
-def _gradients(data: RunData, base: Callable[[], BaseModel], cache_dir: Path, config: AdaptConfig) -> Gradients:
+def _gradients(
+    strategy: Strategy, data: RunData, base: Callable[[], BaseModel], cache_dir: Path, config: AdaptConfig
+) -> Gradients:
     from compass.training.gradients import ProjectedGradients, ProjectedUpdates, row_text, warm_up
 
     answered = [i for i, row in enumerate(data.usage) if row.response]
@@ -237,14 +245,14 @@ def _gradients(data: RunData, base: Callable[[], BaseModel], cache_dir: Path, co
             f"Strategy 'less' compares gradients, which need answers: {len(answered)} of {len(data.usage)} usage rows "
             f"have a response, and {FEWEST_ANSWERED} are the least. Add some, or try --strategy rds."
         )
-    options, seed = config.selection, config.run.seed
-    if len(data.pool) > options.less_max_pool:
+    options, seed = strategy if isinstance(strategy, Less) else Less(), config.run.seed
+    if len(data.pool) > options.max_pool:
         raise SelectionError(
             f"Strategy 'less' takes a backward pass for each of {len(data.pool)} pool rows: on a CPU some "
             f"{len(data.pool) * SECONDS_A_GRADIENT / 60:.0f} minutes with a model of 270 million weights. Give it a "
-            f"smaller pool, or raise less_max_pool (now {options.less_max_pool})."
+            f"smaller pool, or allow for more: --strategy less:max_pool=N (now {options.max_pool})."
         )
-    share = options.less_warmup_share
+    share = options.warmup_share
     adapter = warm_up(data.pool, base=base(), config=config.training, share=share, seed=seed, cache_dir=cache_dir)
 
     def encode(kind: type[ProjectedGradients], rows: Iterable[Example]) -> Any:

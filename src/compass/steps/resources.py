@@ -13,7 +13,7 @@ from compass.data.licences import LICENCES, announce
 from compass.encoders import CachedEncoder, load_encoder
 from compass.runs import layout
 from compass.runs.files import file_hash
-from compass.selection import Strategy, get_strategy
+from compass.selection import Caps, Strategy, get_strategy
 from compass.steps.read import resolve
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ class Resources:
 
     @cached_property
     def strategy(self) -> Strategy:
-        """The selection strategy. Raises ConfigError if there is none of its name."""
-        return get_strategy(self.config.selection.strategy)
+        """The selection strategy with its parameters and caps. Raises ConfigError if there is none of its name."""
+        options = self.config.selection
+        return get_strategy(options.strategy, Caps(options.language_cap, options.duplicate_similarity))
 
     @cached_property
     def encoder(self) -> CachedEncoder:

@@ -13,9 +13,9 @@ from compass.errors import SelectionError
 from compass.runs import layout
 from compass.runs.files import file_hash, fingerprint
 from compass.runs.folder import Run
-from compass.selection import Candidates, Selection, build_candidates, needs_of
+from compass.selection import Candidates, Selection, build_candidates
 from compass.steps.audit import write_selection
-from compass.steps.features import gather_extras
+from compass.steps.features import read_features
 from compass.steps.read import data_hashes
 from compass.steps.resources import Resources
 from compass.steps.state import Placed, RunData, Selected
@@ -35,34 +35,32 @@ def place_candidates(resources: Resources, placed: Placed) -> Candidates:
     candidates = build_candidates(
         placed.space,
         usage=vectors.usage,
-        current=vectors.train,
+        train=vectors.train,
         pool=vectors.pool,
         usage_languages=[row.language for row in data.usage],
-        current_languages=[row.language for row in data.train],
+        train_languages=[row.language for row in data.train],
         pool_languages=[row.language for row in data.pool],
         pool_costs=_costs(resources, data),
         target_language=language,
-        current_answers=train_classes,
-        pool_answers=pool_classes,
+        unit=resources.config.selection.budget_unit,
+        train_classes=train_classes,
+        pool_classes=pool_classes,
     )
-    extras = gather_extras(
-        needs_of(resources.strategy),
+    features = read_features(
+        resources.strategy,
         data,
         target_language=language,
         base=lambda: resources.base,
         cache_dir=resources.cache,
-        transfer_results=resources.config.selection.transfer_results,
         config=resources.config,
     )
-    return dataclasses.replace(candidates, extras=extras)
+    return dataclasses.replace(candidates, features=features)
 
 
 def choose(run: Run, resources: Resources, placed: Placed, candidates: Candidates) -> Selected:
     """Pick from candidates that are placed already; as `select`."""
     config = resources.config
-    selection = resources.strategy.select(
-        candidates, config.selection.budget, seed=config.run.seed, options=config.selection
-    )
+    selection = resources.strategy.select(candidates, config.selection.budget, config.run.seed)
     if not len(selection.indices) and selection.strategy not in MAY_PICK_NOTHING:
         raise _nothing_picked(selection)
     inputs = {

@@ -7,52 +7,39 @@ language removal are our reading of it, not the paper's own words [ours].
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
+from typing import ClassVar
 
-from compass.config import SelectionConfig
-from compass.selection.audit import finish
+from compass.selection.audit import cluster_gap, finish
+from compass.selection.clusters import draw_by_cluster
 from compass.selection.protocol import Candidates, Selection
-from compass.selection.quotas import proportional
-from compass.selection.round_robin import pick, supply_of
-from compass.semantic.arrays import IntArray, row_keys
-from compass.semantic.distributions import histogram, shares
-from compass.semantic.gap import gap
+from compass.semantic.distributions import histogram
 
 
+@dataclass(frozen=True)
 class CompassPaper:
     """Budget in proportion to max(0, p_E - p_D); uniform draws within a cluster; raw vectors; no caps."""
 
-    name = "compass-paper"
-    language_removal = "none"
+    name: ClassVar[str] = "compass-paper"
+    language_removal: ClassVar[str | None] = "none"
+    needs: ClassVar[frozenset[str]] = frozenset()
 
-    def select(self, candidates: Candidates, budget: int, *, seed: int, options: SelectionConfig) -> Selection:
+    def select(self, candidates: Candidates, budget: int, seed: int) -> Selection:
         """Pick rows of the pool that cost no more than `budget` together. The same seed gives the same rows."""
-        k = candidates.n_clusters
-        missing = gap(
-            shares(histogram(candidates.usage_clusters, k), options.smoothing),
-            shares(histogram(candidates.current_clusters, k), options.smoothing),
-        )
-
-        def quotas(available: IntArray) -> IntArray:
-            return proportional(missing, available, budget)
-
-        order = np.argsort(row_keys(candidates.pool, seed), kind="stable").astype(np.int64)
-        picks = pick(candidates, order, quotas, budget, options, caps=False)
-        supply = supply_of(candidates)
-        reasons = [
-            f"drawn at random from cluster {cluster} (gap {missing[cluster]:.2f}), no. {place} of {supply[cluster]}"
-            for cluster, place in zip(
-                candidates.pool_clusters[picks.indices].tolist(), picks.places.tolist(), strict=True
-            )
-        ]
+        missing = cluster_gap(candidates)
+        n_rows = histogram(candidates.pool_clusters, candidates.n_clusters)
+        picks, demand = draw_by_cluster(candidates, missing, budget, seed)
+        clusters = candidates.pool_clusters[picks.indices]
         return finish(
             self.name,
             candidates,
             budget,
-            options,
             indices=picks.indices,
-            scores=missing[candidates.pool_clusters[picks.indices]],
-            reasons=reasons,
-            demand=quotas(np.full(k, budget, dtype=np.int64)).astype(np.float64),
+            scores=missing[clusters],
+            reasons=[
+                f"drawn at random from cluster {cluster} (gap {missing[cluster]:.2f}), no. {place} of {n_rows[cluster]}"
+                for cluster, place in zip(clusters.tolist(), picks.places.tolist(), strict=True)
+            ],
+            demand=demand,
             notes=picks.notes,
         )

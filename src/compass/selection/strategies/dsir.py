@@ -7,9 +7,11 @@ what they share counts: names, numbers, loans, scripts.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 
-from compass.config import SelectionConfig
 from compass.selection.audit import finish, take_in_order
 from compass.selection.features import Ngrams, required
 from compass.selection.protocol import Candidates, Selection
@@ -20,23 +22,24 @@ SMOOTHING = 1e-8
 """Added to each bucket's probability, as in the authors' package `data-selection`."""
 
 
+@dataclass(frozen=True)
 class Dsir:
     """Draws in proportion to importance weights; no caps. The authors' filter of rows under 100 tokens is left out."""
 
-    name = "dsir"
-    language_removal = None
-    needs = frozenset({"ngrams"})
+    name: ClassVar[str] = "dsir"
+    language_removal: ClassVar[str | None] = None
+    needs: ClassVar[frozenset[str]] = frozenset({"ngrams"})
 
-    def select(self, candidates: Candidates, budget: int, *, seed: int, options: SelectionConfig) -> Selection:
+    def select(self, candidates: Candidates, budget: int, seed: int) -> Selection:
         """Pick rows of the pool that cost no more than `budget` together. The same seed gives the same rows."""
-        weights = log_importance(required(candidates.extras.ngrams, "ngrams", self.name))
+        weights = log_importance(required(candidates.features.ngrams, "ngrams", self.name))
         noisy = weights + gumbel(candidates, seed)
         indices = take_in_order(candidates, rank(candidates, noisy, seed), budget)
         reasons = [
             f"drawn by its words' importance (log weight {weights[row]:.1f}; the pool's mean {weights.mean():.1f})"
             for row in indices.tolist()
         ]
-        return finish(self.name, candidates, budget, options, indices=indices, scores=weights[indices], reasons=reasons)
+        return finish(self.name, candidates, budget, indices=indices, scores=weights[indices], reasons=reasons)
 
 
 def log_importance(ngrams: Ngrams) -> RealArray:

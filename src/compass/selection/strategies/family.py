@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 
-from compass.config import SelectionConfig
 from compass.errors import SelectionError
 from compass.selection.audit import finish
-from compass.selection.by_language import draw_from
 from compass.selection.features import required
 from compass.selection.protocol import Candidates, Selection
+from compass.selection.strategies.one_language import draw_from
 
 
+@dataclass(frozen=True)
 class Family:
     """Uniform draws from the rows whose language shares the target's family (Glottolog's, through URIEL); no caps."""
 
-    name = "family"
-    language_removal = None
-    needs = frozenset({"typology"})
+    name: ClassVar[str] = "family"
+    language_removal: ClassVar[str | None] = None
+    needs: ClassVar[frozenset[str]] = frozenset({"typology"})
 
-    def select(self, candidates: Candidates, budget: int, *, seed: int, options: SelectionConfig) -> Selection:
+    def select(self, candidates: Candidates, budget: int, seed: int) -> Selection:
         """Pick rows of the pool that cost no more than `budget` together. The same seed gives the same rows.
 
         Raises SelectionError if no pool language is a known relative.
         """
-        typology = required(candidates.extras.typology, "typology", self.name)
+        typology = required(candidates.features.typology, "typology", self.name)
         present = set(candidates.pool_languages)
         relatives = present & typology.relatives
         if not relatives:
@@ -38,6 +41,4 @@ class Family:
             f"({candidates.pool_languages[row]})"
             for row in indices.tolist()
         ]
-        return finish(
-            self.name, candidates, budget, options, indices=indices, scores=np.zeros(len(indices)), reasons=reasons
-        )
+        return finish(self.name, candidates, budget, indices=indices, scores=np.zeros(len(indices)), reasons=reasons)

@@ -11,17 +11,17 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
-from compass.config import SelectionConfig
 from compass.errors import MissingExtraError, SelectionError
 from compass.selection.audit import finish
-from compass.selection.by_language import fill_by_language, language_scores
+from compass.selection.caps import DEFAULT_CAPS, Caps
 from compass.selection.features import TransferResult, required
-from compass.selection.protocol import Candidates, Selection
-from compass.selection.strategies.langsim import CATEGORIES
+from compass.selection.protocol import Candidates, Selection, parameter
+from compass.selection.strategies.langsim import CATEGORIES, LIFTED, fill_by_language, language_scores
 from compass.semantic.arrays import RealArray
 
 STATISTICS = (
@@ -47,45 +47,47 @@ LEAST_TARGETS = 3
 """Other targets with at least two sources each that a model is trained from [ours]."""
 
 
+@dataclass(frozen=True)
 class LangRank:
     """Rows of the best-ranked languages, the best first, `language_cap` of the budget each; draws within at random."""
 
-    name = "langrank"
-    language_removal = None
-    needs = frozenset({"typology", "text_statistics", "transfer_results"})
+    name: ClassVar[str] = "langrank"
+    language_removal: ClassVar[str | None] = None
+    needs: ClassVar[frozenset[str]] = frozenset({"typology", "text_statistics", "transfer_results"})
 
-    def select(self, candidates: Candidates, budget: int, *, seed: int, options: SelectionConfig) -> Selection:
+    transfer_results: str = parameter("", "JSONL of transfer results to learn from, as `compass compare` writes it.")
+    caps: Caps = DEFAULT_CAPS
+
+    def select(self, candidates: Candidates, budget: int, seed: int) -> Selection:
         """Pick rows of the pool that cost no more than `budget` together. The same seed gives the same rows.
 
         Raises SelectionError if there are too few transfer results to learn from, MissingExtraError without LightGBM.
         """
-        extras = candidates.extras
-        typology = required(extras.typology, "typology", self.name)
-        statistics = required(extras.text_statistics, "text_statistics", self.name)
-        results = required(extras.transfer_results, "transfer_results", self.name)
+        features = candidates.features
+        typology = required(features.typology, "typology", self.name)
+        statistics = required(features.text_statistics, "text_statistics", self.name)
+        results = required(features.transfer_results, "transfer_results", self.name)
         ranker = train_ranker(results, candidates.target_language, seed=seed)
 
         rows = Counter(candidates.pool_languages)
         languages = sorted(rows)
-        features = [
+        pairs = [
             pair_features({**statistics.get(language, {}), **typology.distances.get(language, {})})
             for language in languages
         ]
-        predicted = dict(zip(languages, np.asarray(ranker.predict(np.array(features))).tolist(), strict=True))
+        predicted = dict(zip(languages, np.asarray(ranker.predict(np.array(pairs))).tolist(), strict=True))
         scores = language_scores(candidates, predicted)
-        filled = fill_by_language(candidates, scores, budget, options, seed)
+        filled = fill_by_language(candidates, scores, budget, self.caps, seed)
         ranks = {language: 1 + sum(other > predicted[language] for other in predicted.values()) for language in rows}
         reasons = [
             f"{candidates.pool_languages[row]} is no. {ranks[candidates.pool_languages[row]]} of {len(rows)} languages "
-            f"by learnt transfer (score {scores[row]:.2f})"
-            + (", above the language cap for want of others" if relaxed else "")
-            for row, relaxed in zip(filled.indices.tolist(), filled.relaxed, strict=True)
+            f"by learnt transfer (score {scores[row]:.2f})" + (f"; {LIFTED}" if lifted else "")
+            for row, lifted in zip(filled.indices.tolist(), filled.lifted, strict=True)
         ]
         return finish(
             self.name,
             candidates,
             budget,
-            options,
             indices=filled.indices,
             scores=scores[filled.indices],
             reasons=reasons,
@@ -118,7 +120,7 @@ def train_ranker(results: Sequence[TransferResult], target: str, *, seed: int) -
         raise SelectionError(
             f"Strategy 'langrank' learns from transfer results of at least {LEAST_TARGETS} languages other than "
             f"{target!r} with two source languages each; got {len(usable)} in {len(results)} results. Name a file of "
-            "them in transfer_results (`compass compare` writes one), or try --strategy langsim."
+            "them: --strategy langrank:transfer_results=FILE (`compass compare` writes one), or try --strategy langsim."
         )
     data = lightgbm.Dataset(
         np.array([pair_features(result.features) for group in usable for result in group]),

@@ -7,26 +7,32 @@ rows without a response are left out.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 
-from compass.config import SelectionConfig
 from compass.selection.audit import finish, take_in_order
 from compass.selection.features import required
-from compass.selection.protocol import Candidates, Selection
+from compass.selection.protocol import Candidates, Selection, parameter
 from compass.selection.round_robin import rank
 from compass.semantic.arrays import unit_rows
 
 
+@dataclass(frozen=True)
 class Less:
-    """Rows in order of influence; no data at hand, no caps. Slow: one backward pass for each row of the pool."""
+    """Rows in order of influence; no training data, no caps. Slow: one backward pass for each row of the pool."""
 
-    name = "less"
-    language_removal = None
-    needs = frozenset({"gradients"})
+    name: ClassVar[str] = "less"
+    language_removal: ClassVar[str | None] = None
+    needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
 
-    def select(self, candidates: Candidates, budget: int, *, seed: int, options: SelectionConfig) -> Selection:
+    warmup_share: float = parameter(0.05, "Share of the pool that the adapter is warmed up on.", low=0.0, high=1.0)
+    max_pool: int = parameter(5000, "Pool rows above which it stops: each costs a backward pass.", low=1)
+
+    def select(self, candidates: Candidates, budget: int, seed: int) -> Selection:
         """Pick rows of the pool that cost no more than `budget` together. The same seed gives the same rows."""
-        gradients = required(candidates.extras.gradients, "gradients", self.name)
+        gradients = required(candidates.features.gradients, "gradients", self.name)
         clusters = candidates.usage_clusters[gradients.usage_rows]
         subtasks = np.unique(clusters)
         means = unit_rows(np.stack([gradients.usage[clusters == cluster].mean(axis=0) for cluster in subtasks]))
@@ -45,7 +51,6 @@ class Less:
             self.name,
             candidates,
             budget,
-            options,
             indices=indices,
             scores=influence[indices],
             reasons=reasons,

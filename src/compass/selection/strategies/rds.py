@@ -7,49 +7,56 @@ responses [ours]; the authors take prompt and response.
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from compass.config import SelectionConfig
 from compass.selection.audit import finish
+from compass.selection.caps import NO_CAPS
 from compass.selection.features import required
 from compass.selection.protocol import Candidates, Selection
 from compass.selection.quotas import proportional
-from compass.selection.round_robin import pick_in_turns
+from compass.selection.round_robin import Requests, round_robin
 from compass.semantic.arrays import nearest_rows, row_keys
 
 
+@dataclass(frozen=True)
 class Rds:
-    """Turns of usage rows at the pool by cosine of pooled hidden states; no clusters, no data at hand, no caps."""
+    """Turns of usage rows at the pool by cosine of pooled hidden states; no clusters, no training data, no caps."""
 
-    name = "rds"
-    language_removal = None
-    needs = frozenset({"model_vectors"})
+    name: ClassVar[str] = "rds"
+    language_removal: ClassVar[str | None] = None
+    needs: ClassVar[frozenset[str]] = frozenset({"model_vectors"})
 
-    def select(self, candidates: Candidates, budget: int, *, seed: int, options: SelectionConfig) -> Selection:
+    def select(self, candidates: Candidates, budget: int, seed: int) -> Selection:
         """Pick rows of the pool that cost no more than `budget` together. The same seed gives the same rows."""
-        vectors = required(candidates.extras.model_vectors, "model_vectors", self.name)
+        vectors = required(candidates.features.model_vectors, "model_vectors", self.name)
         n = len(candidates.usage)
-        requests = proportional(np.ones(n), np.full(n, budget, dtype=np.int64), budget)
         # Equal cosines go by the seed, not by the row's place in the pool.
         shuffled = np.argsort(row_keys(candidates.pool, seed), kind="stable")
         depth = int(np.searchsorted(np.cumsum(np.sort(candidates.pool_costs)), budget, side="right"))
         rows, scores = nearest_rows(vectors.usage, vectors.pool[shuffled], max(1, depth))
-        open_options = dataclasses.replace(options, language_cap=1.0, duplicate_similarity=1.0)
-        turns = pick_in_turns(candidates, shuffled[rows], scores, requests, open_options)
+        requests = Requests(
+            requesters=np.arange(n),
+            rows=tuple(shuffled[rows]),
+            scores=tuple(scores),
+            shares=proportional(np.ones(n), np.full(n, budget, dtype=np.int64), budget),
+            depths=np.full(n, depth),
+        )
+        # Half a token in tokens: whoever has taken fewest is next, as in turns of one row each.
+        picks = round_robin(candidates, requests, budget, NO_CAPS, half_row=0.5)
         return finish(
             self.name,
             candidates,
             budget,
-            options,
-            indices=turns.indices,
-            scores=turns.scores,
+            indices=picks.indices,
+            scores=picks.scores,
             reasons=[
-                f"no. {place} that usage row {asker + 1} took by the base model's hidden states (cosine {score:.2f})"
-                for asker, place, score in zip(
-                    turns.askers.tolist(), turns.places.tolist(), turns.scores.tolist(), strict=True
+                f"pick {place} for usage row {usage + 1} by the base model's hidden states (cosine {score:.2f})"
+                for usage, place, score in zip(
+                    picks.requests.tolist(), picks.places.tolist(), picks.scores.tolist(), strict=True
                 )
             ],
-            notes=turns.notes,
+            notes=picks.notes,
         )

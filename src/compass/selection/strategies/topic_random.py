@@ -2,45 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 
-from compass.config import SelectionConfig
 from compass.selection.audit import finish
+from compass.selection.clusters import draw_by_cluster
 from compass.selection.protocol import Candidates, Selection
-from compass.selection.quotas import proportional
-from compass.selection.round_robin import pick
-from compass.semantic.arrays import IntArray, row_keys
+from compass.semantic.distributions import histogram
 
 
+@dataclass(frozen=True)
 class TopicRandom:
     """An equal part of the budget for each cluster of the pool, uniform draws within; usage is not looked at; no caps.
 
     Strata of equal size rather than in proportion to the pool [ours]: the latter is `random` with less noise.
     """
 
-    name = "topic-random"
-    language_removal = None
+    name: ClassVar[str] = "topic-random"
+    language_removal: ClassVar[str | None] = None
+    needs: ClassVar[frozenset[str]] = frozenset()
 
-    def select(self, candidates: Candidates, budget: int, *, seed: int, options: SelectionConfig) -> Selection:
+    def select(self, candidates: Candidates, budget: int, seed: int) -> Selection:
         """Pick rows of the pool that cost no more than `budget` together. The same seed gives the same rows."""
-        present = (np.bincount(candidates.pool_clusters, minlength=candidates.n_clusters) > 0).astype(np.float64)
-
-        def quotas(available: IntArray) -> IntArray:
-            return proportional(present, available, budget)
-
-        order = np.argsort(row_keys(candidates.pool, seed), kind="stable").astype(np.int64)
-        picks = pick(candidates, order, quotas, budget, options, caps=False)
+        present = (histogram(candidates.pool_clusters, candidates.n_clusters) > 0).astype(np.float64)
+        picks, demand = draw_by_cluster(candidates, present, budget, seed)
         return finish(
             self.name,
             candidates,
             budget,
-            options,
             indices=picks.indices,
             scores=np.zeros(len(picks.indices)),
             reasons=[
                 f"drawn at random from cluster {cluster}, as many as from each of {int(present.sum())} clusters"
                 for cluster in candidates.pool_clusters[picks.indices].tolist()
             ],
-            demand=quotas(np.full(candidates.n_clusters, budget, dtype=np.int64)).astype(np.float64),
+            demand=demand,
             notes=picks.notes,
         )

@@ -13,10 +13,10 @@ brings in spread.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from compass.config import SelectionConfig
 from compass.selection.audit import finish, take_in_order
 from compass.selection.protocol import Candidates, Selection
 from compass.selection.strategies.dsir import gumbel
@@ -44,17 +44,19 @@ class Transport:
     """The optimal s."""
 
 
+@dataclass(frozen=True)
 class Tsds:
-    """Draws without replacement by transported mass; no clusters, no data at hand, no caps.
+    """Draws without replacement by transported mass; no clusters, no training data, no caps.
 
     The authors draw with replacement. Here no row is picked twice; where the budget is larger than the rows with mass,
     the next ones follow in the order in which a deeper transport would reach them [ours].
     """
 
-    name = "tsds"
-    language_removal = None
+    name: ClassVar[str] = "tsds"
+    language_removal: ClassVar[str | None] = None
+    needs: ClassVar[frozenset[str]] = frozenset()
 
-    def select(self, candidates: Candidates, budget: int, *, seed: int, options: SelectionConfig) -> Selection:
+    def select(self, candidates: Candidates, budget: int, seed: int) -> Selection:
         """Pick rows of the pool that cost no more than `budget` together. The same seed gives the same rows."""
         n = len(candidates.pool)
         # Equal distances go by the seed, not by the row's place in the pool.
@@ -85,7 +87,7 @@ class Tsds:
             else f"next in depth, for the rows that usage is transported to are fewer (density {density[row]:.1f})"
             for row in indices.tolist()
         ]
-        return finish(self.name, candidates, budget, options, indices=indices, scores=mass[indices], reasons=reasons)
+        return finish(self.name, candidates, budget, indices=indices, scores=mass[indices], reasons=reasons)
 
 
 def kernel_density(rows: FloatArray, sigma: float = SIGMA) -> RealArray:
