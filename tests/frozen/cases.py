@@ -14,6 +14,23 @@ from frozen import calls, draws
 BUDGETS = {"examples": 120, "tokens": 3_000}
 LARGE_BUDGET = 1_350
 """So much that caps have to be set aside, and small languages are exhausted."""
+CHANGED = {
+    "compass, 120 examples, classes, seed 11": "one gap cluster has no pick of its own: its row is reserved and last",
+    "compass, 3000 tokens, classes, seed 11": "half a row is half the mean row in tokens; reserved rows",
+    "compass, 3000 tokens, classes, seed 12": "half a row is half the mean row in tokens",
+    "compass, 120 examples, partly free text, seed 11": "no cap per class and no bonus for likely classes",
+    "compass, 120 examples, partly free text, seed 12": "no cap per class and no bonus for likely classes",
+    "compass, 3000 tokens, partly free text, seed 11": "the same; half a row is half the mean row in tokens",
+    "compass, 3000 tokens, partly free text, seed 12": "the same; half a row is half the mean row in tokens",
+    "compass, 3000 tokens, free text, seed 11": "half a row is half the mean row in tokens",
+    "compass, 3000 tokens, free text, seed 12": "half a row is half the mean row in tokens",
+    "compass, 120 examples, no training data, seed 11": "no cap per class",
+    "compass, 120 examples, no training data, seed 12": "no cap per class",
+    "compass, 3000 tokens, no training data, seed 11": "no cap per class; half a row is half the mean row in tokens",
+    "compass, 3000 tokens, no training data, seed 12": "no cap per class; half a row is half the mean row in tokens",
+}
+"""Cases in which the default strategy picks otherwise than in version 0.1, on purpose -> why. Those values are kept;
+what holds now is in a file of its own, `selection_changed`."""
 QUOTAS_GO = ("compass", ("partly free text", "free text", "no training data"))
 """The strategy that splits its budget over classes of answers, and where it does not: this may change on purpose."""
 
@@ -88,11 +105,17 @@ def _gate(case: str) -> Any:
     return calls.gate(draws.gate_draw(case), draws.SEEDS[0])
 
 
+def _changed() -> Cases:
+    whole = {**_selection(with_classes=True), **_selection(with_classes=False)}
+    return {case: whole[case] for case in CHANGED}
+
+
 FILES: Mapping[str, Cases] = {
     "draws": _draws(),
     "arithmetic": {f"products, seed {seed}": partial(_products, seed) for seed in draws.SEEDS},
     "selection": _selection(with_classes=True),
     "selection_without_classes": _selection(with_classes=False),
+    "selection_changed": _changed(),
     "anchors": _anchors(),
     "gate": {case: partial(_gate, case) for case in draws.GATE_CASES},
     "monitor": {history: partial(_monitor, history) for history in draws.HISTORIES},
