@@ -12,7 +12,7 @@ import pytest
 
 from compass.config import EvaluationConfig
 from compass.data.example import Example, Message
-from compass.evaluation import Answered, Evaluation, evaluate, write_evaluation
+from compass.evaluation import CachedAnswers, Evaluation, evaluate, write_evaluation
 
 
 class Parrot:
@@ -34,7 +34,7 @@ class Parrot:
 ROWS = [Example(id=f"r{i}", prompt=f"p{i}", response=f"p{i}" * (i + 1), language="cy") for i in range(6)]
 
 
-def measured(model: Parrot | Answered, rows: Sequence[Example]) -> Evaluation:
+def measured(model: Parrot | CachedAnswers, rows: Sequence[Example]) -> Evaluation:
     config = EvaluationConfig(bootstrap_draws=100, max_test_rows=100)
     return evaluate(model, rows, name="cy", language="cy", config=config, seed=0)
 
@@ -47,7 +47,7 @@ def test_a_model_is_not_loaded_for_what_is_known(tmp_path: Path) -> None:
     """An update would spend most of its time on answers that its parent's run holds."""
     whole = measured(Parrot(), ROWS)
     write_evaluation(whole, tmp_path)
-    again = measured(Answered(tmp_path, never), ROWS[1:4])
+    again = measured(CachedAnswers(tmp_path, never), ROWS[1:4])
     assert again.to_dict() == measured(Parrot(), ROWS[1:4]).to_dict()
     assert again.predictions == whole.predictions[1:4]
     assert again.nats.tolist() == whole.nats[1:4].tolist()
@@ -57,7 +57,7 @@ def test_only_unknown_rows_are_asked(tmp_path: Path) -> None:
     """New rows among old ones must get the model's own answers, each in its place."""
     write_evaluation(measured(Parrot(), ROWS[::2]), tmp_path)
     model = Parrot()
-    found = measured(Answered(tmp_path, lambda: model), ROWS)
+    found = measured(CachedAnswers(tmp_path, lambda: model), ROWS)
     assert model.asked == ["r1", "r3", "r5"]
     assert found.to_dict() == measured(Parrot(), ROWS).to_dict()
 
@@ -74,7 +74,7 @@ def test_another_prompt_reference_or_context_is_another_row(tmp_path: Path, chan
     """A corrected test row would keep the score of the wrong one."""
     write_evaluation(measured(Parrot(), ROWS), tmp_path)
     model = Parrot()
-    measured(Answered(tmp_path, lambda: model), [changed, ROWS[1]])
+    measured(CachedAnswers(tmp_path, lambda: model), [changed, ROWS[1]])
     assert model.asked == ["r0"]
 
 
@@ -83,10 +83,10 @@ def test_answers_of_another_decoding_are_not_taken(tmp_path: Path) -> None:
     long = replace(ROWS[5], response="two\nlines")
     write_evaluation(measured(Parrot(), [*ROWS[:5], long]), tmp_path)
     model = Parrot()
-    assert measured(Answered(tmp_path, lambda: model), ROWS[:3]).predictions == ("p0", "p1", "p2")
+    assert measured(CachedAnswers(tmp_path, lambda: model), ROWS[:3]).predictions == ("p0", "p1", "p2")
     assert model.asked == ["r0", "r1", "r2"]
     model.asked.clear()
-    found = measured(Answered(tmp_path, lambda: model), [ROWS[0], long, ROWS[5]])
+    found = measured(CachedAnswers(tmp_path, lambda: model), [ROWS[0], long, ROWS[5]])
     assert model.asked == ["r0", "r5", "r5"], "a test with line breaks is asked as a whole"
     assert found.predictions == ("p0\nmore", "p5\nmore", "p5\nmore")
 
@@ -94,5 +94,5 @@ def test_answers_of_another_decoding_are_not_taken(tmp_path: Path) -> None:
 def test_a_folder_without_answers_asks_for_all(tmp_path: Path) -> None:
     """A parent without tests must not stop its update."""
     model = Parrot()
-    measured(Answered(tmp_path / "none", lambda: model), ROWS)
+    measured(CachedAnswers(tmp_path / "none", lambda: model), ROWS)
     assert len(model.asked) == len(ROWS)

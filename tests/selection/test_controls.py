@@ -79,7 +79,7 @@ def test_crisp_goes_by_usage_and_is_blind_to_the_training_data(make_candidates):
 
 
 def test_crisp_is_the_literal_rule_without_data_at_hand(make_candidates):
-    """Breaks if the two differ in more than the gap: with nothing at hand the gap is the usage's share."""
+    """Breaks if the two differ in more than the gap: without training data the gap is the usage's share."""
     c = make_candidates([5, 3, 2, 0], [0, 0, 0, 0], [40, 2, 40, 40])
     assert run("crisp", c).indices.tolist() == run("compass-paper", c).indices.tolist()
 

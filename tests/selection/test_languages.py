@@ -100,7 +100,7 @@ def test_langrank_learns_what_decides_transfer():
 
 
 def test_langrank_leaves_the_target_out(make_candidates):
-    """Breaks if results of the language at hand leak into its own ranking: poisoned ones, under its tag or under one
+    """Breaks if results of the target language leak into its own ranking: poisoned ones, under its tag or under one
     with a region, must change nothing."""
 
     def truth(features):

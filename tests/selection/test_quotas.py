@@ -86,7 +86,7 @@ def test_a_vanishing_share_counts_as_none():
 
 
 def test_what_is_plentiful_gets_nothing():
-    """Breaks if the data at hand is not counted: cluster 0 already has more than its share of the whole."""
+    """Breaks if the training data is not counted: cluster 0 already has more than its share of the whole."""
     np.testing.assert_array_equal(water_filling([0.5, 0.5], [30, 0], [50, 50], 10), [0, 10])
     np.testing.assert_array_equal(water_filling([0.5, 0.5], [4, 0], [50, 50], 10), [3, 7])
 

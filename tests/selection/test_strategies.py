@@ -79,7 +79,7 @@ def test_the_seed_decides(make_candidates, name):
 
 
 def test_compass_picks_what_usage_needs_and_the_data_lacks(make_candidates):
-    """Breaks if usage or data at hand is ignored: usage asks for topics 0 to 2, the data has plenty of 0, so picks are
+    """Breaks if usage or training data is ignored: usage asks for topics 0 to 2, the data has plenty of 0, so picks are
     of 1 and 2, both of them, and of nothing that usage does not ask for."""
     c = make_candidates([10, 10, 10, 0, 0], [40, 1, 1, 10, 10], [40, 40, 40, 40, 40], noise=0.15)
     topics = Counter(run("compass", c, budget=30).clusters.tolist())

@@ -1,4 +1,4 @@
-"""Tests of how often the data at hand is seen."""
+"""Tests of how often the training data is seen."""
 
 from __future__ import annotations
 

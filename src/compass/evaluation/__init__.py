@@ -1,6 +1,6 @@
 """Measuring models: function calls and texts, losses, intervals and paired differences."""
 
-from compass.evaluation.cached_answers import Answered
+from compass.evaluation.cached_answers import CachedAnswers
 from compass.evaluation.evaluate import (
     Evaluation,
     TextModel,
@@ -22,7 +22,7 @@ from compass.evaluation.lm_eval.local_tasks import MadeTasks, UsageSplit, make_t
 from compass.evaluation.lm_eval.oneruler import is_oneruler, make_oneruler
 
 __all__ = [
-    "Answered",
+    "CachedAnswers",
     "Evaluation",
     "MadeTasks",
     "TaskMetric",

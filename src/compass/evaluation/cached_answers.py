@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 _Key: TypeAlias = tuple[tuple[Message, ...], str, str, bool]
 
 
-class Answered:
+class CachedAnswers:
     """A `TextModel` that is loaded only if a row is asked for which `folder` holds no answer.
 
     folder: what `write_evaluation` left of the same model, with the same `max_new_tokens`.

@@ -57,7 +57,7 @@ class Evaluation:
     rows_left_out: int
     """Rows of the test set beyond `max_test_rows`."""
     seen_labels: tuple[str, ...]
-    """Labels of the data at hand, sorted, behind `seen_label_share`."""
+    """Labels of the training data, sorted, behind `seen_label_share`."""
     bootstrap_draws: int
     confidence: float
     seed: int

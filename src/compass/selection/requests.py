@@ -64,8 +64,8 @@ def by_class(
         length = max(SHORTEST_LIST, math.ceil(2 * quota / candidates.mean_cost))
         rows, scores = best_rows(candidates, query[wanting], density, length, among=members[k])
         asking = whole > 0
-        asked = _requests(candidates, wanting[asking], rows[asking], scores[asking], shares[asking])
-        parts.append(drawn_within_windows(asked, place))
+        wanted = _requests(candidates, wanting[asking], rows[asking], scores[asking], shares[asking])
+        parts.append(drawn_within_windows(wanted, place))
     if left := budget - int(quotas.sum()):
         others = np.flatnonzero(~np.isin(candidates.pool_classes, classes[quotas > 0]))
         parts.append(by_usage_row(candidates, query, density, left, among=others))

@@ -1,4 +1,4 @@
-"""What usage needs and the data at hand lacks."""
+"""What usage needs and the training data lacks."""
 
 from __future__ import annotations
 

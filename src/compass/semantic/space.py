@@ -57,7 +57,7 @@ class SemanticSpace:
         n_clusters: int = 0,
         seed: int = 0,
     ) -> SemanticSpace:
-        """Learn language offsets and clusters from usage, data at hand and a sample of the pool together.
+        """Learn language offsets and clusters from usage, training data and a sample of the pool together.
 
         vectors: (n, d) unit rows; languages: n tags; n_clusters 0 chooses K (k-means), HDBSCAN finds its own.
         Raises DataError if there is no row, if shapes differ or a value is not finite; ConfigError for an unknown
@@ -70,7 +70,7 @@ class SemanticSpace:
         x = _checked(vectors, languages)
         if not len(x):
             raise DataError(
-                "The semantic space has no row to be fitted on. Give a usage sample, data at hand or a pool."
+                "The semantic space has no row to be fitted on. Give a usage sample, training data or a pool."
             )
         offsets: dict[str, FloatArray] = {}
         if language_removal == "mean":

@@ -10,7 +10,7 @@ from typing import Any
 from compass.config import AdaptConfig, TrainingConfig, recorded
 from compass.data.example import Example
 from compass.data.fertility import fertility
-from compass.evaluation import Answered, Evaluation, compare, write_differences, write_evaluation
+from compass.evaluation import CachedAnswers, Evaluation, compare, write_differences, write_evaluation
 from compass.evaluation import evaluate as evaluate_model
 from compass.evaluation.files import drop_others, read_differences, read_evaluation
 from compass.records import Difference
@@ -104,7 +104,7 @@ def _evaluate_all(
         training = config.training
         return LanguageModel(resources.base, adapter, dtype=training.dtype, load_in_4bit=training.load_in_4bit)
 
-    model = Answered(answers, load) if answers else load()
+    model = CachedAnswers(answers, load) if answers else load()
     done = {}
     for name, rows in _tests(config, placed.data).items():
         vectors = resources.encoder.encode([row.prompt for row in rows])

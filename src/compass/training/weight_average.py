@@ -51,7 +51,7 @@ class AveragedWeights(TrainerCallback):  # type: ignore[misc]
         return self._average
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start at the weights at hand, or at the checkpoint's average."""
+        """Start at the current weights, or at the checkpoint's average."""
         from safetensors.torch import load_file
 
         weights = adapter_weights(kwargs["model"])

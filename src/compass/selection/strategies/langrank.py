@@ -2,8 +2,8 @@
 
 LambdaRank over six URIEL distances and eight statistics of the two languages' data. The published models were trained
 on other tasks and are not installable, so the model is trained here, from results such as `compass compare` writes: for
-pairs of languages, how well training on the one served the other. Results whose target is the language at hand are left
-out (leave one language out), so that it is ranked as a language that nobody has tried.
+pairs of languages, how well training on the one served the other. Results for the target language itself are left out
+(leave one language out), so that it is ranked as a language that nobody has tried.
 """
 
 from __future__ import annotations
