@@ -125,17 +125,17 @@ def test_sections_come_in_their_order_and_can_be_reached(page: Page) -> None:
 
 def test_rows_with_private_data_are_counted(page: Page) -> None:
     """Would break if the reader were not told that what he reads is not what users wrote."""
-    assert "In 5 rows that stay, private data was replaced by its kind." in page.text
+    assert "In 5 other rows it replaced private data by placeholders." in page.text
     assert "Private data replaced" in page.text
 
 
-def test_kinds_of_answer_have_their_shares_and_quotas(page: Page, selected_folder: Path) -> None:
-    """Would break if columns were mixed up, or if a run without quotas by kind failed or spoke of them."""
+def test_classes_have_their_shares_and_quotas(page: Page, selected_folder: Path) -> None:
+    """Would break if columns were mixed up, or if a run without class quotas failed or spoke of them."""
     assert "SetBlinds 61.0 % 5.0 % (4) 56.0 300 220 219" in page.text
     (selected_folder / "selection" / "answers.parquet").unlink()
     without = Page(build_report(selected_folder).read_text("utf-8"))
-    assert "Shares by kind of answer" in page.text
-    assert "Shares by kind of answer" not in without.text
+    assert "Shares by class" in page.text
+    assert "Shares by class" not in without.text
 
 
 def test_what_the_selection_passed_over_is_said(page: Page, selected_folder: Path) -> None:
@@ -145,8 +145,8 @@ def test_what_the_selection_passed_over_is_said(page: Page, selected_folder: Pat
     )
     (selected_folder / "selection" / "summary.json").write_text("{}", "utf-8")
     without = Page(build_report(selected_folder).read_text("utf-8"))
-    assert "What else happened while picking" in page.text
-    assert "What else happened while picking" not in without.text
+    assert "Pool rows passed over" in page.text
+    assert "Pool rows passed over" not in without.text
 
 
 def test_the_headline_is_the_files_figures(page: Page) -> None:
@@ -156,7 +156,7 @@ def test_the_headline_is_the_files_figures(page: Page) -> None:
         "+32.0 points [+25.0, +39.0], better: the interval excludes zero."
     ) in page.text
     assert "English −2.0 points [−9.0, +5.0]" in page.text
-    assert "no loss is shown, which at these sizes does not rule a small one out" in page.text
+    assert "No loss is shown; tests of this size can miss a small one." in page.text
 
 
 def test_a_selection_alone_says_what_is_missing(selected_folder: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from compass.records import Difference, Interval
 
@@ -25,10 +27,10 @@ class Metric:
 METRICS = {
     "exact_match": Metric("Exact match", True, 1, "the whole answer is right"),
     "intent_accuracy": Metric("Intent accuracy", True, 1, "the answer calls the expected function"),
-    "slot_f1": Metric("Slot F1", True, 1, "the call's arguments, precision and recall joined"),
+    "slot_f1": Metric("Slot F1", True, 1, "F1 score of the call's arguments"),
     "loss_per_byte": Metric("Loss per byte", False, -1, "nats per UTF-8 byte of the expected answer; lower is better"),
     "seen_label_share": Metric(
-        "Answers beside the point", True, 0, "answers with a label of the data at hand that no test row asks for"
+        "Training-only labels", True, 0, "answers with a label of the training data that no test row asks for"
     ),
 }
 """The metrics in the order in which they are shown; others follow by name."""
@@ -77,6 +79,29 @@ def plural(count: float, one: str, many: str = "") -> str:
     return f"{number(count)} {one if count == 1 else many or one + 's'}"
 
 
+def capital(text: str) -> str:
+    """Return the text with its first letter in upper case."""
+    return text[:1].upper() + text[1:]
+
+
+def of_all(shown: int, total: int, what: str) -> str:
+    """Return a sentence that says how much of all a figure shows; nothing where it shows all."""
+    return f" The figure shows {shown} of {total} {what}; the table has all." if shown < total else ""
+
+
+def plain(value: Any) -> str:
+    """Return a value of a lock or a configuration as one line."""
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {plain(item)}" for key, item in value.items()) or "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(plain(item) for item in value) or "–"
+    return str(value)
+
+
 def percent(share: float, digits: int = 1) -> str:
     """Return a share in [0, 1] as `12.5 %`, with a no-break space."""
     return f"{number(100 * share, digits)}\u00a0%"
@@ -114,7 +139,7 @@ def signed(value: float, digits: int) -> str:
 def verdict(difference: Difference) -> tuple[str, str]:
     """Return what the interval allows to say, and its tone: good, bad or quiet."""
     if not difference.interval.excludes_zero:
-        return "no change shown: the interval includes zero", "quiet"
+        return "no clear change: the interval includes zero", "quiet"
     direction = metric(difference.metric).better * (1 if difference.interval.value > 0 else -1)
     if direction == 0:
         return "changed: the interval excludes zero", "quiet"
