@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from compass.errors import RunError
+from compass.records import Cluster
 from compass.report import build_report
+from compass.report.html import render
+from compass.report.load import Run
+from compass.runs import layout
 
 
 class Page(HTMLParser):
@@ -189,3 +193,59 @@ def test_no_run_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"is no run folder: it holds neither compass\.yaml nor selection/"):
         build_report(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def rows_of(source: str, table: str) -> list[str]:
+    """Return the rows of a table by its id, as text."""
+    body = source.split(f'id="{table}"')[1].split("</table>")[0].split("<tbody>")[1]
+    return [re.sub(r"<[^>]+>", " ", row) for row in body.split("</tr>")[:-1]]
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["added so that its cluster gets at least one row; closest to usage row 7", "lest its cluster has nothing"],
+)
+def test_reserved_rows_do_not_lead_the_list(selected_folder: Path, reason: str) -> None:
+    """Would break if a row that fills a cluster stood first under "best first", as in folders of version 0.1."""
+    path = selected_folder / layout.PICKS
+    rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
+    rows[0]["reason"] = reason
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    source = build_report(selected_folder).read_text("utf-8")
+    ranked, reserved = rows_of(source, "picks"), rows_of(source, "reserved")
+    assert "Picked rows, best first" in source
+    assert len(ranked) == len(rows) - 1
+    assert not [row for row in ranked if reason in row]
+    assert len(reserved) == 1
+    assert reason in reserved[0]
+
+
+def test_a_selection_without_reserved_rows_has_no_such_table(selected_folder: Path) -> None:
+    """Would break if an empty table were shown."""
+    assert 'id="reserved"' not in build_report(selected_folder).read_text("utf-8")
+
+
+def cluster(identity: int, demand: float, picked: int) -> Cluster:
+    return Cluster(identity, "", 1, 0, 0.1, 0.0, 0.1, demand, 99, picked, max(demand - picked, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("clusters", "said"),
+    [
+        (((100, 100), (20, 20)), "Usage asks for 120 rows. All of them come from the clusters that ask for them."),
+        (
+            ((224, 224), (16, 0), (0, 16)),
+            "Usage asks for 240 rows. 224 rows come from the clusters that ask for them. "
+            "16 rows come from other clusters, which had the best rows left.",
+        ),
+        (
+            ((10, 4), (2, 3)),
+            "Usage asks for 12 rows. 6 rows come from the clusters that ask for them. "
+            "1 row comes from other clusters, which had the best rows left. 5 rows could not be filled.",
+        ),
+    ],
+)
+def test_demand_is_accounted_for(tmp_path: Path, clusters: tuple[tuple[int, int], ...], said: str) -> None:
+    """Would break if the account contradicted itself: 240 rows asked for, 240 picked and 16 missing."""
+    run = Run(tmp_path, clusters=tuple(cluster(i, *pair) for i, pair in enumerate(clusters)))
+    assert said in Page(render(run)).text

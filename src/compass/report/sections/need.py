@@ -8,7 +8,7 @@ from compass.records import Cluster
 from compass.report import figures
 from compass.report.blocks import Block, Cell, Chart, Section, Table, Text, table
 from compass.report.view import FIGURE_CLUSTERS, MAX_NAME, View, absent
-from compass.report.wording import capital, number, of_all, percent, plural
+from compass.report.wording import number, of_all, percent, plural
 from compass.runs import layout
 
 
@@ -67,12 +67,16 @@ def _demand_sentence(view: View) -> str:
     text = f"Usage asks for {view.amount(demand)}."
     if elsewhere <= 0 and left <= 0:
         return f"{text} All of them come from the clusters that ask for them."
-    text += f" {capital(view.amount(own))} come from the clusters that ask for them."
+    text += f" {view.amount(own)} {_come(own)} from the clusters that ask for them."
     if elsewhere > 0:
-        text += f" {capital(view.amount(elsewhere))} come from other clusters, which had the best rows left."
+        text += f" {view.amount(elsewhere)} {_come(elsewhere)} from other clusters, which had the best rows left."
     if left > 0:
-        text += f" {capital(view.amount(left))} could not be filled."
+        text += f" {view.amount(left)} could not be filled."
     return text
+
+
+def _come(value: float) -> str:
+    return "comes" if round(value) == 1 else "come"
 
 
 def _classes(view: View) -> Chart:
