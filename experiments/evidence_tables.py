@@ -1,6 +1,6 @@
-"""The tables of docs/evidence.md, from the answers that are kept in experiments/evidence/results.
+"""The tables of experiments/evidence/*.md, from the answers that are kept in experiments/evidence/results.
 
-    python experiments/evidence_tables.py assist
+    python experiments/evidence_tables.py assist --least 9 --write
     python experiments/evidence_tables.py assist --add runs/evidence/assist
 
 A comparison's cells take hours, so the score of each test row in each of them is kept with the code (no text is):
@@ -13,6 +13,7 @@ that is there already is replaced. Cells of `compass` with another option than t
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 from collections import defaultdict
@@ -35,6 +36,17 @@ CELL = ("language", "seed", "budget", "strategy")
 ROW = (*CELL, "id", "item", *METRICS)
 SUMMARY = ("exact", "intent", "loss", "picked", "steps", "train_seconds")
 
+HEAD = """# Tables: {name}
+
+Generated from `results/{name}`; do not edit. To write it again: `{again}` (minutes of a core).
+Fingerprint of the results: {fingerprint}
+
+Exact match and intent in points in the differences, loss in nats a byte. [Intervals] are 95 % t intervals over
+trainings: pairs of a language and a seed; over all budgets a pair counts once, by the mean of its trainings. \\*: p < .05
+by permutation over test rows; \\*\\*: over trainings as well; both after Holm over the lines of a budget. Conclusions are
+in `docs/evidence.md`.
+"""
+
 Row = dict[str, Any]
 Key = tuple[Any, ...]
 
@@ -50,6 +62,14 @@ def read(folder: Path) -> tuple[list[Row], list[Row]]:
         return [], []
     cells = [json.loads(line) for line in (folder / "cells.jsonl").read_text("utf-8").splitlines()]
     return pq.read_table(folder / "rows.parquet").to_pylist(), cells
+
+
+def fingerprint(folder: Path) -> str:
+    """Return the start of a hash of what is kept of a comparison."""
+    found = hashlib.sha256()
+    for name in ("cells.jsonl", "rows.parquet"):
+        found.update((folder / name).read_bytes())
+    return found.hexdigest()[:16]
 
 
 def add(folder: Path, run: Path, names: Mapping[str, str]) -> None:
@@ -216,6 +236,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=EVIDENCE / "results", help="where results are kept")
     parser.add_argument("--first", default="compass", help="strategy that the others are compared with")
     parser.add_argument("--least", type=int, default=1, help="trainings at a budget from which a strategy is shown")
+    parser.add_argument("--write", action="store_true", help="write the tables into experiments/evidence/NAME.md")
     arguments = parser.parse_args()
     folder = arguments.results / arguments.name
     if arguments.add:
@@ -226,13 +247,19 @@ def main() -> None:
     config = load_options(CompareConfig, EVIDENCE / f"{arguments.name}.yaml")
     known = {row["strategy"] for row in rows}
     strategies = known & {*strategy_names(), arguments.first}
-    print("\n## Strategies\n")
-    print("\n".join(by_budget(config, rows, arguments.first, strategies, arguments.least)))
-    print("\n## By language\n")
-    print("\n".join(by_language(config, rows, arguments.first, strategies)))
+    tables = {
+        "Strategies": by_budget(config, rows, arguments.first, strategies, arguments.least),
+        "By language": by_language(config, rows, arguments.first, strategies),
+    }
     if known - strategies:
-        print("\n## Variants\n")
-        print("\n".join(by_budget(config, rows, arguments.first, known - strategies, 1)))
+        tables["Variants"] = by_budget(config, rows, arguments.first, known - strategies, 1)
+    text = "".join(f"\n## {title}\n\n" + "\n".join(lines) + "\n" for title, lines in tables.items())
+    if arguments.write:
+        again = f"python experiments/evidence_tables.py {arguments.name} --least {arguments.least} --write"
+        head = HEAD.format(name=arguments.name, again=again, fingerprint=fingerprint(folder))
+        (EVIDENCE / f"{arguments.name}.md").write_text(head + text, "utf-8")
+    else:
+        print(text)
 
 
 if __name__ == "__main__":

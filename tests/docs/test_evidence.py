@@ -1,0 +1,67 @@
+"""The evidence: its generated tables are those of the results that are kept, and the docs' table is taken from them."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pyarrow.parquet as pq
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EVIDENCE = ROOT / "experiments" / "evidence"
+NAMES = ("assist", "sib200")
+
+
+@pytest.fixture(scope="module")
+def tables() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("evidence_tables", ROOT / "experiments" / "evidence_tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("| \n").split("|")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tables_are_up_to_date(name: str, tables: ModuleType) -> None:
+    """Results that were added without writing the tables again would be missing from what people read."""
+    text = (EVIDENCE / f"{name}.md").read_text("utf-8")
+    fingerprint = tables.fingerprint(EVIDENCE / "results" / name)
+    again = re.search("`(python experiments/evidence_tables[^`]*)`", text)
+    assert again is not None
+    assert fingerprint in text, f"run: {again[1]}"
+
+
+def test_means_are_those_of_the_results() -> None:
+    """An independent mean over trainings: each counts once."""
+    rows = pq.read_table(EVIDENCE / "results" / "assist" / "rows.parquet")
+    by_cell = rows.group_by(["strategy", "language", "seed", "budget"]).aggregate([("exact", "mean")])
+    means = by_cell.group_by("strategy").aggregate([("exact_mean", "mean")]).to_pydict()
+    exact = dict(zip(means["strategy"], means["exact_mean_mean"], strict=True))
+    lines = [cells(line) for line in (EVIDENCE / "assist.md").read_text("utf-8").splitlines() if "**all**" in line]
+    assert len(lines) > 12
+    for _, strategy, _, shown, *_ in lines:
+        assert abs(exact[strategy.strip("`")] - float(shown)) < 0.00051, strategy
+
+
+def test_the_docs_show_the_generated_figures() -> None:
+    generated = {
+        name: [figure.replace(" *", "").replace("*", "") for figure in figures]
+        for name, figures in (
+            (line[1], line[3:])
+            for line in map(cells, (EVIDENCE / "assist.md").read_text("utf-8").splitlines())
+            if line[0] == "**all**"
+        )
+    }
+    page = (ROOT / "docs" / "evidence.md").read_text("utf-8")
+    shown = [cells(line) for line in page.splitlines() if re.match(r"\| `", line)]
+    assert len(shown) == 13
+    for name, *figures in shown:
+        assert [figure for figure in figures if figure] == [f.strip() for f in generated[name] if f.strip()], name
