@@ -38,13 +38,13 @@ SUMMARY = ("exact", "intent", "loss", "picked", "steps", "train_seconds")
 
 HEAD = """# Tables: {name}
 
-Generated from `results/{name}`; do not edit. To write it again: `{again}` (minutes of a core).
+Generated from `results/{name}`; do not edit. To write it again (minutes of a core): `{again}`
 Fingerprint of the results: {fingerprint}
 
 Exact match and intent in points in the differences, loss in nats a byte. [Intervals] are 95 % t intervals over
-trainings: pairs of a language and a seed; over all budgets a pair counts once, by the mean of its trainings. \\*: p < .05
-by permutation over test rows; \\*\\*: over trainings as well; both after Holm over the lines of a budget. Conclusions are
-in `docs/evidence.md`.
+trainings: pairs of a language and a seed; over all budgets a pair counts once, by the mean of its trainings.
+\\*: p < .05 by permutation over test rows; \\*\\*: over trainings as well; both after Holm over the lines of a budget.
+Conclusions are in `docs/evidence.md`.
 """
 
 Row = dict[str, Any]
