@@ -33,6 +33,7 @@ from compass.config import (
 )
 from compass.config.knobs import flag_of
 from compass.errors import CompassError, ConfigError, DataError
+from compass.runs import layout
 
 if TYPE_CHECKING:
     from compass.records import Comparison, Difference, Metrics
@@ -263,10 +264,10 @@ def select(
     run_select(resolved)
     folder = Path(resolved.run.output_dir)
     result = {
-        **json.loads((folder / "selection" / "summary.json").read_text("utf-8")),
-        "selected": folder / "selection" / "selected.jsonl",
-        "audit": folder / "selection" / "audit.parquet",
-        "report": folder / "report.html",
+        **json.loads((folder / layout.SELECTION_SUMMARY).read_text("utf-8")),
+        "selected": folder / layout.PICKS,
+        "audit": folder / layout.AUDIT,
+        "report": folder / layout.REPORT,
     }
     _print_result(result, json_)
 
@@ -415,7 +416,7 @@ def update(
     own = load_options(UpdateOptions, None, options)
     if "output_dir" not in (options or {}):
         raise ConfigError("--output-dir: name a folder for the new version; the parent is not written to.")
-    resolved = load_stored(parent / "compass.yaml", _for_updates(None, options, UpdateOptions))
+    resolved = load_stored(parent / layout.CONFIG, _for_updates(None, options, UpdateOptions))
     new = NewData(window, train=current, test=test, pool=tuple(pool or ()))
     done = run_update(resolved, own.update, parent=parent, new=new)
     result = {

@@ -127,7 +127,7 @@ def test_other_picks_than_the_adapters_are_not_registered(registry: Registry, ma
     lock = json.loads((run / "lock.json").read_text("utf-8"))
     del lock["hashes"]["adapter/adapter_model.safetensors"]
     write_json(run / "lock.json", {**lock, "command": "compass select --config compass.yaml"})
-    with pytest.raises(RunError, match="picked anew by compass select"):
+    with pytest.raises(RunError, match="compass select picked new rows"):
         registry.register(run)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compass.errors import DataError, MonitorError
+from compass.runs import layout
 from compass.semantic.arrays import FloatArray, IntArray, RealArray, row_chunks
 from compass.semantic.distributions import histogram
 from compass.semantic.space import SemanticSpace
@@ -124,8 +125,8 @@ class Reference:
             for name, array in _arrays(self.languages[tag]).items()
         }
         meta = {"format": FORMAT, "languages": tags, "mix": dict(self.mix), "identity": self.identity}
-        self.space.save(path / "space")
-        _write(path / "reference.safetensors", save(tensors, {"reference": json.dumps(meta)}))
+        self.space.save(path / layout.SPACE)
+        _write(path / layout.REFERENCE_WEIGHTS_FILE, save(tensors, {"reference": json.dumps(meta)}))
 
     @classmethod
     def load(cls, folder: str | Path) -> Reference:
@@ -133,9 +134,9 @@ class Reference:
         from safetensors import SafetensorError, safe_open
 
         path = Path(folder)
-        space = SemanticSpace.load(path / "space")
+        space = SemanticSpace.load(path / layout.SPACE)
         try:
-            with safe_open(path / "reference.safetensors", framework="numpy") as file:
+            with safe_open(path / layout.REFERENCE_WEIGHTS_FILE, framework="numpy") as file:
                 meta = json.loads(file.metadata()["reference"])
                 if meta["format"] != FORMAT:
                     raise MonitorError(

@@ -32,6 +32,9 @@ from compass.steps.resources import Resources
 
 logger = logging.getLogger(__name__)
 
+BASE, ADAPTER = "base", "adapter"
+"""What is measured, and the folders that it goes to."""
+
 if TYPE_CHECKING:
     from compass.training import BaseModel
 
@@ -76,17 +79,17 @@ def evaluate_on(
     _drop_other_models(output, done)
     by_test = {name: {model: done[model][name] for model in done} for name in tests}
     differences: list[Difference] = []
-    if "adapter" in done:
-        differences = [d for name in tests for d in compare(done["base"][name], done["adapter"][name])]
-        write_differences(differences, output / "differences.json")
+    if ADAPTER in done:
+        differences = [d for name in tests for d in compare(done[BASE][name], done[ADAPTER][name])]
+        write_differences(differences, output / layout.DIFFERENCES_FILE)
     return output, by_test, differences
 
 
 def _drop_other_models(output: Path, done: Collection[str]) -> None:
     """Remove what an earlier evaluation in this folder says of an adapter where there is none now."""
-    if "adapter" not in done:
-        shutil.rmtree(output / "adapter", ignore_errors=True)
-        (output / "differences.json").unlink(missing_ok=True)
+    if ADAPTER not in done:
+        shutil.rmtree(output / ADAPTER, ignore_errors=True)
+        (output / layout.DIFFERENCES_FILE).unlink(missing_ok=True)
 
 
 def _models(config: AdaptConfig) -> tuple[BaseModel, dict[str, Path | None]]:
@@ -95,9 +98,9 @@ def _models(config: AdaptConfig) -> tuple[BaseModel, dict[str, Path | None]]:
 
     base, adapter = Resources(config).base, config.training.adapter
     if not adapter:
-        return base, {"base": None}
+        return base, {BASE: None}
     check_adapter(Path(adapter), base)
-    return base, {"base": None, "adapter": Path(adapter)}
+    return base, {BASE: None, ADAPTER: Path(adapter)}
 
 
 def evaluate_tasks(
@@ -152,22 +155,22 @@ def evaluate_tasks(
             write_task(result, output / name)
         drop_others(output / name, {Path(result.task).name for result in done[name]})
     _drop_other_models(output, done)
-    if ignored := [r.task for r in done["base"] if options.num_fewshot > 0 and r.num_fewshot != options.num_fewshot]:
+    if ignored := [r.task for r in done[BASE] if options.num_fewshot > 0 and r.num_fewshot != options.num_fewshot]:
         logger.warning(
             "num_fewshot %d is not what lm-eval took for %s: their files say how many examples they have",
             options.num_fewshot, ", ".join(ignored),
         )  # fmt: skip
-    if "adapter" not in done:
+    if ADAPTER not in done:
         return done, []
     evaluation = config.evaluation
     differences = [
         difference
-        for ours, theirs in zip(done["base"], done["adapter"], strict=True)
+        for ours, theirs in zip(done[BASE], done[ADAPTER], strict=True)
         for difference in compare_tasks(
             ours, theirs, draws=evaluation.bootstrap_draws, confidence=evaluation.confidence, seed=config.run.seed
         )
     ]
-    write_differences(differences, output / "differences.json")
+    write_differences(differences, output / layout.DIFFERENCES_FILE)
     return done, differences
 
 

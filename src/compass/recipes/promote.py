@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from typing import TYPE_CHECKING
@@ -13,7 +12,8 @@ from compass.errors import CompassError, LanguageError, RegistryError
 from compass.evaluation import items
 from compass.evaluation.files import read_evaluation
 from compass.registry import GateDecision, HeldOut, Move, Registry, Version, decide
-from compass.registry.versions import WEIGHTS
+from compass.runs import layout
+from compass.runs.files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,21 +77,20 @@ def held_out_sets(candidate: Version, baseline: Version) -> list[HeldOut]:
             f"{candidate.id} was made from {candidate.parent or 'no version'} and measured against it, but "
             f"{baseline.id} is in production. Update from that one, or promote with --without-gate."
         )
-    folder = candidate.folder / "eval"
-    if not (folder / "parent").is_dir():
+    if not (candidate.folder / layout.PARENT_EVALUATION).is_dir():
         raise RegistryError(
             f"{candidate.id} holds no measurement of its parent: it was not made by compass update. Promote it with "
             "--without-gate if you know that it is better."
         )
-    measured = json.loads((candidate.folder / "lock.json").read_text(encoding="utf-8")).get("parent", {}).get("adapter")
-    serving, _size = baseline.files[WEIGHTS]
+    measured = read_json(candidate.folder / layout.LOCK).get("parent", {}).get("adapter")
+    serving, _size = baseline.files[layout.ADAPTER_WEIGHTS]
     if measured != serving:
         raise RegistryError(
             f"{candidate.id} says that it was made from {baseline.id}, but it was measured against another adapter "
             f"({(measured or 'none')[:12]}, not {serving[:12]}). Update from the version in production (its run folder "
             f"is {baseline.folder}), or promote with --without-gate."
         )
-    names = json.loads((candidate.folder / "data" / "tests.json").read_text(encoding="utf-8"))
+    names = read_json(candidate.folder / layout.TEST_NAMES)
     periods = sorted(
         (n for n in names if _period(n, candidate.language) >= 0), key=lambda n: _period(n, candidate.language)
     )
@@ -99,8 +98,8 @@ def held_out_sets(candidate: Version, baseline: Version) -> list[HeldOut]:
     for test in names:
         role = _role(test, candidate.language, periods)
         if role:
-            before = read_evaluation(folder / "parent" / f"{test}.json")
-            after = read_evaluation(folder / "adapter" / f"{test}.json")
+            before = read_evaluation(candidate.folder / layout.PARENT_EVALUATION / f"{test}.json")
+            after = read_evaluation(candidate.folder / layout.ADAPTER_EVALUATION / f"{test}.json")
             had, has = (scored.scores.exact.astype(float) for scored in (before, after))
             sets.append(HeldOut(test, role, had, has, units=items(before.examples)))
     return sets

@@ -44,7 +44,7 @@ from compass.steps.watch_state import DAY, Pending, Site, Updater, open_site
 logger = logging.getLogger(__name__)
 
 UPDATER = Updater(update_recipe.begin, update_recipe.finish)
-OLD_USAGE = "usage.jsonl"
+OLD_USAGE = Path(layout.USAGE).name
 """In the folder of an update that version 0.1 began: its usage, which is read into a run folder now."""
 
 

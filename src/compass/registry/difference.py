@@ -12,6 +12,10 @@ from typing import Any
 
 from compass.errors import RegistryError
 from compass.registry.versions import Version
+from compass.runs import layout
+
+LOGS = tuple(f"{folder}/" for folder in (layout.LOGS, layout.EVALUATION, layout.TRAINING))
+"""Folders whose JSONL files hold no rows of data."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class VersionDiff:
     selection: tuple[Changed, ...]
     """The summary of the selection."""
     rows: tuple[RowChanges, ...]
-    """Picked rows, usage, data at hand and pool."""
+    """Picked rows, usage, training data and pool."""
     files: tuple[Changed, ...]
     """SHA-256 of the other files that differ."""
 
@@ -68,18 +72,18 @@ def diff(a: Version, b: Version) -> VersionDiff:
     import yaml
 
     metrics_a, metrics_b = (dict(_flat(version.metrics, "/")) for version in (a, b))
-    config_a, config_b = (dict(_flat(_read(version.folder / "compass.yaml", yaml.safe_load))) for version in (a, b))
+    config_a, config_b = (dict(_flat(_read(version.folder / layout.CONFIG, yaml.safe_load))) for version in (a, b))
     stamps_a, stamps_b = (_stamps(version) for version in (a, b))
     paths = [path for path in sorted({*a.files, *b.files}) if a.files.get(path) != b.files.get(path)]
-    told = {path for path in paths if path.endswith(".jsonl") and not path.startswith(("logs/", "eval/", "training/"))}
-    told |= {"compass.yaml", "lock.json", "selection/summary.json"}
+    told = {path for path in paths if path.endswith(".jsonl") and not path.startswith(LOGS)}
+    told |= {layout.CONFIG, layout.LOCK, layout.SELECTION_SUMMARY}
     return VersionDiff(
         a=a.id,
         b=b.id,
         config=_changes(config_a, config_b),
         stamps=_changes(stamps_a, stamps_b),
         metrics=_changes(metrics_a, metrics_b),
-        selection=_changes(*(dict(_flat(_json(version.folder / "selection" / "summary.json"))) for version in (a, b))),
+        selection=_changes(*(dict(_flat(_json(version.folder / layout.SELECTION_SUMMARY))) for version in (a, b))),
         rows=tuple(_row_changes(a, b, path) for path in paths if path in told and path.endswith(".jsonl")),
         files=tuple(
             Changed(path, a.files.get(path, (None,))[0], b.files.get(path, (None,))[0])
@@ -90,7 +94,7 @@ def diff(a: Version, b: Version) -> VersionDiff:
 
 
 def _stamps(version: Version) -> dict[str, Any]:
-    lock = _json(version.folder / "lock.json")
+    lock = _json(version.folder / layout.LOCK)
     # Hashes of files are compared as files, the options as options.
     return dict(_flat({key: value for key, value in lock.items() if key not in ("hashes", "config", "command")}))
 

@@ -50,6 +50,7 @@ from compass.registry.versions import (
     run_metrics,
     take_in,
 )
+from compass.runs import layout
 from compass.runs.files import sync_folder
 
 logger = logging.getLogger(__name__)
@@ -496,9 +497,9 @@ class Registry:
 @contextmanager
 def _run_at_rest(folder: Path) -> Iterator[None]:
     """Keep the run's own command out of its folder while it is copied. Raises RunError if it is at work there."""
-    (folder / "logs").mkdir(exist_ok=True)
+    (folder / layout.LOGS).mkdir(exist_ok=True)
     try:
-        with FileLock(folder / "logs" / "run.lock", timeout=0):
+        with FileLock(folder / layout.RUN_LOCK, timeout=0):
             yield
     except Timeout as error:
         raise RunError(f"Another process is at work in {folder}. Register the run when it has ended.") from error
@@ -507,10 +508,10 @@ def _run_at_rest(folder: Path) -> Iterator[None]:
 def _language_of(folder: Path) -> str:
     import yaml
 
-    options = yaml.safe_load((folder / "compass.yaml").read_text("utf-8"))
+    options = yaml.safe_load((folder / layout.CONFIG).read_text("utf-8"))
     language = (options.get("data") or {}).get("language") or options.get("language")
     if not language:
-        raise RunError(f"{folder / 'compass.yaml'} names no language. Say which one it is: language='cy'.")
+        raise RunError(f"{folder / layout.CONFIG} names no language. Say which one it is: language='cy'.")
     return str(language)
 
 

@@ -20,28 +20,25 @@ from typing import Any
 
 from compass.errors import RegistryError, RunError
 from compass.registry.files import canonical, copy_hashed, read_sealed
-from compass.runs.files import file_hash
+from compass.runs import layout
+from compass.runs.files import PARTIAL, file_hash
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
-WEIGHTS = "adapter/adapter_model.safetensors"
 NEEDED = (
-    "compass.yaml",
-    "lock.json",
-    "adapter/adapter_config.json",
-    WEIGHTS,
-    "space/space.json",
-    "space/space.safetensors",
-)
+    layout.CONFIG, layout.LOCK, layout.ADAPTER_CONFIG, layout.ADAPTER_WEIGHTS, layout.SPACE_SETTINGS,
+    layout.SPACE_WEIGHTS,
+)  # fmt: skip
 """Files without which a run can't be served, watched or repeated."""
-MONITOR = "monitor/"
+MONITOR = f"{layout.MONITOR}/"
 SCRATCH = (
-    "*.lock", "*.partial", "*.part", "*/checkpoints/*", "checkpoints/*", "trainings/*", "evaluations/*", f"{MONITOR}*"
+    "*.lock", f"*{PARTIAL}", "*.part", f"*/{layout.CHECKPOINTS}/*", f"{layout.CHECKPOINTS}/*",
+    f"{layout.TRAINING_PARTS}/*", f"{layout.OWN_EVALUATIONS}/*", f"{MONITOR}*",
 )  # fmt: skip
 """What a run leaves behind for itself, what was evaluated in its folder besides, and a monitor's state: its database
 grows, holds prompts where it may, and is purged of them."""
-ACCOUNTS = ("logs/", "report.html")
+ACCOUNTS = (f"{layout.LOGS}/", layout.REPORT)
 """Kept and checked, but no part of the identity: the same adapter, drawn again, is the same version."""
 FOLDER = re.compile(r"v(\d{4,})-([0-9a-f]{12})")
 
@@ -75,12 +72,12 @@ class Version:
     @property
     def adapter(self) -> Path:
         """The folder that a server loads."""
-        return self.folder / "adapter"
+        return self.folder / layout.ADAPTER
 
     @property
     def space(self) -> Path:
         """The frozen space that drift is measured in."""
-        return self.folder / "space"
+        return self.folder / layout.SPACE
 
     @property
     def size(self) -> int:
@@ -182,13 +179,13 @@ def check_run(folder: Path) -> None:
             f"{folder} is no finished run: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. "
             "Run the command that made it again: it goes on where it stopped."
         )
-    hashes = json.loads((folder / "lock.json").read_text("utf-8")).get("hashes")
-    if hashes and WEIGHTS not in hashes:
+    hashes = json.loads((folder / layout.LOCK).read_text("utf-8")).get("hashes")
+    if hashes and layout.ADAPTER_WEIGHTS not in hashes:
         raise RunError(
-            f"{folder} is no finished run: its lock.json knows no adapter. Either its rows were picked anew by compass "
-            "select, and its adapter was trained on others, or it was not finished. Run compass adapt in it."
+            f"{folder} is no finished run: its lock.json names no adapter. It was not finished, or compass select "
+            "picked new rows after its training. Run compass adapt in it."
         )
-    for record in sorted((folder / "logs" / "stages").glob("*.json")):
+    for record in sorted((folder / layout.STAGE_RECORDS).glob("*.json")):
         outputs: dict[str, int] = json.loads(record.read_text("utf-8"))["outputs"]
         # The model card is written once more after the measurements.
         kept = {
@@ -239,7 +236,7 @@ def take_in(source: Path, target: Path, paths: Sequence[str], *, link: bool) -> 
 
 def check_against_lock(folder: Path, files: Mapping[str, tuple[str, int]]) -> None:
     """Compare the bytes taken in with the hashes that the run itself wrote down. Raises RunError if they differ."""
-    lock = json.loads((folder / "lock.json").read_text("utf-8"))
+    lock = json.loads((folder / layout.LOCK).read_text("utf-8"))
     for path, sha in lock.get("hashes", {}).items():
         if path in files and files[path][0] != sha:
             raise RunError(
@@ -251,7 +248,7 @@ def check_against_lock(folder: Path, files: Mapping[str, tuple[str, int]]) -> No
 def run_metrics(folder: Path) -> dict[str, dict[str, float]]:
     """Return the adapter's metrics by test set and name, as the run measured them; empty where it measured nothing."""
     found: dict[str, dict[str, float]] = {}
-    for path in sorted((folder / "eval" / "adapter").glob("*.json")):
+    for path in sorted((folder / layout.ADAPTER_EVALUATION).glob("*.json")):
         summary = json.loads(path.read_text("utf-8"))
         found[summary["name"]] = {name: float(value["value"]) for name, value in summary["metrics"].items()}
     return found

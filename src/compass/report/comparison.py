@@ -13,6 +13,7 @@ from compass.report.blocks import Block, Cell, Chart, Charts, Code, Section, Tab
 from compass.report.figures import budget_curves
 from compass.report.html import render_page, write_page
 from compass.report.wording import language, memory, metric, number, percent, plural, seconds, signed
+from compass.runs import layout
 
 METRICS = {
     "exact": metric("exact_match"),
@@ -56,7 +57,7 @@ def build_comparison(
              Text("Finished cells are kept: a changed grid costs the cells that are new.", "quiet")),
         ),
     )  # fmt: skip
-    return write_page(folder / "report.html", render_page("COMPASS comparison", "Folder", folder.resolve().name, parts))
+    return write_page(folder / layout.REPORT, render_page("COMPASS comparison", "Folder", folder.resolve().name, parts))
 
 
 def _headline(

@@ -14,6 +14,7 @@ from compass.report.figures import specification
 from compass.report.load import Run, load_run
 from compass.report.sections import sections
 from compass.report.wording import bare_language
+from compass.runs import layout
 from compass.runs.files import write_text
 
 
@@ -24,7 +25,7 @@ def build_report(run_dir: Path, *, include_texts: bool = True) -> Path:
     off no prompt, response, answer or cluster name (made of the texts' words) is in it. Raises RunError if `run_dir`
     is no run folder or a file in it cannot be read.
     """
-    return write_page(run_dir / "report.html", render(load_run(run_dir), include_texts=include_texts))
+    return write_page(run_dir / layout.REPORT, render(load_run(run_dir), include_texts=include_texts))
 
 
 def write_page(path: Path, page: str) -> Path:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from compass.errors import RunError
 from compass.records import ClassScore, Cluster, ClusterScore, Difference, Interval, Metrics, Picked
+from compass.runs import layout
 
 Row = TypeVar("Row")
 Record = TypeVar("Record")
@@ -117,40 +118,40 @@ def load_run(folder: Path) -> Run:
 
     Raises RunError if there is no run in `folder` or if a file in it cannot be read (names the file).
     """
-    if not (folder / "compass.yaml").is_file() and not (folder / "selection").is_dir():
+    if not (folder / layout.CONFIG).is_file() and not (folder / layout.SELECTION).is_dir():
         raise RunError(
-            f"{folder} is no run folder: it holds neither compass.yaml nor selection/. "
+            f"{folder} is no run folder: it has neither {layout.CONFIG} nor {layout.SELECTION}/. "
             "Give the output_dir of a `compass adapt` or `compass select` run."
         )
-    data, space, selection, training, evaluation = (
-        folder / name for name in ("data", "space", "selection", "training", "eval")
-    )
-    lock = _json(folder / "lock.json", {})
-    if str(lock.get("command", "")).startswith("compass select"):
-        # An adapter in this folder was trained on other picks than these: its results are not theirs.
-        training = evaluation = folder / "none"
+    lock = _json(folder / layout.LOCK, {})
+    # An adapter in this folder was trained on other picks than these: its results are not theirs.
+    trained = not str(lock.get("command", "")).startswith("compass select")
+    measured = folder if trained else folder / "none"
+
+    def parquet(path: str, build: Callable[[dict[str, Any]], Record]) -> tuple[Record, ...]:
+        return _build(folder / path, _parquet(folder / path), build)
+
+    def listed(root: Path, path: str, build: Callable[[dict[str, Any]], Record]) -> tuple[Record, ...]:
+        return _build(root / path, _json(root / path, []), build)
+
     return Run(
         folder=folder,
-        options=_options(folder / "compass.yaml"),
+        options=_options(folder / layout.CONFIG),
         lock=lock,
-        cleaning=_build(data / "cleaning.json", _json(data / "cleaning.json", {}).items(), _cleaning),
-        fertility=_build(data / "fertility.json", _json(data / "fertility.json", []), _fertility),
+        cleaning=_build(folder / layout.CLEANING, _json(folder / layout.CLEANING, {}).items(), _cleaning),
+        fertility=listed(folder, layout.FERTILITY, _fertility),
         clusters=_clusters(folder),
-        classes=_build(selection / "answers.parquet", _parquet(selection / "answers.parquet"), ClassScore.from_dict),
-        diagnostics=_json(space / "diagnostics.json", {}),
-        picks=_picks(selection),
-        selection_notes=_notes(selection / "summary.json"),
-        points=_build(selection / "map.parquet", _parquet(selection / "map.parquet"), _point),
-        training_log=tuple(_jsonl(training / "log.jsonl")),
-        training_result=_json(training / "result.json", {}),
-        base=_tests(evaluation / "base"),
-        adapter=_tests(evaluation / "adapter"),
-        differences=_build(
-            evaluation / "differences.json", _json(evaluation / "differences.json", []), Difference.from_dict
-        ),
-        stages=_last_of_each(
-            _build(folder / "logs" / "stages.jsonl", _jsonl(folder / "logs" / "stages.jsonl"), _stage)
-        ),
+        classes=parquet(layout.CLASSES, ClassScore.from_dict),
+        diagnostics=_json(folder / layout.DIAGNOSTICS, {}),
+        picks=_picks(folder),
+        selection_notes=_notes(folder / layout.SELECTION_SUMMARY),
+        points=parquet(layout.MAP, _point),
+        training_log=tuple(_jsonl(measured / layout.TRAINING_LOG)),
+        training_result=_json(measured / layout.TRAINING_RESULT, {}),
+        base=_tests(measured / layout.BASE_EVALUATION),
+        adapter=_tests(measured / layout.ADAPTER_EVALUATION),
+        differences=listed(measured, layout.DIFFERENCES, Difference.from_dict),
+        stages=_last_of_each(_build(folder / layout.STAGE_LOG, _jsonl(folder / layout.STAGE_LOG), _stage)),
     )
 
 
@@ -190,10 +191,6 @@ def _point(row: dict[str, Any]) -> Point:
         _cluster_id(row.get("cluster")),
         str(row.get("text") or ""),
     )
-
-
-def _differences(path: Path) -> tuple[Difference, ...]:
-    return _build(path, _json(path, []), Difference.from_dict)
 
 
 def _stage(row: dict[str, Any]) -> Stage:
@@ -238,23 +235,23 @@ def _options(path: Path) -> dict[str, Any]:
 
 
 def _clusters(folder: Path) -> tuple[Cluster, ...]:
-    names = folder / "space" / "clusters.json"
+    names = folder / layout.CLUSTER_NAMES
     descriptions = dict(_build(names, _json(names, []), lambda row: (int(row["cluster"]), row)))
 
     def cluster(row: dict[str, Any]) -> Cluster:
         described = descriptions.get(int(row["cluster"]), {})
         return Cluster.from_dict(described | row | {"name": row.get("name") or described.get("name")})
 
-    path = folder / "selection" / "clusters.parquet"
+    path = folder / layout.CLUSTERS
     return _build(path, _parquet(path), cluster)
 
 
 def _picks(folder: Path) -> tuple[Picked, ...]:
     """Read the picked rows in order of rank: with texts where they are kept, else from the audit."""
-    path = folder / "selected.jsonl"
+    path = folder / layout.PICKS
     rows = _jsonl(path)
     if not rows:
-        path = folder / "audit.parquet"
+        path = folder / layout.AUDIT
         rows = _parquet(path)
     return tuple(sorted(_build(path, rows, Picked.from_dict), key=lambda pick: pick.rank))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from compass.errors import ConfigError, DataError, RunError
+from compass.runs import layout
 from compass.semantic.arrays import FloatArray, IntArray, check_vectors, unit_rows
 from compass.semantic.kmeans import GridPoint, assign_nearest, choose_n_clusters, spherical_kmeans
 from compass.semantic.offsets import mean_offset, mean_offsets, remove_offsets, within_cluster_offsets
@@ -131,7 +132,7 @@ class SemanticSpace:
         tensors = {"centroids": np.ascontiguousarray(self.centroids_), "mean_offset": self.mean_offset_}
         if tags:
             tensors["offsets"] = np.stack([self.offsets_[tag] for tag in tags])
-        save_file(tensors, path / "space.safetensors")
+        save_file(tensors, path / layout.SPACE_WEIGHTS_FILE)
         meta = {
             "format": FORMAT,
             "language_removal": self.language_removal,
@@ -142,7 +143,9 @@ class SemanticSpace:
             "languages": tags,
             "grid": [asdict(point) for point in self.grid_],
         }
-        (path / "space.json").write_text(json.dumps(meta, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        (path / layout.SPACE_SETTINGS_FILE).write_text(
+            json.dumps(meta, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+        )
 
     @classmethod
     def load(cls, folder: str | Path) -> SemanticSpace:
@@ -152,10 +155,10 @@ class SemanticSpace:
 
         path = Path(folder)
         try:
-            meta = json.loads((path / "space.json").read_text(encoding="utf-8"))
+            meta = json.loads((path / layout.SPACE_SETTINGS_FILE).read_text(encoding="utf-8"))
             if meta["format"] != FORMAT:
                 raise RunError(f"{path}: space of format {meta['format']}, this version reads {FORMAT}. Fit it again.")
-            tensors = load_file(path / "space.safetensors")
+            tensors = load_file(path / layout.SPACE_WEIGHTS_FILE)
             tags = [str(tag) for tag in meta["languages"]]
             offsets = dict(zip(tags, tensors["offsets"], strict=True)) if tags else {}
             return cls(

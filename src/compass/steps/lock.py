@@ -27,7 +27,7 @@ def write_lock(run: Run, resources: Resources, *, trained: bool) -> None:
         "config": fingerprint(asdict(config)),
         "encoder": {"name": resources.encoder.name, "revision": resources.encoder.revision},
         "hashes": {path.relative_to(run.folder).as_posix(): file_hash(path) for path in files},
-        "command": f"compass {'adapt' if trained else 'select'} --config compass.yaml",
+        "command": f"compass {'adapt' if trained else 'select'} --config {layout.CONFIG}",
         "licences": licences_of(config),
     }
     if trained:

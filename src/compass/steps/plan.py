@@ -9,6 +9,7 @@ from pathlib import Path
 from compass.config import AdaptConfig
 from compass.encoders import load_encoder
 from compass.progress import duration
+from compass.runs import layout
 from compass.steps.features import preflight
 from compass.steps.read import clean, read
 from compass.steps.resources import Resources
@@ -79,7 +80,7 @@ def plan(config: AdaptConfig) -> list[Step]:
         Step("selection", f"{selection.strategy}, {selection.budget} {selection.budget_unit}", "seconds"),
         Step("training", f"{training.model_name_or_path}, {rows}", fitting),
         Step("evaluation", f"base and adapter on {len(data.tests)} tests", evaluating),
-        Step("report", str(Path(config.run.output_dir) / "report.html"), "seconds"),
+        Step("report", str(Path(config.run.output_dir) / layout.REPORT), "seconds"),
     ]
 
 

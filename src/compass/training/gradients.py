@@ -24,6 +24,7 @@ from transformers import TrainerCallback
 from compass.config import TrainingConfig
 from compass.data.example import Example, Message
 from compass.errors import ModelError
+from compass.runs import layout
 from compass.runs.files import replacing
 from compass.training.formatting import encode_example
 from compass.training.head import IGNORED, response_nll
@@ -118,8 +119,8 @@ def warm_up(
     folder = Path(cache_dir) / "less" / hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with FileLock(folder / "lock"):
-        if (folder / "adapter").is_dir():
-            return folder / "adapter"
+        if (folder / layout.ADAPTER).is_dir():
+            return folder / layout.ADAPTER
         # A new adapter's weights come from the global generator, whatever was drawn from it before.
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -131,8 +132,8 @@ def warm_up(
                 from peft import get_peft_model
 
                 model = load_base(base, dtype=config.dtype, load_in_4bit=config.load_in_4bit)
-                save_adapter(get_peft_model(model, lora_config(base, config)), base, folder / "adapter")
-    return folder / "adapter"
+                save_adapter(get_peft_model(model, lora_config(base, config)), base, folder / layout.ADAPTER)
+    return folder / layout.ADAPTER
 
 
 class ProjectedGradients:
@@ -143,7 +144,7 @@ class ProjectedGradients:
 
     def __init__(self, base: BaseModel, adapter: Path, *, config: TrainingConfig, seed: int) -> None:
         """Take gradients at the adapter that `warm_up` returned. seed: of the projection."""
-        weights = _short_hash(adapter / "adapter_model.safetensors")
+        weights = _short_hash(adapter / layout.WEIGHTS_FILE)
         self.name = (
             f"{base.name}, gradients at the adapter {weights}, {DIMENSIONS} dimensions of seed {seed}, "
             f"{config.max_length} tokens, {config.dtype}"

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from compass.errors import ModelError
+from compass.runs import layout
 
 logger = logging.getLogger(__name__)
 
@@ -164,12 +165,12 @@ def load_with_adapter(
 
 def adapter_rank(adapter: Path) -> int:
     """Return the rank that an adapter folder has."""
-    return int(json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"])
+    return int(json.loads((adapter / layout.ADAPTER_CONFIG_FILE).read_text(encoding="utf-8"))["r"])
 
 
 def check_adapter(adapter: Path, base: BaseModel) -> None:
     """Refuse an adapter that was trained on another base model. Raises ModelError."""
-    file = adapter / "adapter_config.json"
+    file = adapter / layout.ADAPTER_CONFIG_FILE
     if not file.is_file():
         raise ModelError(
             f"{adapter} is no adapter folder: it has no adapter_config.json. Give the `adapter` folder of a run."

@@ -27,8 +27,6 @@ from compass.training.trainer import TrainingResult, train
 
 logger = logging.getLogger(__name__)
 
-RESULT = "result.json"
-
 
 def train_averaged(
     rows: Sequence[Example],
@@ -56,7 +54,9 @@ def train_averaged(
         else:
             logger.info("Training %d of %d", part + 1, n)
             done = train(rows, base=base, config=once, output_dir=folder, seed=_seed(seed, part))
-            write_json(folder / RESULT, {**dataclasses.asdict(done), "adapter": "adapter", "inputs": own})
+            write_json(
+                folder / layout.RESULT_FILE, {**dataclasses.asdict(done), "adapter": layout.ADAPTER, "inputs": own}
+            )
         results.append(_read(folder))
     adapter = merge_adapters(
         [result.adapter for result in results],
@@ -102,11 +102,11 @@ def _seed(seed: int, part: int) -> int:
 
 def _finished_with(folder: Path) -> str:
     """Return the fingerprint of what a finished training was made from, nothing if there is none."""
-    path = folder / RESULT
+    path = folder / layout.RESULT_FILE
     return str(read_json(path)["inputs"]) if path.is_file() else ""
 
 
 def _read(folder: Path) -> TrainingResult:
-    stored = read_json(folder / RESULT)
+    stored = read_json(folder / layout.RESULT_FILE)
     del stored["inputs"]
     return TrainingResult(**{**stored, "adapter": folder / layout.ADAPTER, "log": tuple(stored["log"])})

@@ -20,6 +20,7 @@ from compass.config import TrainingConfig
 from compass.data.example import Example
 from compass.errors import DataError, ModelError
 from compass.progress import Advance, progress
+from compass.runs import layout
 from compass.training.formatting import Encoded, encode_example
 from compass.training.head import IGNORED, MOST_LOGITS, has_plain_head, response_states
 from compass.training.models import BaseModel, check_adapter, load_base, load_tokenizer
@@ -160,7 +161,7 @@ def train(
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     seconds = time.monotonic() - start
 
-    adapter = output_dir / "adapter"
+    adapter = output_dir / layout.ADAPTER
     if average:
         average.copy_into(trainer.model)
     if trainer.is_world_process_zero():
@@ -237,7 +238,7 @@ def save_adapter(model: Any, base: BaseModel, folder: Path) -> None:
     # No layer of the vocabulary is trained, so there is none to save (peft would look for the base model to tell).
     model.save_pretrained(partial, save_embedding_layers=False)
     # peft writes a template card that says nothing of this run; the recipe writes the real one.
-    (partial / "README.md").unlink(missing_ok=True)
+    (partial / layout.CARD_FILE).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 
@@ -282,13 +283,13 @@ def _checkpoint_folder(
 ) -> Path:
     """Return the folder of this run's checkpoints, emptied if it holds those of other inputs."""
     digest = hashlib.sha256(json.dumps([base.name, base.revision, seed, dataclasses.asdict(config)]).encode())
-    start = Path(config.adapter) / "adapter_model.safetensors"
+    start = Path(config.adapter) / layout.WEIGHTS_FILE
     if config.adapter and start.is_file():
         digest.update(start.read_bytes())
     for row in encoded:
         digest.update(repr((row.prompt, row.response)).encode())
     digest.update(keeping.identity())
-    folder = output_dir / "checkpoints"
+    folder = output_dir / layout.CHECKPOINTS
     stamp = folder / "inputs.sha256"
     if folder.exists() and (not stamp.is_file() or stamp.read_text(encoding="utf-8") != digest.hexdigest()):
         logger.info("The checkpoints in %s belong to other inputs: training starts anew", folder)

@@ -10,6 +10,7 @@ from pathlib import Path
 from compass.config import UPDATE_METHODS, TrainingConfig, UpdateConfig
 from compass.data.example import Example
 from compass.errors import ConfigError, ModelError
+from compass.runs import layout
 from compass.training.merging import check_mergeable, merge_adapters
 from compass.training.models import BaseModel, adapter_rank
 from compass.training.retention.fisher import Fisher
@@ -77,7 +78,7 @@ def update_adapter(
     merged = merge_adapters(
         [adapter, result.adapter],
         base=base,
-        folder=output_dir / "adapter",
+        folder=output_dir / layout.ADAPTER,
         merge_type=options.merge_type,
         density=options.merge_density,
         seed=seed,

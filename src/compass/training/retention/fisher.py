@@ -23,8 +23,6 @@ from compass.training.formatting import encode_example
 from compass.training.head import IGNORED, response_nll
 from compass.training.models import BaseModel, load_tokenizer, load_with_adapter
 
-FISHER_FILE = "fisher.safetensors"
-"""Name of the file beside the `adapter` folder: inside, a server or a hub would take it for a part of the adapter."""
 FORMAT = 1
 
 Row = TypeVar("Row")
