@@ -120,7 +120,7 @@ def load_run(folder: Path) -> Run:
     """
     if not (folder / layout.CONFIG).is_file() and not (folder / layout.SELECTION).is_dir():
         raise RunError(
-            f"{folder} is no run folder: it has neither {layout.CONFIG} nor {layout.SELECTION}/. "
+            f"{folder} is no run folder: it has neither compass.yaml nor selection/. "
             "Give the output_dir of a `compass adapt` or `compass select` run."
         )
     lock = _json(folder / layout.LOCK, {})
