@@ -8,11 +8,12 @@ import json
 import numpy as np
 import pytest
 
-from compass.config import GateConfig
+from compass.config import GATE_ROLES, GateConfig, GateRole
+from compass.recipes.promote import roles_of
 from compass.registry import GateDecision, HeldOut, decide
-from compass.registry.gate import ENGLISH, NEW_USAGE, OLD_USAGE, PERIOD
 
 CONFIG = GateConfig()
+NEW_USAGE, OLD_USAGE, PERIOD, ENGLISH = "new-usage", "old-usage", "period", "english"
 
 
 def held_out(name: str, role: str, n: int, won: int, lost: int) -> HeldOut:
@@ -183,3 +184,30 @@ def test_good_updates_pass() -> None:
     """A gate that never promotes is never wrong: here is one that should pass, and mostly does."""
     well = {NEW_USAGE: (0.3, 0.02), OLD_USAGE: (0.02, 0.005), ENGLISH: (0.01, 0.0)}
     assert wrong_promotions(5, 200, well) >= 0.8
+
+
+GERMAN = GateRole("german", lambda test: test.is_in("de"), required=True)
+
+
+def test_a_new_role_is_one_entry() -> None:
+    """Another place would have to know the new role: the gate's margin, its demands, or the choices of an option."""
+    roles = (*GATE_ROLES, GERMAN)
+    names = ["cy", "cy-0", "english", "de-AT", "ne"]
+    assert roles_of(names, "cy", roles)["de-AT"] == "german"
+    config = GateConfig(gate_requires=tuple(role.name for role in roles if role.required))
+    bad = held_out("de-AT", "german", 300, 2, 40)
+    assert decide([NEW, OLD, ENG, bad], config, seed=0, roles=roles).verdict == "refuse"
+    missing = decide([NEW, OLD, ENG], config, seed=0, roles=roles)
+    assert missing.verdict == "not enough evidence"
+    assert missing.tests[-1].name == "german"
+    assert missing.tests[-1].margin == 0.03
+
+
+def test_options_know_the_roles_of_the_table() -> None:
+    """A role could be required or tolerate a loss at the gate, and its option would refuse the name."""
+    knobs = {field.name: field for field in dataclasses.fields(GateConfig)}
+    names = [role.name for role in GATE_ROLES]
+    assert list(knobs["gate_requires"].metadata["choices"]) == names
+    losing = [role.name for role in GATE_ROLES if not role.must_gain]
+    assert list(knobs["tolerance"].metadata["choices"]) == ["default", *losing]
+    assert CONFIG.gate_requires == ("new-usage", "old-usage", "english")

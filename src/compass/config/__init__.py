@@ -19,6 +19,7 @@ from compass.config.checking import advice, validate
 from compass.config.compare import CompareConfig, GridConfig
 from compass.config.dumping import changed_flags, dump_config
 from compass.config.evaluate import TaskOptions, TasksConfig
+from compass.config.gate_roles import GATE_ROLES, GateRole, MeasuredTest
 from compass.config.gone import Gone, recorded
 from compass.config.knobs import Option, Options, fields_of, sections_of
 from compass.config.loading import (
@@ -31,7 +32,7 @@ from compass.config.loading import (
     named_options,
 )
 from compass.config.monitor import MonitorConfig, MonitorOptions
-from compass.config.registry import GATE_ROLES, HOOK_EVENTS, GateConfig, HookConfig, RegistryConfig, RegistryOptions
+from compass.config.registry import HOOK_EVENTS, GateConfig, HookConfig, RegistryConfig, RegistryOptions
 from compass.config.update import MERGE_TYPES, UPDATE_METHODS, UpdateConfig, UpdateMethod, UpdateOptions
 from compass.config.watch import WatchConfig, WatchOptions
 
@@ -47,9 +48,11 @@ __all__ = [
     "EncoderConfig",
     "EvaluationConfig",
     "GateConfig",
+    "GateRole",
     "Gone",
     "GridConfig",
     "HookConfig",
+    "MeasuredTest",
     "MonitorConfig",
     "MonitorOptions",
     "Option",

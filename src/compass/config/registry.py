@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from compass.config.adapt import RunConfig
+from compass.config.gate_roles import GATE_ROLES, GateRole
 from compass.config.knobs import knob
 
 
@@ -18,9 +19,6 @@ class RegistryConfig:
     leave_out: tuple[str, ...] = knob((), "Files of the run folder to keep out of versions (`selection/map.parquet`).")
     mlflow_uri: str = knob("", "MLflow registry to mirror into (`sqlite:///mlflow.db`); empty: none.")
 
-
-GATE_ROLES = ("new-usage", "old-usage", "period", "english")
-"""What a held-out set may stand for at the gate."""
 
 ANY_ROLE = "default"
 """Key of the tolerance of every role that has none of its own."""
@@ -36,16 +34,20 @@ class GateConfig:
         {ANY_ROLE: 0.03},
         "What old usage, each earlier period and English may lose at most: 0.03 for all, or role=0.05 for one.",
         low=0.0,
-        choices=(ANY_ROLE, *GATE_ROLES[1:]),
+        choices=(ANY_ROLE, *(role.name for role in GATE_ROLES if not role.must_gain)),
     )
     gate_requires: tuple[str, ...] = knob(
-        ("new-usage", "old-usage", "english"),
+        tuple(role.name for role in GATE_ROLES if role.required),
         "Roles without which there is never enough evidence.",
-        choices=GATE_ROLES,
+        choices=tuple(role.name for role in GATE_ROLES),
     )
     gate_min_rows: int = knob(20, "Rows, or units, below which a test never passes.", low=2)
     gate_power: float = knob(0.8, "Power at which the rows still needed are reckoned.", low=0.5, high=0.99)
     gate_draws: int = knob(4000, "Bootstrap draws behind a test of scores other than right or wrong.", low=200)
+
+    def margin_of(self, role: GateRole) -> float:
+        """Return the largest loss that a role tolerates; for one that must gain, minus that gain."""
+        return 0.0 - self.min_improvement if role.must_gain else self.tolerance_of(role.name)
 
     def tolerance_of(self, role: str) -> float:
         """Return what a role may lose at most."""

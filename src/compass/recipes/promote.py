@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
-from compass.config import GateConfig
+from compass.config import GATE_ROLES, GateConfig, GateRole, MeasuredTest
 from compass.data.languages import same_language
 from compass.errors import CompassError, LanguageError, RegistryError
 from compass.evaluation import items
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 logger = logging.getLogger(__name__)
-
-ENGLISH = "en"
 
 
 def promote(
@@ -65,12 +64,12 @@ def keep_mirror(registry: Registry, language: str, uri: str) -> None:
             logger.warning("The MLflow registry is not up to date, and will be after the next event: %s", error)
 
 
-def held_out_sets(candidate: Version, baseline: Version) -> list[HeldOut]:
+def held_out_sets(candidate: Version, baseline: Version, *, roles: Sequence[GateRole] = GATE_ROLES) -> list[HeldOut]:
     """Return the rows on which an update measured itself and its parent, by role; scores are exact matches.
 
-    Roles go by the test's name: the language itself is the new usage, `cy-N` with the highest N is what it was made for
-    before this update, those below are earlier periods, `en` or `english` is English. Tests of other languages are
-    measured and reported, and decide nothing: the adapter is this language's.
+    Roles go by the test's name, by the table in `config.gate_roles`: the language itself is the new usage, `cy-N` with
+    the highest N is what it was made for before this update, those below are earlier periods, `en` or `english` is
+    English. Tests of other languages are measured and reported, and decide nothing: the adapter is this language's.
     """
     if candidate.parent != baseline.id:
         raise RegistryError(
@@ -91,33 +90,30 @@ def held_out_sets(candidate: Version, baseline: Version) -> list[HeldOut]:
             f"is {baseline.folder}), or promote with --without-gate."
         )
     names = read_json(candidate.folder / layout.TEST_NAMES)
-    periods = sorted(
-        (n for n in names if _period(n, candidate.language) >= 0), key=lambda n: _period(n, candidate.language)
-    )
     sets = []
-    for test in names:
-        role = _role(test, candidate.language, periods)
-        if role:
-            before = read_evaluation(candidate.folder / layout.PARENT_EVALUATION / f"{test}.json")
-            after = read_evaluation(candidate.folder / layout.ADAPTER_EVALUATION / f"{test}.json")
-            had, has = (scored.scores.exact.astype(float) for scored in (before, after))
-            sets.append(HeldOut(test, role, had, has, units=items(before.examples)))
+    for test, role in roles_of(names, candidate.language, roles).items():
+        before = read_evaluation(candidate.folder / layout.PARENT_EVALUATION / f"{test}.json")
+        after = read_evaluation(candidate.folder / layout.ADAPTER_EVALUATION / f"{test}.json")
+        had, has = (scored.scores.exact.astype(float) for scored in (before, after))
+        sets.append(HeldOut(test, role, had, has, units=items(before.examples)))
     return sets
 
 
-def _role(test: str, language: str, periods: Sequence[str]) -> str:
-    if test == language:
-        return "new-usage"
-    if periods and test == periods[-1]:
-        return "old-usage"
-    if test == "english" or _is_english(test):
-        return "english"
-    return "period" if test in periods else ""
+def roles_of(names: Sequence[str], target: str, roles: Sequence[GateRole] = GATE_ROLES) -> dict[str, str]:
+    """Return the role of each test set that has one, by the test's name. target: the version's language."""
+    latest = max((_period(name, target) for name in names), default=-1)
+    found = {}
+    for name in names:
+        test = MeasuredTest(name, target, partial(_is_in, name), _period(name, target), latest)
+        role = next((role.name for role in roles if role.has(test)), "")
+        if role:
+            found[name] = role
+    return found
 
 
-def _is_english(test: str) -> bool:
+def _is_in(name: str, language: str) -> bool:
     try:
-        return same_language(test, ENGLISH)
+        return same_language(name, language)
     except LanguageError:  # a file's name that is no tag
         return False
 

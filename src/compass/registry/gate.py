@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy.typing as npt
 
-from compass.config import GATE_ROLES, GateConfig
+from compass.config import GATE_ROLES, GateConfig, GateRole
 from compass.stats import PairedTest, paired_test, rows_needed, unchanged_rows_needed
-
-NEW_USAGE, OLD_USAGE, PERIOD, ENGLISH = GATE_ROLES
 
 PROMOTE, REFUSE, UNDECIDED = "promote", "refuse", "not enough evidence"
 PASSED, FAILED = "passed", "failed"
@@ -36,7 +34,7 @@ class HeldOut:
 
     name: str
     role: str
-    """`new-usage`, `old-usage`, `period` or `english`."""
+    """Name of its role in `config.gate_roles`: `new-usage`, `old-usage`, `period` or `english`."""
     before: npt.ArrayLike
     """(n,) scores with the version in production; higher is better, so hand in a loss with its sign turned."""
     after: npt.ArrayLike
@@ -117,7 +115,13 @@ class GateDecision:
 
 
 def decide(
-    sets: Sequence[HeldOut], config: GateConfig, *, seed: int, candidate: str = "", baseline: str = ""
+    sets: Sequence[HeldOut],
+    config: GateConfig,
+    *,
+    seed: int,
+    candidate: str = "",
+    baseline: str = "",
+    roles: Sequence[GateRole] = GATE_ROLES,
 ) -> GateDecision:
     """Test every held-out set and decide.
 
@@ -125,10 +129,11 @@ def decide(
     them, `Registry.promote` sees that the decision is about these two. Raises ValueError for a name that occurs twice,
     an unknown role, or scores that don't fit.
     """
-    _check(sets, config)
-    tests = [_test(held_out, config, seed + i) for i, held_out in enumerate(sets)]
+    named = {role.name: role for role in roles}
+    _check(sets, config, named)
+    tests = [_test(held_out, named[held_out.role], config, seed + i) for i, held_out in enumerate(sets)]
     present = {held_out.role for held_out in sets}
-    tests += [_absent(role, config) for role in config.gate_requires if role not in present]
+    tests += [_absent(named[name], config) for name in config.gate_requires if name not in present]
     failed = [test.name for test in tests if test.verdict == FAILED]
     open_ = [test.name for test in tests if test.verdict == UNDECIDED]
     if failed:
@@ -148,21 +153,17 @@ def decide(
     )
 
 
-def _check(sets: Sequence[HeldOut], config: GateConfig) -> None:
+def _check(sets: Sequence[HeldOut], config: GateConfig, roles: Collection[str]) -> None:
     names = [held_out.name for held_out in sets]
     if len(set(names)) != len(names):
         raise ValueError(f"each held-out set needs a name of its own; got {names}")
-    unknown = sorted({*(held_out.role for held_out in sets), *config.gate_requires} - set(GATE_ROLES))
+    unknown = sorted({*(held_out.role for held_out in sets), *config.gate_requires} - set(roles))
     if unknown:
-        raise ValueError(f"role must be one of {', '.join(GATE_ROLES)}; got {', '.join(unknown)}")
+        raise ValueError(f"role must be one of {', '.join(roles)}; got {', '.join(unknown)}")
 
 
-def _margin(role: str, config: GateConfig) -> float:
-    return 0.0 - config.min_improvement if role == NEW_USAGE else config.tolerance_of(role)
-
-
-def _test(held_out: HeldOut, config: GateConfig, seed: int) -> TestRow:
-    margin = _margin(held_out.role, config)
+def _test(held_out: HeldOut, role: GateRole, config: GateConfig, seed: int) -> TestRow:
+    margin = config.margin_of(role)
     try:
         result = paired_test(
             held_out.before,
@@ -181,7 +182,7 @@ def _test(held_out: HeldOut, config: GateConfig, seed: int) -> TestRow:
         verdict = FAILED
     else:
         verdict = UNDECIDED
-    needed, words = _more_data(held_out, result, verdict, margin, config)
+    needed, words = _more_data(role, result, verdict, margin, config)
     return TestRow(
         name=held_out.name,
         role=held_out.role,
@@ -200,11 +201,11 @@ def _test(held_out: HeldOut, config: GateConfig, seed: int) -> TestRow:
     )
 
 
-def _absent(role: str, config: GateConfig) -> TestRow:
+def _absent(role: GateRole, config: GateConfig) -> TestRow:
     nan = float("nan")
     return TestRow(
-        name=role,
-        role=role,
+        name=role.name,
+        role=role.name,
         n=0,
         before=nan,
         after=nan,
@@ -212,16 +213,16 @@ def _absent(role: str, config: GateConfig) -> TestRow:
         low=nan,
         high=nan,
         p=1.0,
-        margin=_margin(role, config),
+        margin=config.margin_of(role),
         verdict=UNDECIDED,
-        more_data=f"Nothing is held out for {role}: hold out rows, or take it out of gate_requires.",
+        more_data=f"Nothing is held out for {role.name}: hold out rows, or take it out of gate_requires.",
         rows_needed=None,
         method="",
     )
 
 
 def _more_data(
-    held_out: HeldOut, result: PairedTest, verdict: str, margin: float, config: GateConfig
+    role: GateRole, result: PairedTest, verdict: str, margin: float, config: GateConfig
 ) -> tuple[int | None, str]:
     """Return the rows that would tell, and the same in words."""
     if verdict != UNDECIDED:
@@ -240,7 +241,7 @@ def _more_data(
         if result.deviation == 0.0:
             return needed, f"{rows} if, as up to now, all of them differ by {change}."
         return needed, f"{rows} {config.gate_power:.0%} of the time, if the difference stays at {change}."
-    if held_out.role == NEW_USAGE:
+    if role.must_gain:
         return None, f"No gain beyond {-margin:g} was measured ({change}): more rows alone won't show one."
     needed = _needed(result, margin, config)
     if needed is None or needed > MOST_ROWS:
