@@ -143,6 +143,17 @@ def test_command_parses(line: str) -> None:
     parse(arguments_of(line))
 
 
+def test_scripts_and_targets_exist() -> None:
+    """`python experiments/...` and `make ...` in the docs must name what there is."""
+    text = "\n".join(block.values[0].text for block in blocks("sh"))
+    text += "\n".join(page.read_text("utf-8") for page in PAGES)
+    scripts = set(re.findall(r"((?:experiments|benchmarks)/[\w/.-]+\.(?:py|yaml|md))", text))
+    assert [script for script in sorted(scripts) if not (ROOT / script).is_file()] == []
+    targets = set(re.findall(r"`make ([a-z-]+)", text)) | set(re.findall(r"^make ([a-z-]+)", text, re.M))
+    rules = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
+    assert targets <= rules
+
+
 @pytest.mark.parametrize("line", list(mentions()))
 def test_mentioned_command_has_its_flags(line: str) -> None:
     command: Any = typer.main.get_command(app)
