@@ -1,0 +1,26 @@
+"""The pages use the words of the glossary: those of version 0.1 are explained there and used nowhere else."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+GONE = re.compile(
+    r"\b(data|rows) at hand\b|\bkinds? of answers?\b|\bbeside the point\b|\bfamiliarity\b|\blooks? come\b|\babroad\b"
+    r"|\bwhat_hinders\b|\blest\b|\btake turns\b",
+    re.I,
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_private_words_are_gone(page: Path) -> None:
+    """A newcomer must not learn a private language first."""
+    text = page.read_text("utf-8")
+    if page.name == "glossary.md":
+        text = text.partition("## Words that went")[0]
+    found = [(text.count("\n", 0, match.start()) + 1, match[0]) for match in GONE.finditer(text)]
+    assert found == []
