@@ -95,7 +95,7 @@ def written_paths(source: str, names: set[str], folders: set[str]) -> list[tuple
 PATHS = {value for name, value in vars(layout).items() if name.isupper() and isinstance(value, str)}
 FILES = {path for path in PATHS if "." in path}
 NAMES = FILES | {path for path in PATHS if "/" in path} | {path.rpartition("/")[2] for path in FILES}
-FOREIGN = {("data/grammars.py", "data"), ("evaluation/lm_eval/oneruler.py", "data")}
+FOREIGN = {("data/grammars.py", "data"), ("evaluation/lm_eval/oneruler/material.py", "data")}
 """Folders of other people's projects that have such a name."""
 FOLDERS = {path.rpartition("/")[2] for path in PATHS - FILES}
 

@@ -19,7 +19,8 @@ from compass.evaluation.files import (
 )
 from compass.evaluation.lm_eval.bridge import TaskMetric, TaskResult, TaskSample, compare_tasks, run_tasks
 from compass.evaluation.lm_eval.local_tasks import MadeTasks, UsageSplit, make_tasks, split_usage
-from compass.evaluation.lm_eval.oneruler import is_oneruler, make_oneruler
+from compass.evaluation.lm_eval.oneruler.tasks import make_oneruler
+from compass.evaluation.lm_eval.oneruler.variants import is_oneruler
 
 __all__ = [
     "CachedAnswers",

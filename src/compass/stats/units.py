@@ -9,6 +9,9 @@ import numpy.typing as npt
 
 FloatArray64 = npt.NDArray[np.float64]
 
+TIE = 1e-12
+"""Statistics that differ by less are equal: sums of the same numbers in another order."""
+
 CHUNK_CELLS = 4_000_000
 """Resampled indices held at once (32 MB of int64)."""
 

@@ -14,15 +14,9 @@ import pytest
 
 from compass.config import AdaptConfig, EvaluationConfig, RunConfig, TaskOptions, TasksConfig, TrainingConfig
 from compass.errors import ConfigError, DataError
-from compass.evaluation.lm_eval.oneruler import (
-    VARIANTS,
-    Needles,
-    has_all_words,
-    has_just_these_numbers,
-    make_oneruler,
-    says_none,
-    score,
-)
+from compass.evaluation.lm_eval.oneruler.scoring import has_all_words, has_just_these_numbers, says_none, score
+from compass.evaluation.lm_eval.oneruler.tasks import make_oneruler
+from compass.evaluation.lm_eval.oneruler.variants import VARIANTS, Needles
 
 WORDING = {
     "task": "Read this.\n\n<text>\n{context}\n</text>\n\n",

@@ -1,0 +1,1 @@
+"""OneRuler as lm-eval tasks: read `tasks.py` first."""
