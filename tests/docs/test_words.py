@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from compass.config import gone_options
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 GONE = re.compile(
@@ -24,3 +26,19 @@ def test_private_words_are_gone(page: Path) -> None:
         text = text.partition("## Words that went")[0]
     found = [(text.count("\n", 0, match.start()) + 1, match[0]) for match in GONE.finditer(text)]
     assert found == []
+
+
+HISTORY = ("evidence.md", "glossary.md", "selection.md")
+"""Pages that say what was measured with options of version 0.1."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_removed_options_are_not_recommended(page: Path) -> None:
+    """An option that is refused must not stand in a guide."""
+    named = set(re.findall(r"`(?:--)?([a-z][a-z_-]+)", page.read_text("utf-8")))
+    found = {
+        name
+        for name, gone in gone_options().items()
+        if not gone.parameter[0] and {name, name.replace("_", "-")} & named
+    }
+    assert page.name in HISTORY or not found, f"{sorted(found)}: what replaces them is in config/gone.py"
