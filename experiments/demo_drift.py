@@ -53,7 +53,7 @@ def main() -> None:
     say("1. The adapter that serves")
     run = Path(options.run)
     if not all((run / name).is_file() for name in NEEDED):
-        print(f"{run} is no finished run (make demo makes it): a smaller one is made in {work / 'first'}.")
+        print(f"{run} is not a finished run (make demo makes it): a smaller one is made in {work / 'first'}.")
         run = first_run(work, options)
     registry = Registry(work / "registry")
     version = registry.register(run, trigger="adapt")

@@ -202,7 +202,7 @@ def test_what_an_update_decides_itself_is_refused(
         (("--model-name-or-path", "embedded:gpt"), "There is no embedded model 'gpt'"),
         (("--strategy", "given"), "--strategy given:picks=FILE"),
         (("--strategy", "langrank:transfer_results=none.jsonl"), "none.jsonl cannot be read"),
-        (("--adapter", "nowhere"), "nowhere is no adapter folder"),
+        (("--adapter", "nowhere"), "nowhere is not an adapter folder"),
     ],
 )
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])

@@ -158,7 +158,7 @@ class Cluster:
     gap: float
     """Share of usage beyond that of the training data, in [0, 1]."""
     demand: float
-    """What it would get of the budget if the pool had no end; this and the next three are in units of the budget."""
+    """What it would get of the budget if the pool were endless; this and the next three are in units of the budget."""
     supply: int
     picked: int
     unmet: float

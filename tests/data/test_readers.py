@@ -305,7 +305,7 @@ def test_subjects_are_labels_of_multiple_choice(tmp_path: Path) -> None:
 def test_an_answer_that_is_no_choice_is_refused_with_its_place(tmp_path: Path, answer: Any) -> None:
     """A test would be scored against a wrong answer."""
     path = lines(tmp_path / "a.jsonl", {"question": "p", "choices": ["a", "b", "c", "d"], "answer": answer})
-    with pytest.raises(DataError, match=r"line 1: the answer .* is none of the 4 choices"):
+    with pytest.raises(DataError, match=r"line 1: the answer .* is not one of the 4 choices"):
         read_examples(path)
 
 

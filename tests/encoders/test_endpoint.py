@@ -250,5 +250,5 @@ def test_retry_after_is_seconds_or_a_date() -> None:
 @pytest.mark.parametrize("url", ["http://localhost:port/v1", "http://[::1/v1"])
 def test_an_address_that_is_none_is_named(url: str) -> None:
     """A mistyped port would end in httpx's traceback."""
-    with pytest.raises(EncoderError, match="is no URL"):
+    with pytest.raises(EncoderError, match="is not a URL"):
         EndpointEncoder(url, model="m")

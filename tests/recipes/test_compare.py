@@ -99,7 +99,7 @@ def test_a_language_without_a_test_is_refused_before_any_training(
     wanted = CompareConfig(
         AdaptConfig(run=RunConfig(output_dir=str(tmp_path))), GridConfig(strategies=("random",), languages=("npi",))
     )
-    with pytest.raises(DataError, match="can't be compared in ne: there is nothing to measure them on"):
+    with pytest.raises(DataError, match="can't be compared in ne: there is no test data"):
         compare(wanted)
     assert not (tmp_path / "cells").exists()
 

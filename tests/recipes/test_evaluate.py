@@ -84,5 +84,5 @@ def test_an_adapter_that_does_not_fit_is_told_before_the_base_answers(
         run=RunConfig(output_dir=str(tmp_path)),
         training=TrainingConfig(model_name_or_path=str(make_tiny_model(tmp_path / "m")), adapter=str(tmp_path / "no")),
     )
-    with pytest.raises(ModelError, match="no is no adapter folder"):
+    with pytest.raises(ModelError, match="no is not an adapter folder"):
         evaluate_on(config, [str(source)])

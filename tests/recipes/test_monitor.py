@@ -105,7 +105,7 @@ def test_no_prompt_is_left_behind(run_dir, tmp_path):
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):
     """Breaks if a wrong folder ends in a traceback."""
-    with pytest.raises(RunError, match="no run folder"):
+    with pytest.raises(RunError, match="not a run folder"):
         list(monitor(tmp_path, "-", OPTIONS))
 
 

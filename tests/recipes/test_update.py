@@ -147,7 +147,7 @@ def test_retraining_uses_all_history_and_no_anchors(parent: Path) -> None:
 
 
 def test_what_is_no_finished_version_is_refused(parent: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"is no finished run: adapter/adapter_model.safetensors, .* missing"):
+    with pytest.raises(RunError, match=r"is not a finished run: adapter/adapter_model.safetensors, .* missing"):
         read_version(tmp_path)
     window = str(parent.parent / "window.jsonl")
     with pytest.raises(RunError, match="would overwrite its parent"):

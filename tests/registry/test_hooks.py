@@ -213,7 +213,7 @@ def test_one_failing_hook_leaves_the_other(receiver: Receiver, waits: list[float
 
 
 def test_what_cannot_be_said_stops_nothing(receiver: Receiver, waits: list[float]) -> None:
-    """An event that is no JSON would end the loop."""
+    """An event that is not JSON would end the loop."""
     event = RegistryEvent("drift", "cy", "", details={"p": float("nan"), "x": object()})
     deliveries = hooks(waits, webhook_url=receiver.url, hook_command="true").send(event)
     assert [delivery.ok for delivery in deliveries] == [False, False]

@@ -123,10 +123,10 @@ def test_broken_transfer_results_are_named(tmp_path):
     """Breaks if a wrong line ends in a KeyError, or a missing file in an empty model."""
     path = tmp_path / "transfer.jsonl"
     path.write_text('{"target": "cy", "source": "ga", "score": 0.5, "features": {}}\n\n{"target": "cy"}\n')
-    with pytest.raises(DataError, match=r"transfer\.jsonl:3 is no result"):
+    with pytest.raises(DataError, match=r"transfer\.jsonl:3 is not a result"):
         read_transfer_results(path)
     path.write_text('{"target": "cy", "source": "ga", "score": NaN, "features": {}}')
-    with pytest.raises(DataError, match="the score nan is no measurement"):
+    with pytest.raises(DataError, match="the score nan is not a measurement"):
         read_transfer_results(path)
     with pytest.raises(DataError, match="cannot be read"):
         read_transfer_results(tmp_path / "missing.jsonl")
@@ -152,7 +152,7 @@ def test_given_rows_are_found_by_their_ids(data, tmp_path, caplog):
     assert "2 of 4 rows" in caplog.text
     assert "line 5: gone" in caplog.text
     (tmp_path / "broken.jsonl").write_text(f'{ids[0]}\n{{"name": 1}}\n')
-    with pytest.raises(DataError, match=r"broken\.jsonl:2 is no JSON object with an `id`"):
+    with pytest.raises(DataError, match=r"broken\.jsonl:2 is not a JSON object with an `id`"):
         given("broken.jsonl")
     (tmp_path / "other.txt").write_text("turn it on\ny\n")
     with pytest.raises(DataError, match="names 2 rows, and none of them is in the pool") as refused:

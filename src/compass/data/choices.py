@@ -70,8 +70,8 @@ def multiple_choice(row: Mapping[str, Any], place: str) -> MultipleChoice:
     number = _number(answer, choices)
     if number is None:
         raise DataError(
-            f"{place}: the answer {answer!r} is none of the {len(choices)} choices. Give its number from 0, its letter "
-            "or its text."
+            f"{place}: the answer {answer!r} is not one of the {len(choices)} choices. Give its number from 0, "
+            "its letter or its text."
         )
     return MultipleChoice(question.strip(), choices, number)
 

@@ -195,7 +195,7 @@ class VectorStore:
                     f"No room for the embedding cache {self.folder} ({error.strerror}): {left} rows "
                     f"are left and need {needed / 1e6:,.1f} MB, {_free_bytes(self.folder) / 1e6:,.1f} MB are free. "
                     "Free some space or choose another folder with cache_dir, and run again: "
-                    "what is embedded already is kept."
+                    "vectors that are already embedded are kept."
                 ) from error
 
     def _append(self, keys: Sequence[bytes], rows: FloatArray) -> None:

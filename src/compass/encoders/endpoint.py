@@ -60,7 +60,7 @@ class EndpointEncoder:
             address = httpx.URL(url)
         except httpx.InvalidURL as error:
             raise EncoderError(
-                f"The encoder's address {url!r} is no URL: {error}. Write http://HOST:PORT/v1."
+                f"The encoder's address {url!r} is not a URL: {error}. Write http://HOST:PORT/v1."
             ) from error
         if address.userinfo or address.query:
             raise EncoderError(
@@ -131,7 +131,7 @@ class EndpointEncoder:
         except _TryAgainError as error:
             raise EncoderError(
                 f"{self.url} gave no vectors in {self._attempts} attempts; the last: {error}. "
-                "Check that the server runs, or lower encoder_batch_size; what is embedded already is kept."
+                "Check that the server runs, or lower encoder_batch_size; vectors that are already embedded are kept."
             ) from error
 
     def _post_once(self, texts: list[str]) -> httpx.Response:

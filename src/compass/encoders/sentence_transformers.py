@@ -47,7 +47,7 @@ class SentenceTransformersEncoder:
         except (OSError, ValueError, RuntimeError, ImportError) as error:
             raise EncoderError(
                 f"The sentence-transformers model {model!r} (revision {revision or 'newest'!r}) cannot be loaded: "
-                f"{error}. Give the name of a hub model that you can reach, or the path of a folder that holds one."
+                f"{error}. Give the name of a hub model you can reach, or the path of a folder that holds one."
             ) from error
         self._model.eval()
         prompts = {name: prompt or "" for name, prompt in self._model.prompts.items()}

@@ -165,7 +165,7 @@ def _check_test(draw: AdaptConfig, data: RunData) -> None:
     language = draw.data.language
     if language not in data.tests:
         raise DataError(
-            f"Strategies can't be compared in {language}: there is nothing to measure them on. Give held-out rows with "
+            f"Strategies can't be compared in {language}: there is no test data. Give held-out rows with "
             "responses with --test, or responses to the usage rows, of which half are held out then."
         )
 

@@ -85,7 +85,7 @@ def update(config: AdaptConfig, options: UpdateConfig, *, parent: Path, new: New
 
     config: the parent's options (`load_stored(parent / "compass.yaml", overrides)`) with an `output_dir` of its own.
     The parent's tests are taken over, so that each earlier period is measured. Resumes as `adapt` does.
-    Raises RunError if `parent` is no finished run or was changed.
+    Raises RunError if `parent` is not a finished run or was changed.
     """
     resources, run, version = _opened(config, parent)
     with run.locked():

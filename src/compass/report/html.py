@@ -23,7 +23,7 @@ def build_report(run_dir: Path, *, include_texts: bool = True) -> Path:
 
     The file holds everything it needs, plotly.js included; the same folder gives the same bytes. With `include_texts`
     off no prompt, response, answer or cluster name (made of the texts' words) is in it. Raises RunError if `run_dir`
-    is no run folder or a file in it cannot be read.
+    is not a run folder or a file in it cannot be read.
     """
     return write_page(run_dir / layout.REPORT, render(load_run(run_dir), include_texts=include_texts))
 

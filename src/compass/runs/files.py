@@ -100,7 +100,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             rows.append(json.loads(line))
         except (ValueError, RecursionError) as error:
             raise RunError(
-                f"{path}:{number} is no JSON ({error}). Restore the file, or run the command that wrote it again."
+                f"{path}:{number} is not JSON ({error}). Restore the file, or run the command that wrote it again."
             ) from error
     return rows
 

@@ -24,7 +24,7 @@ def cluster_gap(candidates: Candidates) -> RealArray:
 
 
 def cluster_demand(candidates: Candidates, budget: int) -> RealArray:
-    """Return what each cluster would get of the budget if the pool had no end. Returns (K,)."""
+    """Return what each cluster would get of the budget if the pool were endless. Returns (K,)."""
     k = candidates.n_clusters
     target = shares(histogram(candidates.usage_clusters, k))
     owned = training_worth(histogram(candidates.train_clusters, k), candidates.mean_cost)

@@ -16,7 +16,7 @@ def draw_by_cluster(candidates: Candidates, weights: RealArray, budget: int, see
 
     weights: (K,). What a cluster turns out to lack is split over the others again. A row is taken whatever its length:
     where long rows had to fit into what is left of a quota, short ones would be picked in their stead. Returns the
-    picks, and (K,) what each cluster would get if the pool had no end.
+    picks, and (K,) what each cluster would get if the pool were endless.
     """
 
     def split(available: IntArray) -> IntArray:

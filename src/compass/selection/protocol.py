@@ -126,7 +126,7 @@ class Selection:
     reasons: tuple[str, ...]
     """(m,) why each row was picked, in plain words."""
     demand: RealArray
-    """(K,) what each cluster asks for: its quota if the pool had no end."""
+    """(K,) what each cluster asks for: its quota if the pool were endless."""
     supply: IntArray
     """(K,) what the pool holds of each cluster."""
     picked: IntArray

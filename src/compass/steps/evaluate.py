@@ -56,7 +56,7 @@ def evaluate_one(
 ) -> dict[str, Evaluation]:
     """Evaluate one model, `base`, `adapter` or `parent`, on every test set, or read what was measured before.
 
-    answers: what an earlier run measured of the same model; its rows are scored anew and not asked again. Nor are
+    answers: what an earlier run measured of the same model; its rows are scored again and not asked again. Nor are
     those of this run if only its space has changed.
     """
     config, base = resources.config, resources.base

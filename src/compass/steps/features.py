@@ -120,12 +120,12 @@ def read_transfer_results(path: Path) -> tuple[TransferResult, ...]:
             features = {str(name): float(value) for name, value in row["features"].items()}
             score = float(row["score"])
             if not math.isfinite(score):
-                raise ValueError(f"the score {score} is no measurement")
+                raise ValueError(f"the score {score} is not a measurement")
             results.append(TransferResult(str(row["target"]), str(row["source"]), score, features))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
-                f"transfer_results: {path}:{number} is no result; a line is an object with target, source, score and "
-                f"features (a number by name): {error!r}"
+                f"transfer_results: {path}:{number} is not a result; a line is an object with target, source, score "
+                f"and features (a number by name): {error!r}"
             ) from error
     return tuple(results)
 
@@ -231,7 +231,7 @@ def _id_of(line: str, path: Path, number: int) -> str:
     try:
         return str(json.loads(line)["id"])
     except (ValueError, KeyError) as error:
-        raise DataError(f"given: {path}:{number} is no JSON object with an `id`: {error!r}") from error
+        raise DataError(f"given: {path}:{number} is not a JSON object with an `id`: {error!r}") from error
 
 
 def _gradients(

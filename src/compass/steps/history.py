@@ -61,8 +61,8 @@ def read_version(folder: Path) -> Version:
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     if missing:
         raise RunError(
-            f"{folder} is no finished run: {', '.join(missing)} is missing. Give the output_dir of `compass adapt` or "
-            "`compass update`, and let it finish first."
+            f"{folder} is not a finished run: {', '.join(missing)} is missing. Give the output_dir of `compass adapt` "
+            "or `compass update`, and let it finish first."
         )
     lock = read_json(folder / layout.LOCK)
     if file_hash(folder / layout.ADAPTER_WEIGHTS) != lock["hashes"].get(layout.ADAPTER_WEIGHTS):

@@ -30,7 +30,7 @@ def config_of(folder: Path) -> AdaptConfig:
     """Read a run folder's options. Raises RunError if it is none."""
     path = folder / layout.CONFIG
     if not path.is_file():
-        raise RunError(f"{folder} is no run folder: compass.yaml is missing. Make a run with compass adapt.")
+        raise RunError(f"{folder} is not a run folder: compass.yaml is missing. Make a run with compass adapt.")
     return load_stored(path)
 
 

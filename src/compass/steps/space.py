@@ -42,7 +42,7 @@ def place_in(run: Run, resources: Resources, data: RunData, parent: Path, fitted
         name, revision = fitted_with
         raise RunError(
             f"The space of {parent} was fitted with the encoder {name} ({revision}), and {encoder.name} "
-            f"({encoder.revision}) was loaded. Use the same encoder, or start anew with compass adapt."
+            f"({encoder.revision}) was loaded. Use the same encoder, or make a new run with compass adapt."
         )
     vectors = embed(encoder, data)
     inputs = {"space": file_hash(parent / layout.SPACE_WEIGHTS)}

@@ -125,7 +125,7 @@ def warm_up(
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             if drawn:
-                logger.info("Warming an adapter up on %d of %d pool rows, for their gradients", n, len(pool))
+                logger.info("Warming up an adapter on %d of %d pool rows, for their gradients", n, len(pool))
                 keep = _KeepMoments(folder / MOMENTS_FILE)
                 train(drawn, base=base, config=config, output_dir=folder, seed=seed, callbacks=[keep])
             else:

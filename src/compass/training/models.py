@@ -69,7 +69,7 @@ def resolve_model(
     if Path(name).is_dir():
         if not (Path(name) / "config.json").is_file():
             raise ModelError(
-                f"{name} is no model folder: it has no config.json. Give the folder that save_pretrained wrote."
+                f"{name} is not a model folder: it has no config.json. Give the folder that save_pretrained wrote."
             )
         return BaseModel(name, str(Path(name).resolve()), folder_revision(Path(name)), "", trust_remote_code)
     return _hub(name, revision, trust_remote_code)
@@ -173,7 +173,7 @@ def check_adapter(adapter: Path, base: BaseModel) -> None:
     file = adapter / layout.ADAPTER_CONFIG_FILE
     if not file.is_file():
         raise ModelError(
-            f"{adapter} is no adapter folder: it has no adapter_config.json. Give the `adapter` folder of a run."
+            f"{adapter} is not an adapter folder: it has no adapter_config.json. Give the `adapter` folder of a run."
         )
     config = json.loads(file.read_text(encoding="utf-8"))
     trained_on = config.get("base_model_name_or_path", "")

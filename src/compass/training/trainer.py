@@ -292,7 +292,7 @@ def _checkpoint_folder(
     folder = output_dir / layout.CHECKPOINTS
     stamp = folder / "inputs.sha256"
     if folder.exists() and (not stamp.is_file() or stamp.read_text(encoding="utf-8") != digest.hexdigest()):
-        logger.info("The checkpoints in %s belong to other inputs: training starts anew", folder)
+        logger.info("The checkpoints in %s belong to other inputs: training starts again", folder)
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     stamp.write_text(digest.hexdigest(), encoding="utf-8")

@@ -165,7 +165,7 @@ def test_few_shot_rows_out_of_the_usage_sample_are_refused(base: BaseModel, task
     usage = write(tmp_path / "dev.jsonl", questions(2, 1) + questions(2, 7))
     data = replace(config.adapt.data, usage=usage, language="sw")
     seen = replace(config, adapt=replace(config.adapt, data=data))
-    with pytest.raises(DataError, match=r"quiz_1: 2 of its few-shot rows stand in the usage sample"):
+    with pytest.raises(DataError, match=r"quiz_1: 2 of its few-shot rows are in the usage sample"):
         evaluate_tasks(seen, ["quiz", "quiz_1"])
     none = replace(seen, tasks=replace(seen.tasks, num_fewshot=0, limit=2))
     results, _ = evaluate_tasks(none, ["quiz_1"])
@@ -179,7 +179,7 @@ def test_an_unknown_task_is_refused_with_the_nearest(base: BaseModel, tasks: Pat
     with pytest.raises(ConfigError, match=r"'quizz'; did you mean .*quiz") as caught:
         run_tasks(None, ["quiz", "quizz", "global_mmlu_full_xx"], include_path=tasks)
     assert len(caught.value.problems) == 2
-    with pytest.raises(DataError, match="no folder of tasks"):
+    with pytest.raises(DataError, match="not a folder of tasks"):
         run_tasks(None, ["quiz"], include_path=tmp_path / "none")
 
 

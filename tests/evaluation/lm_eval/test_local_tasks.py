@@ -118,7 +118,7 @@ def test_the_last_number_is_taken(text: str, last: str) -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], type[Exception], str]] = {
-    "no number": ({"prompt": "p", "response": "many"}, {"template": "number"}, DataError, "'many' is no number"),
+    "no number": ({"prompt": "p", "response": "many"}, {"template": "number"}, DataError, "'many' is not a number"),
     "no subject": ({"question": "q", "choices": ["a", "b"], "answer": 0}, {"by": "topic"}, DataError, "no 'topic'"),
     "no choices": ({"question": "q", "answer": 0}, {}, DataError, "line 1: 0 choices"),
     "no rows": ({"question": "q", "lang": "tr"}, {"language": "bg"}, DataError, "no rows of language bg"),
@@ -129,7 +129,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], type[Exception], str]] 
         {"question": "q"},
         {"fewshot": [{"question": "habari ya asubuhi?"}], "usage": ["habari ya asubuhi?\nA. x\nB. y"]},
         DataError,
-        "1 of the few-shot rows stand in the usage sample",
+        "1 of the few-shot rows are in the usage sample",
     ),
 }
 

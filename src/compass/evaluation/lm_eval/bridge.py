@@ -115,7 +115,7 @@ def run_tasks(
     folders = [include_path] if isinstance(include_path, Path) else list(include_path or ())
     for folder in folders:
         if not folder.is_dir():
-            raise DataError(f"{folder} is no folder of tasks. Make one with make_tasks, or leave include_path out.")
+            raise DataError(f"{folder} is not a folder of tasks. Make one with make_tasks, or leave include_path out.")
     manager = _manager(tasks, folders)
     _check_names(tasks, manager)
     try:
@@ -242,7 +242,7 @@ def _check_fewshot(tasks: Mapping[str, Any], num_fewshot: int | None, usage: Col
         rows = usage_rows(task.fewshot_docs(), usage)
         if rows:
             raise DataError(
-                f"{name}: {len(rows)} of its few-shot rows stand in the usage sample, the first is number {rows[0]}. "
+                f"{name}: {len(rows)} of its few-shot rows are in the usage sample, the first is number {rows[0]}. "
                 "Rows that chose the training data can't be examples in the test too: set num_fewshot to 0, or split "
                 "them with split_usage and make a task of the rest."
             )

@@ -180,7 +180,7 @@ def _check(
     repeated = usage_rows(fewshot, usage)
     if repeated:
         raise DataError(
-            f"{len(repeated)} of the few-shot rows stand in the usage sample, the first is number {repeated[0]}. "
+            f"{len(repeated)} of the few-shot rows are in the usage sample, the first is number {repeated[0]}. "
             "Rows that chose the training data can't be examples in the test too: split them with split_usage."
         )
 
@@ -205,7 +205,7 @@ def _doc(template: str, row: Mapping[str, Any], place: str, labels: Sequence[str
         raise DataError(f"{place}: template {template!r} needs the texts prompt and response; found {', '.join(row)}.")
     if template == "labels":
         if response not in labels:
-            raise DataError(f"{place}: the label {response!r} is none of the test's: {', '.join(labels)}.")
+            raise DataError(f"{place}: the label {response!r} is not one of the test's: {', '.join(labels)}.")
         return doc | {
             "text": f"{prompt.strip()}\nTopic ({', '.join(labels)}):",
             "choices": list(labels),
@@ -213,7 +213,7 @@ def _doc(template: str, row: Mapping[str, Any], place: str, labels: Sequence[str
         }
     number = response.strip().replace(",", "")
     if not re.fullmatch(NUMBER, number):
-        raise DataError(f"{place}: the response {response!r} is no number. Template `number` needs plain digits.")
+        raise DataError(f"{place}: the response {response!r} is not a number. Template `number` needs plain digits.")
     return doc | {"text": f"{prompt.strip()}\nAnswer:", "answer": number}
 
 
