@@ -306,7 +306,7 @@ def test_a_result_is_json_for_machines_and_lines_for_people(
 def test_the_report_of_no_run_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, _, err = _run(capsys, "report", str(tmp_path))
     assert code == 1
-    assert "no run folder" in err
+    assert "not a run folder" in err
 
 
 def test_ctrl_c_says_that_the_same_command_goes_on(

@@ -190,7 +190,7 @@ def test_a_lone_surrogate_in_an_answer_does_not_stop_the_report(selected_folder:
 
 def test_no_run_folder_is_refused(tmp_path: Path) -> None:
     """Would break if an empty folder gave an empty report instead of one clear message."""
-    with pytest.raises(RunError, match=r"is no run folder: it has neither compass\.yaml nor selection/"):
+    with pytest.raises(RunError, match=r"is not a run folder: it has neither compass\.yaml nor selection/"):
         build_report(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -176,13 +176,13 @@ def check_run(folder: Path) -> None:
     missing = [path for path in NEEDED if not (folder / path).is_file()]
     if missing:
         raise RunError(
-            f"{folder} is no finished run: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. "
+            f"{folder} is not a finished run: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. "
             "Run the command that made it again: it goes on where it stopped."
         )
     hashes = json.loads((folder / layout.LOCK).read_text("utf-8")).get("hashes")
     if hashes and layout.ADAPTER_WEIGHTS not in hashes:
         raise RunError(
-            f"{folder} is no finished run: its lock.json names no adapter. It was not finished, or compass select "
+            f"{folder} is not a finished run: its lock.json names no adapter. It was not finished, or compass select "
             "picked new rows after its training. Run compass adapt in it."
         )
     for record in sorted((folder / layout.STAGE_RECORDS).glob("*.json")):
@@ -194,7 +194,7 @@ def check_run(folder: Path) -> None:
         wrong = [path for path, size in kept.items() if _size(folder / path) != size]
         if wrong:
             raise RunError(
-                f"{folder} is no finished run: the stage {record.stem!r} wrote {wrong[0]}, which is missing or has "
+                f"{folder} is not a finished run: the stage {record.stem!r} wrote {wrong[0]}, which is missing or has "
                 "another size now. Run the command that made it again."
             )
 

@@ -120,7 +120,7 @@ def load_run(folder: Path) -> Run:
     """
     if not (folder / layout.CONFIG).is_file() and not (folder / layout.SELECTION).is_dir():
         raise RunError(
-            f"{folder} is no run folder: it has neither compass.yaml nor selection/. "
+            f"{folder} is not a run folder: it has neither compass.yaml nor selection/. "
             "Give the output_dir of a `compass adapt` or `compass select` run."
         )
     lock = _json(folder / layout.LOCK, {})
@@ -330,7 +330,7 @@ def _jsonl(path: Path) -> list[dict[str, Any]]:
         try:
             rows.append(json.loads(line))
         except ValueError as error:
-            raise RunError(f"{path}, line {number}, is no JSON ({error}); run its stage again") from error
+            raise RunError(f"{path}, line {number}, is not JSON ({error}); run its stage again") from error
     return rows
 
 
