@@ -17,35 +17,30 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from compass.config import AdaptConfig, WatchOptions, load_stored, validate
-from compass.data.example import Example
-from compass.data.languages import UNDETERMINED, normalize_tag, same_language
-from compass.data.readers import read_jsonl
-from compass.drift import DriftEvent, InputBatch, Monitor, describe
+from compass.config import WatchOptions, validate
+from compass.data.languages import normalize_tag
+from compass.drift import InputBatch, Monitor
 from compass.encoders import CachedEncoder
-from compass.errors import CompassError, ConfigError, DataError, RegistryError, RegistryUnavailableError
+from compass.errors import CompassError, ConfigError, RegistryUnavailableError
 from compass.recipes import update as update_recipe
 from compass.recipes.monitor import batches_of, check_source, count, drift_event
 from compass.recipes.promote import held_out_sets, keep_mirror
 from compass.recipes.update import NewData
 from compass.records import Event
-from compass.registry import GateDecision, Hooks, Registry, RegistryEvent, Version, decide
-from compass.runs import layout
+from compass.registry import GateDecision, Hooks, Registry, Version, decide
 from compass.runs.folder import Run
-from compass.steps.read import read_set
 from compass.steps.reference import clusters_of, config_of, reference_of
 from compass.steps.resources import Resources
+from compass.steps.watch_data import options_of_update, rows_of_0_1, rows_of_update
+from compass.steps.watch_events import tell_drift, update_event
+from compass.steps.watch_rules import alarms_of, drift_stands, production, why_not_yet
 from compass.steps.watch_state import DAY, Pending, Site, Updater, open_site
 
 logger = logging.getLogger(__name__)
 
 UPDATER = Updater(update_recipe.begin, update_recipe.finish)
-OLD_USAGE = Path(layout.USAGE).name
-"""In the folder of an update that version 0.1 began: its usage, which is read into a run folder now."""
 
 
 def watch(
@@ -75,7 +70,7 @@ def watch(
     language = normalize_tag(language)
     registry = Registry(Path(options.registry.registry_dir), lock_timeout=options.registry.lock_timeout)
     # Refused before the loop's folder is made.
-    _production(registry, language)
+    production(registry, language)
     check_source(source)
     with open_site(
         language, options, overrides or {}, dry_run=dry_run, clock=clock, encoder=encoder, updater=updater
@@ -86,11 +81,11 @@ def watch(
         skipped = 0
         while True:
             # 2. What serves now, in its frozen space, against the usage that it was made for.
-            version = _production(site.registry, language)
+            version = production(site.registry, language)
             with _monitor(site, version, restart=restart) as (watching, encoder):
                 restart = False
                 batches = batches or batches_of(source, watching, options.monitor, follow=follow, stop=stop)
-                _tell_drift(site, watching, version)
+                tell_drift(site, watching, version)
                 held = ""
                 for batch in batches:
                     # 3. Count, check, tell.
@@ -102,13 +97,13 @@ def watch(
                         for event in seen.events:
                             yield drift_event(event)
                         if seen.events:
-                            _tell_drift(site, watching, version)
+                            tell_drift(site, watching, version)
 
                     # 4. Drift that stands leads to an update: monitor, update, gate, promotion.
-                    if _drifted(site, watching):
-                        why_not = _held(site, watching)
+                    if drift_stands(site, watching):
+                        why_not = why_not_yet(site, watching)
                         if why_not and why_not != held:
-                            yield _event("held", f"No update yet: {why_not}")
+                            yield Event("held", f"No update yet: {why_not}")
                         held = why_not
                         if not why_not:
                             yield from _begin(site, watching, version)
@@ -121,7 +116,7 @@ def watch(
                     status = watching.status()
                     state = "drift" if status["drift"] else "no drift"
                     summary = f"{status['prompts']} prompts counted, {version.id} in production: {state}"
-                    yield _event("status", summary, version=version.id, **status, skipped_lines=skipped)
+                    yield Event("status", summary, version.id, {**status, "skipped_lines": skipped})
                     return
 
 
@@ -136,16 +131,6 @@ def check_options(options: WatchOptions) -> None:
             problems += [problem for problem in error.problems if problem not in problems]
     if problems:
         raise ConfigError(problems)
-
-
-def _production(registry: Registry, language: str) -> Version:
-    current = registry.aliases(language).current
-    if not current:
-        raise RegistryError(
-            f"Nothing of {language} is in production in {registry.root}. Register a run and promote it: "
-            f"compass registry add RUN, compass registry promote {language}."
-        )
-    return registry.get(language, current)
 
 
 @contextmanager
@@ -174,147 +159,56 @@ def _monitor(site: Site, version: Version, *, restart: bool) -> Iterator[tuple[M
         yield watching, encoder
 
 
-def _tell_drift(site: Site, watching: Monitor, version: Version) -> None:
-    """Tell hooks of each drift that is in the monitor's state and that they were not told of, also after a kill."""
-    new = [row for row in watching.events() if row["at"] > site.state.told]
-    for row in new:
-        if row["kind"] == "drift":
-            drift = DriftEvent.from_dict(row)
-            name = f"{drift.check.stream}-{drift.check.test}"
-            site.tell(
-                RegistryEvent(
-                    "drift", site.language, describe(drift), version.id, drift.to_dict(examples=False),
-                    id=f"watch-{site.language}-drift-{row['at']:.6f}-{name}", at=_time(row["at"]),
-                )
-            )  # fmt: skip
-    if new:
-        site.remember(told=max(row["at"] for row in new))
-
-
-def _alarms(site: Site, watching: Monitor) -> tuple[dict[str, int], int]:
-    """Return the language's alarms with the prompt that each began at, and its prompts. The mix of languages is left
-    out: an adapter can't follow other languages than its own."""
-    stream = watching.status()["streams"].get(site.language, {"alarms": {}, "prompts": 0})
-    return stream["alarms"], stream["prompts"]
-
-
-def _drifted(site: Site, watching: Monitor) -> bool:
-    """Say whether a drift stands, and enough prompts have come since it began to say what the new usage is."""
-    alarms, prompts = _alarms(site, watching)
-    return bool(alarms) and prompts - min(alarms.values()) >= site.options.watch.prompts_after_drift
-
-
-def _held(site: Site, watching: Monitor) -> str:
-    """Say why no update may start now; empty if one may."""
-    options, now = site.options.watch, site.clock()
-    recent = [start for start in site.state.starts if now - start < DAY]
-    if not options.update_usage:
-        if site.options.monitor.reservoir == "off":
-            return (
-                "an update needs the new usage, and the monitor keeps no prompts. Set reservoir to redacted or full, "
-                "or name a source in update_usage"
-            )
-        kept = len(watching.kept_prompts(site.language, most=options.min_usage_rows))
-        if kept < options.min_usage_rows:
-            return f"the reservoir holds {kept} prompts, and min_usage_rows asks for {options.min_usage_rows}"
-    if len(recent) >= options.updates_per_day:
-        until = f" until {_time(recent[-options.updates_per_day] + DAY)}" if options.updates_per_day else ""
-        return f"the budget of {options.updates_per_day} updates a day is used up{until}"
-    if site.state.ended and now - site.state.ended < 3600.0 * options.quiet_hours:
-        return (
-            f"the quiet period after the last update lasts until {_time(site.state.ended + 3600 * options.quiet_hours)}"
-        )
-    return ""
-
-
 def _begin(site: Site, watching: Monitor, version: Version) -> Iterator[Event]:
-    """Take down what the update is made of, so that a later process makes the same one."""
+    """Write down what the update is made of, so that a later process makes the same one."""
     number, now = site.state.number + 1, site.clock()
-    alarms, prompts = _alarms(site, watching)
+    alarms, prompts = alarms_of(site, watching)
     checks = watching.status()["streams"][site.language]["last_checks"]
     drift = {"prompts": prompts, "alarms": {test: checks[test] for test in alarms}}
     starts = (*(start for start in site.state.starts if now - start < DAY), now)
     method = site.options.update.method
     if site.dry_run:
         site.remember(number=number, starts=starts, ended=now)
-        yield _event(
-            "would", f"Would update {version.id} by {method}, test it, and promote it if the gate lets it pass",
-            parent=version.id, method=method, drift=drift,
-        )  # fmt: skip
+        summary = f"Would update {version.id} by {method}, test it, and promote it if the gate passes it"
+        yield Event("would", summary, "", {"parent": version.id, "method": method, "drift": drift})
         return
     shutil.rmtree(site.work(number), ignore_errors=True)
     site.work(number).mkdir(mode=0o700)
     try:
         # The cleaned rows in the update's run folder are the only copy that is made of users' prompts.
-        site.updater.begin(
-            _config(site, version, number), parent=version.folder, new=_new_data(site, watching, version)
-        )
+        usage, train, test = rows_of_update(site, watching, version)
+        new, config = NewData(usage, train=train, test=test), options_of_update(site, version, number)
+        site.updater.begin(config, parent=version.folder, new=new)
     except CompassError as error:
         site.remember(number=number, starts=starts)
-        yield from _fail(site, number, "", error)
+        yield _fail(site, number, "", error)
         return
     site.remember(number=number, starts=starts, pending=Pending(number, version.id, drift))
 
 
-def _config(site: Site, parent: Version, number: int) -> AdaptConfig:
-    """Return the options of an update: the parent's, under those that the loop was given."""
-    rows = site.options.watch.gate_rows
-    folder = str(site.work(number) / "run")
-    overrides = {"max_test_rows": rows, "max_retention_rows": rows, **site.overrides, "output_dir": folder}
-    return load_stored(parent.folder / layout.CONFIG, overrides)
-
-
-def _new_data(site: Site, watching: Monitor, version: Version) -> NewData:
-    """Read the update's usage, training rows and test; the last two are empty where there are none."""
-    options = site.options.watch
-    data = dataclasses.replace(config_of(version.folder).data, language=site.language)
-
-    def read(source: str, part: str) -> list[Example]:
-        rows = read_set(data, part, source) if source else []
-        return [row for row in rows if row.language == UNDETERMINED or same_language(row.language, site.language)]
-
-    if options.update_usage:
-        usage = read(options.update_usage, "usage")
-        if len(usage) < options.min_usage_rows:
-            raise DataError(
-                f"{options.update_usage} has {len(usage)} rows in {site.language}, and min_usage_rows asks for "
-                f"{options.min_usage_rows}. Gather more usage."
-            )
-    else:
-        # Newest first: what came since the alarm, and no fewer than an update asks for.
-        most = max(options.prompts_after_drift, options.min_usage_rows)
-        kept = watching.kept_prompts(site.language, most=most)
-        usage = [
-            Example(f"kept/{i}", prompt.text, language=site.language, source="production")
-            for i, prompt in enumerate(reversed(kept))
-        ]
-    return NewData(usage, train=read(options.update_train, "train"), test=read(options.update_test, "test"))
-
-
 def _finish(site: Site) -> Iterator[Event]:
-    """Bring a begun update to its end: train, register, test, promote or refuse. Goes on at the step it was left at."""
+    """Bring a begun update to its end: train, register, gate, promote or refuse. Goes on at the step it was left at."""
     pending = site.state.pending
     if not pending:
         return
     if site.dry_run:
-        yield _event("would", f"Would finish update {pending.number} of {pending.parent}", parent=pending.parent)
+        yield Event(
+            "would", f"Would finish update {pending.number} of {pending.parent}", "", {"parent": pending.parent}
+        )
         site.remember(pending=None)
         return
     try:
+        # 1. Train and register.
         if not pending.version:
-            version = _update(site, pending)
-            pending = dataclasses.replace(pending, version=version.id)
+            pending = dataclasses.replace(pending, version=_update(site, pending).id)
             site.remember(pending=pending)
         version = site.registry.get(site.language, pending.version)
-        event = RegistryEvent(
-            "update", site.language,
-            f"{version.id} was made of {pending.parent} by {site.options.update.method}", version.id,
-            {"parent": pending.parent, "drift": pending.drift, "metrics": version.metrics},
-            id=_id(site, pending.number, "update"),
-        )  # fmt: skip
-        site.tell(event)
-        yield _event("update", event.message, version=version.id, parent=pending.parent)
+        summary = f"{version.id} was made of {pending.parent} by {site.options.update.method}"
+        details: dict[str, Any] = {"parent": pending.parent, "drift": pending.drift, "metrics": version.metrics}
+        site.tell(update_event(site, pending.number, "update", summary, version.id, details))
+        yield Event("update", summary, version.id, {"parent": pending.parent})
 
+        # 2. Ask the gate.
         if pending.decision is None:
             baseline = site.registry.get(site.language, pending.parent)
             sets = held_out_sets(version, baseline)
@@ -322,38 +216,37 @@ def _finish(site: Site) -> Iterator[Event]:
             pending = dataclasses.replace(pending, decision=decided.to_dict())
             site.remember(pending=pending)
         decision = GateDecision.from_dict(pending.decision or {})
+
+        # 3. Promote or refuse.
         if decision.promotes:
             _promote(site, version, decision)
-            told = _told(
-                site, pending.number, "promotion", f"{version.id} is in production. {decision.reason}", version
-            )
+            kind, summary = "promotion", f"{version.id} is in production. {decision.reason}"
         else:
-            _withdraw(site, version, decision.reason)
-            text = f"{version.id} is not promoted ({decision.verdict}). {decision.reason}"
-            told = _told(site, pending.number, "refusal", text, version)
-        event = dataclasses.replace(told, details={"decision": decision.to_dict()})
-        site.tell(event)
+            _withdraw(site, version.id, decision.reason)
+            kind, summary = "refusal", f"{version.id} is not promoted ({decision.verdict}). {decision.reason}"
+        details = {"decision": decision.to_dict()}
+        site.tell(update_event(site, pending.number, kind, summary, version.id, details))
     except RegistryUnavailableError:
         # A full disk or a held lock says nothing of the update: the next start goes on with it.
         raise
     except CompassError as error:
-        yield from _fail(site, pending.number, pending.version, error)
+        yield _fail(site, pending.number, pending.version, error)
         return
     site.remember(pending=None, ended=site.clock())
     keep_mirror(site.registry, site.language, site.options.registry.mlflow_uri)
     # The registry has it all.
     shutil.rmtree(site.work(pending.number), ignore_errors=True)
-    yield _event(event.kind, event.message, version=version.id, decision=decision.to_dict())
+    yield Event(kind, summary, version.id, details)
 
 
 def _update(site: Site, pending: Pending) -> Version:
-    """Make the new version from what was taken down, and register it as the candidate."""
-    parent = site.registry.get(site.language, pending.parent)
-    config = _config(site, parent, pending.number)
-    options, work = site.options.update, site.work(pending.number)
-    if (work / OLD_USAGE).is_file():
-        site.updater.begin(config, parent=parent.folder, new=_new_data_of_0_1(work))
-    done = site.updater.finish(config, options, parent=parent.folder)
+    """Make the new version from what was written down, and register it as the candidate."""
+    parent, work = site.registry.get(site.language, pending.parent), site.work(pending.number)
+    config = options_of_update(site, parent, pending.number)
+    if old := rows_of_0_1(work):
+        usage, train, test = old
+        site.updater.begin(config, parent=parent.folder, new=NewData(usage, train=train, test=test))
+    done = site.updater.finish(config, site.options.update, parent=parent.folder)
     return site.registry.register(
         done.run_dir,
         language=site.language,
@@ -362,13 +255,6 @@ def _update(site: Site, pending: Pending) -> Version:
         notes={"drift": pending.drift, "update": asdict(site.options.update)},
         leave_out=site.options.registry.leave_out,
     )
-
-
-def _new_data_of_0_1(work: Path) -> NewData:
-    """Read what version 0.1 took down for an update that it began."""
-    parts = {name: work / f"{name}.jsonl" for name in ("usage", "current", "test")}
-    usage, train, test = (read_jsonl(path) if path.is_file() else [] for path in parts.values())
-    return NewData(usage, train=train, test=test)
 
 
 def _promote(site: Site, version: Version, decision: GateDecision) -> None:
@@ -382,37 +268,17 @@ def _promote(site: Site, version: Version, decision: GateDecision) -> None:
     site.registry.promote(site.language, version.id, decision=decision, reason="drift; the gate passed it")
 
 
-def _withdraw(site: Site, version: Version, reason: str) -> None:
-    if site.registry.aliases(site.language).candidate == version.id:
+def _withdraw(site: Site, version: str, reason: str) -> None:
+    if version and site.registry.aliases(site.language).candidate == version:
         site.registry.withdraw(site.language, reason=reason)
 
 
-def _fail(site: Site, number: int, version: str, error: CompassError) -> Iterator[Event]:
+def _fail(site: Site, number: int, version: str, error: CompassError) -> Event:
     """Give an update up: production stays as it is, and the quiet period begins, so that not every check tries it."""
     logger.warning("Update %d failed: %s", number, error)
-    if version and site.registry.aliases(site.language).candidate == version:
-        site.registry.withdraw(site.language, reason=str(error))
-    event = RegistryEvent(
-        "refusal", site.language, f"Update {number} failed, and production stays as it is: {error}", version,
-        id=_id(site, number, "refusal"),
-    )  # fmt: skip
-    site.tell(event)
+    _withdraw(site, version, str(error))
+    message = f"Update {number} failed, and production stays as it is: {error}"
+    site.tell(update_event(site, number, "refusal", message, version))
     site.remember(pending=None, ended=site.clock())
     shutil.rmtree(site.work(number), ignore_errors=True)
-    yield _event("refusal", event.message, version=version)
-
-
-def _told(site: Site, number: int, kind: str, message: str, version: Version) -> RegistryEvent:
-    return RegistryEvent(kind, site.language, message, version.id, id=_id(site, number, kind))
-
-
-def _id(site: Site, number: int, kind: str) -> str:
-    return f"watch-{site.language}-{site.state.born}{number:04d}-{kind}"
-
-
-def _event(kind: str, summary: str, version: str = "", **details: Any) -> Event:
-    return Event(kind, summary, version, details)
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+    return Event("refusal", message, version)

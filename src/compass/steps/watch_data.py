@@ -1,0 +1,71 @@
+"""What an update of the watch loop is made of: its options, and its usage, training rows and test."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from compass.config import AdaptConfig, load_stored
+from compass.data.example import Example
+from compass.data.languages import UNDETERMINED, same_language
+from compass.data.readers import read_jsonl
+from compass.drift import Monitor
+from compass.errors import DataError
+from compass.registry import Version
+from compass.runs import layout
+from compass.steps.read import read_set
+from compass.steps.reference import config_of
+from compass.steps.watch_state import Site
+
+OLD_USAGE = Path(layout.USAGE).name
+"""In the folder of an update that version 0.1 began: its usage, which is read into a run folder now."""
+
+
+def options_of_update(site: Site, parent: Version, number: int) -> AdaptConfig:
+    """Return the options of an update: the parent's, under those that the loop was given."""
+    rows = site.options.watch.gate_rows
+    folder = str(site.work(number) / "run")
+    overrides = {"max_test_rows": rows, "max_retention_rows": rows, **site.overrides, "output_dir": folder}
+    return load_stored(parent.folder / layout.CONFIG, overrides)
+
+
+def rows_of_update(
+    site: Site, watching: Monitor, version: Version
+) -> tuple[list[Example], list[Example], list[Example]]:
+    """Read the update's usage, training rows and test; the last two are empty where there are none.
+
+    Raises DataError if a source has fewer rows of usage than `min_usage_rows`.
+    """
+    options = site.options.watch
+    data = dataclasses.replace(config_of(version.folder).data, language=site.language)
+
+    def read(source: str, part: str) -> list[Example]:
+        rows = read_set(data, part, source) if source else []
+        return [row for row in rows if row.language == UNDETERMINED or same_language(row.language, site.language)]
+
+    usage = read(options.update_usage, "usage") if options.update_usage else _kept_usage(site, watching)
+    if options.update_usage and len(usage) < options.min_usage_rows:
+        raise DataError(
+            f"{options.update_usage} has {len(usage)} rows in {site.language}, and min_usage_rows asks for "
+            f"{options.min_usage_rows}. Gather more usage."
+        )
+    return usage, read(options.update_train, "train"), read(options.update_test, "test")
+
+
+def rows_of_0_1(work: Path) -> tuple[list[Example], list[Example], list[Example]] | None:
+    """Read what version 0.1 wrote down for an update that it began; None where it began none."""
+    if not (work / OLD_USAGE).is_file():
+        return None
+    parts = (work / f"{name}.jsonl" for name in ("usage", "current", "test"))
+    usage, train, test = (read_jsonl(path) if path.is_file() else [] for path in parts)
+    return usage, train, test
+
+
+def _kept_usage(site: Site, watching: Monitor) -> list[Example]:
+    """Return prompts of the reservoir, newest first: what came since the alarm, and no fewer than an update needs."""
+    options = site.options.watch
+    kept = watching.kept_prompts(site.language, most=max(options.prompts_after_drift, options.min_usage_rows))
+    return [
+        Example(f"kept/{i}", prompt.text, language=site.language, source="production")
+        for i, prompt in enumerate(reversed(kept))
+    ]
