@@ -2,7 +2,7 @@
 
     registry/
         cy/
-            versions/v0001-.../   see versions.py
+            versions/v0001-.../   see versions.py; intake.py adds one, folders.py finds it
             state.json            candidate, production and what was in production before: see aliases.py
             history.jsonl         every move of an alias
             events.jsonl          drift, updates, promotions, refusals: see events.py
@@ -14,16 +14,12 @@ What is on disk decides, for every process alike: nothing is kept in memory betw
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
-import math
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -31,26 +27,15 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from compass.data.languages import normalize_tag
-from compass.errors import RegistryError, RegistryUnavailableError, RunError
+from compass.errors import RegistryError, RegistryUnavailableError
 from compass.registry import aliases
 from compass.registry.aliases import Aliases, Move, read_aliases
 from compass.registry.events import RegistryEvent
-from compass.registry.files import append_line, read_lines, write_sealed
+from compass.registry.files import append_line, read_lines
+from compass.registry.folders import home_of, homes, id_of, last_number, listed
 from compass.registry.gate import PROMOTE, GateDecision
-from compass.registry.versions import (
-    FOLDER,
-    Check,
-    Version,
-    check_against_lock,
-    check_run,
-    check_version,
-    identity_of,
-    read_version,
-    run_files,
-    run_metrics,
-    take_in,
-)
-from compass.runs import layout
+from compass.registry.intake import add_version, check_run, language_of, run_at_rest
+from compass.registry.versions import Check, Version, check_version, read_version
 from compass.runs.files import sync_folder
 
 logger = logging.getLogger(__name__)
@@ -81,7 +66,7 @@ class Registry:
 
     def languages(self) -> tuple[str, ...]:
         """Return the languages that have a version, sorted."""
-        return tuple(sorted(path.parent.name for path in self.root.glob("*/versions") if self._homes(path.parent)))
+        return tuple(sorted(path.parent.name for path in self.root.glob("*/versions") if homes(path.parent)))
 
     def folder(self, language: str) -> Path:
         """Return a language's folder. Raises LanguageError if the tag is unknown."""
@@ -112,17 +97,18 @@ class Registry:
         """
         source = Path(run_folder)
         check_run(source)
-        language = normalize_tag(language or _language_of(source))
+        language = normalize_tag(language or language_of(source))
         folder = self.folder(language)
         self._make(folder)
-        with _run_at_rest(source), self._locked(folder, "register"):
+        with run_at_rest(source), self._locked(folder, "register"):
             self._clear_leftovers(folder)
             parent_id = self.get(language, parent).id if parent else ""
             incoming = folder / "versions" / f".incoming-{uuid4().hex}"
             try:
-                version = self._take_in(
-                    source, folder, incoming, language, parent_id, trigger, metrics, notes or {}, leave_out, link
-                )
+                version = add_version(
+                    source, folder, incoming, self.versions(language), language=language, parent=parent_id,
+                    trigger=trigger, metrics=metrics, notes=notes or {}, leave_out=leave_out, link=link,
+                )  # fmt: skip
             except OSError as error:
                 raise _disk_error(error, f"register {source}", folder) from error
             finally:
@@ -135,7 +121,7 @@ class Registry:
     def versions(self, language: str) -> tuple[Version, ...]:
         """Return a language's versions, oldest first. One whose manifest is damaged is left out, with a warning."""
         found = []
-        for home in self._homes(self.folder(language)):
+        for home in homes(self.folder(language)):
             try:
                 found.append(read_version(home))
             except RegistryError as error:
@@ -146,7 +132,7 @@ class Registry:
         """Return the version with a name: `candidate`, `production`, `previous`, `3`, `v3`, an id, or six or more
         characters of its hash. Raises RegistryError if there is none, or more than one.
         """
-        return read_version(self._home(self.folder(language), self._id(language, name)))
+        return read_version(home_of(self.folder(language), id_of(self.folder(language), name)))
 
     def aliases(self, language: str) -> Aliases:
         """Return what is candidate and what is in production. Raises RegistryError if the state is damaged."""
@@ -222,7 +208,7 @@ class Registry:
                     f"There is no version of {folder.name} to go back to: "
                     + (f"{now.current} is the first in production." if now.current else "none is in production.")
                 )
-            target = self._id(language, to) if to else now.previous
+            target = id_of(self.folder(language), to) if to else now.previous
             earlier = now.production[:-1]
             if target not in earlier:
                 raise RegistryError(
@@ -244,8 +230,8 @@ class Registry:
     def verify(self, language: str, name: str = "") -> tuple[Check, ...]:
         """Hash every file of one version, or of all; damage is listed, not raised. Needs no lock."""
         folder = self.folder(language)
-        homes = [self._home(folder, self._id(language, name))] if name else self._homes(folder)
-        return tuple(check_version(home) for home in homes)
+        checked = [home_of(folder, id_of(folder, name))] if name else homes(folder)
+        return tuple(check_version(home) for home in checked)
 
     def repair(self, language: str) -> Aliases:
         """Write a lost or damaged `state.json` anew from the history; one that is whole is left alone."""
@@ -254,7 +240,7 @@ class Registry:
             try:
                 return read_aliases(folder)
             except RegistryError:
-                return aliases.repair(folder, self._last_number(folder))
+                return aliases.repair(folder, last_number(folder))
 
     def history(self, language: str) -> tuple[Move, ...]:
         """Return every move of an alias, oldest first. Raises RegistryError if the history is damaged."""
@@ -272,8 +258,8 @@ class Registry:
         with self._locked(folder, "register"), self._locked(folder, "state"):
             self._clear_leftovers(folder)
             now = read_aliases(folder)
-            homes = self._homes(folder)
-            kept = {home.name: f"one of the newest {keep}" for home in homes[max(0, len(homes) - keep) :]}
+            there = homes(folder)
+            kept = {home.name: f"one of the newest {keep}" for home in there[max(0, len(there) - keep) :]}
             for needed, why in (
                 (now.previous, "a rollback brings it back"),
                 (now.candidate, "candidate"),
@@ -281,7 +267,7 @@ class Registry:
             ):
                 if needed:
                     kept[needed] = why
-            removed = [home for home in homes if home.name not in kept]
+            removed = [home for home in there if home.name not in kept]
             freed = sum(file.stat().st_size for home in removed for file in home.rglob("*") if file.is_file())
             if removed and not dry_run:
                 self._move(
@@ -315,59 +301,6 @@ class Registry:
         """Return a language's events, oldest first."""
         return tuple(RegistryEvent.from_dict(line) for line in read_lines(self.folder(language) / "events.jsonl"))
 
-    def _take_in(
-        self,
-        source: Path,
-        folder: Path,
-        incoming: Path,
-        language: str,
-        parent: str,
-        trigger: str,
-        metrics: Mapping[str, Mapping[str, float]] | None,
-        notes: Mapping[str, Any],
-        leave_out: Sequence[str],
-        link: bool,
-    ) -> Version:
-        paths, left_out = run_files(source, leave_out)
-        _check_space(source, folder, paths)
-        (incoming / "run").mkdir(parents=True)
-        files = take_in(source, incoming / "run", paths, link=link)
-        check_against_lock(source, files)
-        identity = identity_of(files)
-        for version in self.versions(language):
-            same = version.identity == identity and parent in ("", version.parent)
-            if same and check_version(version.folder.parent).ok:
-                logger.info("%s holds this run already", version.id)
-                return version
-        number = self._last_number(folder) + 1
-        home = folder / "versions" / f"v{number:04d}-{identity[:12]}"
-        measured = run_metrics(source) if metrics is None else metrics
-        version = Version(
-            id=home.name,
-            number=number,
-            language=language,
-            identity=identity,
-            parent=parent,
-            trigger=trigger,
-            # Not a number is what can't be told, which JSON has no word for.
-            metrics={
-                test: {name: float(value) for name, value in values.items() if math.isfinite(value)}
-                for test, values in measured.items()
-            },
-            created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            files=files,
-            folder=home / "run",
-            left_out=tuple(left_out),
-            notes=notes,
-        )
-        write_sealed(incoming / "manifest.json", version.to_dict())
-        (incoming / "manifest.json").chmod(0o444)
-        for path in sorted(path for path in incoming.rglob("*") if path.is_dir()):
-            sync_folder(path)
-        os.rename(incoming, home)
-        sync_folder(home.parent)
-        return version
-
     def _allow(self, version: Version, now: Aliases, decision: GateDecision | None, over: str) -> None:
         if decision is not None:
             if decision.verdict != PROMOTE:
@@ -379,7 +312,7 @@ class Registry:
                     f"The decision is about {decision.candidate}, not about {version.id}. Decide anew for this version."
                 )
             over = over or decision.baseline
-        expected = "" if over == NOTHING else self._id(version.language, over) if over else now.current
+        expected = "" if over == NOTHING else id_of(self.folder(version.language), over) if over else now.current
         if now.current != expected:
             raise RegistryError(
                 f"{version.id} was to replace {expected or 'nothing'}, but {now.current or 'nothing'} is in production "
@@ -387,7 +320,7 @@ class Registry:
             )
 
     def _check(self, folder: Path, id: str, verb: str) -> None:
-        check = check_version(self._home(folder, id))
+        check = check_version(home_of(folder, id))
         if not check.ok:
             raise RegistryError(
                 f"Version {id} is damaged, so it isn't safe to {verb} it; production stays as it is. "
@@ -418,52 +351,13 @@ class Registry:
                 after=after,
                 candidate=now.candidate if candidate is None else candidate,
                 production=now.production if production is None else production,
-                last_number=self._last_number(folder),
+                last_number=last_number(folder),
                 reason=reason,
                 decision=decision,
                 removed=removed,
             )
         except OSError as error:
             raise _disk_error(error, f"{action} {after}".strip(), folder) from error
-
-    def _id(self, language: str, name: str) -> str:
-        folder = self.folder(language)
-        name = name.strip()
-        ids = [home.name for home in self._homes(folder)]
-        if name in ids:
-            return name
-        if name in ("candidate", "production", "previous"):
-            now = read_aliases(folder)
-            named = {"candidate": now.candidate, "production": now.current, "previous": now.previous}[name]
-            if not named:
-                raise RegistryError(f"No version of {folder.name} is {name!r}. Versions: {_listed(ids)}.")
-            return named
-        digits = name.removeprefix("v")
-        found = [id for id in ids if digits.isdecimal() and int(id[1:].partition("-")[0]) == int(digits)]
-        if not found and len(name) >= 6:
-            found = [id for id in ids if id.partition("-")[2].startswith(name[:12])]
-        if len(found) != 1:
-            problem = f"{name!r} stands for several versions" if found else f"There is no version {name!r}"
-            raise RegistryError(f"{problem} of {folder.name}. Versions: {_listed(found or ids)}.")
-        return found[0]
-
-    def _home(self, folder: Path, id: str) -> Path:
-        home = folder / "versions" / id
-        if not home.is_dir():
-            raise RegistryError(f"Version {id} of {folder.name} is gone from {home.parent}. Restore it from a backup.")
-        return home
-
-    def _homes(self, folder: Path) -> list[Path]:
-        """Return the folders of a language's versions, oldest first."""
-        root = folder / "versions"
-        homes = [path for path in (root.iterdir() if root.is_dir() else ()) if FOLDER.fullmatch(path.name)]
-        return sorted(homes, key=lambda path: (int(path.name[1:].partition("-")[0]), path.name))
-
-    def _last_number(self, folder: Path) -> int:
-        on_disk = [int(home.name[1:].partition("-")[0]) for home in self._homes(folder)]
-        with contextlib.suppress(RegistryError):
-            on_disk.append(read_aliases(folder).last_number)
-        return max(on_disk, default=0)
 
     def _make(self, folder: Path) -> None:
         # Versions hold users' prompts: nobody else on the machine needs to read them, also where the root was there.
@@ -481,7 +375,7 @@ class Registry:
     def _locked(self, folder: Path, name: str) -> Iterator[None]:
         if not folder.is_dir():
             raise RegistryError(
-                f"{self.root} has no version of {folder.name}; its languages: {_listed(self.languages())}. "
+                f"{self.root} has no version of {folder.name}; its languages: {listed(self.languages())}. "
                 "Register a run first."
             )
         try:
@@ -494,41 +388,9 @@ class Registry:
             ) from error
 
 
-@contextmanager
-def _run_at_rest(folder: Path) -> Iterator[None]:
-    """Keep the run's own command out of its folder while it is copied. Raises RunError if it is at work there."""
-    (folder / layout.LOGS).mkdir(exist_ok=True)
-    try:
-        with FileLock(folder / layout.RUN_LOCK, timeout=0):
-            yield
-    except Timeout as error:
-        raise RunError(f"Another process is at work in {folder}. Register the run when it has ended.") from error
-
-
-def _language_of(folder: Path) -> str:
-    import yaml
-
-    options = yaml.safe_load((folder / layout.CONFIG).read_text("utf-8"))
-    language = (options.get("data") or {}).get("language") or options.get("language")
-    if not language:
-        raise RunError(f"{folder / layout.CONFIG} names no language. Say which one it is: language='cy'.")
-    return str(language)
-
-
-def _check_space(source: Path, folder: Path, paths: Sequence[str]) -> None:
-    needed = sum((source / path).stat().st_size for path in paths)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(errno.ENOSPC, f"{needed:,} bytes are needed, {free:,} are free")
-
-
 def _disk_error(error: OSError, what: str, folder: Path) -> RegistryUnavailableError:
     full = error.errno in FULL
     return RegistryUnavailableError(
         f"Can't {what}: {error.strerror} ({error.filename or folder}). Nothing has changed. "
         + ("Free some space (`prune` removes old versions) and try again." if full else "Check the folder's rights.")
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) or "none"

@@ -1,0 +1,75 @@
+"""A language's folder: which versions are in it, by which names they go, and which number is the next.
+
+registry/cy/versions/v0001-1a2b3c4d5e6f/
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from compass.errors import RegistryError
+from compass.registry.aliases import read_aliases
+
+FOLDER = re.compile(r"v(\d{4,})-([0-9a-f]{12})")
+ALIASES = ("candidate", "production", "previous")
+
+
+def homes(folder: Path) -> list[Path]:
+    """Return the folders of a language's versions, oldest first."""
+    root = folder / "versions"
+    found = [path for path in (root.iterdir() if root.is_dir() else ()) if FOLDER.fullmatch(path.name)]
+    return sorted(found, key=lambda path: (number_of(path.name), path.name))
+
+
+def number_of(id: str) -> int:
+    """Return the number in a version's id."""
+    return int(id[1:].partition("-")[0])
+
+
+def last_number(folder: Path) -> int:
+    """Return the highest number that a version has or had."""
+    on_disk = [number_of(home.name) for home in homes(folder)]
+    with contextlib.suppress(RegistryError):
+        on_disk.append(read_aliases(folder).last_number)
+    return max(on_disk, default=0)
+
+
+def home_of(folder: Path, id: str) -> Path:
+    """Return the folder of a version. Raises RegistryError if it is gone."""
+    home = folder / "versions" / id
+    if not home.is_dir():
+        raise RegistryError(f"Version {id} of {folder.name} is gone from {home.parent}. Restore it from a backup.")
+    return home
+
+
+def id_of(folder: Path, name: str) -> str:
+    """Return the id of the version with a name: an alias, a number, an id, or six or more characters of its hash.
+
+    Raises RegistryError if there is none, or more than one.
+    """
+    name = name.strip()
+    ids = [home.name for home in homes(folder)]
+    if name in ids:
+        return name
+    if name in ALIASES:
+        now = read_aliases(folder)
+        named = dict(zip(ALIASES, (now.candidate, now.current, now.previous), strict=True))[name]
+        if not named:
+            raise RegistryError(f"No version of {folder.name} is {name!r}. Versions: {listed(ids)}.")
+        return named
+    digits = name.removeprefix("v")
+    found = [id for id in ids if digits.isdecimal() and number_of(id) == int(digits)]
+    if not found and len(name) >= 6:
+        found = [id for id in ids if id.partition("-")[2].startswith(name[:12])]
+    if len(found) != 1:
+        problem = f"{name!r} stands for several versions" if found else f"There is no version {name!r}"
+        raise RegistryError(f"{problem} of {folder.name}. Versions: {listed(found or ids)}.")
+    return found[0]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names in a row, or `none`."""
+    return ", ".join(names) or "none"

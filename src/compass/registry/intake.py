@@ -1,0 +1,229 @@
+"""What is taken out of a finished run folder into a version: its files, checked, copied and hashed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from compass.errors import RunError
+from compass.registry.files import copy_hashed, write_sealed
+from compass.registry.folders import last_number
+from compass.registry.versions import Version, check_version, identity_of
+from compass.runs import layout
+from compass.runs.files import PARTIAL, file_hash, sync_folder
+
+logger = logging.getLogger(__name__)
+
+
+NEEDED = (
+    layout.CONFIG, layout.LOCK, layout.ADAPTER_CONFIG, layout.ADAPTER_WEIGHTS, layout.SPACE_SETTINGS,
+    layout.SPACE_WEIGHTS,
+)  # fmt: skip
+"""Files without which a run can't be served, watched or repeated."""
+
+MONITOR = f"{layout.MONITOR}/"
+
+SCRATCH = (
+    "*.lock", f"*{PARTIAL}", "*.part", f"*/{layout.CHECKPOINTS}/*", f"{layout.CHECKPOINTS}/*",
+    f"{layout.TRAINING_PARTS}/*", f"{layout.OWN_EVALUATIONS}/*", f"{MONITOR}*",
+)  # fmt: skip
+"""What a run leaves behind for itself, what was evaluated in its folder besides, and a monitor's state: its database
+grows, holds prompts where it may, and is purged of them."""
+
+
+def check_run(folder: Path) -> None:
+    """See that a run folder is finished. Raises RunError naming what is missing or not whole."""
+    missing = [path for path in NEEDED if not (folder / path).is_file()]
+    if missing:
+        raise RunError(
+            f"{folder} is not a finished run: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. "
+            "Run the command that made it again: it goes on where it stopped."
+        )
+    hashes = json.loads((folder / layout.LOCK).read_text("utf-8")).get("hashes")
+    if hashes and layout.ADAPTER_WEIGHTS not in hashes:
+        raise RunError(
+            f"{folder} is not a finished run: its lock.json names no adapter. It was not finished, or compass select "
+            "picked new rows after its training. Run compass adapt in it."
+        )
+    for record in sorted((folder / layout.STAGE_RECORDS).glob("*.json")):
+        outputs: dict[str, int] = json.loads(record.read_text("utf-8"))["outputs"]
+        # The model card is written once more after the measurements.
+        kept = {
+            path: size for path, size in outputs.items() if not path.endswith(".md") and not path.startswith(MONITOR)
+        }
+        wrong = [path for path, size in kept.items() if _size(folder / path) != size]
+        if wrong:
+            raise RunError(
+                f"{folder} is not a finished run: the stage {record.stem!r} wrote {wrong[0]}, which is missing or has "
+                "another size now. Run the command that made it again."
+            )
+
+
+@contextmanager
+def run_at_rest(folder: Path) -> Iterator[None]:
+    """Keep the run's own command out of its folder while it is copied. Raises RunError if it is at work there."""
+    (folder / layout.LOGS).mkdir(exist_ok=True)
+    try:
+        with FileLock(folder / layout.RUN_LOCK, timeout=0):
+            yield
+    except Timeout as error:
+        raise RunError(f"Another process is at work in {folder}. Register the run when it has ended.") from error
+
+
+def language_of(folder: Path) -> str:
+    """Return the language that a run was made for. Raises RunError if it names none."""
+    import yaml
+
+    options = yaml.safe_load((folder / layout.CONFIG).read_text("utf-8"))
+    language = (options.get("data") or {}).get("language") or options.get("language")
+    if not language:
+        raise RunError(f"{folder / layout.CONFIG} names no language. Say which one it is: language='cy'.")
+    return str(language)
+
+
+def add_version(
+    source: Path,
+    folder: Path,
+    incoming: Path,
+    known: Sequence[Version],
+    *,
+    language: str,
+    parent: str,
+    trigger: str,
+    metrics: Mapping[str, Mapping[str, float]] | None,
+    notes: Mapping[str, Any],
+    leave_out: Sequence[str],
+    link: bool,
+) -> Version:
+    """Copy a run into `incoming` and rename that to the next version, or return the one of `known` that is the same.
+
+    folder: the language's. parent: an id, or empty. metrics: None takes what the run measured. Raises RunError if the
+    run has changed since it was finished, OSError if the disk is full.
+    """
+    paths, left_out = run_files(source, leave_out)
+    _check_room(source, folder, paths)
+    (incoming / "run").mkdir(parents=True)
+    files = take_in(source, incoming / "run", paths, link=link)
+    check_against_lock(source, files)
+    identity = identity_of(files)
+    for version in known:
+        same = version.identity == identity and parent in ("", version.parent)
+        if same and check_version(version.folder.parent).ok:
+            logger.info("%s holds this run already", version.id)
+            return version
+    number = last_number(folder) + 1
+    home = folder / "versions" / f"v{number:04d}-{identity[:12]}"
+    measured = run_metrics(source) if metrics is None else metrics
+    version = Version(
+        id=home.name,
+        number=number,
+        language=language,
+        identity=identity,
+        parent=parent,
+        trigger=trigger,
+        # Not a number is what can't be told, which JSON has no word for.
+        metrics={
+            test: {name: float(value) for name, value in values.items() if math.isfinite(value)}
+            for test, values in measured.items()
+        },
+        created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        files=files,
+        folder=home / "run",
+        left_out=tuple(left_out),
+        notes=notes,
+    )
+    write_sealed(incoming / "manifest.json", version.to_dict())
+    (incoming / "manifest.json").chmod(0o444)
+    for path in sorted(path for path in incoming.rglob("*") if path.is_dir()):
+        sync_folder(path)
+    os.rename(incoming, home)
+    sync_folder(home.parent)
+    return version
+
+
+def run_files(folder: Path, leave_out: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+    """Return the paths to take in and those that `leave_out` (glob patterns) keeps out, sorted.
+
+    Raises RunError for a symbolic link, and for a pattern that would leave out what a version needs.
+    """
+    taken, left = [], []
+    for file in sorted(folder.rglob("*")):
+        path = file.relative_to(folder).as_posix()
+        if file.is_symlink():
+            raise RunError(f"{file} is a symbolic link: what it points to can't be kept. Replace it by the file.")
+        if file.is_dir() or any(fnmatch(path, pattern) for pattern in SCRATCH):
+            continue
+        if any(fnmatch(path, pattern) for pattern in leave_out):
+            if path in NEEDED:
+                raise RunError(f"leave_out must not match {path}: a version can't do without it; got {leave_out}")
+            left.append(path)
+        else:
+            taken.append(path)
+    return taken, left
+
+
+def take_in(source: Path, target: Path, paths: Sequence[str], *, link: bool) -> dict[str, tuple[str, int]]:
+    """Copy files, or hard-link the weights among them, and return SHA-256 and size by path. Raises OSError."""
+    files = {}
+    for path in paths:
+        copy = target / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if link and path.endswith(".safetensors") and _linked(source / path, copy):
+            files[path] = (file_hash(copy), copy.stat().st_size)
+        else:
+            files[path] = copy_hashed(source / path, copy)
+        copy.chmod(0o444)
+    return files
+
+
+def check_against_lock(folder: Path, files: Mapping[str, tuple[str, int]]) -> None:
+    """Compare the bytes taken in with the hashes that the run itself wrote down. Raises RunError if they differ."""
+    lock = json.loads((folder / layout.LOCK).read_text("utf-8"))
+    for path, sha in lock.get("hashes", {}).items():
+        if path in files and files[path][0] != sha:
+            raise RunError(
+                f"{path} isn't what the run in {folder} wrote (lock.json has another SHA-256). Run the command that "
+                "made it again, or use a run folder that nobody has edited."
+            )
+
+
+def run_metrics(folder: Path) -> dict[str, dict[str, float]]:
+    """Return the adapter's metrics by test set and name, as the run measured them; empty where it measured nothing."""
+    found: dict[str, dict[str, float]] = {}
+    for path in sorted((folder / layout.ADAPTER_EVALUATION).glob("*.json")):
+        summary = json.loads(path.read_text("utf-8"))
+        found[summary["name"]] = {name: float(value["value"]) for name, value in summary["metrics"].items()}
+    return found
+
+
+def _linked(source: Path, target: Path) -> bool:
+    try:
+        os.link(source, target)
+    except OSError as error:
+        # Another file system, or one without hard links.
+        logger.info("%s can't be hard-linked (%s): copied instead", source, error.strerror)
+        return False
+    return True
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
+
+
+def _check_room(source: Path, folder: Path, paths: Sequence[str]) -> None:
+    needed = sum((source / path).stat().st_size for path in paths)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(errno.ENOSPC, f"{needed:,} bytes are needed, {free:,} are free")
