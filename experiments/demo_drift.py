@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from compass.cli import NOISY
+from compass.cli.process import NOISY
 from compass.config import WatchOptions, load_config, load_options
 from compass.data.assist import assist_sentences, load_assist
 from compass.data.example import Example

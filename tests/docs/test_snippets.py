@@ -16,7 +16,7 @@ import pytest
 import typer
 
 import compass
-from compass.cli import app
+from compass.cli.app import app
 from compass.config import (
     AdaptConfig,
     CompareConfig,

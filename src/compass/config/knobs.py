@@ -6,7 +6,7 @@ of other commands' options. Names are unique, so that files and flags need not k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, TypeVar, get_type_hints
@@ -21,6 +21,11 @@ def knob(default: Any, help: str, **metadata: Any) -> Any:
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=meta)
     return field(default=default, metadata=meta)
+
+
+def part(kind: type[Any], *, without: Collection[str] = ()) -> Any:
+    """Declare a section, or another command's options, as a part of a command's, without the options named."""
+    return field(default_factory=kind, metadata={"without": frozenset(without)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,8 @@ class Option:
     """Turns what a file or a flag may say into a value of the type. Raises ValueError."""
     hint: str = ""
     """What to say besides where a truth value stands for a text."""
+    basic: bool = False
+    """Whether a first-time user needs it: `--help` shows it; the others are advanced, and shown by `--help-all`."""
 
     @property
     def flag(self) -> str:
@@ -65,11 +72,12 @@ def fields_of(kind: Any) -> tuple[Option, ...]:
 @cache
 def _fields_of(kind: Any) -> tuple[Option, ...]:
     options = []
-    for section, section_type in _section_types(kind).items():
+    for section, section_type, without in _sections(kind):
         hints, defaults = get_type_hints(section_type), section_type()
-        for part in fields(section_type):
-            meta: dict[str, Any] = dict(part.metadata)
-            options.append(Option(part.name, section, hints[part.name], getattr(defaults, part.name), **meta))
+        for own in fields(section_type):
+            meta: dict[str, Any] = dict(own.metadata)
+            if own.name not in without:
+                options.append(Option(own.name, section, hints[own.name], getattr(defaults, own.name), **meta))
     return tuple(options)
 
 
@@ -97,11 +105,15 @@ def put_together(kind: type[Options], values: Mapping[str, Any]) -> Options:
     return kind(**{name: put_together(part, values) for name, part in hints.items()})
 
 
-def _section_types(kind: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, part in get_type_hints(kind).items():
-        found |= {name: part} if _is_section(part) else _section_types(part)
-    return found
+def _sections(kind: Any, without: frozenset[str] = frozenset()) -> Iterator[tuple[str, Any, frozenset[str]]]:
+    """Yield name, type and left-out options of each section, however deep it lies."""
+    hints = get_type_hints(kind)
+    for own in fields(kind):
+        less = without | own.metadata.get("without", frozenset())
+        if _is_section(hints[own.name]):
+            yield own.name, hints[own.name], less
+        else:
+            yield from _sections(hints[own.name], less)
 
 
 def _is_section(kind: Any) -> bool:

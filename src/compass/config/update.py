@@ -74,6 +74,13 @@ class UpdateConfig:
     merge_density: float = knob(0.5, "Share of the entries that TIES and DARE keep.", low=0.01, high=1.0)
 
 
+OF_THE_PARENT: Mapping[str, str] = {
+    "adapter": "an update continues from its parent's adapter. Leave it out",
+    "averaged_trainings": "an update is one training, which continues from one adapter. Leave it out",
+}
+"""Options of `adapt` that an update settles by itself -> why they are refused."""
+
+
 @dataclass(frozen=True)
 class UpdateOptions:
     """All options of `compass update`."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from compass.config.adapt import AdaptConfig
-from compass.config.knobs import knob
+from compass.config.adapt import SelectionConfig, TrainingConfig
+from compass.config.knobs import knob, part
 from compass.config.monitor import MonitorConfig
 from compass.config.registry import GateConfig, HookConfig, RegistryConfig
-from compass.config.update import UpdateConfig
+from compass.config.update import OF_THE_PARENT, UpdateConfig
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,22 @@ class WatchConfig:
     gate_rows: int = knob(200, "Rows of each test set that an update is measured on, at most.", low=20)
 
 
+SETTLED = (
+    *OF_THE_PARENT, "model_name_or_path", "model_revision", "trust_remote_code", "load_in_4bit", "dtype", "lora_r",
+    "lora_alpha", "lora_dropout", "lora_target_modules", "use_dora", "use_rslora", "max_serving_rank",
+)  # fmt: skip
+"""Training options that an update of the loop takes from the version in production."""
+
+
 @dataclass(frozen=True)
 class WatchOptions:
-    """All options of `compass watch`; those of `compass adapt` that are given change the updates."""
+    """All options of `compass watch`. Of selection and training, those that are given change the updates."""
 
-    adapt: AdaptConfig = field(default_factory=AdaptConfig)
-    monitor: MonitorConfig = field(default_factory=MonitorConfig)
-    update: UpdateConfig = field(default_factory=UpdateConfig)
-    registry: RegistryConfig = field(default_factory=RegistryConfig)
-    gate: GateConfig = field(default_factory=GateConfig)
-    hooks: HookConfig = field(default_factory=HookConfig)
-    watch: WatchConfig = field(default_factory=WatchConfig)
+    selection: SelectionConfig = part(SelectionConfig)
+    training: TrainingConfig = part(TrainingConfig, without=SETTLED)
+    monitor: MonitorConfig = part(MonitorConfig)
+    update: UpdateConfig = part(UpdateConfig)
+    registry: RegistryConfig = part(RegistryConfig)
+    gate: GateConfig = part(GateConfig)
+    hooks: HookConfig = part(HookConfig)
+    watch: WatchConfig = part(WatchConfig)

@@ -1,0 +1,98 @@
+"""The commands that make a run: adapt, select, train."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from compass.cli.flags import Config, DryRun, Json, Verbose, with_options
+from compass.cli.printing import print_differences, print_json, print_plan, print_result
+from compass.cli.process import set_up_logging
+from compass.config import load_config
+from compass.runs import layout
+
+SECTIONS = ("run", "data", "encoder", "space", "selection", "training", "evaluation")
+
+
+@with_options(*SECTIONS)
+def adapt(
+    config: Config = None,
+    json_: Json = False,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    *,
+    options: Any = None,
+) -> None:
+    """Select rows, train an adapter, evaluate and report.
+
+    The same command resumes a run that was stopped.
+    """
+    set_up_logging(verbose)
+    resolved = load_config(config, options)
+    if dry_run:
+        print_plan(resolved, as_json=json_)
+        return
+    from compass.recipes.adapt import adapt as run_adapt
+
+    done = run_adapt(resolved)
+    result = {"run": done.run_dir, "adapter": done.adapter, "report": done.report, "differences": done.differences}
+    print_result(result, json_, lambda: print_differences(done.differences))
+
+
+def prepare(config: Config = None, verbose: Verbose = False) -> None:
+    """Do what all strategies share, and stop before the selection: `compare` runs it, once for each draw."""
+    set_up_logging(verbose)
+    from compass.recipes.adapt import prepare as recipe
+
+    recipe(load_config(config))
+
+
+@with_options("run", "data", "encoder", "space", "selection", "training", advanced=("training",))
+def select(
+    config: Config = None,
+    json_: Json = False,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    *,
+    options: Any = None,
+) -> None:
+    """Select rows of the pool and write the audit, without training."""
+    set_up_logging(verbose)
+    resolved = load_config(config, options)
+    if dry_run:
+        print_plan(resolved, as_json=json_)
+        return
+    from compass.recipes.adapt import select as run_select
+
+    run_select(resolved)
+    folder = Path(resolved.run.output_dir)
+    result = {
+        **json.loads((folder / layout.SELECTION_SUMMARY).read_text("utf-8")),
+        "selected": folder / layout.PICKS,
+        "audit": folder / layout.AUDIT,
+        "report": folder / layout.REPORT,
+    }
+    print_result(result, json_)
+
+
+@with_options("run", "training", also=("columns",))
+def train(
+    data: Annotated[list[str], typer.Argument(metavar="DATA...", help="Sources of prompts with responses.")],
+    config: Config = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+    *,
+    options: Any = None,
+) -> None:
+    """Train an adapter on given rows, without selection."""
+    set_up_logging(verbose)
+    from compass.recipes.train import train_on
+
+    adapter, result = train_on(load_config(config, options), data)
+    if json_:
+        print_json({"adapter": str(adapter), **result})
+    else:
+        print(f"Adapter: {adapter}")

@@ -1,0 +1,128 @@
+"""Give commands their flags. Those of options are made from `compass.config`, where each option is documented once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from compass.config import AdaptConfig, Option, fields_of
+from compass.config.knobs import flag_of
+from compass.errors import ConfigError
+
+TITLES = {
+    "run": "Run", "data": "Data", "encoder": "Encoder", "space": "Semantic space", "selection": "Selection",
+    "training": "Training", "evaluation": "Evaluation", "grid": "Comparison", "tasks": "lm-eval tasks",
+    "monitor": "Drift monitor", "update": "Update", "registry": "Registry", "gate": "Gate", "hooks": "Hooks",
+    "watch": "Watch",
+}  # fmt: skip
+"""Section -> title of its options in the help."""
+METAVARS = {int: "N", float: "X", dict[str, str]: "NAME=VALUE", dict[str, float]: "[NAME=]X"}
+"""Type of an option -> what the help shows for its value."""
+SEVERAL = (tuple[str, ...], tuple[int, ...], dict[str, str], dict[str, float])
+"""Types of options whose flag may be given several times."""
+
+Config = Annotated[
+    Path | None, typer.Option("-c", "--config", metavar="FILE", help="YAML file of options; flags override it.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+JsonLines = Annotated[bool, typer.Option("--json", help="Print each event as one line of JSON.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan with row counts and an estimate of time.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Log more, and show the libraries' warnings.")]
+
+
+def with_options(
+    *sections: str,
+    also: Collection[str] = (),
+    of: type[Any] = AdaptConfig,
+    refused: Mapping[str, str] | None = None,
+    basic: Collection[str] = (),
+    advanced: Collection[str] = (),
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one flag for each option of the named sections and for those in `also`; it gets them as a dict.
+
+    of: the command's configuration. refused: options that the command does not take -> what to say instead. basic,
+    advanced: options, or sections, that are so for this command, whatever they are elsewhere.
+    """
+    not_taken = refused or {}
+    options = [o for o in fields_of(of) if (o.section in sections or o.name in also) and o.name not in not_taken]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(command, eval_str=True).parameters.values())
+        own = [parameter for parameter in own if parameter.name != "options"]
+
+        def wrapper(**given: Any) -> None:
+            values = {option.name: _value(option, given.pop(option.name)) for option in options}
+            command(**given, options={name: value for name, value in values.items() if value is not None})
+
+        flags = []
+        for option in options:
+            shown = (option.basic and not {option.section, option.name} & set(advanced)) or option.name in basic
+            annotation = _annotation(option, hidden=not shown)
+            flags.append(
+                inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+            )
+        wrapper.__signature__ = inspect.Signature(own + flags)  # type: ignore[attr-defined]
+        wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
+        wrapper.refused = not_taken  # type: ignore[attr-defined]
+        return wrapper
+
+    return decorate
+
+
+def _annotation(option: Option, *, hidden: bool) -> Any:
+    names = [f"{option.flag}/--no-{option.name.replace('_', '-')}" if option.type is bool else option.flag]
+    names += [flag_of(option.alias)] if option.alias else []
+    several = option.type in SEVERAL
+    kind: Any = list[str] if several else option.type
+    # Numbers come as text, so that a wrong one is reported together with all the other problems.
+    if kind in (int, float):
+        kind = str
+    info = typer.Option(
+        *names,
+        help=option_help(option),
+        rich_help_panel=TITLES[option.section],
+        show_default=False,
+        hidden=hidden,
+        metavar=METAVARS.get(option.type, "N" if option.type == tuple[int, ...] else "TEXT"),
+    )
+    return Annotated[kind | None, info]
+
+
+def option_help(option: Option) -> str:
+    """Return an option's line of help with its choices and its default."""
+    parts = [option.help]
+    if option.choices:
+        parts.append(f"One of: {', '.join(option.choices)}.")
+    if option.type in (tuple[str, ...], tuple[int, ...], dict[str, str]):
+        parts.append("Repeatable.")
+    default = option.default
+    if isinstance(default, dict):
+        default = ", ".join(f"{name}={value}" for name, value in default.items())
+    elif isinstance(default, tuple):
+        default = ", ".join(map(str, default))
+    elif isinstance(default, bool):
+        default = "on" if default else "off"
+    if default != "":
+        parts.append(f"[default: {default}]")
+    return " ".join(parts)
+
+
+def _value(option: Option, value: Any) -> Any:
+    if value is None or value == []:
+        return None
+    if option.type == dict[str, str]:
+        pairs = [item.partition("=") for item in value]
+        broken = ["".join(pair) for pair in pairs if not pair[1]]
+        if broken:
+            raise ConfigError(f"{option.flag}: write ours=theirs, as in prompt=question; got {', '.join(broken)}")
+        return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
+    if option.type is int or option.type is float:
+        try:
+            return option.type(value)
+        except ValueError:
+            return value
+    return value

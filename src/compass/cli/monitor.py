@@ -1,0 +1,97 @@
+"""The commands that read production prompts: monitor and watch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from compass.cli.flags import Config, JsonLines, Verbose, with_options
+from compass.cli.process import EXIT_DRIFT, set_up_logging
+from compass.config import AdaptConfig, MonitorOptions, WatchOptions, fields_of, load_options, named_options
+from compass.config.update import OF_THE_PARENT
+from compass.errors import DataError
+
+Source = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="JSON Lines file or folder of production prompts; - reads stdin.")
+]
+Follow = Annotated[bool, typer.Option("--follow", help="Wait for more prompts, until Ctrl-C.")]
+Restart = Annotated[bool, typer.Option("--restart", help="Empty the windows; lines that were read are not read again.")]
+
+
+@with_options("monitor", of=MonitorOptions)
+def monitor(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of the adapter that serves.")],
+    source: Source,
+    reference: Annotated[
+        str, typer.Option("--reference", help="Usage to compare with; empty: the run's held-out usage.")
+    ] = "",
+    follow: Follow = False,
+    restart: Restart = False,
+    config: Config = None,
+    json_: JsonLines = False,
+    verbose: Verbose = False,
+    *,
+    options: Any = None,
+) -> None:
+    """Test production prompts for drift from a run's usage.
+
+    The state is kept: the same command continues with the prompts that are new. Exit code 3: drift stands.
+    """
+    set_up_logging(verbose)
+    from compass.recipes.monitor import monitor as run_monitor
+
+    resolved = load_options(MonitorOptions, config, options)
+    drift, unread = False, 0
+    for event in run_monitor(run, source, resolved.monitor, reference=reference, follow=follow, restart=restart):
+        print(json.dumps(event.to_dict(), ensure_ascii=False) if json_ else event.summary, flush=True)
+        if event.kind == "status":
+            drift = bool(event.details["drift"])
+            unread = 0 if event.details["new_prompts"] else event.details["skipped_lines"]
+    if unread and not drift:
+        raise DataError(
+            f"{source}: none of its {unread} new lines could be used. A line is a JSON object with "
+            "`prompt` or `messages`; the log says what is wrong with the first."
+        )
+    if drift:
+        raise typer.Exit(EXIT_DRIFT)
+
+
+@with_options(
+    "selection", "training", "monitor", "update", "registry", "gate", "hooks", "watch",
+    of=WatchOptions, refused=OF_THE_PARENT, advanced=("training", "strategy", "leave_out"),
+)  # fmt: skip
+def watch(
+    language: Annotated[
+        str, typer.Argument(metavar="LANGUAGE", help="Language whose production version is watched, BCP-47.")
+    ],
+    source: Source,
+    follow: Follow = False,
+    restart: Restart = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
+    config: Config = None,
+    json_: JsonLines = False,
+    verbose: Verbose = False,
+    *,
+    options: Any = None,
+) -> None:
+    """Monitor prompts, update on drift, and promote by a gate.
+
+    A stopped loop resumes where it was. Exit code 3: drift stands.
+    """
+    set_up_logging(verbose)
+    from compass.recipes.watch import watch as run_watch
+
+    resolved = load_options(WatchOptions, config, options)
+    given = named_options(config, options, WatchOptions, {option.name for option in fields_of(AdaptConfig)})
+    drift = False
+    for event in run_watch(
+        language, source, resolved, overrides=given, follow=follow, dry_run=dry_run, restart=restart
+    ):
+        print(json.dumps(event.to_dict(), ensure_ascii=False) if json_ else event.summary, flush=True)
+        if event.kind == "status":
+            drift = bool(event.details["drift"])
+    if drift:
+        raise typer.Exit(EXIT_DRIFT)

@@ -1,0 +1,105 @@
+"""Print results on stdout: tables and plain lines for people, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compass.config import AdaptConfig
+    from compass.records import Comparison, Difference, Metrics
+
+
+def print_result(result: Mapping[str, Any], as_json: bool, table: Callable[[], None] | None = None) -> None:
+    """End a command: all of its result as JSON, or its table and then a line for each plain value."""
+    if as_json:
+        print_json({name: str(value) if isinstance(value, Path) else value for name, value in result.items()})
+        return
+    if table:
+        table()
+    for name, value in result.items():
+        if not isinstance(value, (list, tuple, dict)):
+            # A path that a person can click on.
+            print(f"{name}: {value.resolve() if isinstance(value, Path) else value}")
+
+
+def print_json(content: Any) -> None:
+    """Print JSON; records are written as they write themselves."""
+    print(json.dumps(content, ensure_ascii=False, indent=2, default=lambda value: value.to_dict()))
+
+
+def print_plan(config: AdaptConfig, *, as_json: bool) -> None:
+    """Print what a run would do, with counts and an estimate of time."""
+    from compass.steps.plan import plan
+
+    steps = plan(config)
+    if as_json:
+        print_json([step.to_dict() for step in steps])
+        return
+    print_table(("step", "what", "estimate"), [(s.name, s.what, s.estimate) for s in steps], title="Plan")
+
+
+def print_differences(differences: Sequence[Difference], *, title: str = "Before and after") -> None:
+    """Print base and adapter on each test."""
+    if not differences:
+        print("Not evaluated: no held-out row has a response.")
+        return
+    lines = [
+        (
+            row.name, row.metric.replace("_", " "), f"{row.base:.3f}", f"{row.adapter:.3f}",
+            f"{row.interval.value:+.3f}", f"{row.interval.low:+.3f} to {row.interval.high:+.3f}",
+        )
+        for row in differences
+    ]  # fmt: skip
+    print_table(("test", "metric", "before", "after", "difference", "interval"), lines, title=title)
+
+
+def print_grid(cells: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Print the cells of a comparison that would run."""
+    if as_json:
+        print_json(list(cells))
+        return
+    names = ("language", "seed", "budget", "strategy")
+    print_table(names, [[str(cell[name]) for name in names] for cell in cells], title=f"{len(cells)} cells")
+
+
+def print_comparisons(comparisons: Sequence[Comparison]) -> None:
+    """Print the paired differences between strategies."""
+    lines = [
+        (
+            row.language or "all", str(row.budget or "all"), row.metric, row.against, f"{row.value:.3f}",
+            f"{row.other:.3f}", f"{row.interval.value:+.3f} [{row.interval.low:+.3f}, {row.interval.high:+.3f}]",
+            f"{row.p_holm:.3f}", "–" if math.isnan(row.runs_p_holm) else f"{row.runs_p_holm:.3f}",
+        )
+        for row in comparisons
+    ]  # fmt: skip
+    names = ("language", "budget", "metric", "against", "ours", "theirs", "difference", "p rows", "p runs")
+    print_table(names, lines, title="Paired differences; p-values after Holm, over test rows and over training runs")
+
+
+def print_metrics(evaluations: Mapping[str, Mapping[str, Metrics]]) -> None:
+    """Print the base model's metrics on each test."""
+    lines = [
+        (name, metric.replace("_", " "), f"{value.value:.3f}", f"{value.low:.3f} to {value.high:.3f}")
+        for name, models in evaluations.items()
+        for metric, value in models["base"].items()
+    ]
+    print_table(("test", "metric", "value", "interval"), lines, title="Evaluation")
+
+
+def print_table(names: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
+    """Print rows; where there is no room a cell is wrapped and never cut, for ids are there to be copied."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)

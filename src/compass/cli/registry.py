@@ -1,0 +1,216 @@
+"""The commands `compass registry ...`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from compass.cli.flags import Config, Json, with_options
+from compass.cli.help import HelpCommand
+from compass.cli.printing import print_json, print_table
+from compass.cli.process import EXIT_DRIFT, EXIT_FAILED, set_up_logging
+from compass.config import RegistryOptions, load_options
+
+if TYPE_CHECKING:
+    from compass.registry import Registry
+
+Language = Annotated[str, typer.Argument(metavar="LANGUAGE", help="Language of the versions, BCP-47.")]
+Name = Annotated[str, typer.Argument(metavar="VERSION", help="Version: its id or number, `candidate` or `production`.")]
+Reason = Annotated[str, typer.Option("--reason", help="Reason to note in the history.")]
+WHERE = ("registry_dir", "lock_timeout")
+MOVED = (*WHERE, "mlflow_uri")
+
+
+def _open_registry(config: Path | None, options: Any) -> tuple[Registry, RegistryOptions]:
+    from compass.registry import Registry
+
+    set_up_logging(verbose=False)
+    resolved = load_options(RegistryOptions, config, options)
+    where = resolved.registry
+    return Registry(Path(where.registry_dir), lock_timeout=where.lock_timeout), resolved
+
+
+def _keep_mirror(store: Registry, language: str, resolved: RegistryOptions) -> None:
+    from compass.recipes.promote import keep_mirror
+
+    keep_mirror(store, language, resolved.registry.mlflow_uri)
+
+
+@with_options(also=(*MOVED, "leave_out"), of=RegistryOptions)
+def registry_add(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Finished run folder.")],
+    parent: Annotated[str, typer.Option("--parent", help="Version that this one is an update of.")] = "",
+    trigger: Annotated[str, typer.Option("--trigger", help="What led to this version. [default: manual]")] = "manual",
+    config: Config = None,
+    json_: Json = False,
+    *,
+    options: Any = None,
+) -> None:
+    """Add a finished run as a version, and make it the candidate."""
+    store, resolved = _open_registry(config, options)
+    version = store.register(run, parent=parent, trigger=trigger, leave_out=resolved.registry.leave_out)
+    _keep_mirror(store, version.language, resolved)
+    print_json(version.to_dict()) if json_ else print(f"{version.id} is the candidate of {version.language}")
+
+
+@with_options(also=WHERE, of=RegistryOptions)
+def registry_list(config: Config = None, json_: Json = False, *, options: Any = None) -> None:
+    """List the versions of every language."""
+    store, _ = _open_registry(config, options)
+    rows = []
+    for language in store.languages():
+        aliases = store.aliases(language)
+        for version in store.versions(language):
+            marks = [
+                name
+                for name, id in (("candidate", aliases.candidate), ("production", aliases.current))
+                if id == version.id
+            ]
+            rows.append((language, version.id, ", ".join(marks), version.parent, version.trigger, version.created_at))
+    names = ("language", "version", "alias", "parent", "trigger", "created")
+    if json_:
+        print_json([dict(zip(names, row, strict=True)) for row in rows])
+    else:
+        print_table(names, rows)
+
+
+@with_options(also=WHERE, of=RegistryOptions)
+def registry_show(language: Language, name: Name, config: Config = None, *, options: Any = None) -> None:
+    """Print a version's manifest as JSON."""
+    store, _ = _open_registry(config, options)
+    print_json(store.get(language, name).to_dict())
+
+
+@with_options(also=WHERE, of=RegistryOptions)
+def registry_diff(language: Language, a: Name, b: Name, config: Config = None, *, options: Any = None) -> None:
+    """Print what differs between two versions as JSON."""
+    from compass.registry import diff
+
+    store, _ = _open_registry(config, options)
+    print_json(diff(store.get(language, a), store.get(language, b)).to_dict())
+
+
+@with_options("gate", also=MOVED, of=RegistryOptions)
+def registry_promote(
+    language: Language,
+    name: Annotated[
+        str, typer.Argument(metavar="[VERSION]", help="Version to promote. [default: candidate]")
+    ] = "candidate",
+    reason: Reason = "",
+    without_gate: Annotated[bool, typer.Option("--without-gate", help="Promote without a test.")] = False,
+    config: Config = None,
+    json_: Json = False,
+    *,
+    options: Any = None,
+) -> None:
+    """Put a version into production if it passes the gate.
+
+    The first version of a language needs no gate. Exit code 3: refused, or not enough evidence.
+    """
+    from compass.recipes.promote import promote
+
+    store, resolved = _open_registry(config, options)
+    ask, seed = not without_gate, resolved.run.seed
+    move, decision = promote(store, language, name, gate=resolved.gate, reason=reason, ask_the_gate=ask, seed=seed)
+    _keep_mirror(store, language, resolved)
+    if json_:
+        print_json({"promoted": move is not None, "decision": decision.to_dict() if decision else None})
+    else:
+        if decision:
+            rows = [
+                (row.name, row.role, f"{row.difference:+.3f}", f"{row.margin:+.3f}", f"{row.p:.3f}", row.verdict)
+                for row in decision.tests
+            ]
+            print_table(("test", "role", "difference", "margin", "p", "verdict"), rows)
+        print(f"{move.after} is in production" if move else f"Not promoted: {decision.reason if decision else ''}")
+    if move is None:
+        raise typer.Exit(EXIT_DRIFT)
+
+
+@with_options(also=MOVED, of=RegistryOptions)
+def registry_rollback(
+    language: Language,
+    to: Annotated[str, typer.Option("--to", help="Version to return to; empty: the previous one.")] = "",
+    reason: Reason = "",
+    config: Config = None,
+    *,
+    options: Any = None,
+) -> None:
+    """Put the previous version back into production."""
+    store, resolved = _open_registry(config, options)
+    move = store.rollback(language, to=to, reason=reason)
+    _keep_mirror(store, language, resolved)
+    print(f"{move.after} is in production again")
+
+
+@with_options(also=WHERE, of=RegistryOptions)
+def registry_verify(language: Language, config: Config = None, json_: Json = False, *, options: Any = None) -> None:
+    """Check every version's files against their hashes.
+
+    Exit code 1: a file was changed or is missing."""
+    store, _ = _open_registry(config, options)
+    checks = store.verify(language)
+    if json_:
+        print_json([{"id": check.id, "files": check.files, "problems": list(check.problems)} for check in checks])
+    else:
+        for check in checks:
+            print(f"{check.id}: {'intact' if check.ok else '; '.join(check.problems)} ({check.files} files)")
+    if not all(check.ok for check in checks):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@with_options(also=WHERE, of=RegistryOptions)
+def registry_repair(language: Language, config: Config = None, *, options: Any = None) -> None:
+    """Rebuild a lost or damaged state.json from the history."""
+    store, _ = _open_registry(config, options)
+    aliases = store.repair(language)
+    print(f"production: {aliases.current or '-'}")
+    print(f"candidate: {aliases.candidate or '-'}")
+
+
+@with_options(also=(*MOVED, "keep_versions"), of=RegistryOptions)
+def registry_prune(
+    language: Language,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+    config: Config = None,
+    *,
+    options: Any = None,
+) -> None:
+    """Remove old versions that no alias or rollback needs."""
+    store, resolved = _open_registry(config, options)
+    pruned = store.prune(language, keep=resolved.registry.keep_versions, dry_run=dry_run)
+    if not dry_run:
+        _keep_mirror(store, language, resolved)
+    verb = "would be removed" if dry_run else "removed"
+    print(f"{len(pruned.removed)} versions {verb}, {pruned.freed / 2**20:.1f} MiB: {', '.join(pruned.removed) or '-'}")
+
+
+@with_options(also=WHERE, of=RegistryOptions)
+def registry_status(
+    output: Annotated[
+        Path, typer.Option("--output", metavar="FILE", help="HTML file to write. [default: status.html]")
+    ] = Path("status.html"),
+    config: Config = None,
+    *,
+    options: Any = None,
+) -> None:
+    """Write the status page as HTML."""
+    from compass.report import build_status
+
+    store, _ = _open_registry(config, options)
+    print(build_status(store, output).resolve())
+
+
+registry = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Keep versions of adapters: add, promote, roll back, verify.",
+)
+for _name, _command in {
+    "add": registry_add, "list": registry_list, "show": registry_show, "diff": registry_diff,
+    "promote": registry_promote, "rollback": registry_rollback, "verify": registry_verify, "repair": registry_repair,
+    "prune": registry_prune, "status": registry_status,
+}.items():  # fmt: skip
+    registry.command(_name, cls=HelpCommand)(_command)

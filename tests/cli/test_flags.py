@@ -1,0 +1,109 @@
+"""Flags: their spellings, what they become, and those that are wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from commands import Compass
+from compass.cli.process import EXIT_BAD_INPUT, EXIT_FAILED
+from compass.config import AdaptConfig, GateConfig
+
+
+def test_both_spellings_of_a_flag_are_known(compass: Compass, tmp_path: Path) -> None:
+    """trl's users write --lora_r, others --lora-r."""
+    for flag in ("--lora-r", "--lora_r"):
+        code, _, err = compass("adapt", flag, "999", "--output-dir", str(tmp_path))
+        assert code == EXIT_BAD_INPUT
+        assert "max_serving_rank" in err
+
+
+def test_all_wrong_options_are_named_at_once(compass: Compass, tmp_path: Path) -> None:
+    config = tmp_path / "run.yaml"
+    config.write_text("selection:\n  strategi: compass\ntraining:\n  lora_r: -1\n", encoding="utf-8")
+    code, out, err = compass("adapt", "--config", str(config), "--budget", "many")
+    assert code == EXIT_BAD_INPUT
+    assert not out
+    assert "did you mean strategy?" in err
+    assert "lora_r" in err
+    assert "--budget" in err
+
+
+def test_a_flag_that_does_not_exist_is_refused(compass: Compass) -> None:
+    code, _, err = compass("adapt", "--lora-rang", "8")
+    assert code == 2
+    assert "--lora-rang: there is no such option; did you mean --lora-r?" in err
+
+
+def test_one_budget_or_strategy_is_no_comparison(compass: Compass) -> None:
+    """They were taken without a word, and the old grid ran."""
+    code, _, err = compass("compare", "--budget", "9", "--strategy", "random", "--dry-run")
+    assert code == EXIT_BAD_INPUT
+    assert "write --budgets" in err
+    assert "write --strategies" in err
+
+
+@pytest.mark.parametrize("option", ["--adapter", "--averaged-trainings"])
+def test_what_an_update_decides_itself_is_refused(compass: Compass, tmp_path: Path, option: str) -> None:
+    """They were taken, checked, and overwritten in silence."""
+    value = "2" if option.endswith("trainings") else str(tmp_path)
+    for command in (
+        ("update", str(tmp_path), "window.jsonl", "--output-dir", str(tmp_path / "v1")),
+        ("watch", "cy", str(tmp_path)),
+    ):
+        code, _, err = compass(*command, option, value)
+        assert code in (EXIT_FAILED, EXIT_BAD_INPUT)
+        assert f"{option}: an update" in err
+
+
+def test_a_column_mapping_needs_both_sides(compass: Compass) -> None:
+    code, _, err = compass("adapt", "--columns", "prompt", "--dry-run")
+    assert code == EXIT_BAD_INPUT
+    assert "ours=theirs" in err
+
+
+def test_the_registry_names_all_wrong_options_at_once(compass: Compass, tmp_path: Path) -> None:
+    """A level of 5, meant as per cent, would let every version pass; a role with a slip would let none."""
+    config = tmp_path / "gate.yaml"
+    config.write_text("gate:\n  tolerence: 0.1\n  min_improvement: -1\n", encoding="utf-8")
+    flags = ("--gate-level", "5", "--gate-requires", "engish", "--registry-dir", "", "--config", str(config))
+    code, out, err = compass("registry", "promote", "cy", *flags)
+    assert (code, out) == (EXIT_BAD_INPUT, "")
+    assert "gate.yaml:2: there is no option 'tolerence'; did you mean tolerance?" in err
+    assert "gate.yaml:3: min_improvement must be at least 0; got -1" in err
+    assert "--gate-level: gate_level must be at most 0.5; got 5.0" in err
+    assert "gate_requires must be one of new-usage, old-usage, period, english; got 'engish'" in err
+    assert "registry_dir must not be empty; its default is 'registry'" in err
+
+
+def test_the_gate_is_asked_with_the_options_of_file_and_flags(
+    compass: Compass, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A tolerance that was given would not be the one that the gate tests."""
+    asked = {}
+
+    def promote(registry: object, language: str, name: str, **more: object) -> tuple[None, None]:
+        asked.update(more, root=registry.root, language=language, name=name)
+        return None, None
+
+    monkeypatch.setattr("compass.recipes.promote.promote", promote)
+    config = tmp_path / "gate.yaml"
+    config.write_text(f"registry_dir: {tmp_path / 'versions'}\ntolerance: 0.1\ngate_draws: 500\n", "utf-8")
+    flags = ("--tolerance", "0.02", "--tolerance", "period=0.2")
+    code, _, _ = compass("registry", "promote", "cy", "-c", str(config), *flags)
+    assert code == 3
+    assert asked["gate"] == GateConfig(tolerance={"default": 0.02, "period": 0.2}, gate_draws=500)
+    assert (asked["root"], asked["language"], asked["name"]) == (tmp_path / "versions", "cy", "candidate")
+    assert asked["ask_the_gate"] is True
+    assert not (tmp_path / "versions").exists()
+
+
+@pytest.mark.parametrize("flag", ["--train", "--current"])
+def test_the_training_data_go_by_both_names(flag: str, monkeypatch: pytest.MonkeyPatch, compass: Compass) -> None:
+    """Scripts that were written with `--current` would stop at the flag."""
+    asked: list[AdaptConfig] = []
+    monkeypatch.setattr("compass.cli.adapt.print_plan", lambda config, **_: asked.append(config))
+    code, _, err = compass("adapt", "--dry-run", flag, "have.jsonl")
+    assert code == 0, err
+    assert asked[0].data.train == "have.jsonl"

@@ -1,0 +1,102 @@
+"""Wrong input and what stops a command: one clear message, an exit code, and nothing left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from commands import Compass
+from compass.cli.process import EXIT_BAD_INPUT, EXIT_FAILED
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--usage", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["--language", "xx-nonsense"], "xx-nonsense"),
+        (["--strategy", "compas"], "compass"),
+    ],
+)
+def test_bad_input_gives_one_clear_message(compass: Compass, tmp_path: Path, arguments: list[str], said: str) -> None:
+    """Before any long work starts, and without a traceback."""
+    code, out, err = compass("adapt", "--output-dir", str(tmp_path / "run"), "--dry-run", *arguments)
+    assert code == EXIT_BAD_INPUT
+    assert not out
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_a_folder_that_can_not_be_made_is_one_sentence(compass: Compass, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    code, out, err = compass("select", "--output-dir", str(tmp_path / "file"))
+    assert (code, out) == (EXIT_FAILED, "")
+    assert f"{tmp_path / 'file'}: File exists. Choose a place" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--model-name-or-path", "embedded:gpt"), "There is no embedded model 'gpt'"),
+        (("--strategy", "given"), "--strategy given:picks=FILE"),
+        (("--strategy", "langrank:transfer_results=none.jsonl"), "none.jsonl cannot be read"),
+        (("--adapter", "nowhere"), "nowhere is not an adapter folder"),
+    ],
+)
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_what_would_fail_at_the_end_fails_at_the_start(
+    compass: Compass, tmp_path: Path, arguments: tuple[str, ...], said: str, dry: tuple[str, ...]
+) -> None:
+    """After a million rows were embedded it would be told that a model's name has a typo."""
+    where = ("--output-dir", str(tmp_path / "run"), "--cache-dir", str(tmp_path / "cache"))
+    code, out, err = compass("adapt", *where, *arguments, *dry)
+    assert code in (EXIT_FAILED, EXIT_BAD_INPUT)
+    assert not out
+    assert said in err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["xx-nonsense", "logs.jsonl"], EXIT_BAD_INPUT, "xx-nonsense"),
+        (["cy", "logs.jsonl"], 1, "Nothing of cy is in production in registry"),
+        (["cy", "logs.jsonl", "--webhook-url", "nowhere"], EXIT_BAD_INPUT, "webhook_url must begin with https://"),
+        (["cy", "logs.jsonl", "--window", "1", "--gate-level", "2"], EXIT_BAD_INPUT, "gate_level must be at most 0.5"),
+    ],
+)
+def test_a_watch_that_is_refused_leaves_nothing_behind(
+    compass: Compass,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+    code: int,
+    said: str,
+) -> None:
+    """A folder `watch` would look as if something were watched."""
+    (tmp_path / "logs.jsonl").write_text("", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    got, out, err = compass("watch", *arguments)
+    assert (got, out) == (code, "")
+    assert said in err
+    assert [path.name for path in tmp_path.iterdir()] == ["logs.jsonl"]
+
+
+def test_the_report_of_no_run_is_refused(compass: Compass, tmp_path: Path) -> None:
+    code, _, err = compass("report", str(tmp_path))
+    assert code == 1
+    assert "not a run folder" in err
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(
+    compass: Compass, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Somebody who stops a long run must learn that nothing is lost, and scripts need the usual exit code."""
+
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("compass.recipes.adapt.adapt", interrupted)
+    code, out, err = compass("adapt", "--output-dir", str(tmp_path))
+    assert (code, out) == (130, "")
+    assert "the same command goes on" in err

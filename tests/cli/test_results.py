@@ -1,0 +1,75 @@
+"""What commands print: plans and results, for people and for machines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from commands import Compass
+from compass.recipes.adapt import Adapted
+from compass.records import Difference
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(compass: Compass, tmp_path: Path) -> None:
+    code, out, _ = compass(
+        "adapt",
+        "--output-dir",
+        str(tmp_path / "run"),
+        "--cache-dir",
+        str(tmp_path / "c"),
+        "--dry-run",
+        "--json",
+    )
+    assert code == 0
+    steps = {step["step"]: step for step in json.loads(out)}
+    assert list(steps) == ["data", "embedding", "space", "selection", "training", "evaluation", "report"]
+    assert "usage 36, training data 72" in steps["data"]["what"]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rows"),
+    [
+        (("--budget", "100"), "about 220 rows, 2 epochs"),
+        (("--budget", "2000", "--budget-unit", "tokens"), "about 220 rows, 2 epochs"),
+        (("--budget", "999999"), " rows, 2 epochs"),
+        (("--strategy", "target-only"), "about 120 rows, 2 epochs"),
+        (("--max-steps", "10"), "10 steps"),
+    ],
+)
+def test_a_dry_run_counts_what_will_be_seen(
+    compass: Compass, tmp_path: Path, arguments: tuple[str, ...], rows: str
+) -> None:
+    """Tokens taken for rows, or a budget beyond the pool, would promise minutes and take hours, or the other way."""
+    code, out, _ = compass("adapt", "--output-dir", str(tmp_path / "run"), "--dry-run", "--json", *arguments)
+    assert code == 0
+    (training,) = (step for step in json.loads(out) if step["step"] == "training")
+    assert rows in training["what"]
+    counted = int(training["what"].split("about ")[1].split()[0])
+    assert counted < 8000, "the pool has fewer rows"
+
+
+def test_the_tests_of_the_embedded_data_can_be_named(compass: Compass, tmp_path: Path) -> None:
+    """`assist` was looked for as a file where it was asked for by name."""
+    code, out, _ = compass("adapt", "--output-dir", str(tmp_path / "run"), "--test", "assist", "--dry-run", "--json")
+    assert code == 0
+    assert "tests: cy 150" in json.loads(out)[0]["what"]
+
+
+def test_a_result_is_json_for_machines_and_lines_for_people(
+    compass: Compass, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A script would meet a table, or a person would have to look for the report."""
+    row = {"name": "cy", "metric": "exact", "base": 0.1, "adapter": 0.3, "difference": 0.2, "low": 0.1, "high": 0.3}
+    done = Adapted(Path("run"), Path("run/adapter"), Path("run/report.html"), {}, (Difference.from_dict(row),))
+    monkeypatch.setattr("compass.recipes.adapt.adapt", lambda _: done)
+    monkeypatch.chdir(tmp_path)
+    _, out, _ = compass("adapt", "--output-dir", "run", "--json")
+    assert json.loads(out) == {
+        "run": "run", "adapter": "run/adapter", "report": "run/report.html", "differences": [row]
+    }  # fmt: skip
+    _, out, _ = compass("adapt", "--output-dir", "run")
+    assert "+0.200" in out
+    assert out.splitlines()[-1] == f"report: {tmp_path / 'run' / 'report.html'}"
