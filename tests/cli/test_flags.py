@@ -107,3 +107,29 @@ def test_the_training_data_go_by_both_names(flag: str, monkeypatch: pytest.Monke
     code, _, err = compass("adapt", "--dry-run", flag, "have.jsonl")
     assert code == 0, err
     assert asked[0].data.train == "have.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("adapt", "--budgte", "9"), ["--budgte: there is no such option; did you mean --budget?"]),
+        (("registry", "list", "--registry", "x"), ["there is no such option; did you mean --registry-dir?"]),
+        (("adapt", "--zzz"), ["--zzz: there is no such option; compass adapt --help-all shows all options"]),
+        (("adapt", "--draw-window", "3"), ["--draw-window: the option draw_window was removed."]),
+        (("adapt", "--quiet-hours", "3"), ["--quiet-hours: compass adapt does not take this option"]),
+        (("adapt", "--lora-rang=8", "--no-redakt"), ["did you mean --lora-r?", "did you mean --no-redact?"]),
+    ],
+)
+def test_a_wrong_flag_leads_to_the_right_one(compass: Compass, arguments: tuple[str, ...], said: list[str]) -> None:
+    """A user would search the whole help for a slip of one letter, one slip at a time."""
+    code, out, err = compass(*arguments)
+    assert (code, out) == (EXIT_BAD_INPUT, "")
+    assert [part for part in said if part not in err] == []
+
+
+@pytest.mark.parametrize("flag", ["--usage", "--encoder", "--n-clusters", "--lora-r", "--model-name-or-path", "--seed"])
+def test_watch_takes_no_options_that_the_version_settles(compass: Compass, flag: str) -> None:
+    """They would be taken, and change an update whose space and model are those of the version in production."""
+    code, _, err = compass("watch", "cy", "logs.jsonl", flag, "2")
+    assert code == EXIT_BAD_INPUT
+    assert f"{flag}: compass watch does not take this option" in err

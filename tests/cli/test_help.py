@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
 from commands import Compass
+from compass.cli.flags import TITLES
 from compass.cli.process import EXIT_BAD_INPUT
+from compass.config import AdaptConfig, all_options, fields_of
 from compass.selection import strategy_names
 
 
@@ -27,7 +30,7 @@ def test_options_are_taken_with_underscores_and_shown_with_dashes(
 ) -> None:
     """Both spellings in the help cut the names of half of the options, and a name that is cut can't be copied."""
     monkeypatch.setenv("COLUMNS", "120")
-    code, out, _ = compass("adapt", "--help")
+    code, out, _ = compass("adapt", "--help-all")
     assert code == 0
     assert "--lora-target-modules" in out
     assert "--lora_target_modules" not in out
@@ -54,3 +57,78 @@ def test_the_command_is_installed_and_prints_its_version() -> None:
         [sys.executable, "-m", "compass.cli", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "0.1.0"
+
+
+LIMITS = {
+    "adapt": 25, "compare": 25, "evaluate": 20, "monitor": 20, "select": 20, "train": 20, "update": 20, "watch": 20,
+    "registry promote": 20,
+}  # fmt: skip
+"""Command -> options that its `--help` may show at most."""
+
+
+def options_of(page: str) -> list[str]:
+    """Return the options on a page of help."""
+    return [found[1] for line in page.splitlines() if (found := re.match(r"  (?:-\w, )?(--\S+)", line))]
+
+
+@pytest.mark.parametrize("command", LIMITS)
+def test_help_is_short_and_leads_to_all_options(compass: Compass, command: str) -> None:
+    """A newcomer would read a hundred options to find the ten that matter, or never learn that there are more."""
+    code, short, _ = compass(*command.split(), "--help")
+    assert code == 0
+    assert len(options_of(short)) <= LIMITS[command]
+    code, full, _ = compass(*command.split(), "--help-all")
+    assert code == 0
+    assert set(options_of(short)) <= set(options_of(full))
+    more = len(options_of(full)) - len(options_of(short))
+    assert short.splitlines()[-1] == f"compass {command} --help-all shows {more} more options."
+    assert "--help-all" not in full
+
+
+@pytest.mark.parametrize("page", ["--help", "--help-all"])
+@pytest.mark.parametrize(
+    "command", [*LIMITS, "report", "strategies", "env", *(f"registry {name}" for name in ("add", "list", "prune"))]
+)
+def test_help_fits_a_terminal(compass: Compass, command: str, page: str) -> None:
+    """Names or sentences would be cut or broken in a window of 80 columns, or an option would have no help."""
+    _, out, err = compass(*command.split(), page)
+    assert not err
+    assert max(map(len, out.splitlines())) <= 80
+    assert out.startswith(f"Usage: compass {command} [OPTIONS]")
+    assert "…" not in out
+
+
+def test_the_list_of_commands_says_what_each_does(compass: Compass, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A summary that is cut says nothing."""
+    monkeypatch.setenv("COLUMNS", "80")
+    for group in ((), ("registry",)):
+        _, out, _ = compass(*group, "--help")
+        assert "..." not in out.partition("Commands:")[2]
+        assert max(map(len, out.splitlines())) <= 80
+
+
+def test_each_option_is_on_the_page_of_its_command(compass: Compass) -> None:
+    """An option would be known to the code alone."""
+    _, out, _ = compass("adapt", "--help-all")
+    flags = {option.flag.removeprefix("--") for option in fields_of(AdaptConfig)}
+    assert flags <= {name.replace("[no-]", "").removeprefix("--") for name in options_of(out)}
+
+
+def test_every_section_has_a_title() -> None:
+    """A command with the options of a new section could not be built."""
+    assert {option.section for option in all_options().values()} == set(TITLES)
+
+
+def test_help_lines_are_short_sentences() -> None:
+    """An option would need a paragraph to be understood."""
+    for option in all_options().values():
+        assert option.help.endswith("."), option.name
+        assert len(option.help) <= 110, option.name
+
+
+def test_the_help_says_what_an_option_falls_back_on(compass: Compass) -> None:
+    """The default of `adapt` would be read as that of an update, which has its parent's."""
+    _, out, _ = compass("adapt", "--help")
+    assert "Number of rows or tokens to select. [default: 240]" in out
+    _, out, _ = compass("update", "--help")
+    assert "Number of rows or tokens to select. [default: the parent's]" in out

@@ -99,4 +99,4 @@ def test_ctrl_c_says_that_the_same_command_goes_on(
     monkeypatch.setattr("compass.recipes.adapt.adapt", interrupted)
     code, out, err = compass("adapt", "--output-dir", str(tmp_path))
     assert (code, out) == (130, "")
-    assert "the same command goes on" in err
+    assert "The same command resumes" in err

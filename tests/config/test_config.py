@@ -82,7 +82,7 @@ def test_names_are_unique_and_documented() -> None:
     total = sum(len(fields(type(getattr(AdaptConfig(), section.name)))) for section in fields(AdaptConfig))
     assert len(OPTIONS) == len(fields_of(AdaptConfig)) == total
     assert all(option.help.strip() for option in OPTIONS.values())
-    assert OPTIONS["lora_r"] == Option("lora_r", "training", int, 16, "Rank of the adapter.", (), 1, None)
+    assert OPTIONS["lora_r"] == Option("lora_r", "training", int, 16, "Rank of the adapter.", low=1, basic=True)
     assert OPTIONS["lora_r"].flag == "--lora-r"
     assert {option.type for option in OPTIONS.values()} == {str, int, float, bool, tuple[str, ...], dict[str, str]}
 
@@ -102,8 +102,11 @@ def test_options_of_other_commands_are_passed_over(tmp_path: Path, caplog: pytes
         config = load(tmp_path, "lora_r: 8\nwatch:\n  quiet_hours: 1\nbudgets: [1, 2]\n")
     assert config == AdaptConfig(training=TrainingConfig(lora_r=8))
     assert "run.yaml: options of other commands are passed over: quiet_hours, budgets" in caplog.text
-    watch = load_options(WatchOptions, tmp_path / "run.yaml")
-    assert (watch.adapt.training.lora_r, watch.watch.quiet_hours) == (8, 1.0)
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        watch = load_options(WatchOptions, tmp_path / "run.yaml")
+    assert watch == replace(WatchOptions(), watch=replace(WatchOptions().watch, quiet_hours=1.0))
+    assert "options of other commands are passed over: lora_r, budgets" in caplog.text
 
 
 def test_no_two_commands_have_an_option_of_one_name() -> None:

@@ -7,20 +7,25 @@ from typing import Annotated, Any
 
 import typer
 
-from compass.cli.flags import Config, Json, Verbose, with_options
+from compass.cli.flags import MODEL, Config, Json, Verbose, with_options
 from compass.cli.printing import print_differences, print_json, print_metrics, print_result, print_table
 from compass.cli.process import set_up_logging
 from compass.config import TaskOptions, load_options, named_options
 from compass.errors import ConfigError
 
 TASKS = "lm-eval tasks"
-MODEL = ("model_name_or_path", "model_revision", "trust_remote_code", "adapter", "load_in_4bit", "dtype")
-"""What of the training options says which model is measured, and how it is loaded."""
 DATA = ("language", "columns", "usage")
 
 
 @with_options(
-    "run", "evaluation", "tasks", also=(*MODEL, *DATA), of=TaskOptions, basic=("adapter",), advanced=("usage",)
+    "run",
+    "evaluation",
+    "tasks",
+    also=(*MODEL, *DATA),
+    of=TaskOptions,
+    basic=("adapter",),
+    advanced=("usage",),
+    defaults={"language": "default: all rows"},
 )
 def evaluate(
     data: Annotated[

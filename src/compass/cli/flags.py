@@ -20,6 +20,8 @@ TITLES = {
     "watch": "Watch",
 }  # fmt: skip
 """Section -> title of its options in the help."""
+MODEL = ("model_name_or_path", "model_revision", "trust_remote_code", "adapter", "load_in_4bit", "dtype")
+"""Training options that say which model it is and how it is loaded; they have a group of their own."""
 METAVARS = {int: "N", float: "X", dict[str, str]: "NAME=VALUE", dict[str, float]: "[NAME=]X"}
 """Type of an option -> what the help shows for its value."""
 SEVERAL = (tuple[str, ...], tuple[int, ...], dict[str, str], dict[str, float])
@@ -41,11 +43,13 @@ def with_options(
     refused: Mapping[str, str] | None = None,
     basic: Collection[str] = (),
     advanced: Collection[str] = (),
+    defaults: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command one flag for each option of the named sections and for those in `also`; it gets them as a dict.
 
     of: the command's configuration. refused: options that the command does not take -> what to say instead. basic,
-    advanced: options, or sections, that are so for this command, whatever they are elsewhere.
+    advanced: options, or sections, that are so for this command, whatever they are elsewhere. defaults:
+    option -> what the help says of its default, where that of the configuration is not used.
     """
     not_taken = refused or {}
     options = [o for o in fields_of(of) if (o.section in sections or o.name in also) and o.name not in not_taken]
@@ -61,7 +65,7 @@ def with_options(
         flags = []
         for option in options:
             shown = (option.basic and not {option.section, option.name} & set(advanced)) or option.name in basic
-            annotation = _annotation(option, hidden=not shown)
+            annotation = _annotation(option, option_help(option, (defaults or {}).get(option.name)), hidden=not shown)
             flags.append(
                 inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
             )
@@ -73,7 +77,7 @@ def with_options(
     return decorate
 
 
-def _annotation(option: Option, *, hidden: bool) -> Any:
+def _annotation(option: Option, text: str, *, hidden: bool) -> Any:
     names = [f"{option.flag}/--no-{option.name.replace('_', '-')}" if option.type is bool else option.flag]
     names += [flag_of(option.alias)] if option.alias else []
     several = option.type in SEVERAL
@@ -83,8 +87,8 @@ def _annotation(option: Option, *, hidden: bool) -> Any:
         kind = str
     info = typer.Option(
         *names,
-        help=option_help(option),
-        rich_help_panel=TITLES[option.section],
+        help=text,
+        rich_help_panel="Model" if option.name in MODEL else TITLES[option.section],
         show_default=False,
         hidden=hidden,
         metavar=METAVARS.get(option.type, "N" if option.type == tuple[int, ...] else "TEXT"),
@@ -92,8 +96,8 @@ def _annotation(option: Option, *, hidden: bool) -> Any:
     return Annotated[kind | None, info]
 
 
-def option_help(option: Option) -> str:
-    """Return an option's line of help with its choices and its default."""
+def option_help(option: Option, shown_default: str | None = None) -> str:
+    """Return an option's line of help with its choices and its default, or what is to be shown in its place."""
     parts = [option.help]
     if option.choices:
         parts.append(f"One of: {', '.join(option.choices)}.")
@@ -106,7 +110,9 @@ def option_help(option: Option) -> str:
         default = ", ".join(map(str, default))
     elif isinstance(default, bool):
         default = "on" if default else "off"
-    if default != "":
+    if shown_default:
+        parts.append(f"[{shown_default}]")
+    elif default != "":
         parts.append(f"[default: {default}]")
     return " ".join(parts)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 import textwrap
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -54,7 +55,8 @@ class HelpCommand(TyperCommand):
         arguments: list[tuple[str, str]] = []
         groups: dict[str, list[tuple[str, str]]] = {}
         hidden = 0
-        for param in self.get_params(ctx):
+        params: list[Any] = self.get_params(ctx)
+        for param in params:
             if param.param_type_name == "argument":
                 arguments.append((str(param.metavar or param.name), param.help or ""))
             elif HELP in param.opts:
@@ -107,7 +109,7 @@ def _table(title: str, rows: Collection[tuple[str, str]]) -> str:
     start = " " * (INDENT + width + 2)
     lines = [f"{title}:"]
     for name, text in rows:
-        wrapped = textwrap.wrap(text, WIDTH - len(start), break_on_hyphens=False, break_long_words=False) or [""]
+        wrapped = _wrapped(text, WIDTH - len(start)) or [""]
         head = f"{' ' * INDENT}{name}"
         if len(name) > width:
             lines.append(head)
@@ -115,6 +117,14 @@ def _table(title: str, rows: Collection[tuple[str, str]]) -> str:
         lines.append(f"{head:<{len(start)}}{wrapped[0]}".rstrip())
         lines += [start + line for line in wrapped[1:]]
     return "\n".join(lines)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Wrap a text to lines, with `[default: ...]` on one of them where it fits."""
+    whole, space = re.compile(r"\[default: [^\]]*\]|\[required\]"), "\N{NO-BREAK SPACE}"
+    kept = whole.sub(lambda found: found[0].replace(" ", space) if len(found[0]) <= width else found[0], text)
+    lines = textwrap.wrap(kept, width, break_on_hyphens=False, break_long_words=False)
+    return [line.replace(space, " ") for line in lines]
 
 
 def _paragraphs(text: str) -> list[str]:

@@ -20,7 +20,9 @@ NEW = "New data"
 
 @with_options(
     "run", "selection", "training", "evaluation", "update",
-    of=UpdateOptions, refused=OF_THE_PARENT, advanced=("seed", "strategy", "per_device_train_batch_size"),
+    of=UpdateOptions, refused=OF_THE_PARENT, 
+    advanced=("seed", "strategy", "model_name_or_path", "lora_r", "per_device_train_batch_size"),
+    defaults={option.name: "default: the parent's" for option in fields_of(AdaptConfig)} | {"output_dir": "required"},
 )  # fmt: skip
 def update(
     parent: Annotated[

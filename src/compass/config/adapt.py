@@ -16,8 +16,8 @@ from compass.config.strategy import strategy_text
 class RunConfig:
     """Where a run is kept and what makes it repeatable."""
 
-    output_dir: str = knob("runs/cy", "Folder of the run; the same folder again resumes it.", required=True)
-    seed: int = knob(0, "Seed of every random choice.", low=0)
+    output_dir: str = knob("runs/cy", "Folder of the run; an existing run resumes.", basic=True, required=True)
+    seed: int = knob(0, "Seed of every random choice.", basic=True, low=0)
     cache_dir: str = knob("", "Folder for embeddings and prepared models; empty: the user's cache folder.")
 
 
@@ -49,36 +49,41 @@ class DataConfig:
 
     language: str = knob(
         "cy",
-        "Target language, BCP-47 (`cy`, `zh-Hans`, `pt-BR`).",
+        "Target language, a BCP-47 tag: cy, zh-Hans, pt-BR.",
+        basic=True,
         parse=_with_hyphens,
         hint='For Norwegian write language: "no", in quotes, or better nb or nn.',
     )
-    usage: str = knob("assist", "Sample of real usage in the target language (prompts suffice).", required=True)
+    usage: str = knob(
+        "assist", "Sample of real usage in the target language; prompts suffice.", basic=True, required=True
+    )
     train: str = knob(
         "assist",
         "Training data in the target language, or `none`.",
+        basic=True,
         required=True,
         alias="current",
     )
-    pool: tuple[str, ...] = knob(("assist",), "Multilingual pool to choose from; one or more sources.", required=True)
-    test: str = knob("", "Held-out usage with responses; empty: half of the usage rows are held out.")
-    retention_tests: tuple[str, ...] = knob((), "More test files, each a language where nothing should be lost.")
+    pool: tuple[str, ...] = knob(("assist",), "Multilingual pool to select from.", basic=True, required=True)
+    test: str = knob("", "Held-out usage with responses; empty: half of the usage.", basic=True)
+    retention_tests: tuple[str, ...] = knob((), "Further tests, for languages that must lose nothing.")
     columns: dict[str, str] = knob(
         {},
-        "Column mapping as ours=theirs (`prompt=question`); `pool.prompt=question` is for the pool alone.",
+        "Your column for one of ours: prompt=question, or pool.prompt=question for the pool alone.",
+        basic=True,
         parse=_with_train,
     )
-    streaming: bool = knob(False, "Stream hub data sets instead of downloading them whole.")
-    identify_languages: bool = knob(True, "Identify the language of rows that carry no tag.")
-    decontaminate: bool = knob(True, "Drop pool rows that overlap with the tests or the held-out usage.")
+    streaming: bool = knob(False, "Stream data sets from the hub instead of downloading them.")
+    identify_languages: bool = knob(True, "Identify the language of rows without a language tag.")
+    decontaminate: bool = knob(True, "Drop pool rows that overlap with a test or with held-out usage.")
     near_duplicates: float = knob(
-        0.9, "Jaccard similarity from which two pool rows are near duplicates; 1 is off.", low=0.5, high=1.0
+        0.9, "Jaccard similarity at which pool rows count as near duplicates; 1: off.", low=0.5, high=1.0
     )
     redact: bool = knob(
         False,
-        "Replace e-mail addresses, telephone numbers, cards and the like by their kind in every row that is kept.",
+        "Replace e-mail addresses, phone numbers, card numbers and the like with placeholders.",
     )
-    max_chars: int = knob(8000, "Longest row, prompt and response together, in characters.", low=1)
+    max_chars: int = knob(8000, "Maximum length of a row, prompt plus response, in characters.", low=1)
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield what is wrong together."""
@@ -98,14 +103,15 @@ class EncoderConfig:
 
     encoder: str = knob(
         "embedded",
-        "`embedded`, a sentence-transformers name or folder, or the URL of a /v1/embeddings endpoint.",
+        "`embedded`, a sentence-transformers model, or the URL of a /v1/embeddings endpoint.",
+        basic=True,
         required=True,
     )
-    encoder_revision: str = knob("", "Revision of the hub model, or the version to note for an endpoint.")
-    encoder_model: str = knob("", "Model name to send to the endpoint.")
-    prompt_name: str = knob("", "sentence-transformers prompt to put before each text.")
-    encoder_batch_size: int = knob(64, "Texts in one encoder call.", low=1)
-    encoder_device: str = knob("", "Device of the encoder; empty: chosen by the library.")
+    encoder_revision: str = knob("", "Revision of the model on the hub; for an endpoint, the version to record.")
+    encoder_model: str = knob("", "Model to request from the endpoint.")
+    prompt_name: str = knob("", "Name of the sentence-transformers prompt to prepend to each text.")
+    encoder_batch_size: int = knob(64, "Texts per encoder call.", low=1)
+    encoder_device: str = knob("", "Device of the encoder; empty: the library chooses.")
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield what is wrong together."""
@@ -132,12 +138,14 @@ class SpaceConfig:
 
     language_removal: str = knob(
         "within-cluster",
-        "What is removed of each language before clustering.",
+        "How to remove the language from embeddings before clustering.",
         choices=("within-cluster", "mean", "none"),
     )
-    clustering: str = knob("kmeans", "Spherical k-means, or HDBSCAN.", choices=("kmeans", "hdbscan"))
-    n_clusters: int = knob(0, "Clusters; 0 chooses by silhouette and stability.", low=0)
-    fit_sample: int = knob(20000, "Pool rows that the space is fitted on, at most.", low=100)
+    clustering: str = knob(
+        "kmeans", "Clustering algorithm: spherical k-means or HDBSCAN.", choices=("kmeans", "hdbscan")
+    )
+    n_clusters: int = knob(0, "Number of clusters; 0: chosen by silhouette and stability.", low=0)
+    fit_sample: int = knob(20000, "Maximum number of pool rows to fit the space on.", low=100)
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield what is wrong together."""
@@ -161,15 +169,18 @@ class SelectionConfig:
 
     strategy: str = knob(
         "compass",
-        "Selection strategy, by name, with its parameters if need be: `nearest:neighbours=5`.",
+        "Selection strategy, with parameters if any: nearest:neighbours=5. See `compass strategies`.",
+        basic=True,
         required=True,
         parse=strategy_text,
     )
-    budget: int = knob(240, "How much to pick.", low=1)
+    budget: int = knob(240, "Number of rows or tokens to select.", basic=True, low=1)
     budget_unit: str = knob("examples", "Unit of the budget.", choices=("examples", "tokens"))
-    language_cap: float = knob(0.25, "Largest share of the picks from one language; 1 is no cap.", low=0.0, high=1.0)
+    language_cap: float = knob(
+        0.25, "Maximum share of the selected rows in one language; 1: no cap.", low=0.0, high=1.0
+    )
     duplicate_similarity: float = knob(
-        0.98, "Cosine from which a pick repeats an earlier pick and is passed over; 1 is off.", low=0.5, high=1.0
+        0.98, "Cosine similarity at which a row repeats a selected row and is skipped; 1: off.", low=0.5, high=1.0
     )
 
     def conflicts(self) -> Iterator[Conflict]:
@@ -190,40 +201,41 @@ class TrainingConfig:
 
     model_name_or_path: str = knob(
         "embedded:gemma3-270m",
-        "Base model: hub name, folder, `embedded:gemma3-270m` or `embedded:smollm2-135m`.",
+        "Base model: a name on the hub, a folder, embedded:gemma3-270m or embedded:smollm2-135m.",
+        basic=True,
         required=True,
     )
-    model_revision: str = knob("", "Revision of the hub model; the resolved commit is written down.")
-    trust_remote_code: bool = knob(False, "Run code that comes with the model. Off unless you trust its authors.")
-    adapter: str = knob("", "Adapter folder to start from.")
-    lora_r: int = knob(16, "Rank of the adapter.", low=1)
-    lora_alpha: int = knob(32, "Scale of the adapter.", low=1)
-    lora_dropout: float = knob(0.0, "Dropout inside the adapter.", low=0.0, high=1.0)
+    model_revision: str = knob("", "Revision of the model on the hub; the resolved commit is recorded.")
+    trust_remote_code: bool = knob(False, "Run code that comes with the model. Use it only if you trust the authors.")
+    adapter: str = knob("", "Adapter to start from; for `evaluate`, the adapter to measure.")
+    lora_r: int = knob(16, "Rank of the adapter.", basic=True, low=1)
+    lora_alpha: int = knob(32, "Scaling factor of the adapter, alpha.", low=1)
+    lora_dropout: float = knob(0.0, "Dropout within the adapter.", low=0.0, high=1.0)
     lora_target_modules: str = knob(
-        "all-linear", "Layers that get an adapter: `all-linear` or names with commas.", required=True
+        "all-linear", "Modules to adapt: all-linear, or names separated by commas.", required=True
     )
-    use_dora: bool = knob(False, "DoRA: learn magnitude and direction apart. Not every server serves it.")
-    use_rslora: bool = knob(False, "Scale by alpha over the square root of the rank.")
-    load_in_4bit: bool = knob(False, "4-bit base weights (CUDA and bitsandbytes).")
-    learning_rate: float = knob(5e-4, "Peak learning rate.", low=0.0)
-    num_train_epochs: float = knob(2.0, "Passes over the training rows.", low=0.0)
-    max_steps: int = knob(-1, "Optimiser steps; overrides the epochs when positive.")
-    per_device_train_batch_size: int = knob(8, "Rows in one batch on one device.", low=1)
-    gradient_accumulation_steps: int = knob(1, "Batches in one optimiser step.", low=1)
-    lr_scheduler_type: str = knob("linear", "Learning-rate schedule.")
-    warmup_steps: float = knob(0.1, "Warm-up in steps, or in shares of the run when below 1.", low=0.0)
+    use_dora: bool = knob(False, "Train a DoRA adapter. Not every server supports DoRA.")
+    use_rslora: bool = knob(False, "Rank-stabilised LoRA: scale by alpha over the square root of the rank.")
+    load_in_4bit: bool = knob(False, "Load the base model in 4 bits (needs CUDA and bitsandbytes).")
+    learning_rate: float = knob(5e-4, "Peak learning rate.", basic=True, low=0.0)
+    num_train_epochs: float = knob(2.0, "Training epochs.", basic=True, low=0.0)
+    max_steps: int = knob(-1, "Optimiser steps; a positive number overrides num_train_epochs.")
+    per_device_train_batch_size: int = knob(8, "Rows per training batch and device.", basic=True, low=1)
+    gradient_accumulation_steps: int = knob(1, "Batches per optimiser step.", low=1)
+    lr_scheduler_type: str = knob("linear", "Learning-rate schedule, by its name in transformers.")
+    warmup_steps: float = knob(0.1, "Warm-up steps; below 1: a fraction of all steps.", low=0.0)
     weight_decay: float = knob(0.0, "Weight decay of the adapter.", low=0.0)
-    max_grad_norm: float = knob(1.0, "Gradient norm to clip at.", low=0.0)
-    max_length: int = knob(512, "Tokens of the longest row; longer rows are cut.", low=8)
+    max_grad_norm: float = knob(1.0, "Maximum gradient norm, for clipping.", low=0.0)
+    max_length: int = knob(512, "Maximum row length in tokens; longer rows are truncated.", basic=True, low=8)
     packing: str = knob(
         "auto",
-        "Several rows in one sequence: `auto` only where the attention kernel keeps them apart.",
+        "Pack several rows into a sequence; auto: only if the attention kernel separates them.",
         choices=("auto", "on", "off"),
     )
-    gradient_checkpointing: bool = knob(False, "Recompute activations to save memory.")
+    gradient_checkpointing: bool = knob(False, "Save memory by recomputing activations.")
     dtype: str = knob(
         "auto",
-        "`auto` (bfloat16 on GPUs, else float32), `float32` or `bfloat16`.",
+        "Data type of the base model; auto: bfloat16 on a GPU, else float32.",
         choices=("auto", "float32", "bfloat16"),
     )
     class_balance: int = knob(
@@ -231,20 +243,20 @@ class TrainingConfig:
     )
     averaged_trainings: int = knob(
         1,
-        "Trainings on the same rows, each with a seed of its own, that are averaged into one adapter: steadier and "
-        "better, for so many times the time and the rank.",
+        "Trainings with different seeds to average into one adapter; time and rank grow as many times.",
+        basic=True,
         low=1,
     )
     tail_average: float = knob(
         0.0,
-        "Share of the steps, counted from the last, whose mean weights are the adapter; 0 takes the last step's.",
+        "Average the weights over this last fraction of the steps; 0: off.",
         low=0.0,
         high=1.0,
     )
-    save_steps: int = knob(50, "Steps between two checkpoints.", low=1)
-    logging_steps: int = knob(5, "Steps between two log lines.", low=1)
-    report_to: str = knob("none", "Trackers of transformers, with commas, or `none`.")
-    max_serving_rank: int = knob(64, "Largest rank that your server takes; a larger `lora_r` is refused.", low=1)
+    save_steps: int = knob(50, "Steps between checkpoints.", low=1)
+    logging_steps: int = knob(5, "Steps between log lines.", low=1)
+    report_to: str = knob("none", "Trackers of transformers, separated by commas, or `none`.")
+    max_serving_rank: int = knob(64, "Maximum adapter rank that your server supports.", low=1)
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield what is wrong together."""
@@ -293,12 +305,12 @@ class TrainingConfig:
 class EvaluationConfig:
     """How base and adapter are measured."""
 
-    max_new_tokens: int = knob(64, "Longest answer in tokens.", low=1)
-    per_device_eval_batch_size: int = knob(32, "Rows in one decoding batch.", low=1)
-    max_test_rows: int = knob(200, "Rows of each test set, at most; chosen by the seed.", low=1)
-    max_retention_rows: int = knob(60, "Rows of each further test set, at most; 0 leaves these tests out.", low=0)
+    max_new_tokens: int = knob(64, "Maximum length of a generated answer in tokens.", basic=True, low=1)
+    per_device_eval_batch_size: int = knob(32, "Rows per generation batch and device.", low=1)
+    max_test_rows: int = knob(200, "Maximum rows of the test, sampled by the seed.", basic=True, low=1)
+    max_retention_rows: int = knob(60, "Maximum rows of each retention test; 0: skip these tests.", low=0)
     bootstrap_draws: int = knob(2000, "Bootstrap draws behind each interval.", low=100)
-    confidence: float = knob(0.95, "Level of the intervals.", low=0.5, high=0.999)
+    confidence: float = knob(0.95, "Confidence level of the intervals.", low=0.5, high=0.999)
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,20 @@ class GridConfig:
 
     strategies: tuple[str, ...] = knob(
         ("compass", "random", "nearest", "target-only"),
-        "Strategies; the first is compared with each of the others.",
+        "Strategies to compare; the first is tested against each of the others.",
+        basic=True,
         required=True,
         parse=strategy_texts,
     )
-    budgets: tuple[int, ...] = knob((240,), "Budgets, in the unit of budget_unit.", low=1, required=True)
-    languages: tuple[str, ...] = knob((), "Target languages; empty: the one of `language`.")
-    seeds: tuple[int, ...] = knob((0, 1, 2), "Seeds: each draws data, picks and trains anew.", low=0, required=True)
-    equal_steps: bool = knob(True, "Train every cell of a language, seed and budget for the same optimiser steps.")
-    workers: int = knob(0, "Cells at a time; 0: one for each GPU, or one for each four cores.", low=0)
+    budgets: tuple[int, ...] = knob((240,), "Budgets, in the unit of budget_unit.", basic=True, low=1, required=True)
+    languages: tuple[str, ...] = knob((), "Target languages; empty: the one of `language`.", basic=True)
+    seeds: tuple[int, ...] = knob(
+        (0, 1, 2), "Seeds; each one draws the data, selects and trains anew.", basic=True, low=0, required=True
+    )
+    equal_steps: bool = knob(
+        True, "Use the same number of optimiser steps for all cells of a language, seed and budget."
+    )
+    workers: int = knob(0, "Cells to run in parallel; 0: one per GPU, or one per four cores.", basic=True, low=0)
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield what is wrong together."""

@@ -13,15 +13,18 @@ class TasksConfig:
     """How lm-eval's tasks are run."""
 
     num_fewshot: int = knob(
-        0, "Examples before each question; -1: as the task says. Rows of the usage sample are refused.", low=-1
+        0,
+        "Few-shot examples; -1: as the task says. Tasks that draw them from the usage are refused.",
+        basic=True,
+        low=-1,
     )
-    limit: int = knob(0, "Rows of each task, at most, for a trial; 0: all.", low=0)
-    task_batch_size: int = knob(8, "Requests in one batch.", low=1)
-    task_max_length: int = knob(0, "Tokens of context; 0: as the model's configuration says.", low=0)
-    apply_chat_template: bool = knob(False, "Put questions into the model's chat template.")
-    include_path: str = knob("", "Folder with further task files, such as those made of local data.")
-    oneruler: str = knob("", "Folder of OneRuler's repository; tasks `oneruler_...` are made of it.")
-    oneruler_rows: int = knob(50, "Prompts of each of OneRuler's tasks.", low=1)
+    limit: int = knob(0, "Maximum rows per task, for a trial; 0: all.", basic=True, low=0)
+    task_batch_size: int = knob(8, "Requests per batch.", low=1)
+    task_max_length: int = knob(0, "Context length in tokens; 0: that of the model's configuration.", low=0)
+    apply_chat_template: bool = knob(False, "Format prompts with the model's chat template.")
+    include_path: str = knob("", "Folder of further task definitions, such as those of your own data.")
+    oneruler: str = knob("", "Folder of the OneRuler repository; needed for tasks `oneruler_...`.")
+    oneruler_rows: int = knob(50, "Prompts per OneRuler task.", low=1)
 
 
 @dataclass(frozen=True)

@@ -15,22 +15,26 @@ class MonitorConfig:
     """How production prompts are watched for drift, and what is kept of them."""
 
     prompts_per_false_alarm: int = knob(
-        10_000, "Without drift, at most one false alarm is expected in so many prompts, all tests together.", low=100
+        10_000, "Without drift, expect at most one false alarm in this many prompts.", basic=True, low=100
     )
     window: int = knob(
         500,
-        f"Prompts of one language that are compared with the reference; a multiple of {CHECKS_EVERY}.",
+        f"Prompts per language to compare with the reference; a multiple of {CHECKS_EVERY}.",
+        basic=True,
         low=CHECKS_EVERY,
         multiple_of=CHECKS_EVERY,
     )
     reservoir: str = knob(
         "off",
-        "Prompts kept for the next update: none, with private data replaced, or as they are.",
+        "Keep prompts for the next update: none, with private data replaced, or in full.",
+        basic=True,
         choices=("off", "redacted", "full"),
     )
-    reservoir_size: int = knob(1000, "Prompts kept of each language, at most.", low=1)
-    retention_days: float = knob(30.0, "Days after which a kept prompt is deleted.", low=0.0)
-    monitor_batch_size: int = knob(256, "Prompts in one batch: encoded together, counted in one transaction.", low=1)
+    reservoir_size: int = knob(1000, "Maximum number of prompts to keep per language.", low=1)
+    retention_days: float = knob(30.0, "Days until a kept prompt is deleted.", low=0.0)
+    monitor_batch_size: int = knob(
+        256, "Prompts per batch; a batch is encoded together and counted in one transaction.", low=1
+    )
     database: str = knob("", "SQLAlchemy URL of the state; empty: monitor/state.db in the run folder.")
 
 

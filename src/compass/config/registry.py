@@ -13,11 +13,13 @@ from compass.config.knobs import knob
 class RegistryConfig:
     """Where versions are kept, and how many."""
 
-    registry_dir: str = knob("registry", "Folder of the registry.", required=True)
+    registry_dir: str = knob("registry", "Folder of the registry.", basic=True, required=True)
     lock_timeout: float = knob(30.0, "Seconds to wait for another process at work in the registry.", low=0.0)
-    keep_versions: int = knob(5, "Newest versions of a language that `prune` keeps.", low=0)
-    leave_out: tuple[str, ...] = knob((), "Files of the run folder to keep out of versions (`selection/map.parquet`).")
-    mlflow_uri: str = knob("", "MLflow registry to mirror into (`sqlite:///mlflow.db`); empty: none.")
+    keep_versions: int = knob(5, "Number of newest versions per language that `prune` keeps.", basic=True, low=0)
+    leave_out: tuple[str, ...] = knob(
+        (), "File of the run folder to leave out of versions: selection/map.parquet.", basic=True
+    )
+    mlflow_uri: str = knob("", "MLflow registry to mirror to, such as sqlite:///mlflow.db; empty: none.")
 
 
 ANY_ROLE = "default"
@@ -29,10 +31,13 @@ class GateConfig:
     """What an update has to show before it is promoted. Differences are in the unit of the scores: 0.02 is 2 points."""
 
     gate_level: float = knob(0.05, "Chance of a wrong promotion at the margin: level of each test.", low=1e-6, high=0.5)
-    min_improvement: float = knob(0.0, "What the new usage has to gain more than.", low=0.0)
+    min_improvement: float = knob(
+        0.0, "Minimum gain on new usage: scores must gain more than this.", basic=True, low=0.0
+    )
     tolerance: dict[str, float] = knob(
         {ANY_ROLE: 0.03},
-        "What old usage, each earlier period and English may lose at most: 0.03 for all, or role=0.05 for one.",
+        "Maximum loss on old usage, earlier periods and English: 0.03 for all, or english=0.05 for one.",
+        basic=True,
         low=0.0,
         choices=(ANY_ROLE, *(role.name for role in GATE_ROLES if not role.must_gain)),
     )

@@ -48,13 +48,18 @@ two equal adapters of weight 1/2 each come out of them twice as strong."""
 class UpdateConfig:
     """How an adapter follows new usage, and what keeps it from forgetting."""
 
-    method: str = knob("replay", "Way to update the adapter.", choices=tuple(UPDATE_METHODS))
+    method: str = knob(
+        "replay",
+        "Update method; replay and ecda protect what was learned before.",
+        basic=True,
+        choices=tuple(UPDATE_METHODS),
+    )
     ewc_lambda: float = knob(2.0, "Weight of the EWC penalty, λ.", low=0.0)
     replay_weight: float = knob(1.0, "Weight of the replay loss, β.", low=0.0)
-    replay_batch_size: int = knob(4, "Anchors beside each batch of new rows.", low=1)
-    anchor_share: float = knob(0.05, "Share of the history that is kept as anchors.", low=0.0, high=1.0)
-    min_anchors: int = knob(64, "Fewest anchors, as far as the history has rows for them.", low=0)
-    max_anchors: int = knob(2000, "Most anchors, however long the history.", low=1)
+    replay_batch_size: int = knob(4, "Anchors per batch of new rows.", low=1)
+    anchor_share: float = knob(0.05, "Share of the history to keep as anchors.", low=0.0, high=1.0)
+    min_anchors: int = knob(64, "Minimum number of anchors, if the history has enough rows.", low=0)
+    max_anchors: int = knob(2000, "Maximum number of anchors.", low=1)
     anchor_rule: str = knob(
         "clusters",
         "Anchors within a stratum of period and cluster: by seed, or those with the highest loss first.",

@@ -15,22 +15,24 @@ from compass.config.update import OF_THE_PARENT, UpdateConfig
 class WatchConfig:
     """When drift leads to an update, what the update is made of, and where the loop keeps its state."""
 
-    watch_dir: str = knob("watch", "Folder of the loop: its state, and an update while it is made.", required=True)
-    status_page: str = knob("", "HTML file that is rewritten after each event; empty: status.html in watch_dir.")
-    updates_per_day: int = knob(2, "Updates that may start in 24 hours; 0 only watches.", low=0)
+    watch_dir: str = knob(
+        "watch", "Folder for the state of the loop and for an update in progress.", basic=True, required=True
+    )
+    status_page: str = knob("", "HTML status page, rewritten after each event; empty: status.html in watch_dir.")
+    updates_per_day: int = knob(2, "Maximum updates in 24 hours; 0: monitor only.", basic=True, low=0)
     quiet_hours: float = knob(6.0, "Hours after an update in which no other starts.", low=0.0)
     prompts_after_drift: int = knob(
-        500, "Prompts since the alarm before an update starts, so that its usage is the new one.", low=0
+        500, "Prompts to wait for after an alarm, so that the update sees the new usage.", low=0
     )
     min_usage_rows: int = knob(
-        50, "Rows of new usage below which no update is made: they are the next reference too.", low=30
+        50, "Minimum rows of new usage for an update; they also become the next reference.", low=30
     )
-    update_usage: str = knob("", "Source of new usage; empty: the newest prompts that the monitor's reservoir kept.")
-    update_train: str = knob("", "Source of new training rows in the language; empty: none.")
+    update_usage: str = knob("", "Source of new usage; empty: the latest prompts of the reservoir.", basic=True)
+    update_train: str = knob("", "Source of new training data in the language; empty: none.", basic=True)
     update_test: str = knob(
-        "", "Source of held-out new usage with responses; empty: half of the new usage that has a response."
+        "", "Held-out new usage with responses; empty: half of the new usage that has responses.", basic=True
     )
-    gate_rows: int = knob(200, "Rows of each test set that an update is measured on, at most.", low=20)
+    gate_rows: int = knob(200, "Maximum rows of each test of an update.", low=20)
 
 
 SETTLED = (
@@ -48,7 +50,7 @@ class WatchOptions:
     training: TrainingConfig = part(TrainingConfig, without=SETTLED)
     monitor: MonitorConfig = part(MonitorConfig)
     update: UpdateConfig = part(UpdateConfig)
-    registry: RegistryConfig = part(RegistryConfig)
+    registry: RegistryConfig = part(RegistryConfig, without=("keep_versions",))
     gate: GateConfig = part(GateConfig)
     hooks: HookConfig = part(HookConfig)
     watch: WatchConfig = part(WatchConfig)
