@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -70,3 +71,16 @@ def test_no_number_of_a_figure_breaks_its_json() -> None:
     log = [{"step": 1, "loss": math.nan, "learning_rate": 1e-4}, {"step": 2, "train_loss": 1.0}]
     figure = figures.training_curves(log)
     assert [list(trace.y) for trace in figure.data] == [[None], [1e-4]]
+
+
+def test_picks_within_and_beyond_the_demand_add_up() -> None:
+    """Would break if a cluster's bar were longer than what was picked from it and what it lacks."""
+    clusters = [replace(cluster(i, 0.5, 0.2), demand=d, picked=p, unmet=max(d - p, 0)) for i, (d, p) in enumerate(ROWS)]
+    own, beyond, open_ = figures.quota_bars(clusters, ["a", "b", "c"], "examples").data
+    assert list(own.x) == [7, 0, 3]
+    assert list(beyond.x) == [0, 2, 0]
+    assert list(open_.x) == [3, 0, 0]
+
+
+ROWS = [(10.0, 7), (0.2, 2), (3.0, 3)]
+"""Demand and picks of three clusters."""

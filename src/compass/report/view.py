@@ -28,6 +28,18 @@ NOT_TRAINED = (
 )
 
 
+WORDS_OF_0_1 = {
+    "lest its cluster has nothing: nearest to": "added so that its cluster gets at least one row; closest to",
+    "its kind of answer": "its class",
+    "quotas by kind of answer": "class quotas",
+    "kind of answer": "class",
+    "kinds of answer": "classes",
+    "data at hand": "training data",
+    "rows at hand": "training rows",
+}
+"""What reasons and notes in folders of version 0.1 say, and how it is said now."""
+
+
 class View:
     """The run with what every section asks of it: the target, the main test, and names that may be shown."""
 
@@ -68,6 +80,12 @@ class View:
             if (row.name, row.metric, row.cluster) == (name, metric, cluster):
                 return row
         return None
+
+    def words(self, text: str) -> str:
+        """Return a reason or a note in the words of today."""
+        for before, now in WORDS_OF_0_1.items():
+            text = text.replace(before, now)
+        return text
 
     def amount(self, value: float) -> str:
         """Return an amount in units of the budget: `240 rows` or `9,000 tokens`."""

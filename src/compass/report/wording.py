@@ -84,6 +84,11 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def in_sentence(title: str) -> str:
+    """Return a title as it stands inside a sentence: `slot F1`."""
+    return title[:1].lower() + title[1:]
+
+
 def of_all(shown: int, total: int, what: str) -> str:
     """Return a sentence that says how much of all a figure shows; nothing where it shows all."""
     return f" The figure shows {shown} of {total} {what}; the table has all." if shown < total else ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from compass.records import Cluster, Picked
 from compass.report.figures.style import (
+    BEYOND,
     CURRENT,
     MISSING,
     PICKED,
@@ -108,18 +109,23 @@ def gap_bars(clusters: Sequence[Shares], names: Sequence[str]) -> Figure:
         )
     )
     figure.update_layout(barmode="group", bargap=0.28, bargroupgap=0.06)
-    figure.update_xaxes(title_text="share of rows", ticksuffix=" %")
+    figure.update_xaxes(title_text="share of rows", ticksuffix=" %", rangemode="tozero")
     return name_rows(figure, names)
 
 
 def quota_bars(clusters: Sequence[Cluster], names: Sequence[str], unit: str) -> Figure:
-    """Draw what was picked of what each cluster asked for, in `unit`s of the budget; unmet demand is hatched."""
+    """Draw what was picked from each cluster, within its demand and beyond, in `unit`s of the budget.
+
+    Demand that its own cluster did not fill is hatched.
+    """
     import plotly.graph_objects as go
 
     y = list(range(len(clusters)))
+    own = [round(min(c.picked, c.demand)) for c in clusters]
     figure = new_figure(len(clusters))
     for legend, values, marker in (
-        ("Picked", [round(c.picked) for c in clusters], solid(PICKED)),
+        ("Picked, as asked for", own, solid(PICKED)),
+        ("Picked beyond the demand", [c.picked - n for c, n in zip(clusters, own, strict=True)], solid(BEYOND)),
         ("Demand not filled here", [round(c.unmet) for c in clusters], hatched(MISSING)),
     ):
         figure.add_trace(

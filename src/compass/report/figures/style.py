@@ -22,6 +22,7 @@ CURRENT = "#d39a0b"
 
 PICKED = "#0c9b76"
 
+BEYOND = "#8fcfbb"
 MISSING = "#d55e00"
 
 POOL = "#98a1ac"

@@ -23,8 +23,8 @@ def fertility(view: View) -> Section:
     if target in comparable and target not in shown:
         shown = [*shown[:-1], target]
     said = (
-        f"{view.target_name} takes {number(target.relative_to_english, 2)} times as many tokens per word as English"
-        f" ({number(target.tokens_per_word, 2)}). "
+        f"{view.target_name} takes {number(target.tokens_per_word, 2)} tokens per word, "
+        f"{number(target.relative_to_english, 2)} times as many as English. "
         if target is not None and target.relative_to_english is not None
         else ""
     )

@@ -18,7 +18,8 @@ def need(view: View) -> Section:
     title = "What usage needs, what the training data has"
     if not clusters:
         return absent("need", "Need", title, f"No gap was computed yet: {layout.CLUSTERS} is missing.")
-    shown = clusters[:FIGURE_CLUSTERS]
+    # A cluster of pool rows alone has no bar.
+    shown = [cluster for cluster in clusters if cluster.usage_count or cluster.current_count][:FIGURE_CLUSTERS]
     names = [view.cluster(cluster.cluster) for cluster in shown]
     gaps = [cluster for cluster in clusters if cluster.gap > 0]
     usage, current = sum(c.usage_count for c in clusters), sum(c.current_count for c in clusters)
@@ -45,7 +46,7 @@ def need(view: View) -> Section:
     ]
     if view.run.classes:
         blocks.append(_classes(view))
-    asked = [cluster for cluster in clusters if cluster.demand > 0 or cluster.picked > 0][:FIGURE_CLUSTERS]
+    asked = [cluster for cluster in clusters if round(cluster.demand) > 0 or cluster.picked > 0][:FIGURE_CLUSTERS]
     if asked:
         blocks.append(
             Chart(
@@ -59,7 +60,7 @@ def need(view: View) -> Section:
 
 
 def _demand_sentence(view: View) -> str:
-    """Say how much of the demand its own clusters filled, and what became of the rest."""
+    """Say how much of the demand was filled by the clusters that it is for, and what became of the rest."""
     clusters = view.run.clusters
     demand, picked = sum(c.demand for c in clusters), sum(c.picked for c in clusters)
     own = sum(min(c.picked, c.demand) for c in clusters)
@@ -67,16 +68,13 @@ def _demand_sentence(view: View) -> str:
     text = f"Usage asks for {view.amount(demand)}."
     if elsewhere <= 0 and left <= 0:
         return f"{text} All of them come from the clusters that ask for them."
-    text += f" {view.amount(own)} {_come(own)} from the clusters that ask for them."
+    text += f" {view.amount(own)} {'comes' if round(own) == 1 else 'come'} from the clusters that ask for them."
     if elsewhere > 0:
-        text += f" {view.amount(elsewhere)} {_come(elsewhere)} from other clusters, which had the best rows left."
+        go = "goes" if elsewhere == 1 else "go"
+        text += f" {view.amount(elsewhere)} {go} beyond that: their clusters had the best rows left, or no row yet."
     if left > 0:
         text += f" {view.amount(left)} could not be filled."
     return text
-
-
-def _come(value: float) -> str:
-    return "comes" if round(value) == 1 else "come"
 
 
 def _classes(view: View) -> Chart:

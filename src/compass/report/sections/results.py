@@ -102,7 +102,7 @@ def _difference_charts(view: View) -> list[Block]:
                 + ("" if as_percent else " Lower is better."),
                 figures.difference_forest(
                     chosen,
-                    [f"{d.name}: {wording.metric(d.metric).title.lower()}" for d in chosen],
+                    [f"{d.name}: {wording.in_sentence(wording.metric(d.metric).title)}" for d in chosen],
                     as_percent=as_percent,
                 ),
             )

@@ -55,7 +55,7 @@ def picked(view: View) -> Section:
     by_cluster = Counter(pick.cluster for pick in picks).most_common()
     languages = {tag: language(tag) for tag, _ in by_language[:FIGURE_LANGUAGES]}
     clusters = {cluster: view.cluster(cluster) for cluster, _ in by_cluster[:FIGURE_CLUSTERS]}
-    top = ", ".join(f"{wording.bare_language(tag)} {count}" for tag, count in by_language[:3])
+    top = ", ".join(f"{wording.bare_language(tag)} ({count})" for tag, count in by_language[:3])
     both = Counter((pick.cluster, pick.language) for pick in picks)
     counts = table(
         "Picked rows by language",
@@ -79,7 +79,7 @@ def picked(view: View) -> Section:
         "picked",
         "By cluster and language",
         f"{plural(len(picks), 'row')} from {plural(len(by_language), 'language')} and "
-        f"{plural(len(by_cluster), 'cluster')}. Most are {top}."
+        f"{plural(len(by_cluster), 'cluster')}. The most come from {top}."
         + of_all(len(languages), len(by_language), "languages")
         + of_all(len(clusters), len(by_cluster), "clusters"),
         figures.picked_heatmap(picks, languages, clusters),
@@ -88,7 +88,7 @@ def picked(view: View) -> Section:
     notes = sorted(view.run.selection_notes.items(), key=lambda note: (-note[1], note[0]))
     blocks: list[Block] = [chart]
     if notes:
-        rows = [(note, number(count)) for note, count in notes]
+        rows = [(view.words(note), number(count)) for note, count in notes]
         blocks.append(table("Pool rows passed over, and other notes on the selection", ("Note", "#Rows"), rows))
     reserved = [pick for pick in picks if pick.reason.startswith(RESERVED)]
     ranked = [pick for pick in picks if not pick.reason.startswith(RESERVED)]
@@ -147,6 +147,6 @@ def _pick_row(view: View, pick: Picked) -> Row:
         Cell(language(pick.language)),
         Cell(view.cluster(pick.cluster)),
         Cell(number(pick.score, 3)),
-        Cell(pick.reason, tone="quiet"),
+        Cell(view.words(pick.reason), tone="quiet"),
     ]
     return Row(tuple(cells), {"language": pick.language, "cluster": str(pick.cluster)})

@@ -39,7 +39,7 @@ def _headline_sentence(view: View) -> str:
         return f"{picked} for {language(view.target)}. " + ("" if view.tests() else NOT_TRAINED)
     before, after = run.base.get(name), run.adapter.get(name)
     metric = "exact_match" if "exact_match" in view.test(name).metrics else next(iter(view.test(name).metrics), "")
-    title = wording.metric(metric).title.lower()
+    title = wording.in_sentence(wording.metric(metric).title)
     subject = f"On {plural(view.test(name).rows, 'held-out row')} of {view.target_name} usage ({name})"
     if before is None or after is None or metric not in before.metrics or metric not in after.metrics:
         one, which = (before, "the base model") if after is None else (after, "the adapter")
@@ -104,7 +104,7 @@ def _loss_sentence(view: View) -> str:
     verdict = (
         f"The adapter answers worse on {', '.join(lost)}."
         if lost
-        else "No loss is shown; tests of this size can miss a small one."
+        else "No loss is shown, but tests of this size can miss one."
     )
     return f"Exact match in other languages: {'; '.join(parts)}. {verdict}"
 
