@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 
@@ -28,6 +29,7 @@ from compass.config import (
     load_options,
 )
 from compass.errors import ConfigError
+from compass.semantic import SemanticSpace
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -120,6 +122,34 @@ def test_python_imports_and_calls_what_there_is(snippet: Snippet) -> None:
             inspect.signature(target).bind(*node.args, **{word.arg: word for word in node.keywords if word.arg})
         except TypeError as error:
             pytest.fail(f"{snippet.place}: {ast.unparse(called)}: {error}")
+
+
+def prepared() -> dict[str, Any]:
+    """Return what the snippets of computations take for granted: vectors with languages, a space, scores of models."""
+    draw = np.random.default_rng(0)
+    sizes = {"usage": 60, "train": 30, "pool": 400}
+    names: dict[str, Any] = {}
+    for name, n in sizes.items():
+        rows = draw.normal(size=(n, 8)).astype(np.float32)
+        names[f"{name}_vectors"] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        names[f"{name}_languages"] = ["cy"] * n if name != "pool" else ["de", "fr"] * (n // 2)
+    names |= {"vectors": names["pool_vectors"], "languages": names["pool_languages"]}
+    names |= {"new_vectors": names["usage_vectors"], "new_languages": ["de"] * 60}
+    names["space"] = SemanticSpace.fit(
+        names["vectors"], names["languages"], language_removal="within-cluster", n_clusters=6, seed=0
+    )
+    names |= {f"{model}_scores": draw.integers(0, 2, 40).astype(float) for model in ("random", "compass", "nearest")}
+    return names | {"item_names": [str(i // 2) for i in range(40)], "language_and_seed": [i % 4 for i in range(40)]}
+
+
+@pytest.mark.parametrize("page", ["selection.md", "semantic-space.md", "statistics.md", "drift.md"])
+def test_computations_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The snippets that need no model do what they say, on drawn vectors."""
+    monkeypatch.chdir(tmp_path)
+    snippets = [block.values[0] for block in blocks("python") if block.id.startswith(f"docs/{page}:")]
+    assert snippets
+    for snippet in snippets:
+        exec(compile(snippet.text, snippet.place, "exec"), prepared())
 
 
 @pytest.mark.parametrize("snippet", list(blocks("yaml")))
