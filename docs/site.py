@@ -41,6 +41,7 @@ OPTIONS_INTRO = """# Options
 Every option has one name: the flag `--lora-r`, the YAML key `lora_r` and the Python argument `lora_r` are the same.
 `--config FILE` reads a YAML file; flags override it. The file may list options flat or group them under the section
 names below. One file may serve all commands: a command ignores the options of others and refuses unknown names.
+The options in **bold** are the basic ones, which `--help` shows; `--help-all` shows all.
 """
 
 PYTHON_INTRO = """# Python
@@ -75,12 +76,17 @@ def options_page() -> str:
     for command, kind in COMMANDS.items():
         for option in fields_of(kind):
             own = sections.setdefault(option.section, [])
-            own += [] if option in own else [option]
+            own += [] if option.name in [known.name for known in own] else [option]
             names = takers.setdefault(option.section, [])
             names += [] if command in names else [command]
     lines = [OPTIONS_INTRO]
     for section, options in sections.items():
-        lines += [f"## {section}", "", f"Taken by {', '.join(f'`{name}`' for name in takers[section])}.", ""]
+        lines += [
+            f"## {section}",
+            "",
+            f"Taken, all or some, by {', '.join(f'`{name}`' for name in takers[section])}.",
+            "",
+        ]
         lines += ["| option | default | what it does |", "| --- | --- | --- |", *map(_row, options), ""]
     lines += ["## Removed options", "", "Configurations that still name one of these are refused, unless the value was",
               "the default. Run folders made by earlier versions stay readable.", "",
@@ -96,7 +102,8 @@ def _row(option: Option) -> str:
     elif isinstance(default, dict):
         default = ", ".join(f"{key}={value}" for key, value in default.items())
     shown = f"`{str(default).lower() if isinstance(default, bool) else default}`" if default not in ("", ()) else ""
-    names = f"`{option.name}`" + (f", `{option.alias}`" if option.alias else "")
+    names = f"**`{option.name}`**" if option.basic else f"`{option.name}`"
+    names += f", `{option.alias}`" if option.alias else ""
     choices = f" One of: {', '.join(f'`{choice}`' for choice in option.choices)}." if option.choices else ""
     return f"| {names} | {shown} | {_cell(option.help)}{choices} |"
 
