@@ -36,6 +36,25 @@ COMMANDS = {
 }
 """Command -> what it takes."""
 
+MORE = {
+    "Results": (
+        "compass.recipes.adapt.Adapted",
+        "compass.steps.state.Selected",
+        "compass.selection.protocol.Selection",
+        "compass.records.Interval",
+        "compass.records.Difference",
+        "compass.records.Event",
+    ),
+    "Flows": (
+        "compass.recipes.compare.compare",
+        "compass.recipes.update.update",
+        "compass.recipes.update.NewData",
+        "compass.recipes.monitor.monitor",
+        "compass.recipes.watch.watch",
+    ),
+}
+"""Further sections of the Python reference: what the public functions return, and the flows behind the commands."""
+
 OPTIONS_INTRO = """# Options
 
 Every option has one name: the flag `--lora-r`, the YAML key `lora_r` and the Python argument `lora_r` are the same.
@@ -114,8 +133,11 @@ def _cell(text: str) -> str:
 
 def python_page() -> str:
     """Return the reference of the public names: mkdocstrings fills in signatures and docstrings."""
-    names = sorted(compass.__all__, key=str.lower)
-    return PYTHON_INTRO + "".join(f"\n::: {_home(compass._HOMES[name], name)}\n" for name in names)
+    sections = {"Public names": [_home(compass._HOMES[name], name) for name in sorted(compass.__all__, key=str.lower)]}
+    parts = [PYTHON_INTRO]
+    for title, homes in {**sections, **MORE}.items():
+        parts += [f"## {title}", *(f"::: {home}" for home in homes)]
+    return "\n\n".join(parts) + "\n"
 
 
 def _home(module: str, name: str) -> str:

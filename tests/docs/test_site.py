@@ -43,7 +43,7 @@ def test_every_option_is_in_the_reference(site: ModuleType) -> None:
 def test_every_public_name_is_in_the_python_reference(site: ModuleType) -> None:
     """The page names where each is defined: a name that moved would be left out of the site."""
     homes = re.findall("^::: (.*)$", site.python_page(), re.M)
-    assert sorted(home.rsplit(".", 1)[1] for home in homes) == sorted(compass.__all__)
+    assert {home.rsplit(".", 1)[1] for home in homes} >= set(compass.__all__)
     for home in homes:
         module, name = home.rsplit(".", 1)
         path = ROOT / "src" / module.replace(".", "/")
