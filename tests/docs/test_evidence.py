@@ -65,3 +65,23 @@ def test_the_docs_show_the_generated_figures() -> None:
     assert len(shown) == 13
     for name, *figures in shown:
         assert [figure for figure in figures if figure] == [f.strip() for f in generated[name] if f.strip()], name
+
+
+def test_the_readme_shows_the_generated_figures() -> None:
+    """README's table is a selection of the generated one: exact match, and intent accuracy in brackets."""
+    by_language: dict[tuple[str, str], str] = {}
+    language = ""
+    for line in (EVIDENCE / "assist.md").read_text("utf-8").partition("## By language")[2].splitlines():
+        if line.startswith("## "):
+            break
+        if re.match(r"\| *(\w\w)? *\| `", line):
+            own, name, exact, intent, *_ = (cell.strip() for cell in line[1:].split("|"))
+            language = own or language
+            by_language[language, name] = f"{exact} ({float(intent):.2f})".replace("0.", ".")
+    readme = (ROOT / "README.md").read_text("utf-8").splitlines()
+    shown = [cells(line) for line in readme if re.match(r"\| \w+ \| \.", line)]
+    names = {"Welsh": "cy", "Greek": "el", "Nepali": "ne"}
+    assert {row[0] for row in shown} == set(names)
+    for row in shown:
+        expected = [by_language[names[row[0]], f"`{name}`"] for name in ("random", "tsds", "compass")]
+        assert row[1:4] == expected
