@@ -6,6 +6,7 @@ comes out must stay as they are: a different signature in compass is translated 
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,40 @@ WHY_OF_0_1 = {
 }
 NO_CLASS_QUOTAS = "usage rows served without class quotas: "
 NO_CLASS_QUOTAS_IN_0_1 = "usage rows that take turns without quotas by kind of answer: "
+
+
+GATE_WORDS_OF_0_1 = (
+    (r"The candidate does worse than allowed on (.*)", r"It is shown not to hold on \1"),
+    (
+        r"New usage improves, and no test set loses too much: (\d+) tests passed\.",
+        r"New usage gains, and no loss beyond its tolerance in \1 tests.",
+    ),
+    (r"It takes at least (\d+) rows", r"At least \1 rows are asked for"),
+    (
+        r"All rows differ by (\S+)\. Only rows with other differences show the spread\.",
+        r"Every row differs by \1: rows that differ otherwise are needed to tell the spread.",
+    ),
+    (r"if all of them differ by (\S+), as so far\.", r"if, as up to now, all of them differ by \1."),
+    (
+        r"The measured gain (\S+) is not above (\S+)\. More rows alone will not show one\.",
+        r"No gain beyond -\2 was measured \1: more rows alone won't show one.",
+    ),
+    (
+        r"The measured loss (.*)\. If in fact nothing is lost",
+        r"The measured difference \1. If in truth nothing is lost",
+    ),
+    (
+        r"No test set has the role (\S+)\. Hold out rows for it, or",
+        r"Nothing is held out for \1: hold out rows, or",
+    ),
+)
+
+
+def _gate_words(text: str) -> str:
+    """Return how version 0.1 put a reason or an advice of the gate."""
+    for now, before in GATE_WORDS_OF_0_1:
+        text = re.sub(now, before, text)
+    return text
 
 
 def _note(note: str) -> str:
@@ -155,6 +190,9 @@ def gate(draw: draws.GateDraw, seed: int) -> dict[str, Any]:
     config = GateConfig(**options, tolerance=GateConfig().tolerance | tolerance)
     decision = decide(sets, config, seed=seed, candidate="b", baseline="a").to_dict()
     del decision["decided_at"]
+    decision["reason"] = _gate_words(decision["reason"])
+    for test in decision["tests"]:
+        test["more_data"] = _gate_words(test["more_data"])
     return decision
 
 

@@ -112,7 +112,7 @@ def test_no_room_for_a_version(three: Registry, make_run: MakeRun) -> None:
     """Half a version would be visible, or stay behind and fill the disk for good."""
     before = three.versions("cy")
     answer = finish(start("limited", three.root, "register", make_run(9), 2000))
-    assert answer.startswith("refused: Can't register")
+    assert answer.startswith("refused: Cannot register")
     assert "Nothing has changed. Free some space" in answer
     assert three.versions("cy") == before
     assert not list((three.root / "cy" / "versions").glob(".*"))
@@ -124,7 +124,7 @@ def test_no_room_for_a_move(three: Registry) -> None:
     """Production would be lost with the state that could not be written."""
     before = three.aliases("cy")
     answer = finish(start("limited", three.root, "promote", "2", 100))
-    assert answer.startswith("refused: Can't promote v0002")
+    assert answer.startswith("refused: Cannot promote v0002")
     assert three.aliases("cy") == before
     assert not (three.root / "cy" / "state.json.partial").exists()
     consistent(three)
@@ -170,16 +170,16 @@ def test_a_disk_that_is_full(small_disk: Path, make_run: MakeRun) -> None:
     big = make_run(2)
     (big / "training").mkdir()
     (big / "training" / "log.bin").write_bytes(bytes(shutil.disk_usage(small_disk).free + 1))
-    with pytest.raises(RegistryError, match=r"Can't register .* are needed, .* are free"):
+    with pytest.raises(RegistryError, match=r"Cannot register .* are needed, .* are free"):
         registry.register(big)
     ballast = small_disk / "ballast"
     with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(4096))
     assert shutil.disk_usage(small_disk).free == 0
-    with pytest.raises(RegistryError, match=r"Can't promote .*No space left"):
+    with pytest.raises(RegistryError, match=r"Cannot promote .*No space left"):
         registry.promote("cy")
-    with pytest.raises(RegistryError, match="Can't register"):
+    with pytest.raises(RegistryError, match="Cannot register"):
         registry.register(make_run(3))
     assert registry.get("cy", "production").number == 1
     consistent(registry)

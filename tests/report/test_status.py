@@ -78,7 +78,7 @@ def test_what_the_page_says(registry: Registry, tmp_path: Path) -> None:
     assert f"{first} is in production and whole. {second} waits to be promoted." in text
     assert "Welsh (cy)" in text
     assert "Registry\nshelf" in text
-    for expected in ("The gate's last decision: refuse", "passed\n", "failed\n", "−1.000", "Nothing is held out"):
+    for expected in ("The gate's last decision: refuse", "passed\n", "failed\n", "−1.000", "No test set has the role"):
         assert expected in text
     assert "cy exact match 0.500" in text
     assert "the first" in text
@@ -112,7 +112,7 @@ def test_damage_is_shown(registry: Registry, tmp_path: Path) -> None:
     assert "not checked" in unchecked
     (registry.root / "cy" / "state.json").write_text("{", "utf-8")
     text = Page(build_status(registry, tmp_path / "status.html").read_text("utf-8")).text
-    assert "`compass registry repair` writes it anew" in text
+    assert "`compass registry repair` rebuilds it" in text
 
 
 def test_an_empty_registry_has_a_page(tmp_path: Path) -> None:

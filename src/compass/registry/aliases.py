@@ -85,12 +85,12 @@ def read_aliases(folder: Path) -> Aliases:
     path = folder / "state.json"
     if not path.exists():
         if (folder / "history.jsonl").exists():
-            raise RegistryError(f"{path} is missing. `compass registry repair` writes it anew from the history.")
+            raise RegistryError(f"{path} is missing. `compass registry repair` rebuilds it from the history.")
         return Aliases()
     try:
         content = read_sealed(path)
     except RegistryError as error:
-        raise RegistryError(f"{error} `compass registry repair` writes it anew from the history.") from error
+        raise RegistryError(f"{error} `compass registry repair` rebuilds it from the history.") from error
     if content.get("format") != FORMAT:
         raise RegistryError(f"{path} has format {content.get('format')!r}; this release reads format {FORMAT}.")
     return Aliases(

@@ -36,7 +36,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RegistryError(f"{path} can't be read ({type(error).__name__}: {error}).") from error
     if not whole:
-        raise RegistryError(f"{path} is damaged: its content doesn't match its checksum.")
+        raise RegistryError(f"{path} is damaged: its content does not match its checksum.")
     return dict(content)
 
 

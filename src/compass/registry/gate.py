@@ -137,11 +137,14 @@ def decide(
     failed = [test.name for test in tests if test.verdict == FAILED]
     open_ = [test.name for test in tests if test.verdict == UNDECIDED]
     if failed:
-        verdict, reason = REFUSE, f"It is shown not to hold on {', '.join(failed)}."
+        verdict, reason = REFUSE, f"The candidate does worse than allowed on {', '.join(failed)}."
     elif open_ or not tests:
         verdict, reason = UNDECIDED, f"There is not enough evidence on {', '.join(open_) or 'anything'}."
     else:
-        verdict, reason = PROMOTE, f"New usage gains, and no loss beyond its tolerance in {len(tests)} tests."
+        verdict, reason = (
+            PROMOTE,
+            f"New usage improves, and no test set loses too much: {len(tests)} tests passed.",
+        )
     return GateDecision(
         verdict=verdict,
         reason=reason,
@@ -215,7 +218,7 @@ def _absent(role: GateRole, config: GateConfig) -> TestRow:
         p=1.0,
         margin=config.margin_of(role),
         verdict=UNDECIDED,
-        more_data=f"Nothing is held out for {role.name}: hold out rows, or take it out of gate_requires.",
+        more_data=f"No test set has the role {role.name}. Hold out rows for it, or take it out of gate_requires.",
         rows_needed=None,
         method="",
     )
@@ -228,26 +231,26 @@ def _more_data(
     if verdict != UNDECIDED:
         return None, ""
     if result.p_above <= config.gate_level:
-        return config.gate_min_rows, f"At least {config.gate_min_rows} rows are asked for (gate_min_rows)."
+        return config.gate_min_rows, f"It takes at least {config.gate_min_rows} rows (gate_min_rows)."
     change = f"{result.difference:+.3f}"
     distance = result.difference + margin
     if distance > 0:
         needed = _needed(result, distance, config)
         if needed is None:
-            return None, f"Every row differs by {change}: rows that differ otherwise are needed to tell the spread."
+            return None, f"All rows differ by {change}. Only rows with other differences show the spread."
         if needed > MOST_ROWS:
-            return None, f"The difference ({change}) lies so near its margin that a million rows wouldn't tell."
+            return None, f"The difference ({change}) is so close to its margin that a million rows would not be enough."
         rows = f"About {needed:,} rows ({max(needed - result.n, 1):,} more) would show it"
         if result.deviation == 0.0:
-            return needed, f"{rows} if, as up to now, all of them differ by {change}."
+            return needed, f"{rows} if all of them differ by {change}, as so far."
         return needed, f"{rows} {config.gate_power:.0%} of the time, if the difference stays at {change}."
     if role.must_gain:
-        return None, f"No gain beyond {-margin:g} was measured ({change}): more rows alone won't show one."
+        return None, f"The measured gain ({change}) is not above {abs(margin):g}. More rows alone will not show one."
     needed = _needed(result, margin, config)
     if needed is None or needed > MOST_ROWS:
-        return None, f"The measured difference ({change}) is beyond the tolerance: more rows alone won't show it safe."
+        return None, f"The measured loss ({change}) is beyond its tolerance. More rows alone will not change that."
     return needed, (
-        f"The measured difference ({change}) is beyond the tolerance of {margin:g}. If in truth nothing is lost, about "
+        f"The measured loss ({change}) is beyond the tolerance of {margin:g}. If in fact nothing is lost, about "
         f"{needed:,} rows would show it {config.gate_power:.0%} of the time."
     )
 

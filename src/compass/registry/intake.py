@@ -89,7 +89,7 @@ def language_of(folder: Path) -> str:
     options = yaml.safe_load((folder / layout.CONFIG).read_text("utf-8"))
     language = (options.get("data") or {}).get("language") or options.get("language")
     if not language:
-        raise RunError(f"{folder / layout.CONFIG} names no language. Say which one it is: language='cy'.")
+        raise RunError(f"{folder / layout.CONFIG} names no language. Pass one: language='cy'.")
     return str(language)
 
 
@@ -121,7 +121,7 @@ def add_version(
     for version in known:
         same = version.identity == identity and parent in ("", version.parent)
         if same and check_version(version.folder.parent).ok:
-            logger.info("%s holds this run already", version.id)
+            logger.info("%s is this run already", version.id)
             return version
     number = last_number(folder) + 1
     home = folder / "versions" / f"v{number:04d}-{identity[:12]}"
@@ -162,12 +162,12 @@ def run_files(folder: Path, leave_out: Sequence[str] = ()) -> tuple[list[str], l
     for file in sorted(folder.rglob("*")):
         path = file.relative_to(folder).as_posix()
         if file.is_symlink():
-            raise RunError(f"{file} is a symbolic link: what it points to can't be kept. Replace it by the file.")
+            raise RunError(f"{file} is a symbolic link, and a version keeps files only. Replace it by the file.")
         if file.is_dir() or any(fnmatch(path, pattern) for pattern in SCRATCH):
             continue
         if any(fnmatch(path, pattern) for pattern in leave_out):
             if path in NEEDED:
-                raise RunError(f"leave_out must not match {path}: a version can't do without it; got {leave_out}")
+                raise RunError(f"leave_out must not match {path}: a version needs it; got {leave_out}")
             left.append(path)
         else:
             taken.append(path)
@@ -194,7 +194,7 @@ def check_against_lock(folder: Path, files: Mapping[str, tuple[str, int]]) -> No
     for path, sha in lock.get("hashes", {}).items():
         if path in files and files[path][0] != sha:
             raise RunError(
-                f"{path} isn't what the run in {folder} wrote (lock.json has another SHA-256). Run the command that "
+                f"{path} is not what the run in {folder} wrote (lock.json has another SHA-256). Run the command that "
                 "made it again, or use a run folder that nobody has edited."
             )
 

@@ -304,28 +304,26 @@ class Registry:
     def _allow(self, version: Version, now: Aliases, decision: GateDecision | None, over: str) -> None:
         if decision is not None:
             if decision.verdict != PROMOTE:
-                raise RegistryError(
-                    f"The gate doesn't let {version.id} through ({decision.verdict}): {decision.reason}"
-                )
+                raise RegistryError(f"The gate does not pass {version.id} ({decision.verdict}). {decision.reason}")
             if decision.candidate and decision.candidate != version.id:
                 raise RegistryError(
-                    f"The decision is about {decision.candidate}, not about {version.id}. Decide anew for this version."
+                    f"The decision is about {decision.candidate}, not {version.id}. Ask the gate about this version."
                 )
             over = over or decision.baseline
         expected = "" if over == NOTHING else id_of(self.folder(version.language), over) if over else now.current
         if now.current != expected:
             raise RegistryError(
                 f"{version.id} was to replace {expected or 'nothing'}, but {now.current or 'nothing'} is in production "
-                "now: another process moved the alias. Measure against that and decide anew."
+                "now: another process moved the alias. Measure against that version and ask the gate again."
             )
 
     def _check(self, folder: Path, id: str, verb: str) -> None:
         check = check_version(home_of(folder, id))
         if not check.ok:
             raise RegistryError(
-                f"Version {id} is damaged, so it isn't safe to {verb} it; production stays as it is. "
+                f"Version {id} is damaged, so it is not safe to {verb} it. Production stays as it is. "
                 + "; ".join(check.problems)
-                + ". Register the run anew, or choose another version."
+                + ". Register the run again, or choose another version."
             )
 
     def _move(
@@ -391,6 +389,10 @@ class Registry:
 def _disk_error(error: OSError, what: str, folder: Path) -> RegistryUnavailableError:
     full = error.errno in FULL
     return RegistryUnavailableError(
-        f"Can't {what}: {error.strerror} ({error.filename or folder}). Nothing has changed. "
-        + ("Free some space (`prune` removes old versions) and try again." if full else "Check the folder's rights.")
+        f"Cannot {what}: {error.strerror} ({error.filename or folder}). Nothing has changed. "
+        + (
+            "Free some space (`prune` removes old versions) and try again."
+            if full
+            else "Check the folder's permissions."
+        )
     )
