@@ -190,7 +190,7 @@ def test_a_command_that_reads_nothing_is_no_failure(waits: list[float]) -> None:
 
 def test_a_failing_command_is_told(waits: list[float], caplog: pytest.LogCaptureFixture) -> None:
     (delivery,) = hooks(waits, hook_command="echo no such channel >&2; exit 3").send(EVENT)
-    assert delivery.problem == "it ended with status 3 and said 'no such channel'"
+    assert delivery.problem == "it exited with status 3 and wrote 'no such channel'"
     assert delivery.problem in caplog.text
     assert "status 127" in hooks(waits, hook_command="/no/such/command").send(EVENT)[0].problem
 

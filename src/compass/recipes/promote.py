@@ -78,7 +78,7 @@ def held_out_sets(candidate: Version, baseline: Version, *, roles: Sequence[Gate
         )
     if not (candidate.folder / layout.PARENT_EVALUATION).is_dir():
         raise RegistryError(
-            f"{candidate.id} holds no measurement of its parent: it was not made by compass update. Promote it with "
+            f"{candidate.id} was not measured against its parent: it was not made by compass update. Promote it with "
             "--without-gate if you know that it is better."
         )
     measured = read_json(candidate.folder / layout.LOCK).get("parent", {}).get("adapter")

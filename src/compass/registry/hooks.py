@@ -76,7 +76,7 @@ class Hooks:
         problems = []
         if config.webhook_url and not re.match(r"https?://[^/\s]", config.webhook_url):
             # The address itself may be secret.
-            problems.append("webhook_url must begin with https:// or http:// and name a host; what it holds doesn't")
+            problems.append("webhook_url must begin with https:// or http:// and name a host; this value does not")
         unknown = sorted(set(config.hook_events) - set(HOOK_EVENTS))
         if unknown:
             problems.append(f"hook_events must be among {', '.join(HOOK_EVENTS)}; got {', '.join(unknown)}")
@@ -185,11 +185,11 @@ class Hooks:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 limit = f"{self._config.hook_command_timeout:g}"
-                raise _RefusedError(f"it ran longer than {limit} s and was ended (hook_command_timeout)") from None
+                raise _RefusedError(f"it ran longer than {limit} s and was stopped (hook_command_timeout)") from None
             if code:
                 said.seek(0)
                 text = said.read(4 * SHOWN).decode("utf-8", "replace").strip()[:SHOWN]
-                raise _RefusedError(f"it ended with status {code}" + (f" and said {text!r}" if text else ""))
+                raise _RefusedError(f"it exited with status {code}" + (f" and wrote {text!r}" if text else ""))
         return 1
 
     def _secret(self) -> str:

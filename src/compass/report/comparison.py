@@ -52,9 +52,9 @@ def build_comparison(
         _picks(strategies, cells, overlaps),
         _costs(strategies, cells),
         Section(
-            "again", "Repeat", "Repeat it",
+            "again", "Repeat", "How to repeat",
             (Code("compass compare --config compare.yaml"),
-             Text("Finished cells are kept: a changed grid costs the cells that are new.", "quiet")),
+             Text("Finished cells are kept. After a change of the grid, only new cells are run.", "quiet")),
         ),
     )  # fmt: skip
     return write_page(folder / layout.REPORT, render_page("COMPASS comparison", "Folder", folder.resolve().name, parts))
@@ -78,8 +78,8 @@ def _headline(
         where = "Over all budgets" if c.budget is None else f"At a budget of {c.budget}"
         lines.append(
             Text(
-                f"{where}, {c.strategy} answers {percent(c.value)} of the test rows exactly "
-                f"and {c.against} {percent(c.other)}: {_points(c)} points, {_verdict(c)}.",
+                f"{where}, {c.strategy} answers {percent(c.value)} of the test rows exactly, "
+                f"{c.against} {percent(c.other)}: {_points(c)} points, {_verdict(c)}.",
                 "lead",
             )
         )
@@ -110,7 +110,9 @@ def _curves(strategies: Sequence[str], curves: Mapping[str, Curves], unit: str) 
                 table=table("The numbers", ["strategy", "#budget", "#exact match", "#interval"], rows, collapsed=True),
             )
         )
-    return Section("curves", "Budgets", "Accuracy by budget", (Charts(tuple(charts)) if charts else Text("No cell."),))
+    return Section(
+        "curves", "Budgets", "Accuracy by budget", (Charts(tuple(charts)) if charts else Text("No cell is finished."),)
+    )
 
 
 def _differences(comparisons: Sequence[Comparison]) -> Section:
@@ -132,13 +134,15 @@ def _differences(comparisons: Sequence[Comparison]) -> Section:
         "#detectable", "#items",
     )  # fmt: skip
     note = (
-        "Paired by test row; differences of shares in points; of the loss, less is better. "
-        "Intervals by bootstrap; p by permutation, two-sided, of whole items; "
-        "Holm over the strategies; d is Cohen's, of paired differences; detectable is the smallest true difference "
-        "that this many items would have shown with a power of 80 %. All of that is for these trained models."
+        "Differences are paired by test row. Shares are in points; a lower loss is better. Intervals are bootstrap "
+        "intervals. p is of a two-sided permutation test of whole items, corrected over the strategies by Holm's "
+        "method. d is Cohen's d of the paired differences. Detectable is the smallest true difference that this many "
+        "items show with a power of 80 %. All of this holds for these trained models."
     )
     content: list[Block] = [
-        table("Paired differences", columns, rows, note=note) if rows else Text("No pairs: that takes two strategies.")
+        table("Paired differences", columns, rows, note=note)
+        if rows
+        else Text("Nothing to compare: there is only one strategy.")
     ]
     if between := _between_trainings(comparisons):
         content.append(between)
@@ -158,9 +162,9 @@ def _between_trainings(comparisons: Sequence[Comparison]) -> Table | None:
     ]
     columns = ("language", "#budget", "metric", "against", "#difference", "#p, Holm", "#pairs")
     note = (
-        "What other draws and seeds may give: mean, t interval and test over the trainings, each language and seed "
-        "counting once, however many test rows it has; items that trainings share are taken into account. "
-        "A claim about a strategy, rather than about these adapters, needs these."
+        "What other draws and seeds may give. Mean, t interval and t test are over trainings: each language and seed "
+        "counts once, however many test rows it has, and shared items are accounted for. A claim about a strategy, "
+        "rather than about these adapters, needs these numbers."
     )
     return table("The same between trainings", columns, rows, note=note) if rows else None
 
@@ -196,7 +200,7 @@ def _picks(
         blocks.append(
             table(
                 "Overlap of the picks", ("", *(f"#{name}" for name in strategies)), matrix,
-                note="Rows that both picked over rows that either picked, mean over draws and budgets.",
+                note="Rows that both picked, divided by rows that either picked: mean over draws and budgets.",
             )
         )  # fmt: skip
     return Section("picks", "Picks", "What each strategy picked", tuple(blocks))
@@ -216,7 +220,7 @@ def _costs(strategies: Sequence[str], cells: Sequence[CellResult]) -> Section:
             ]
         )
     content: Table = table("Mean cost of a cell", ("strategy", "#steps", "#tokens", "#training", "#peak memory"), rows)
-    return Section("cost", "Cost", "What it cost", (content,))
+    return Section("cost", "Cost", "Cost of a cell", (content,))
 
 
 def _overlap(overlaps: Mapping[tuple[str, str], float], one: str, two: str) -> str:
@@ -259,7 +263,7 @@ def _interval(c: Comparison, interval: Interval) -> str:
 
 def _verdict(c: Comparison) -> str:
     p = _p_is(c.p_holm)
-    words = {"good": "better", "bad": "worse", "quiet": "no difference that this sample could show"}
+    words = {"good": "better", "bad": "worse", "quiet": "no clear difference"}
     verdict = f"{words[_tone(c)]} (p {p})"
     if math.isnan(c.runs_p_holm):
         return verdict

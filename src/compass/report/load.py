@@ -75,7 +75,7 @@ class Fertility:
     tokens_per_word: float
     tokens_per_byte: float
     relative_to_english: float | None
-    """None where words do not compare: scripts without spaces, or no English text at hand."""
+    """None where words do not compare: scripts without spaces, or no English text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ def _build(path: Path, rows: Iterable[Row], build: Callable[[Row], Record]) -> t
             records.append(build(row))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             what = f"lacks the field {error}" if isinstance(error, KeyError) else f"does not fit ({error})"
-            raise RunError(f"{path}: row {number} {what}; run its stage again to write it anew") from error
+            raise RunError(f"{path}: row {number} {what}; run its stage again") from error
     return tuple(records)
 
 
@@ -309,7 +309,7 @@ def _json(path: Path, default: Any) -> Any:
     try:
         value = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read as JSON ({error}); run its stage again to write it anew") from error
+        raise RunError(f"{path} cannot be read as JSON ({error}); run its stage again") from error
     if type(value) is not type(default):
         raise RunError(f"{path} must hold a JSON {type(default).__name__}; it holds a {type(value).__name__}")
     return value
@@ -323,7 +323,7 @@ def _jsonl(path: Path) -> list[dict[str, Any]]:
         # Not splitlines: it also splits at U+2028 and others, which JSON strings may hold as they are.
         lines = path.read_text("utf-8").split("\n")
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error}); run its stage again to write it anew") from error
+        raise RunError(f"{path} cannot be read ({error}); run its stage again") from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

@@ -58,7 +58,7 @@ def _section(registry: Registry, tag: str, *, verify: bool) -> Section:
     blocks.append(Text(_lead(now.current, now.candidate, checks), "lead"))
     facts = [
         ("In production", now.current or "nothing"),
-        ("A rollback brings back", now.previous or "nothing"),
+        ("Rollback restores", now.previous or "nothing"),
         ("Candidate", now.candidate or "none"),
         ("Versions", number(len(versions))),
     ]
@@ -130,8 +130,8 @@ def _decision(content: Mapping[str, Any]) -> list[Block]:
     ]
     about = f"{content['candidate'] or 'a candidate'} against {content['baseline'] or 'production'}"
     columns = (
-        "Test", "Role", "#n", "#Before", "#After", "#Difference", "#Interval", "#p", "#Must exceed", "Verdict",
-        "What would tell",
+        "Test", "Role", "#n", "#Before", "#After", "#Difference", "#Interval", "#p", "#Must be above", "Verdict",
+        "What would help",
     )  # fmt: skip
     return [
         table(
@@ -139,7 +139,7 @@ def _decision(content: Mapping[str, Any]) -> list[Block]:
             columns,
             rows,
             note=f"{about}, {_time(str(content['decided_at']))}. {content['reason']} Each test is one-sided at "
-            f"{percent(content['level'], 0)}; the interval's ends are its one-sided limits.",
+            f"a level of {percent(content['level'], 0)}. The ends of an interval are one-sided limits.",
         )
     ]
 
