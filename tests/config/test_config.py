@@ -101,12 +101,12 @@ def test_options_of_other_commands_are_passed_over(tmp_path: Path, caplog: pytes
     with caplog.at_level(logging.INFO):
         config = load(tmp_path, "lora_r: 8\nwatch:\n  quiet_hours: 1\nbudgets: [1, 2]\n")
     assert config == AdaptConfig(training=TrainingConfig(lora_r=8))
-    assert "run.yaml: options of other commands are passed over: quiet_hours, budgets" in caplog.text
+    assert "run.yaml: options of other commands are ignored: quiet_hours, budgets" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.INFO):
         watch = load_options(WatchOptions, tmp_path / "run.yaml")
     assert watch == replace(WatchOptions(), watch=replace(WatchOptions().watch, quiet_hours=1.0))
-    assert "options of other commands are passed over: lora_r, budgets" in caplog.text
+    assert "options of other commands are ignored: lora_r, budgets" in caplog.text
 
 
 def test_no_two_commands_have_an_option_of_one_name() -> None:
@@ -122,7 +122,7 @@ def test_an_alias_is_the_option_itself(tmp_path: Path) -> None:
     assert load(tmp_path, "train: a.jsonl\n", current="b.jsonl").data.train == "b.jsonl"
     assert named_options(None, {"current": "b"}, AdaptConfig, {"train"}) == {"train": "b"}
     assert problems(tmp_path, "current: a\ndata:\n  train: b\n") == (
-        "run.yaml:3: train is given twice, first in run.yaml:1; keep one of the two",
+        "run.yaml:3: train is given twice, first in run.yaml:1; remove one of them",
     )
 
 
@@ -178,19 +178,25 @@ def test_coercion(tmp_path: Path, line: str, name: str, value: Any) -> None:
         ("learning_rate: 1e999", "run.yaml:1: learning_rate must be a number; got '1e999'"),
         ("dtype: float16", "run.yaml:1: dtype must be one of auto, float32, bfloat16; got 'float16'"),
         ("streaming: maybe", "run.yaml:1: streaming must be true or false; got 'maybe'"),
-        ("pool: {a: b}", "run.yaml:1: pool must be a list of texts; got {'a': 'b'}"),
-        ("columns: [prompt]", "run.yaml:1: columns must be written as ours=theirs; got ['prompt']"),
-        ("columns: 3", "run.yaml:1: columns must map names to names; got 3"),
-        ("model_revision: 1.0", "run.yaml:1: model_revision must be a text; got 1.0. Put it in quotes"),
-        ("usage:", "run.yaml:1: usage has no value; give one, or remove the line to keep 'assist'"),
+        ("pool: {a: b}", "run.yaml:1: pool must be a list of strings; got {'a': 'b'}"),
+        (
+            "columns: [prompt]",
+            "run.yaml:1: columns must be written as ours=theirs, as in prompt=question; got ['prompt']",
+        ),
+        ("columns: 3", "run.yaml:1: columns must map names to names, as in prompt: question; got 3"),
+        ("model_revision: 1.0", "run.yaml:1: model_revision must be a string; got 1.0. Put it in quotes"),
+        ("usage:", "run.yaml:1: usage has no value; write one, or remove the line to use the default, 'assist'"),
         ("lora-r: 8", "run.yaml:1: there is no option 'lora-r'; did you mean lora_r?"),
         ("training: {lora_rank: 8}", "run.yaml:1: there is no option 'lora_rank'; did you mean lora_r?"),
-        ("zzz: 8", "run.yaml:1: there is no option 'zzz'; compass adapt --help lists all options"),
+        ("zzz: 8", "run.yaml:1: there is no option 'zzz'; compass adapt --help-all shows all options"),
         ("data:\n  seed: 1", "run.yaml:2: seed belongs to the section run, not data; move it there"),
-        ("seed: 1\nrun: {seed: 2}", "run.yaml:2: seed is given twice, first in run.yaml:1; keep one of the two"),
+        ("seed: 1\nrun: {seed: 2}", "run.yaml:2: seed is given twice, first in run.yaml:1; remove one of them"),
         ("output_dir: ''", "run.yaml:1: output_dir must not be empty; its default is 'runs/cy'"),
         ("pool: []", "run.yaml:1: pool must not be empty; its default is ('assist',)"),
-        ("[a, b]: 1", "run.yaml:1: there is no option '(a list or mapping)'; compass adapt --help lists all options"),
+        (
+            "[a, b]: 1",
+            "run.yaml:1: there is no option '(a list or mapping)'; compass adapt --help-all shows all options",
+        ),
     ],
 )
 def test_messages(tmp_path: Path, line: str, message: str) -> None:
@@ -207,7 +213,7 @@ def test_norway(tmp_path: Path, line: str) -> None:
 
 def test_norway_in_a_list(tmp_path: Path) -> None:
     """The same trap in a list of texts would pass as "False"."""
-    assert "put the text in quotes" in problems(tmp_path, "retention_tests: [a.jsonl, no]")[0]
+    assert "put the value in quotes" in problems(tmp_path, "retention_tests: [a.jsonl, no]")[0]
 
 
 def test_all_problems_at_once(tmp_path: Path) -> None:
@@ -227,12 +233,12 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         ("lora_r: 128", "lora_r must not exceed max_serving_rank"),
         (
             "lora_r: 32\naveraged_trainings: 3",
-            "averaged_trainings times lora_r is the rank of the adapter that is served: 96",
+            "lora_r times averaged_trainings, the rank of the averaged adapter, must not exceed",
         ),
         ("use_dora: true\naveraged_trainings: 2", "averaged_trainings: DoRA adapters can't be averaged"),
-        ("columns: {pol.prompt: q}", "columns: 'pol' is no set of rows; before the dot goes usage, train"),
+        ("columns: {pol.prompt: q}", "columns: 'pol' is not a set of rows; write one of usage, train"),
         ("num_train_epochs: 0", "num_train_epochs or max_steps must be above 0"),
-        ("encoder: http://localhost:1/v1/embeddings", "encoder_model must name the model"),
+        ("encoder: http://localhost:1/v1/embeddings", "encoder_model must not be empty; name the model"),
         ("n_clusters: 1", "n_clusters must be 0"),
         ("{n_clusters: 101, fit_sample: 100}", "n_clusters must not exceed fit_sample"),
         ("language_cap: 0", "language_cap must be above 0"),
@@ -282,8 +288,8 @@ def test_a_comparison_says_which_strategy_and_budget_it_does_not_use() -> None:
     grid = GridConfig(strategies=("random", "tsds"), budgets=(120, 480))
     both = CompareConfig(AdaptConfig(selection=SelectionConfig(strategy="nearest", budget=60)), grid)
     assert advice(both) == (
-        "strategy: nearest is not used: a comparison has strategies, random, tsds here",
-        "budget: 60 is not used: a comparison has budgets, 120, 480 here",
+        "strategy: nearest is ignored; the comparison uses strategies: random, tsds",
+        "budget: 60 is ignored; the comparison uses budgets: 120, 480",
     )
     same = AdaptConfig(selection=SelectionConfig(strategy="tsds", budget=480))
     assert advice(replace(both, adapt=same)) == ()

@@ -67,7 +67,7 @@ def test_a_gone_option_at_its_old_default_is_passed_over(caplog: pytest.LogCaptu
     """A file that a program wrote, with every option in it, would be refused though nothing changes."""
     with caplog.at_level(logging.INFO):
         assert load_options(RegistryOptions, None, {"tolerance_english": value}) == RegistryOptions()
-    assert "ignored, as they have what was their default: tolerance_english" in caplog.text
+    assert "ignored, because they have their former default: tolerance_english" in caplog.text
 
 
 def test_a_folder_is_read_whatever_it_says_of_gone_options(tmp_path: Path) -> None:

@@ -43,8 +43,8 @@ def test_one_spelling(tmp_path: Path, given: str, text: str) -> None:
         ("nearest:neighbours", "name:key=value"),
         ("nearest:neighbours=", "name:key=value"),
         ("{neighbours: 3}", "needs a name"),
-        ("{name: nearest, neighbours: [3]}", "texts, numbers or truth values; got neighbours: [3]"),
-        ("3", "strategy must be a text; got 3"),
+        ("{name: nearest, neighbours: [3]}", "strings, numbers or booleans; got neighbours: [3]"),
+        ("3", "strategy must be a string; got 3"),
     ],
 )
 def test_what_is_no_strategy_is_refused(tmp_path: Path, given: str, said: str) -> None:
@@ -62,7 +62,7 @@ def test_the_strategies_of_a_comparison(tmp_path: Path) -> None:
     path.write_text("strategies:\n- compass\n- {name: nearest, neighbours: 5}\n- random\n", "utf-8")
     found = load_options(CompareConfig, path)
     assert found.grid.strategies == ("compass", "nearest:neighbours=5", "random")
-    with pytest.raises(ConfigError, match="must not name the same value twice"):
+    with pytest.raises(ConfigError, match="must not repeat a value"):
         load_options(CompareConfig, None, {"strategies": ["nearest:neighbours=5", "nearest: neighbours=5"]})
 
 

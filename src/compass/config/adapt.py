@@ -88,11 +88,11 @@ class DataConfig:
     def conflicts(self) -> Iterator[Conflict]:
         """Yield what is wrong together."""
         if self.usage == "none":
-            yield ("usage",), "usage must be a source: without a sample of usage there is no gap to fill; got 'none'"
+            yield ("usage",), "usage must be a source, because the gap is measured against it; got 'none'"
         parts = {name.partition(".")[0] for name in self.columns if "." in name}
         if unknown := sorted(parts - set(COLUMN_SETS)):
             known = ", ".join(COLUMN_SETS)
-            yield ("columns",), f"columns: {unknown[0]!r} is no set of rows; before the dot goes {known}"
+            yield ("columns",), f"columns: {unknown[0]!r} is not a set of rows; write one of {known} before the dot"
         if not re.fullmatch(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", self.language):
             yield ("language",), f"language must be a BCP-47 tag such as cy, zh-Hans or pt-BR; got {self.language!r}"
 
@@ -118,17 +118,17 @@ class EncoderConfig:
         if _is_url(self.encoder) and not self.encoder_model:
             yield (
                 ("encoder", "encoder_model"),
-                f"encoder_model must name the model to ask the endpoint {self.encoder} for; it is empty",
+                f"encoder_model must not be empty; name the model to request from the endpoint {self.encoder}",
             )
 
     def advice(self) -> Iterator[str]:
         """Yield what may surprise."""
         if self.encoder_model and not _is_url(self.encoder):
-            yield f"encoder_model: {self.encoder_model!r} is not used, since encoder is no endpoint's URL"
+            yield f"encoder_model: {self.encoder_model!r} is ignored, because encoder is not the URL of an endpoint"
         if self.prompt_name and (self.encoder == "embedded" or _is_url(self.encoder)):
             yield (
-                f"prompt_name: {self.prompt_name!r} is not used: only sentence-transformers models that are loaded "
-                "here have prompts by name"
+                f"prompt_name: {self.prompt_name!r} is ignored; only sentence-transformers models that are loaded "
+                "here have named prompts"
             )
 
 
@@ -150,7 +150,7 @@ class SpaceConfig:
     def conflicts(self) -> Iterator[Conflict]:
         """Yield what is wrong together."""
         if self.n_clusters == 1:
-            yield ("n_clusters",), "n_clusters must be 0 (chosen by the data) or at least 2; got 1"
+            yield ("n_clusters",), "n_clusters must be 0 (chosen from the data) or at least 2; got 1"
         if self.n_clusters > self.fit_sample:
             yield (
                 ("n_clusters", "fit_sample"),
@@ -160,7 +160,7 @@ class SpaceConfig:
     def advice(self) -> Iterator[str]:
         """Yield what may surprise."""
         if self.clustering == "hdbscan" and self.n_clusters:
-            yield f"n_clusters: {self.n_clusters} is not used, since HDBSCAN finds the number of clusters itself"
+            yield f"n_clusters: {self.n_clusters} is ignored; HDBSCAN finds the number of clusters itself"
 
 
 @dataclass(frozen=True)
@@ -186,12 +186,12 @@ class SelectionConfig:
     def conflicts(self) -> Iterator[Conflict]:
         """Yield what is wrong together."""
         if self.language_cap == 0.0:
-            yield ("language_cap",), "language_cap must be above 0, or no row can be picked; got 0.0 (1 is no cap)"
+            yield ("language_cap",), "language_cap must be above 0, or no row can be selected; got 0.0 (1: no cap)"
         elif self.budget_unit == "examples" and self.language_cap * self.budget < 1:
             yield (
                 ("language_cap", "budget"),
-                f"language_cap times budget must be at least 1, or no row can be picked; got {self.language_cap:g} x "
-                f"{self.budget}. Raise either (language_cap 1 is no cap)",
+                f"language_cap times budget must be at least 1, or no row can be selected; got {self.language_cap:g} x "
+                f"{self.budget}. Raise one of them (language_cap 1: no cap)",
             )
 
 
@@ -263,21 +263,22 @@ class TrainingConfig:
         if self.use_dora and self.averaged_trainings > 1:
             yield (
                 ("use_dora", "averaged_trainings"),
-                "averaged_trainings: DoRA adapters can't be averaged; leave use_dora off, or averaged_trainings at 1",
+                "averaged_trainings: DoRA adapters can't be averaged; turn use_dora off, or train once",
             )
         rank = self.lora_r * self.averaged_trainings
         if self.lora_r <= self.max_serving_rank < rank:
             yield (
                 ("lora_r", "averaged_trainings", "max_serving_rank"),
-                f"averaged_trainings times lora_r is the rank of the adapter that is served: {rank}, above "
-                f"max_serving_rank {self.max_serving_rank}. Lower one of the two, or raise it if your server can",
+                f"lora_r times averaged_trainings, the rank of the averaged adapter, must not exceed max_serving_rank; "
+                f"got {rank} and {self.max_serving_rank}. Lower lora_r or averaged_trainings, or raise "
+                "max_serving_rank if your server supports it (vLLM: --max-lora-rank)",
             )
         if self.lora_r > self.max_serving_rank:
             yield (
                 ("lora_r", "max_serving_rank"),
-                f"lora_r must not exceed max_serving_rank, or the server refuses the adapter; got {self.lora_r} and "
-                f"{self.max_serving_rank}. Lower lora_r, or raise max_serving_rank if your server takes more "
-                "(vLLM: --max-lora-rank)",
+                f"lora_r must not exceed max_serving_rank, or your server refuses the adapter; got {self.lora_r} and "
+                f"{self.max_serving_rank}. Lower lora_r, or raise max_serving_rank if your server supports "
+                "it (vLLM: --max-lora-rank)",
             )
         if self.num_train_epochs == 0.0 and self.max_steps <= 0:
             yield (
@@ -289,15 +290,14 @@ class TrainingConfig:
         """Yield what may surprise."""
         if self.use_dora:
             yield (
-                "use_dora: vLLM does not serve DoRA adapters; merge the adapter into the base model, or leave use_dora "
-                "off"
+                "use_dora: vLLM does not serve DoRA adapters; merge the adapter into the model, or turn use_dora off"
             )
         if self.load_in_4bit:
-            yield ("load_in_4bit: needs a CUDA GPU and the package bitsandbytes (pip install 'compass-peft[4bit]')")
+            yield ("load_in_4bit needs a CUDA GPU and the package bitsandbytes (pip install 'compass-peft[4bit]')")
         if self.packing == "on":
             yield (
-                "packing: 'on' packs rows even where the attention kernel lets them see each other; 'auto' packs only "
-                "where it keeps them apart"
+                "packing: 'on' packs rows even if the attention kernel lets them attend to each other; 'auto' packs "
+                "only if it separates them"
             )
 
 
@@ -331,7 +331,7 @@ class AdaptConfig:
         selection, training = self.selection, self.training
         if selection.budget_unit == "tokens" and selection.budget < training.max_length:
             yield (
-                f"budget: {selection.budget} tokens are fewer than one row of max_length {training.max_length}; raise "
+                f"budget: {selection.budget} tokens are fewer than max_length, {training.max_length}: one row; raise "
                 "budget, or set budget_unit to examples"
             )
 

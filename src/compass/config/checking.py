@@ -62,7 +62,9 @@ def _told_by_parts(config: Any, method: str) -> Iterator[Any]:
 def checked(option: Option, value: Any) -> Any:
     """Return `value` in the option's type. Raises ValueError with the rule it breaks."""
     if value is None:
-        raise ValueError(f"{option.name} has no value; give one, or remove the line to keep {option.default!r}")
+        raise ValueError(
+            f"{option.name} has no value; write one, or remove the line to use the default, {option.default!r}"
+        )
     if option.parse:
         try:
             value = option.parse(value)
@@ -82,7 +84,7 @@ def _typed(option: Option, value: Any) -> Any:
     if option.type == tuple[str, ...]:
         items = [value] if isinstance(value, (str, bool, int, float)) else value
         if not isinstance(items, (list, tuple)):
-            raise ValueError(f"{option.name} must be a list of texts; got {value!r}")
+            raise ValueError(f"{option.name} must be a list of strings; got {value!r}")
         return tuple(_choice(option, item) for item in items)
     if option.type == tuple[int, ...]:
         items = value.split(",") if isinstance(value, str) else [value] if isinstance(value, (int, float)) else value
@@ -141,10 +143,10 @@ def _text(name: str, value: Any, hint: str = "") -> str:
         return value
     if isinstance(value, bool):
         raise ValueError(
-            f"{name} must be a text; got the truth value {str(value).lower()}. YAML reads an unquoted no, off, yes or "
-            f"on as a truth value; put the text in quotes.{f' {hint}' if hint else ''}"
+            f"{name} must be a string; got the boolean {str(value).lower()}. YAML reads an unquoted no, off, yes or "
+            f"on as a boolean; put the value in quotes.{f' {hint}' if hint else ''}"
         )
-    raise ValueError(f"{name} must be a text; got {value!r}. Put it in quotes")
+    raise ValueError(f"{name} must be a string; got {value!r}. Put it in quotes")
 
 
 def _mapping(name: str, value: Any) -> dict[str, str]:
@@ -153,10 +155,10 @@ def _mapping(name: str, value: Any) -> dict[str, str]:
     if isinstance(value, (list, tuple)):
         pairs = [str(item).partition("=") for item in value]
         if not all(key.strip() and equals for key, equals, theirs in pairs):
-            raise ValueError(f"{name} must be written as ours=theirs; got {value!r}")
+            raise ValueError(f"{name} must be written as ours=theirs, as in prompt=question; got {value!r}")
         return {key.strip(): theirs.strip() for key, _equals, theirs in pairs}
     if not isinstance(value, Mapping):
-        raise ValueError(f"{name} must map names to names; got {value!r}")
+        raise ValueError(f"{name} must map names to names, as in prompt: question; got {value!r}")
     return {_text(name, key): _text(name, theirs) for key, theirs in value.items()}
 
 
@@ -170,7 +172,7 @@ def _numbers(option: Option, value: Any) -> dict[str, float]:
         parts = [str(item).rpartition("=") for item in items]
         items = {name.strip() if equals else everyone: number.strip() for name, equals, number in parts}
     if not isinstance(items, Mapping):
-        raise ValueError(f"{option.name} must be a number, or numbers by name; got {value!r}")
+        raise ValueError(f"{option.name} must be a number, or a number per name, as in name=0.05; got {value!r}")
     plain = dataclasses.replace(option, type=float)
     numbers = {_choice(option, name): float(_number(plain, number)) for name, number in items.items()}
     return {**option.default, **numbers}

@@ -37,7 +37,7 @@ class GridConfig:
         for name in ("strategies", "budgets", "seeds"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
-                yield (name,), f"{name} must not name the same value twice; got {', '.join(map(str, values))}"
+                yield (name,), f"{name} must not repeat a value; got {', '.join(map(str, values))}"
 
 
 @dataclass(frozen=True)
@@ -56,4 +56,4 @@ class CompareConfig:
             value, used = getattr(selection, name), getattr(self.grid, names)
             # One file may serve `compass adapt` too, with one of the grid's.
             if value not in (getattr(plain, name), *used):
-                yield f"{name}: {value} is not used: a comparison has {names}, {', '.join(map(str, used))} here"
+                yield f"{name}: {value} is ignored; the comparison uses {names}: {', '.join(map(str, used))}"

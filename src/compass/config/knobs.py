@@ -49,7 +49,7 @@ class Option:
     parse: Callable[[Any], Any] | None = None
     """Turns what a file or a flag may say into a value of the type. Raises ValueError."""
     hint: str = ""
-    """What to say besides where a truth value stands for a text."""
+    """What to add to the message where a boolean stands for a string."""
     basic: bool = False
     """Whether a first-time user needs it: `--help` shows it; the others are advanced, and shown by `--help-all`."""
 

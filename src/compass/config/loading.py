@@ -133,6 +133,8 @@ def _given(
             continue
         if own in options or own in gone:
             said.append((own, value, flag_of(name)))
+        elif own in all_options():
+            found.problems.append(f"an override: {name} is not an option of this command; leave it out")
         else:
             found.problems.append(unknown(name, "an override", options))
     foreign, past = [], {}
@@ -148,9 +150,11 @@ def _given(
     if stored:
         _translate(found, past, options, str(path))
     if log and foreign:
-        logger.info("%s: options of other commands are passed over: %s", path, ", ".join(foreign))
+        logger.info("%s: options of other commands are ignored: %s", path, ", ".join(foreign))
     if log and past and not stored:
-        logger.info("Removed options are ignored, as they have what was their default: %s", ", ".join(past))
+        logger.info(
+            "Options that were removed are ignored, because they have their former default: %s", ", ".join(past)
+        )
     return found
 
 

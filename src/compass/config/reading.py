@@ -33,9 +33,7 @@ def read_yaml(
     try:
         text = path.read_text("utf-8")
     except OSError as error:
-        raise ConfigError(
-            f"the options file {path} cannot be read: {error.strerror}; give the path of a YAML file"
-        ) from error
+        raise ConfigError(f"the options file {path} cannot be read: {error.strerror}; check the path") from error
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"the options file {path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
@@ -47,7 +45,7 @@ def read_yaml(
             return
         if not isinstance(root, yaml.MappingNode):
             kind = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
-            raise ConfigError(f"{path}: options are written as `name: value` lines; got {kind}")
+            raise ConfigError(f"{path}: write options as `name: value` lines; got {kind}")
         sections = {option.section for option in everywhere.values()}
         aliases = {option.alias: option.name for option in everywhere.values() if option.alias}
         seen: dict[str, str] = {}
@@ -65,7 +63,7 @@ def read_yaml(
             if section and belongs != section:
                 problems.append(f"{origin}: {name} belongs to the section {belongs}, not {section}; move it there")
             elif name in seen:
-                problems.append(f"{origin}: {name} is given twice, first in {seen[name]}; keep one of the two")
+                problems.append(f"{origin}: {name} is given twice, first in {seen[name]}; remove one of them")
             else:
                 seen[name] = origin
                 yield name, loader.construct_object(value_node, deep=True), origin
@@ -95,5 +93,5 @@ def unknown(name: str, origin: str, *options: Mapping[str, Option]) -> str:
     """Return what is wrong with a name that no option has, with the nearest of the first options that have one."""
     written = name.lower().lstrip("-").replace("-", "_")
     near = next((found for named in options if (found := difflib.get_close_matches(written, named, n=1))), None)
-    hint = f"did you mean {near[0]}?" if near else "compass adapt --help lists all options"
+    hint = f"did you mean {near[0]}?" if near else "compass adapt --help-all shows all options"
     return f"{origin}: there is no option {name!r}; {hint}"

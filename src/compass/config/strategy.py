@@ -27,10 +27,10 @@ def strategy_text(value: Any) -> Any:
     for part in NEXT_PARAMETER.split(rest) if rest.strip() else ():
         key, equals, text = part.partition("=")
         if not (key.strip() and equals and text.strip()):
-            raise ValueError(f"the parameters of a strategy are written as name:key=value,key=value; got {value!r}")
+            raise ValueError(f"write a strategy's parameters as name:key=value,key=value; got {value!r}")
         parameters[key.strip()] = text.strip()
     if colon and not parameters:
-        raise ValueError(f"no parameter follows the colon in {value!r}; leave the colon out, or write name:key=value")
+        raise ValueError(f"no parameter follows the colon in {value!r}; remove the colon, or write name:key=value")
     return written(name.strip(), parameters)
 
 
@@ -51,14 +51,14 @@ def _from_mapping(value: Mapping[Any, Any]) -> str:
     name = value.get("name")
     if not isinstance(name, str) or not name:
         raise ValueError(
-            f"a strategy that is a mapping needs a name, as in {{name: nearest, neighbours: 3}}; got {value!r}"
+            f"a strategy written as a mapping needs a name, as in {{name: nearest, neighbours: 3}}; got {value!r}"
         )
     parameters = {key: item for key, item in value.items() if key != "name"}
     if wrong := [
         key for key, item in parameters.items() if not isinstance(item, (str, bool, int, float)) or item == ""
     ]:
         raise ValueError(
-            f"a strategy's parameters are texts, numbers or truth values; got {wrong[0]}: {value[wrong[0]]!r}"
+            f"a strategy's parameters are strings, numbers or booleans; got {wrong[0]}: {value[wrong[0]]!r}"
         )
     return written(name, {str(key): item for key, item in parameters.items()})
 
