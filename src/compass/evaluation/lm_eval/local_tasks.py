@@ -124,28 +124,8 @@ def make_tasks(
     docs = [_doc(template, row, place, labels) for place, row in rows]
     examples = [_doc(template, row, f"few-shot row {i}", labels) for i, row in enumerate(fewshot)]
 
-    parts: dict[str, list[Record]] = {}
-    values: dict[str, str] = {}
-    for (place, row), doc in zip(rows, docs, strict=True):
-        if by and row.get(by) in (None, ""):
-            raise DataError(f"{place}: no {by!r}, and there is to be a task for each. Leave `by` out, or fill it in.")
-        part = f"{name}_{_slug(str(row[by]))}" if by else name
-        if by and values.setdefault(part, str(row[by])) != str(row[by]):
-            raise DataError(
-                f"{place}: {by} {row[by]!r} and {by} {values[part]!r} would both be the task {part}. Rename one."
-            )
-        parts.setdefault(part, []).append(doc)
+    parts, members = _parts(rows, docs, name, by)
     group = name if by else ""
-    members = sorted(parts)
-    for part in PARTS:
-        chosen = [doc for doc in docs if doc.get(PART_FIELD) == part]
-        if chosen:
-            if (task := f"{name}_{part.lower()}") in parts:
-                raise DataError(
-                    f"{by} {values[task]!r} would be the task {task}, the name of the rows that are labelled {part} "
-                    "for cultural sensitivity. Rename it."
-                )
-            parts[task] = chosen
 
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -163,6 +143,34 @@ def make_tasks(
             mean["filter_list"] = "last-number"
         write_yaml(folder / f"{group}.group.yaml", {"group": group, "task": members, "aggregate_metric_list": [mean]})
     return MadeTasks(folder, {task: len(task_docs) for task, task_docs in parts.items()}, group)
+
+
+def _parts(
+    rows: Sequence[tuple[str, Mapping[str, Any]]], docs: Sequence[Record], name: str, by: str
+) -> tuple[dict[str, list[Record]], list[str]]:
+    """Return the rows of each task, and the tasks of the group: those of `by`'s values, sorted."""
+    parts: dict[str, list[Record]] = {}
+    values: dict[str, str] = {}
+    for (place, row), doc in zip(rows, docs, strict=True):
+        if by and row.get(by) in (None, ""):
+            raise DataError(f"{place}: no {by!r}, and there is to be a task for each. Leave `by` out, or fill it in.")
+        part = f"{name}_{_slug(str(row[by]))}" if by else name
+        if by and values.setdefault(part, str(row[by])) != str(row[by]):
+            raise DataError(
+                f"{place}: {by} {row[by]!r} and {by} {values[part]!r} would both be the task {part}. Rename one."
+            )
+        parts.setdefault(part, []).append(doc)
+    members = sorted(parts)
+    for part in PARTS:
+        chosen = [doc for doc in docs if doc.get(PART_FIELD) == part]
+        if chosen:
+            if (task := f"{name}_{part.lower()}") in parts:
+                raise DataError(
+                    f"{by} {values[task]!r} would be the task {task}, the name of the rows that are labelled {part} "
+                    "for cultural sensitivity. Rename it."
+                )
+            parts[task] = chosen
+    return parts, members
 
 
 def _check(

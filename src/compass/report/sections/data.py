@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from compass.report import figures
 from compass.report.blocks import Block, Cell, Chart, Section, Text, table
 from compass.report.view import FIGURE_LANGUAGES, View, absent
 from compass.report.wording import capital, language, number, of_all, plain, plural
 from compass.runs import layout
+
+MEANINGS = (
+    (
+        "nmi_language_before",
+        "Clusters and language, before removal (NMI)",
+        "0: clusters do not depend on language; 1: clusters are languages",
+    ),
+    ("nmi_language_after", "Clusters and language, after removal (NMI)", "should be clearly lower than before"),
+    ("nmi_label_before", "Clusters and labels, before removal (NMI)", "1: clusters are the labels"),
+    ("nmi_label", "Clusters and labels, after removal (NMI)", "1: clusters are the labels"),
+    ("nmi_label_after", "Clusters and labels, after removal (NMI)", "1: clusters are the labels"),
+    ("stability", "Stability over seeds", "1: another seed gives the same clusters"),
+    ("chosen_k", "Number of clusters, K", "given, or chosen from the grid below"),
+)
+"""Each check of the space, by its key in the file: what it is, and how to read it."""
 
 
 def fertility(view: View) -> Section:
@@ -108,30 +124,9 @@ def diagnostics(view: View) -> Section:
         return absent(
             "diagnostics", "Diagnostics", title, f"The space was not checked: {layout.DIAGNOSTICS} is missing."
         )
-    meanings = (
-        (
-            "nmi_language_before",
-            "Clusters and language, before removal (NMI)",
-            "0: clusters do not depend on language; 1: clusters are languages",
-        ),
-        (
-            "nmi_language_after",
-            "Clusters and language, after removal (NMI)",
-            "should be clearly lower than before",
-        ),
-        (
-            "nmi_label_before",
-            "Clusters and labels, before removal (NMI)",
-            "1: clusters are the labels",
-        ),
-        ("nmi_label", "Clusters and labels, after removal (NMI)", "1: clusters are the labels"),
-        ("nmi_label_after", "Clusters and labels, after removal (NMI)", "1: clusters are the labels"),
-        ("stability", "Stability over seeds", "1: another seed gives the same clusters"),
-        ("chosen_k", "Number of clusters, K", "given, or chosen from the grid below"),
-    )
     rows: list[Sequence[str | Cell]] = [
         (what, number(float(found[key]), 0 if key == "chosen_k" else 2), Cell(meaning, tone="quiet"))
-        for key, what, meaning in meanings
+        for key, what, meaning in MEANINGS
         if isinstance(found.get(key), int | float)
     ]
     blocks: list[Block] = []
@@ -145,26 +140,7 @@ def diagnostics(view: View) -> Section:
             )
         )
     blocks.append(table("Diagnostics of the semantic space", ("What", "#Value", "How to read it"), rows))
-    grid = [row for row in found.get("grid") or () if isinstance(row, Mapping)]
-    key = next((name for name in ("k", "n_clusters", "K") if grid and name in grid[0]), None)
-    if key is not None:
-        columns = [key, *(name for name in grid[0] if name != key)]
-        chosen = found.get("chosen_k")
-        blocks.append(
-            Chart(
-                "grid",
-                "Choice of the number of clusters",
-                f"K was chosen from {plural(len(grid), 'value')}"
-                + (f": {number(chosen)} (dotted line)." if isinstance(chosen, int | float) else "."),
-                figures.cluster_count_grid(grid, key, chosen if isinstance(chosen, int | float) else None),
-                table(
-                    "The grid",
-                    tuple("#" + capital(name.replace("_", " ")) for name in columns),
-                    [[plain(row.get(name)) for name in columns] for row in grid],
-                    collapsed=True,
-                ),
-            )
-        )
+    blocks += _grid(found)
     sizes = found.get("sizes")
     if isinstance(sizes, list) and sizes:
         ordered = sorted(int(size) for size in sizes)
@@ -175,3 +151,29 @@ def diagnostics(view: View) -> Section:
             )
         )
     return Section("diagnostics", "Diagnostics", title, tuple(blocks))
+
+
+def _grid(found: Mapping[str, Any]) -> list[Block]:
+    """Show how the number of clusters was chosen; nothing where it was given."""
+    grid = [row for row in found.get("grid") or () if isinstance(row, Mapping)]
+    key = next((name for name in ("k", "n_clusters", "K") if grid and name in grid[0]), None)
+    if key is None:
+        return []
+    columns = [key, *(name for name in grid[0] if name != key)]
+    chosen = found.get("chosen_k")
+    k = chosen if isinstance(chosen, int | float) else None
+    return [
+        Chart(
+            "grid",
+            "Choice of the number of clusters",
+            f"K was chosen from {plural(len(grid), 'value')}"
+            + (f": {number(k)} (dotted line)." if k is not None else "."),
+            figures.cluster_count_grid(grid, key, k),
+            table(
+                "The grid",
+                tuple("#" + capital(name.replace("_", " ")) for name in columns),
+                [[plain(row.get(name)) for name in columns] for row in grid],
+                collapsed=True,
+            ),
+        )
+    ]
