@@ -75,7 +75,7 @@ def test_what_the_page_says(registry: Registry, tmp_path: Path) -> None:
     path = build_status(registry, tmp_path / "out" / "status.html")
     text = Page(path.read_text("utf-8")).text
     first, second = (version.id for version in registry.versions("cy"))
-    assert f"{first} is in production and whole. {second} waits to be promoted." in text
+    assert f"{first} is in production, all files intact. {second} waits to be promoted." in text
     assert "Welsh (cy)" in text
     assert "Registry\nshelf" in text
     for expected in ("The gate's last decision: refuse", "passed\n", "failed\n", "−1.000", "No test set has the role"):
@@ -106,7 +106,7 @@ def test_damage_is_shown(registry: Registry, tmp_path: Path) -> None:
     weights.chmod(0o644)
     weights.write_bytes(b"x" * weights.stat().st_size)
     text = Page(build_status(registry, tmp_path / "status.html").read_text("utf-8")).text
-    assert "is in production and damaged: roll back" in text
+    assert "is in production, but damaged: roll back" in text
     assert f"{weights} has changed" in text
     unchecked = Page(build_status(registry, tmp_path / "status.html", verify=False).read_text("utf-8")).text
     assert "not checked" in unchecked

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell. `lang` sets the language and lets the text find its own direction; `tone` is good, bad or quiet."""
+    """One cell. `lang` sets the language and lets the text find its own direction; `tone` is good, bad, quiet or id."""
 
     text: str
     lang: str = ""

@@ -88,8 +88,8 @@ def _section(registry: Registry, tag: str, *, verify: bool) -> Section:
                     number(move.sequence),
                     _time(move.at),
                     move.action,
-                    Cell(move.before, code=True),
-                    Cell(move.after, code=True),
+                    Cell(move.before, code=True, tone="id"),
+                    Cell(move.after, code=True, tone="id"),
                     move.reason or ("the gate passed it" if move.decision else ""),
                 )
                 for move in reversed(history[-MOST:])
@@ -106,7 +106,7 @@ def _lead(current: str, candidate: str, checks: Mapping[str, Check]) -> str:
     check = checks.get(current)
     state = "is in production" if not checks else "is in production, but missing"
     if check:
-        state = "is in production and whole" if check.ok else "is in production and damaged: roll back"
+        state = "is in production, all files intact" if check.ok else "is in production, but damaged: roll back"
     return f"{current} {state}." + (f" {candidate} waits to be promoted." if candidate else "")
 
 
@@ -152,7 +152,7 @@ def _events(events: Sequence[RegistryEvent]) -> list[Block]:
             _time(event.at),
             Cell(event.kind, tone=KINDS.get(event.kind, "quiet")),
             event.message,
-            Cell(event.version, code=True),
+            Cell(event.version, code=True, tone="id"),
         )
         for event in reversed(events[-MOST:])
     ]
@@ -164,7 +164,7 @@ def _versions(versions: Sequence[Version], roles: Mapping[str, str], checks: Map
     rows = []
     for version in reversed(versions[-MOST:]):
         check = checks.get(version.id)
-        state = Cell("not checked", tone="quiet") if check is None else Cell("whole", tone="good")
+        state = Cell("not checked", tone="quiet") if check is None else Cell("intact", tone="good")
         if check and not check.ok:
             state = Cell("damaged", tone="bad")
         metrics = "; ".join(
@@ -175,11 +175,11 @@ def _versions(versions: Sequence[Version], roles: Mapping[str, str], checks: Map
         )
         rows.append(
             (
-                Cell(version.id, code=True),
+                Cell(version.id, code=True, tone="id"),
                 roles.get(version.id, ""),
                 _time(version.created_at),
                 version.trigger,
-                Cell(version.parent, code=True),
+                Cell(version.parent, code=True, tone="id"),
                 metrics,
                 f"{number(version.size / 1e6, 1)} MB",
                 state,
