@@ -89,11 +89,11 @@ def test_the_gate_is_asked_with_the_options_of_file_and_flags(
 
     monkeypatch.setattr("compass.recipes.promote.promote", promote)
     config = tmp_path / "gate.yaml"
-    config.write_text(f"registry_dir: {tmp_path / 'versions'}\ntolerance: 0.1\ngate_draws: 500\n", "utf-8")
+    config.write_text(f"registry_dir: {tmp_path / 'versions'}\ntolerance: 0.1\ngate_min_rows: 30\n", "utf-8")
     flags = ("--tolerance", "0.02", "--tolerance", "period=0.2")
     code, _, _ = compass("registry", "promote", "cy", "-c", str(config), *flags)
     assert code == 3
-    assert asked["gate"] == GateConfig(tolerance={"default": 0.02, "period": 0.2}, gate_draws=500)
+    assert asked["gate"] == GateConfig(tolerance={"default": 0.02, "period": 0.2}, gate_min_rows=30)
     assert (asked["root"], asked["language"], asked["name"]) == (tmp_path / "versions", "cy", "candidate")
     assert asked["ask_the_gate"] is True
     assert not (tmp_path / "versions").exists()

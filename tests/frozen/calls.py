@@ -15,6 +15,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from compass.config import GateConfig, MonitorConfig
+from compass.config.gone import GONE
 from compass.drift import Check, Monitor, Reference
 from compass.registry import HeldOut
 from compass.registry.gate import decide
@@ -181,7 +182,7 @@ def anchors(
 def gate(draw: draws.GateDraw, seed: int) -> dict[str, Any]:
     """Decide on a candidate by its held-out sets."""
     sets = [HeldOut(s.name, s.role, s.before, s.after, s.units) for s in draw.sets]
-    options = {name: value for name, value in draw.options.items() if not name.startswith("tolerance_")}
+    options = {name: value for name, value in draw.options.items() if name not in GONE}
     tolerance = {
         name.removeprefix("tolerance_").replace("_", "-"): value
         for name, value in draw.options.items()

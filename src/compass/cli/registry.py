@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Language = Annotated[str, typer.Argument(metavar="LANGUAGE", help="Language of the versions, BCP-47.")]
 Name = Annotated[str, typer.Argument(metavar="VERSION", help="Version: its id or number, `candidate` or `production`.")]
 Reason = Annotated[str, typer.Option("--reason", help="Reason to note in the history.")]
-WHERE = ("registry_dir", "lock_timeout")
+WHERE = ("registry_dir",)
 MOVED = (*WHERE, "mlflow_uri")
 
 
@@ -29,7 +29,7 @@ def _open_registry(config: Path | None, options: Any) -> tuple[Registry, Registr
     set_up_logging(verbose=False)
     resolved = load_options(RegistryOptions, config, options)
     where = resolved.registry
-    return Registry(Path(where.registry_dir), lock_timeout=where.lock_timeout), resolved
+    return Registry(Path(where.registry_dir)), resolved
 
 
 def _keep_mirror(store: Registry, language: str, resolved: RegistryOptions) -> None:

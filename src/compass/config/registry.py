@@ -14,7 +14,6 @@ class RegistryConfig:
     """Where versions are kept, and how many."""
 
     registry_dir: str = knob("registry", "Folder of the registry.", basic=True, required=True)
-    lock_timeout: float = knob(30.0, "Seconds to wait for another process at work in the registry.", low=0.0)
     keep_versions: int = knob(5, "Number of newest versions per language that `prune` keeps.", basic=True, low=0)
     leave_out: tuple[str, ...] = knob(
         (), "File of the run folder to leave out of versions: selection/map.parquet.", basic=True
@@ -47,8 +46,6 @@ class GateConfig:
         choices=tuple(role.name for role in GATE_ROLES),
     )
     gate_min_rows: int = knob(20, "Rows, or units, below which a test never passes.", low=2)
-    gate_power: float = knob(0.8, "Power at which the rows still needed are reckoned.", low=0.5, high=0.99)
-    gate_draws: int = knob(4000, "Bootstrap draws behind a test of scores other than right or wrong.", low=200)
 
     def margin_of(self, role: GateRole) -> float:
         """Return the largest loss that a role tolerates; for one that must gain, minus that gain."""
@@ -69,11 +66,7 @@ class HookConfig:
     """Whom to tell of drift, updates, promotions and refusals."""
 
     webhook_url: str = knob("", "Address that gets each event as JSON by POST; empty: none.")
-    webhook_secret_env: str = knob("COMPASS_WEBHOOK_SECRET", "Environment variable with the secret of the signature.")
-    webhook_timeout: float = knob(10.0, "Seconds to wait for the webhook in one attempt.", low=0.1)
-    webhook_attempts: int = knob(5, "Attempts to deliver an event to the webhook.", low=1)
     hook_command: str = knob("", "Shell command that gets each event as JSON on stdin; empty: none.")
-    hook_command_timeout: float = knob(60.0, "Seconds after which the shell command is ended.", low=0.1)
     hook_events: tuple[str, ...] = knob(HOOK_EVENTS, "Events that hooks are called on.", choices=HOOK_EVENTS)
 
 

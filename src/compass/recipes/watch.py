@@ -69,7 +69,7 @@ def watch(
     """
     check_options(options)
     language = normalize_tag(language)
-    registry = Registry(Path(options.registry.registry_dir), lock_timeout=options.registry.lock_timeout)
+    registry = Registry(Path(options.registry.registry_dir))
     # Refused before the loop's folder is made.
     production(registry, language)
     check_source(source)

@@ -24,6 +24,10 @@ from compass.stats import PairedTest, paired_test, rows_needed, unchanged_rows_n
 PROMOTE, REFUSE, UNDECIDED = "promote", "refuse", "not enough evidence"
 PASSED, FAILED = "passed", "failed"
 
+POWER = 0.8
+"""Power at which the rows still needed are reckoned."""
+DRAWS = 4000
+"""Bootstrap draws behind a test of scores other than right or wrong."""
 MOST_ROWS = 1_000_000
 """Rows beyond which more data is no advice."""
 
@@ -173,7 +177,7 @@ def _test(held_out: HeldOut, role: GateRole, config: GateConfig, seed: int) -> T
             held_out.after,
             -margin,
             level=config.gate_level,
-            draws=config.gate_draws,
+            draws=DRAWS,
             seed=seed,
             units=held_out.units,
         )
@@ -243,7 +247,7 @@ def _more_data(
         rows = f"About {needed:,} rows ({max(needed - result.n, 1):,} more) would show it"
         if result.deviation == 0.0:
             return needed, f"{rows} if all of them differ by {change}, as so far."
-        return needed, f"{rows} {config.gate_power:.0%} of the time, if the difference stays at {change}."
+        return needed, f"{rows} {POWER:.0%} of the time, if the difference stays at {change}."
     if role.must_gain:
         return None, f"The measured gain ({change}) is not above {abs(margin):g}. More rows alone will not show one."
     needed = _needed(result, margin, config)
@@ -251,7 +255,7 @@ def _more_data(
         return None, f"The measured loss ({change}) is beyond its tolerance. More rows alone will not change that."
     return needed, (
         f"The measured loss ({change}) is beyond the tolerance of {margin:g}. If in fact nothing is lost, about "
-        f"{needed:,} rows would show it {config.gate_power:.0%} of the time."
+        f"{needed:,} rows would show it {POWER:.0%} of the time."
     )
 
 
@@ -261,7 +265,7 @@ def _needed(result: PairedTest, distance: float, config: GateConfig) -> int | No
         return None
     if result.deviation == 0.0:
         return int(unchanged_rows_needed(distance, config.gate_level))
-    normal = rows_needed(result.deviation, distance, level=config.gate_level, power=config.gate_power)
+    normal = rows_needed(result.deviation, distance, level=config.gate_level, power=POWER)
     # Few changes make the spread look smaller than it may be: never less than what rows without any change would take.
     return int(max(normal, unchanged_rows_needed(distance, config.gate_level), config.gate_min_rows))
 

@@ -35,6 +35,14 @@ from compass.registry.events import RegistryEvent
 
 logger = logging.getLogger(__name__)
 
+SECRET_VARIABLE = "COMPASS_WEBHOOK_SECRET"
+"""Environment variable with the secret of the signature."""
+WEBHOOK_ATTEMPTS = 5
+"""Attempts to deliver an event to the webhook."""
+WEBHOOK_TIMEOUT = 10.0
+"""Seconds to wait for the webhook in one attempt."""
+COMMAND_TIMEOUT = 60.0
+"""Seconds after which the shell command is ended."""
 LONGEST_WAIT = 30.0
 """Seconds between two attempts, at most, whatever the receiver asks for."""
 TRY_AGAIN = {408, 425, 429}
@@ -71,8 +79,18 @@ class _RefusedError(Exception):
 class Hooks:
     """The hooks of a configuration. The secret is read from the environment at each delivery."""
 
-    def __init__(self, config: HookConfig, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        """Check the configuration; nothing is sent yet. Raises ConfigError for an address or an event that can't be."""
+    def __init__(
+        self,
+        config: HookConfig,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        webhook_timeout: float = WEBHOOK_TIMEOUT,
+        command_timeout: float = COMMAND_TIMEOUT,
+    ) -> None:
+        """Check the configuration; nothing is sent yet. Raises ConfigError for an address or an event that can't be.
+
+        sleep: waits between two attempts. webhook_timeout, command_timeout: seconds.
+        """
         problems = []
         if config.webhook_url and not re.match(r"https?://[^/\s]", config.webhook_url):
             # The address itself may be secret.
@@ -84,12 +102,14 @@ class Hooks:
             raise ConfigError(problems)
         self._config = config
         self._sleep = sleep
+        self._webhook_timeout = webhook_timeout
+        self._command_timeout = command_timeout
 
     def send(self, event: RegistryEvent) -> tuple[Delivery, ...]:
         """Tell every hook of an event, one after the other, and return what became of it. Never raises for a hook.
 
-        The longest it can take: webhook_attempts times webhook_timeout and the pauses between them, and
-        hook_command_timeout.
+        The longest it can take: WEBHOOK_ATTEMPTS times the webhook's timeout and the pauses between them, and the
+        command's timeout.
         """
         if event.kind not in self._config.hook_events:
             return ()
@@ -105,7 +125,7 @@ class Hooks:
         try:
             attempts = call(event)
         except _TryAgainError as error:
-            attempts, problem = self._config.webhook_attempts, str(error)
+            attempts, problem = WEBHOOK_ATTEMPTS, str(error)
         except Exception as error:
             # Whatever goes wrong in a hook, the loop goes on. The message may quote an address or a secret.
             problem = self._clean(
@@ -122,7 +142,7 @@ class Hooks:
 
         body = json.dumps(event.to_dict(), ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
         retrying = Retrying(
-            stop=stop_after_attempt(self._config.webhook_attempts),
+            stop=stop_after_attempt(WEBHOOK_ATTEMPTS),
             wait=_wait,
             retry=retry_if_exception_type(_TryAgainError),
             before_sleep=_tell,
@@ -130,7 +150,7 @@ class Hooks:
             sleep=self._sleep,
         )
         # No redirects: a signed event goes where the user said, and nowhere else.
-        with httpx.Client(timeout=self._config.webhook_timeout, follow_redirects=False) as client:
+        with httpx.Client(timeout=self._webhook_timeout, follow_redirects=False) as client:
             retrying(self._post_once, client, event, body)
         return int(retrying.statistics["attempt_number"])
 
@@ -164,7 +184,7 @@ class Hooks:
 
     def _run(self, event: RegistryEvent) -> int:
         # The command has no need of the webhook's secret.
-        environment = {key: value for key, value in os.environ.items() if key != self._config.webhook_secret_env}
+        environment = {key: value for key, value in os.environ.items() if key != SECRET_VARIABLE}
         environment |= {"COMPASS_EVENT": event.kind, "COMPASS_LANGUAGE": event.language}
         # Files, not pipes: a grandchild that keeps a pipe open would keep us waiting.
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
@@ -180,12 +200,12 @@ class Hooks:
                 start_new_session=True,
             )
             try:
-                code = process.wait(timeout=self._config.hook_command_timeout)
+                code = process.wait(timeout=self._command_timeout)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                limit = f"{self._config.hook_command_timeout:g}"
-                raise _RefusedError(f"it ran longer than {limit} s and was stopped (hook_command_timeout)") from None
+                limit = f"{self._command_timeout:g}"
+                raise _RefusedError(f"it ran longer than {limit} s and was stopped") from None
             if code:
                 said.seek(0)
                 text = said.read(4 * SHOWN).decode("utf-8", "replace").strip()[:SHOWN]
@@ -193,7 +213,7 @@ class Hooks:
         return 1
 
     def _secret(self) -> str:
-        return os.environ.get(self._config.webhook_secret_env, "").strip() if self._config.webhook_secret_env else ""
+        return os.environ.get(SECRET_VARIABLE, "").strip()
 
     def _clean(self, text: str) -> str:
         for hidden in (self._secret(), self._config.webhook_url):

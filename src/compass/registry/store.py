@@ -42,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 NOTHING = "none"
 """Says of `over` that nothing may be in production yet."""
+LOCK_TIMEOUT = 30.0
+"""Seconds to wait for another process at work in the registry."""
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -59,7 +61,7 @@ class Pruned:
 class Registry:
     """The versions of each language, and which of them is candidate and which in production."""
 
-    def __init__(self, root: Path, *, lock_timeout: float = 30.0) -> None:
+    def __init__(self, root: Path, *, lock_timeout: float = LOCK_TIMEOUT) -> None:
         """Remember the folder; `register` makes it. lock_timeout: seconds to wait for another process."""
         self.root = Path(root)
         self.lock_timeout = lock_timeout

@@ -148,7 +148,7 @@ def open_site(
 
     A dry run gets a copy of the state in a temporary folder, and leaves the real one alone.
     """
-    registry = Registry(Path(options.registry.registry_dir), lock_timeout=options.registry.lock_timeout)
+    registry = Registry(Path(options.registry.registry_dir))
     home = Path(options.watch.watch_dir) / language
     hooks = Hooks(options.hooks)
     if dry_run:
