@@ -14,6 +14,7 @@ from compass.config import TaskOptions, load_options, named_options
 from compass.errors import ConfigError
 
 TASKS = "lm-eval tasks"
+REFUSED = {"max_retention_rows": "every test that is given is evaluated; write --max-test-rows"}
 DATA = ("language", "columns", "usage")
 
 
@@ -23,6 +24,7 @@ DATA = ("language", "columns", "usage")
     "tasks",
     also=(*MODEL, *DATA),
     of=TaskOptions,
+    refused=REFUSED,
     basic=("adapter",),
     advanced=("usage",),
     defaults={"language": "default: all rows"},

@@ -99,12 +99,15 @@ def _annotation(option: Option, text: str, *, hidden: bool) -> Any:
 def option_help(option: Option, shown_default: str | None = None) -> str:
     """Return an option's line of help with its choices and its default, or what is to be shown in its place."""
     parts = [option.help]
-    if option.choices:
-        parts.append(f"One of: {', '.join(option.choices)}.")
+    everyone = tuple(option.default) if option.type == dict[str, float] else ()
+    if choices := [choice for choice in option.choices if choice not in everyone]:
+        parts.append(f"{'NAME is one' if everyone else 'One'} of: {', '.join(choices)}.")
     if option.type in (tuple[str, ...], tuple[int, ...], dict[str, str]):
         parts.append("Repeatable.")
     default = option.default
-    if isinstance(default, dict):
+    if everyone:
+        (default,) = default.values()
+    elif isinstance(default, dict):
         default = ", ".join(f"{name}={value}" for name, value in default.items())
     elif isinstance(default, tuple):
         default = ", ".join(map(str, default))

@@ -62,7 +62,7 @@ def monitor(
 @with_options(
     "selection", "training", "monitor", "update", "registry", "gate", "hooks", "watch",
     of=WatchOptions, refused=OF_THE_PARENT, advanced=("training", "strategy", "leave_out"),
-    defaults={option.name: "default: that of the version in production" for option in fields_of(AdaptConfig)},
+    defaults={option.name: "default: the version's" for option in fields_of(AdaptConfig)},
 )  # fmt: skip
 def watch(
     language: Annotated[

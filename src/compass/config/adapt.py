@@ -77,7 +77,7 @@ class DataConfig:
     identify_languages: bool = knob(True, "Identify the language of rows without a language tag.")
     decontaminate: bool = knob(True, "Drop pool rows that overlap with a test or with held-out usage.")
     near_duplicates: float = knob(
-        0.9, "Jaccard similarity at which pool rows count as near duplicates; 1: off.", low=0.5, high=1.0
+        0.9, "Jaccard similarity at which pool rows count as near duplicates; 1 = off.", low=0.5, high=1.0
     )
     redact: bool = knob(
         False,
@@ -144,7 +144,7 @@ class SpaceConfig:
     clustering: str = knob(
         "kmeans", "Clustering algorithm: spherical k-means or HDBSCAN.", choices=("kmeans", "hdbscan")
     )
-    n_clusters: int = knob(0, "Number of clusters; 0: chosen by silhouette and stability.", low=0)
+    n_clusters: int = knob(0, "Number of clusters; 0 = chosen by silhouette and stability.", low=0)
     fit_sample: int = knob(20000, "Maximum number of pool rows to fit the space on.", low=100)
 
     def conflicts(self) -> Iterator[Conflict]:
@@ -177,21 +177,21 @@ class SelectionConfig:
     budget: int = knob(240, "Number of rows or tokens to select.", basic=True, low=1)
     budget_unit: str = knob("examples", "Unit of the budget.", choices=("examples", "tokens"))
     language_cap: float = knob(
-        0.25, "Maximum share of the selected rows in one language; 1: no cap.", low=0.0, high=1.0
+        0.25, "Maximum share of the selected rows in one language; 1 = no cap.", low=0.0, high=1.0
     )
     duplicate_similarity: float = knob(
-        0.98, "Cosine similarity at which a row repeats a selected row and is skipped; 1: off.", low=0.5, high=1.0
+        0.98, "Cosine similarity at which a row repeats a selected row and is skipped; 1 = off.", low=0.5, high=1.0
     )
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield what is wrong together."""
         if self.language_cap == 0.0:
-            yield ("language_cap",), "language_cap must be above 0, or no row can be selected; got 0.0 (1: no cap)"
+            yield ("language_cap",), "language_cap must be above 0, or no row can be selected; got 0.0 (1 = no cap)"
         elif self.budget_unit == "examples" and self.language_cap * self.budget < 1:
             yield (
                 ("language_cap", "budget"),
                 f"language_cap times budget must be at least 1, or no row can be selected; got {self.language_cap:g} x "
-                f"{self.budget}. Raise one of them (language_cap 1: no cap)",
+                f"{self.budget}. Raise one of them (language_cap 1 = no cap)",
             )
 
 
@@ -223,7 +223,7 @@ class TrainingConfig:
     per_device_train_batch_size: int = knob(8, "Rows per training batch and device.", basic=True, low=1)
     gradient_accumulation_steps: int = knob(1, "Batches per optimiser step.", low=1)
     lr_scheduler_type: str = knob("linear", "Learning-rate schedule, by its name in transformers.")
-    warmup_steps: float = knob(0.1, "Warm-up steps; below 1: a fraction of all steps.", low=0.0)
+    warmup_steps: float = knob(0.1, "Warm-up steps; a number below 1 is a fraction of all steps.", low=0.0)
     weight_decay: float = knob(0.0, "Weight decay of the adapter.", low=0.0)
     max_grad_norm: float = knob(1.0, "Maximum gradient norm, for clipping.", low=0.0)
     max_length: int = knob(512, "Maximum row length in tokens; longer rows are truncated.", basic=True, low=8)
@@ -249,7 +249,7 @@ class TrainingConfig:
     )
     tail_average: float = knob(
         0.0,
-        "Average the weights over this last fraction of the steps; 0: off.",
+        "Average the weights over this last fraction of the steps; 0 = off.",
         low=0.0,
         high=1.0,
     )
@@ -308,7 +308,7 @@ class EvaluationConfig:
     max_new_tokens: int = knob(64, "Maximum length of a generated answer in tokens.", basic=True, low=1)
     per_device_eval_batch_size: int = knob(32, "Rows per generation batch and device.", low=1)
     max_test_rows: int = knob(200, "Maximum rows of the test, sampled by the seed.", basic=True, low=1)
-    max_retention_rows: int = knob(60, "Maximum rows of each retention test; 0: skip these tests.", low=0)
+    max_retention_rows: int = knob(60, "Maximum rows of each retention test; 0 = skip these tests.", low=0)
     bootstrap_draws: int = knob(2000, "Bootstrap draws behind each interval.", low=100)
     confidence: float = knob(0.95, "Confidence level of the intervals.", low=0.5, high=0.999)
 

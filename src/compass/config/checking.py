@@ -1,7 +1,7 @@
-"""Check values: each by its option's type and limits, and then those that do not go together.
+"""Check values: each against its option's type and range, and then options that conflict.
 
-What does not go together is said by the section or command that it is about, in a method `conflicts`; what is allowed
-but may surprise, in a method `advice`. Who has such a method answers for its parts too.
+A section or a command yields its conflicts in a method `conflicts`, and what is allowed but may surprise in a method
+`advice`. One that has such a method yields for its parts too.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ def validate(config: Any) -> None:
 
 def conflicts(config: Any) -> Iterator[Conflict]:
     """Yield what is wrong together in a configuration."""
-    yield from _told(config, "conflicts")
+    yield from _found(config, "conflicts")
 
 
 def advice(config: Any) -> tuple[str, ...]:
     """Return a line for each choice that is allowed but may surprise."""
-    return tuple(_told(config, "advice"))
+    return tuple(_found(config, "advice"))
 
 
 def advice_of_parts(config: Any) -> Iterator[str]:
     """Yield the advice of a configuration's parts, for one that has advice of its own."""
-    yield from _told_by_parts(config, "advice")
+    yield from _found_in_parts(config, "advice")
 
 
-def _told(config: Any, method: str) -> Iterator[Any]:
+def _found(config: Any, method: str) -> Iterator[Any]:
     own = getattr(config, method, None)
-    yield from own() if own else _told_by_parts(config, method)
+    yield from own() if own else _found_in_parts(config, method)
 
 
-def _told_by_parts(config: Any, method: str) -> Iterator[Any]:
+def _found_in_parts(config: Any, method: str) -> Iterator[Any]:
     for part in dataclasses.fields(config):
         value = getattr(config, part.name)
         if dataclasses.is_dataclass(value):
-            yield from _told(value, method)
+            yield from _found(value, method)
 
 
 def checked(option: Option, value: Any) -> Any:

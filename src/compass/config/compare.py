@@ -30,7 +30,7 @@ class GridConfig:
     equal_steps: bool = knob(
         True, "Use the same number of optimiser steps for all cells of a language, seed and budget."
     )
-    workers: int = knob(0, "Cells to run in parallel; 0: one per GPU, or one per four cores.", basic=True, low=0)
+    workers: int = knob(0, "Cells to run in parallel; 0 = one per GPU, or one per four cores.", basic=True, low=0)
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield what is wrong together."""

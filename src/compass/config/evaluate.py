@@ -14,13 +14,13 @@ class TasksConfig:
 
     num_fewshot: int = knob(
         0,
-        "Few-shot examples; -1: as the task says. Tasks that draw them from the usage are refused.",
+        "Few-shot examples; -1 = as the task says. Tasks that draw them from the usage are refused.",
         basic=True,
         low=-1,
     )
-    limit: int = knob(0, "Maximum rows per task, for a trial; 0: all.", basic=True, low=0)
+    limit: int = knob(0, "Maximum rows per task, for a trial; 0 = all.", basic=True, low=0)
     task_batch_size: int = knob(8, "Requests per batch.", low=1)
-    task_max_length: int = knob(0, "Context length in tokens; 0: that of the model's configuration.", low=0)
+    task_max_length: int = knob(0, "Context length in tokens; 0 = that of the model's configuration.", low=0)
     apply_chat_template: bool = knob(False, "Format prompts with the model's chat template.")
     include_path: str = knob("", "Folder of further task definitions, such as those of your own data.")
     oneruler: str = knob("", "Folder of the OneRuler repository; needed for tasks `oneruler_...`.")

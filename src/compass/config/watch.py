@@ -19,7 +19,7 @@ class WatchConfig:
         "watch", "Folder for the state of the loop and for an update in progress.", basic=True, required=True
     )
     status_page: str = knob("", "HTML status page, rewritten after each event; empty: status.html in watch_dir.")
-    updates_per_day: int = knob(2, "Maximum updates in 24 hours; 0: monitor only.", basic=True, low=0)
+    updates_per_day: int = knob(2, "Maximum updates in 24 hours; 0 = monitor only.", basic=True, low=0)
     quiet_hours: float = knob(6.0, "Hours after an update in which no other starts.", low=0.0)
     prompts_after_drift: int = knob(
         500, "Prompts to wait for after an alarm, so that the update sees the new usage.", low=0
