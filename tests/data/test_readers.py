@@ -210,7 +210,27 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "ragged CSV": ("a.csv", b'prompt,response\n"a\nb",c\na,b,c\n', r"line 4: 3 fields, but 2 in the header"),
     "open quote": ("a.csv", b'prompt\na\n"b\n', r"line 3: broken CSV"),
     "double column": ("a.csv", b"prompt,prompt\na,b\n", r"'prompt' is there twice"),
-    "broken array": ("a.json", b'[{"prompt":"p"},\n{"prompt"]\n', r"a\.json, line 2: broken JSON"),
+    "nested too deeply": (
+        "a.jsonl",
+        b'{"prompt":"p"}\n' + b"[" * 100_000,
+        r"a\.jsonl, line 2: JSON that is nested too deeply",
+    ),
+    "a number of 5,000 digits": (
+        "a.jsonl",
+        b'{"prompt":1' + b"0" * 5_000 + b"}",
+        r"a\.jsonl, line 1: a number with too many",
+    ),
+    "messages nested too deeply": (
+        "a.jsonl",
+        json.dumps({"messages": "[" * 100_000}).encode(),
+        r"a\.jsonl, line 1: 'messages' must be a list",
+    ),
+    "a deep field": (
+        "a.jsonl",
+        b'{"prompt":' + b"[" * 900 + b"]" * 900 + b"}",
+        r"a\.jsonl, line 1: each message of 'prompt'",
+    ),
+    "broken array": ("a.json", b'[{"prompt":"p"},\n{"prompt"]\n', r"a\.json: broken JSON .* line 2, column 10"),
     "record of array": ("a.json", b'[{"prompt":"p"},3]', r"record 2: a record must be"),
     "not Parquet": ("a.parquet", b"PAR0nothing", r"cannot be read as Parquet"),
     "cut gzip": ("a.jsonl.gz", gzip.compress(b'{"prompt":"p"}\n' * 99)[:-9], r"gzip file is broken or cut off"),
@@ -240,7 +260,7 @@ def test_bad_input_is_refused_with_its_place(name: str, tmp_path: Path) -> None:
 def test_unknown_language_is_refused_with_its_place(tmp_path: Path) -> None:
     """A wrong tag would travel on as a language of its own."""
     path = lines(tmp_path / "a.jsonl", {"prompt": "p", "lang": "cy"}, {"prompt": "p", "lang": "wlsh"})
-    with pytest.raises(LanguageError, match=r"a\.jsonl, line 2: 'wlsh' is no language tag.*'cy' \(Welsh\)"):
+    with pytest.raises(LanguageError, match=r"a\.jsonl, line 2: 'wlsh' is not a language tag.*'cy' \(Welsh\)"):
         read_examples(path)
 
 

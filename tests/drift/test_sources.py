@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import logging
@@ -30,12 +31,42 @@ def test_lines():
     assert (record.prompt, record.language, record.loss) == ("c", "", 1.0)
     assert parse(b'{"prompt": "a", "correct": true}').loss == 0.0
     assert math.isnan(parse(b'{"prompt": "a"}').loss)
+    assert math.isnan(parse(b'{"prompt": "a", "loss": NaN, "correct": null}').loss)
+
+
+@pytest.mark.parametrize(
+    ("line", "prompt", "language"),
+    [
+        ({"prompt": "a", "lang": "en"}, "a", "en"),
+        ({"prompt": "a", "language_code": "cym"}, "a", "cy"),
+        ({"prompt": "a", "language": "unknown"}, "a", ""),
+        ({"prompt": "a", "language": float("nan")}, "a", ""),
+        ({"prompt": "a", "language": "no such tongue"}, "a", "?"),
+        ({"prompt": "a", "language": 4}, "a", "?"),
+        ({"prompt": "a", "language": "c\ud800y"}, "a", "?"),
+        ({"prompt": "a", "language": "cy\0"}, "a", "?"),
+        ({"prompt": "a", "language": "x" * 1_000_000}, "a", "?"),
+        ({"prompt": "a\0b\ud800"}, "a\ufffdb\ufffd", ""),
+        ({"prompt": "a", "messages": None}, "a", ""),
+        ({"inputs": "a", "targets": "b", "language": "Welsh"}, "a", "cy"),
+        ({"instruction": "a", "input": "b", "output": "c"}, "a\n\nb", ""),
+        ({"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}, "a", ""),
+        ({"question": "q", "prompt": "p"}, "q", ""),
+    ],
+)
+def test_the_monitor_reads_a_row_as_the_reader_does(line, prompt, language):
+    """Breaks if prompts that `adapt --usage` takes are passed over, or other languages count as the target's."""
+    record = parse(json.dumps(line).encode(), {"prompt": "question"})
+    assert (record.prompt, record.language) == (prompt, language)
 
 
 @pytest.mark.parametrize(
     "line",
-    ["{", "[]", "{}", '{"prompt": " "}', '{"prompt": "secret", "loss": "x"}', '{"prompt": "secret", "loss": NaN}',
-     '{"prompt": "secret", "correct": 1}', '{"prompt": "secret", "language": 4}', "\xff"],
+    ["{", "[]", "{}", '{"prompt": " "}', '{"prompt": "secret", "loss": "x"}', '{"prompt": "secret", "loss": Infinity}',
+     '{"prompt": "secret", "correct": 1}', "\xff", '{"prompt": "secret", "loss": 1e300}',
+     '{"prompt": "secret", "loss": 1' + "0" * 400 + "}", '{"prompt": "secret", "loss": 1' + "0" * 5_000 + "}",
+     '{"prompt": "secret", "x": ' + "[" * 100_000 + "]" * 100_000 + "}", "[" * 100_000,
+     '{"messages": [' * 50_000, '{"prompt": ["secret"]}', '{"messages": "[[[["}'],
 )  # fmt: skip
 def test_unusable_lines_are_counted_and_not_shown(line, caplog):
     """Breaks if one bad line ends the monitor, is passed over silently, or puts a prompt into the log."""
@@ -44,6 +75,7 @@ def test_unusable_lines_are_counted_and_not_shown(line, caplog):
         batches = list(read_stream(stream, batch_size=10))
     assert prompts(batches) == ["one", "two"]
     assert sum(batch.skipped for batch in batches) == 1
+    assert not any("secret" in reason for batch in batches for reason in batch.reasons)
     assert "line 2" in caplog.text
     assert "secret" not in caplog.text
 
@@ -137,3 +169,59 @@ def test_a_renamed_file_goes_on_where_it_was_left(tmp_path):
     # A file that begins alike and stands beside it is another one.
     (tmp_path / "copy.jsonl").write_text(lines("one", "six"))
     assert "six" in prompts(read_files(tmp_path, places, batch_size=10))
+
+
+def test_a_line_without_end_is_passed_over(tmp_path, monkeypatch):
+    """Breaks if one long line stops the stream, fills the memory, or its middle is read as a line of its own."""
+    monkeypatch.setattr("compass.drift.sources.LONGEST_LINE", 100)
+    text = lines("one") + "x" * 101 + lines("not one") + lines("two")
+    piped = list(read_stream(io.BytesIO(text.encode()), batch_size=10))
+    (tmp_path / "log.jsonl").write_text(text)
+    filed = list(read_files(tmp_path, {}, batch_size=10))
+    for found in (piped, filed):
+        assert prompts(found) == ["one", "two"]
+        assert sum(batch.skipped for batch in found) == 1
+    assert filed[-1].position.end == len(text)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_rotated_log_is_read_to_its_end(tmp_path, compress):
+    """Breaks if what was written between the last look and the rotation is lost, or anything is counted twice."""
+    log = tmp_path / "prompts.jsonl"
+    log.write_text(lines(*map(str, range(10))))
+    places = {batch.position.source: batch.position for batch in read_files(tmp_path, {}, batch_size=4)}
+    with log.open("a") as file:
+        file.write(lines(*map(str, range(10, 15))))
+    old = log.rename(tmp_path / "prompts.jsonl.1")
+    if compress:
+        with gzip.open(tmp_path / "prompts.jsonl.1.gz", "wb") as file:
+            file.write(old.read_bytes())
+        # For a moment both are there.
+        both = list(read_files(tmp_path, places, batch_size=4))
+        assert prompts(both) == list(map(str, range(10, 15)))
+        places |= {batch.position.source: batch.position for batch in both}
+        old.unlink()
+    log.write_text(lines("15", "16"))
+    found = list(read_files(tmp_path, places, batch_size=4))
+    assert sorted(prompts(found)) == (["15", "16"] if compress else [*map(str, range(10, 17))])
+
+
+def test_every_kind_of_log_is_read_and_other_files_are_named(tmp_path, caplog):
+    """Breaks if a folder of prompts counts nothing without a word."""
+    (tmp_path / "a.ndjson").write_text(lines("a"))
+    with gzip.open(tmp_path / "b.jsonl.gz", "wb") as file:
+        file.write(lines("b").encode())
+    (tmp_path / "c.csv").write_text("prompt\nc\n")
+    with gzip.open(tmp_path / "d.jsonl.gz", "wb") as file:
+        file.write(lines("d", "e").encode())
+    whole = (tmp_path / "d.jsonl.gz").read_bytes()
+    (tmp_path / "d.jsonl.gz").write_bytes(whole[: len(whole) - 12])
+    with caplog.at_level(logging.WARNING):
+        assert prompts(read_files(tmp_path, {}, batch_size=10))[:2] == ["a", "b"]
+    assert "c.csv" in caplog.text
+    assert "d.jsonl.gz" in caplog.text
+    caplog.clear()
+    (tmp_path / "none").mkdir()
+    with caplog.at_level(logging.WARNING):
+        assert prompts(read_files(tmp_path / "none", {}, batch_size=10)) == []
+    assert "holds no .jsonl" in caplog.text

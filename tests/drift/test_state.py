@@ -14,7 +14,16 @@ import pytest
 from compass.drift.state import MonitorState, NewPrompt, Position
 from compass.errors import MonitorError
 
-NOTHING = {"streams": {}, "checks": [], "events": [], "kept": [], "reservoir_size": 3, "oldest": 0.0, "at": 1.0}
+NOTHING = {
+    "streams": {},
+    "checks": [],
+    "events": [],
+    "kept": [],
+    "skipped": {},
+    "reservoir_size": 3,
+    "oldest": 0.0,
+    "at": 1.0,
+}
 
 
 @pytest.fixture
@@ -58,6 +67,17 @@ def test_all_or_nothing(state, database):
     assert error.value.__cause__ is None
     assert not state.counted("a", None)
     assert prompts_of(database) == 0
+
+
+def test_skipped_lines_are_counted_with_their_batch(state, database):
+    """Breaks if lines that could not be used are forgotten by the next process, or counted twice with their batch."""
+    for batch in ("a", "b", "b"):
+        state.write(prompts=1, batch=batch, position=None, **(NOTHING | {"skipped": {"broken JSON": 2, "empty": 1}}))
+    state.write(prompts=1, batch="c", position=None, **(NOTHING | {"skipped": {"empty": 9}}))
+    again = MonitorState(database, "one")
+    again.begin("reference", {"window": 10}, restart=False)
+    assert list(again.skipped().items()) == [("empty", 11), ("broken JSON", 4)]
+    again.close()
 
 
 def test_two_writers(state, database):

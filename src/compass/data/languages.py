@@ -16,6 +16,10 @@ from compass.errors import LanguageError
 
 UNDETERMINED = "und"
 """The tag of a text whose language nobody has said or found."""
+UNKNOWN_NAMES = frozenset({"unknown", "unk", "undetermined", "unspecified", "none", "null", "n/a"})
+"""What data sets write where the language is not known; each is read as `und`. `nan` and `na` are Min Nan and Nauru."""
+LONGEST_NAME = 100
+"""Characters of a tag or a language's name; what is longer is neither [ours]."""
 
 _KEEP_SCRIPT = frozenset({"zh"})
 """Languages whose usual script is spelt out all the same."""
@@ -41,8 +45,13 @@ def normalize_tag(tag: str) -> str:
     from langcodes.tag_parser import LanguageTagError
 
     given = tag.strip()
-    if given.lower() == UNDETERMINED:
+    if given.lower() in (UNDETERMINED, *UNKNOWN_NAMES):
         return UNDETERMINED
+    if len(given) > LONGEST_NAME or not given.isprintable():
+        # Lone surrogates, NUL and the like, on which langcodes' tables fail.
+        shown = given[:LONGEST_NAME].encode("ascii", "backslashreplace").decode("ascii")
+        shown += "…" if len(given) > LONGEST_NAME else ""
+        raise LanguageError(f"{shown!r} is not a language tag (BCP-47, ISO 639 or cym_Latn).")
     try:
         if not given or not langcodes.tag_is_valid(given):
             raise LanguageError(_unknown(given))
@@ -72,7 +81,7 @@ def from_any(value: str) -> str:
     try:
         return normalize_tag(value)
     except LanguageError:
-        found = _code_of_name(value)
+        found = _code_of_name(value) if len(value) <= LONGEST_NAME and value.strip().isprintable() else None
         if found is None:
             raise
         return normalize_tag(found)
@@ -187,7 +196,7 @@ def _unknown(given: str) -> str:
         close = difflib.get_close_matches(primary, codes, n=1, cutoff=0.6)
         name, tag = codes[close[0]] if close else ("", "")
     hint = f"Did you mean {tag!r} ({name.title()})?" if tag else "Use a tag such as 'cy', 'zh-Hans' or 'pt-BR'."
-    return f"{given!r} is no language tag (BCP-47, ISO 639 or cym_Latn). {hint}"
+    return f"{given!r} is not a language tag (BCP-47, ISO 639 or cym_Latn). {hint}"
 
 
 def _alpha3(tag: str) -> str:

@@ -129,13 +129,15 @@ class Monitor:
         losses: npt.ArrayLike | None = None,
         batch_id: str | None = None,
         position: Position | None = None,
+        skipped: Mapping[str, int] | None = None,
     ) -> Observed:
         """Count one batch of prompts, in their order, and test each window that has moved on.
 
         vectors: (n, d) encoder vectors; languages: n tags; texts: n prompts, needed for the reservoir alone; losses: n,
-        NaN where there is no label. A batch with a `batch_id` or a `position` that was counted before is not counted
-        again; all that a batch changes is written in one transaction, or nothing. Raises DataError for wrong shapes,
-        MonitorError if the state can't be written.
+        NaN where there is no label; skipped: why lines between them could not be used -> how many.
+        A batch with a `batch_id` or a `position` that was counted before is not counted again; all that a batch changes
+        is written in one transaction, or nothing. Raises DataError for wrong shapes, MonitorError if the state can't be
+        written.
         """
         n, tags = len(vectors), len(languages)
         if n != tags or (texts is not None and n != len(texts)):
@@ -171,6 +173,7 @@ class Monitor:
             at=now,
             batch=batch_id,
             position=position,
+            skipped=skipped or {},
         )
         if not written:
             return Observed(0, repeated=True)
@@ -189,6 +192,7 @@ class Monitor:
         """Return where each stream stands, JSON-ready."""
         return {
             "prompts": self._prompts,
+            "skipped": self._state.skipped(),
             "drift": any(stream.alarms for stream in self._streams.values()),
             "prompts_per_false_alarm": self.config.prompts_per_false_alarm,
             "streams": {name: stream.status() for name, stream in self._streams.items()},

@@ -1,24 +1,30 @@
 """Where prompts come from: a JSON Lines stream, or a folder of growing files, each read from where reading stopped.
 
-A line is an object with `prompt` (or `messages`, whose last user turn counts), and where known `language` (BCP-47) and
-the feedback `loss` (a number, higher is worse) or `correct` (true or false). Lines that can't be used are skipped
-and counted; a warning names file and place, never the content.
+A line is an object in any shape that `compass.data.readers` reads. Where known it has the feedback `loss` (a number,
+higher is worse) or `correct` (true or false). Nothing in a line stops the stream: one that can't be used is skipped and
+counted by reason; a warning names file and place, never the content.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
-import json
 import logging
 import math
+import re
 import time
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from compass.data.json_text import parse_json
+from compass.data.languages import UNDETERMINED
+from compass.data.readers import LANGUAGE_FIELDS, is_missing, read_row
 from compass.drift.state import Position
-from compass.errors import DataError
+from compass.errors import DataError, LanguageError
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +33,12 @@ LONGEST_LINE = 16 * 2**20
 HEAD_BYTES = 4096
 """Bytes of a file's first line that tell it from another file of its name."""
 CHUNK_BYTES = 2**20
+LARGEST_LOSS = 1e6
+"""A loss is in nats a token: what is larger is an error of whoever measured it, and would drown all others [ours]."""
+UNKNOWN_LANGUAGE = "?"
+"""Stands for a tag that names no language: the prompt counts among other languages."""
+LOG_NAME = re.compile(r"\.(jsonl|ndjson)(\.[^/]+)?$", re.IGNORECASE)
+"""Names of logs in a folder: `app.jsonl`, `app.ndjson`, and rotated ones, `app.jsonl.1`, `app.jsonl.2.gz`."""
 
 
 @dataclass(frozen=True)
@@ -47,38 +59,59 @@ class InputBatch:
     records: tuple[Record, ...]
     position: Position | None
     """Where they come from; None for a stream, which can't be read twice."""
-    skipped: int
-    """Lines that could not be used."""
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    """Why lines could not be used -> how many."""
+
+    @property
+    def skipped(self) -> int:
+        """Lines that could not be used."""
+        return sum(self.reasons.values())
 
 
-def parse(line: bytes) -> Record:
-    """Read one line. Raises ValueError, with the rule but not the content, if it can't be used."""
-    try:
-        row = json.loads(line)
-    except ValueError:
-        raise ValueError("the line is not valid JSON in UTF-8") from None
+def parse(line: bytes, columns: Mapping[str, str] | None = None) -> Record:
+    """Read one line. Raises ValueError, with the rule but not the content, if it can't be used.
+
+    columns: ours=theirs, as in `read_examples`.
+    """
+    row = parse_json(line)
     if not isinstance(row, dict):
-        raise ValueError("the line must be a JSON object")
-    language = row.get("language") or ""
-    if not isinstance(language, str):
-        raise ValueError("language must be a text")
-    return Record(_prompt(row), language, _loss(row))
+        raise ValueError("not a JSON object")
+    unknown = False
+    try:
+        try:
+            found = read_row(row, columns)
+        except LanguageError:
+            unknown, found = True, read_row(row, {**(columns or {}), **dict.fromkeys(LANGUAGE_FIELDS, "")})
+    except DataError:
+        raise ValueError("no prompt, or a field of another type") from None
+    # Databases refuse NUL in texts.
+    prompt = found.prompt.replace("\0", "\ufffd")
+    if not prompt.strip():
+        raise ValueError("an empty prompt")
+    language = "" if found.language == UNDETERMINED else found.language
+    return Record(prompt, UNKNOWN_LANGUAGE if unknown else language, _loss(row))
 
 
-def read_stream(stream: IO[bytes], *, batch_size: int, name: str = "standard input") -> Iterator[InputBatch]:
+def read_stream(
+    stream: IO[bytes],
+    *,
+    batch_size: int,
+    columns: Mapping[str, str] | None = None,
+    name: str = "standard input",
+) -> Iterator[InputBatch]:
     """Yield the lines of a stream as they come: what is there makes a batch, of `batch_size` prompts at most."""
     # read1 returns what a pipe holds; read would wait for a whole chunk.
     read: Callable[[int], bytes] = getattr(stream, "read1", stream.read)
     rest, number = b"", 0
     while chunk := read(CHUNK_BYTES):
         *lines, rest = (rest + chunk).split(b"\n")
-        if len(rest) > LONGEST_LINE:
-            raise DataError(f"{name}: line {number + len(lines) + 1} is longer than {LONGEST_LINE} bytes. Split it.")
+        # What is more is not kept, but the line stays too long.
+        rest = rest[: LONGEST_LINE + 1]
         for start in range(0, len(lines), batch_size):
-            yield _batch(lines[start : start + batch_size], name, number + start + 1)
+            yield _batch(lines[start : start + batch_size], name, number + start + 1, columns)
         number += len(lines)
     if rest.strip():
-        yield _batch([rest], name, number + 1)
+        yield _batch([rest], name, number + 1, columns)
 
 
 def read_files(
@@ -86,25 +119,27 @@ def read_files(
     offsets: Mapping[str, Position],
     *,
     batch_size: int,
-    pattern: str = "*.jsonl",
+    columns: Mapping[str, str] | None = None,
     follow: bool = False,
     poll_seconds: float = 1.0,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[InputBatch | None]:
-    """Yield what a file, or the files of a folder, hold beyond the offsets, in the order of their names.
+    """Yield what a file, or the logs of a folder, hold beyond the offsets, in the order of their names.
 
     offsets: where each file was left, by name (`Monitor.offsets()`). With `follow`, keeps looking for new lines and
     new files until `stop()`, and yields None when there is nothing new, after waiting `poll_seconds`. A last line
     without a line feed is left until it is whole; without `follow` it is taken as it is. A file that was cut or
-    replaced is read from its start, and one of a folder that was renamed, as logs are when they are rotated, from where
-    it was left. Raises DataError if the path does not exist.
+    replaced is read from its start, and one of a folder that was renamed or compressed, as logs are when they are
+    rotated, from where it was left. Files of a folder that are no logs are named once. Raises DataError if the path
+    does not exist.
     """
     root = check_path(path)
     places = dict(offsets)
     left: list[Position] = []
+    named: set[Path] = set()
     while not stop():
         idle = True
-        for file in [root] if root.is_file() else sorted(root.rglob(pattern)):
+        for file in [root] if root.is_file() else _logs(root, named):
             name = file.name if file == root else file.relative_to(root).as_posix()
             # Names need not be valid text on Linux, and a database takes nothing else.
             name = name.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -112,9 +147,14 @@ def read_files(
                 places |= _renamed(root, file, name, places, left)
             while not stop():
                 try:
-                    batch = _next(file, name, places.get(name), batch_size, whole_lines=follow)
+                    batch = _next(file, name, places.get(name), batch_size, columns, whole_lines=follow)
                 except FileNotFoundError:
                     # Rotated away between the listing and now.
+                    break
+                except (OSError, EOFError, zlib.error) as error:
+                    if file not in named:
+                        named.add(file)
+                        logger.warning("%s is not read to its end: %s", name, error)
                     break
                 if batch is None or batch.position is None:
                     break
@@ -131,6 +171,39 @@ def read_files(
             yield None
 
 
+def _logs(root: Path, named: set[Path]) -> list[Path]:
+    """Return the logs of a folder in the order of their names; files that are none are named once, in a warning."""
+    files = sorted(file for file in root.rglob("*") if file.is_file())
+    logs = [file for file in files if LOG_NAME.search(file.name)]
+    others = [file for file in files if file not in logs and file not in named and not file.name.startswith(".")]
+    named.update(others)
+    if others:
+        some = ", ".join(str(file.relative_to(root)) for file in others[:3])
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        logger.warning("%s: not read, since only .jsonl and .ndjson files are: %s%s", root, some, more)
+    if not logs and root not in named:
+        named.add(root)
+        logger.warning("%s holds no .jsonl or .ndjson file", root)
+    plain = {(head, file.stat().st_size) for file in logs if not _compressed(file) and (head := _head_of(file))}
+    # While a log is compressed, both are there for a moment.
+    return [file for file in logs if not _compressed(file) or (_head_of(file), _whole_size(file)) not in plain]
+
+
+def _compressed(file: Path) -> bool:
+    return file.suffix.lower() == ".gz"
+
+
+def _whole_size(file: Path) -> int:
+    """Return the size of a compressed file's content in bytes, modulo 2**32, as gzip wrote it down; 0 if it is cut."""
+    with file.open("rb") as stream:
+        stream.seek(max(0, stream.seek(0, 2) - 4))
+        return int.from_bytes(stream.read(4), "little")
+
+
+def _open(file: Path) -> IO[bytes]:
+    return gzip.open(file) if _compressed(file) else file.open("rb")  # type: ignore[return-value]
+
+
 def check_path(path: str | Path) -> Path:
     """Return the path of a file or folder that is there. Raises DataError if it is not."""
     if not Path(path).exists():
@@ -144,11 +217,11 @@ def _head(first: bytes) -> str:
 
 
 def _head_of(file: Path) -> str:
-    """Return the head of a file; empty if it is gone."""
+    """Return the head of a file; empty if it is gone or can't be read."""
     try:
-        with file.open("rb") as stream:
+        with _open(file) as stream:
             return _head(stream.readline(HEAD_BYTES))
-    except FileNotFoundError:
+    except (OSError, EOFError, zlib.error):
         return ""
 
 
@@ -176,9 +249,17 @@ def _renamed(
     return {name: Position(name, 0, place.end, place.head)}
 
 
-def _next(file: Path, name: str, place: Position | None, batch_size: int, *, whole_lines: bool) -> InputBatch | None:
+def _next(
+    file: Path,
+    name: str,
+    place: Position | None,
+    batch_size: int,
+    columns: Mapping[str, str] | None,
+    *,
+    whole_lines: bool,
+) -> InputBatch | None:
     """Read the next batch of a file; None if there is nothing new."""
-    with file.open("rb") as stream:
+    with _open(file) as stream:
         first = stream.readline(HEAD_BYTES)
         if not first or (whole_lines and not first.endswith(b"\n") and len(first) < HEAD_BYTES):
             return None
@@ -186,7 +267,7 @@ def _next(file: Path, name: str, place: Position | None, batch_size: int, *, who
         start = 0
         if place is not None and _is_of(place, head):
             start, head = place.end, place.head
-            if stream.seek(0, 2) < start:
+            if not _compressed(file) and stream.seek(0, 2) < start:
                 logger.warning("%s has become shorter; reading it again from its start", name)
                 start, head = 0, f"{head.partition('+')[0]}+{int(head.partition('+')[2] or 0) + 1}"
         elif place is not None:
@@ -195,48 +276,53 @@ def _next(file: Path, name: str, place: Position | None, batch_size: int, *, who
         lines: list[bytes] = []
         end = start
         while len(lines) < batch_size:
-            line = stream.readline(LONGEST_LINE)
-            if not line or (whole_lines and not line.endswith(b"\n") and len(line) < LONGEST_LINE):
+            line, size = _line(stream)
+            if not line or (whole_lines and not line.endswith(b"\n")):
                 break
-            end += len(line)
+            end += size
             lines.append(line)
     if end == start:
         return None
-    batch = _batch(lines, f"{name} from byte {start}", 1)
-    return InputBatch(batch.records, Position(name, start, end, head), batch.skipped)
+    batch = _batch(lines, f"{name} from byte {start}", 1, columns)
+    return InputBatch(batch.records, Position(name, start, end, head), batch.reasons)
 
 
-def _batch(lines: list[bytes], name: str, first: int) -> InputBatch:
-    records, skipped = [], 0
+def _line(stream: IO[bytes]) -> tuple[bytes, int]:
+    """Return the next line and its size in bytes; of one that is too long only so much that it shows, and its end."""
+    line = stream.readline(LONGEST_LINE + 1)
+    size, last = len(line), line
+    while len(last) > LONGEST_LINE and not last.endswith(b"\n"):
+        last = stream.readline(LONGEST_LINE + 1)
+        size += len(last)
+    return (line if last is line else line + last[-1:]), size
+
+
+def _batch(lines: list[bytes], name: str, first: int, columns: Mapping[str, str] | None) -> InputBatch:
+    records, reasons = [], Counter[str]()
     for number, line in enumerate(lines, first):
         if not line.strip():
             continue
         try:
-            records.append(parse(line))
-        except ValueError as error:
-            skipped += 1
-            logger.warning("%s, line %d skipped: %s", name, number, error)
-    return InputBatch(tuple(records), None, skipped)
+            if len(line) > LONGEST_LINE:
+                raise ValueError(f"longer than {LONGEST_LINE // 2**20} MiB")
+            records.append(parse(line, columns))
+        except Exception as error:
+            # Nothing that somebody wrote into a log may stop the stream; errors of other kinds may quote the line.
+            reason = str(error) if type(error) is ValueError else f"unreadable ({type(error).__name__})"
+            reasons[reason.partition(" (")[0] if reason.startswith("broken JSON") else reason] += 1
+            logger.warning("%s, line %d skipped: %s", name, number, reason)
+    return InputBatch(tuple(records), None, reasons)
 
 
-def _prompt(row: dict[str, Any]) -> str:
-    prompt = row.get("prompt")
-    if prompt is None and isinstance(row.get("messages"), list):
-        turns = [turn for turn in row["messages"] if isinstance(turn, dict) and turn.get("role") == "user"]
-        prompt = turns[-1].get("content") if turns else None
-    if not isinstance(prompt, str) or not prompt.strip():
-        raise ValueError("it has no prompt, and no messages with a user's turn")
-    return prompt
-
-
-def _loss(row: dict[str, Any]) -> float:
-    if row.get("loss") is not None:
-        loss = row["loss"]
-        if isinstance(loss, bool) or not isinstance(loss, (int, float)) or not math.isfinite(loss):
-            raise ValueError("loss must be a finite number")
+def _loss(row: Mapping[str, Any]) -> float:
+    """Return a row's feedback as a loss; NaN without."""
+    loss, correct = row.get("loss"), row.get("correct")
+    if not is_missing(loss):
+        if isinstance(loss, bool) or not isinstance(loss, int | float) or not abs(loss) <= LARGEST_LOSS:
+            raise ValueError(f"a loss that is not a number of at most {LARGEST_LOSS:,.0f}")
         return float(loss)
-    if row.get("correct") is not None:
-        if not isinstance(row["correct"], bool):
-            raise ValueError("correct must be true or false")
-        return 0.0 if row["correct"] else 1.0
+    if not is_missing(correct):
+        if not isinstance(correct, bool):
+            raise ValueError("correct is neither true nor false")
+        return 0.0 if correct else 1.0
     return math.nan

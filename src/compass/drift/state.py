@@ -17,6 +17,7 @@ from compass.drift.tables import (
     EventRow,
     MonitorRow,
     PromptRow,
+    SkippedRow,
     SourceRow,
     StreamRow,
     open_database,
@@ -121,6 +122,12 @@ class MonitorState:
             row = session.scalar(select(MonitorRow).where(MonitorRow.name == self.name))
             return None if row is None else row.options.get(option)
 
+    def skipped(self) -> dict[str, int]:
+        """Return why lines of the input could not be used -> how many, the most frequent reason first."""
+        rows = select(SkippedRow).where(SkippedRow.monitor == self._id).order_by(SkippedRow.n_lines.desc())
+        with self._session() as session:
+            return {row.reason: row.n_lines for row in session.scalars(rows)}
+
     def counted(self, batch: str | None, position: Position | None) -> bool:
         """Say whether a batch was counted before. Raises MonitorError if a stretch of a file was counted in part."""
         with self._session() as session:
@@ -145,6 +152,7 @@ class MonitorState:
         at: float,
         batch: str | None,
         position: Position | None,
+        skipped: Mapping[str, int],
     ) -> bool:
         """Write all that a batch changed, or nothing; return False if the batch was counted before.
 
@@ -171,6 +179,10 @@ class MonitorState:
                 session.merge(
                     SourceRow(monitor=self._id, name=position.source, offset=position.end, head=position.head)
                 )
+            for reason, lines in skipped.items():
+                before = session.get(SkippedRow, (self._id, reason))
+                lines += before.n_lines if before else 0
+                session.merge(SkippedRow(monitor=self._id, reason=reason, n_lines=lines))
             for name, content in streams.items():
                 session.merge(StreamRow(monitor=self._id, name=name, content=content))
             if checks:

@@ -64,6 +64,15 @@ class SourceRow(Base):
     head: Mapped[str] = mapped_column(String(100))
 
 
+class SkippedRow(Base):
+    """Lines of the input that could not be used, by reason."""
+
+    __tablename__ = "compass_skipped"
+    monitor: Mapped[int] = mapped_column(ForeignKey("compass_monitors.id", ondelete="CASCADE"), primary_key=True)
+    reason: Mapped[str] = mapped_column(String(200), primary_key=True)
+    n_lines: Mapped[int] = mapped_column("lines", BigInteger)
+
+
 class CheckRow(Base):
     """One check of one test."""
 

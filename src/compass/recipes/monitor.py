@@ -22,6 +22,7 @@ from compass.encoders import CachedEncoder
 from compass.records import Event
 from compass.runs import layout
 from compass.runs.folder import Run
+from compass.steps.read import columns_of
 from compass.steps.reference import clusters_of, config_of, prompt_language, reference_of
 from compass.steps.resources import Resources
 
@@ -68,7 +69,8 @@ def monitor(
     ) as watching:  # fmt: skip
         # 4. Batch by batch: encode, count, check, report.
         skipped, before = 0, watching.status()["prompts"]
-        for batch in batches_of(source, watching, options, follow=follow, stop=stop):
+        columns = columns_of(config.data, "usage")
+        for batch in batches_of(source, watching, options, columns, follow=follow, stop=stop):
             if batch is None:
                 watching.purge()
                 continue
@@ -92,7 +94,8 @@ def _summary(status: Mapping[str, Any]) -> str:
     state = "drift" if status["drift"] else "no drift" if any(full) else "too few to tell"
     new = f"{status['new_prompts']} new"
     if status["skipped_lines"]:
-        new += f", {status['skipped_lines']} skipped"
+        reasons = ", ".join(f"{lines} {reason}" for reason, lines in status["skipped"].items())
+        new += f", {status['skipped_lines']} skipped; all skipped so far: {reasons}"
     return f"{status['prompts']} prompts counted ({new}): {state}"
 
 
@@ -106,17 +109,27 @@ def count(watching: Monitor, encoder: CachedEncoder, batch: InputBatch, language
         texts=texts,
         losses=[record.loss for record in batch.records],
         position=batch.position,
+        skipped=batch.reasons,
     )
 
 
 def batches_of(
-    source: str, watching: Monitor, options: MonitorConfig, *, follow: bool, stop: Callable[[], bool]
+    source: str,
+    watching: Monitor,
+    options: MonitorConfig,
+    columns: Mapping[str, str] | None,
+    *,
+    follow: bool,
+    stop: Callable[[], bool],
 ) -> Iterator[InputBatch | None]:
-    """Yield what a source holds beyond what was counted; None where a followed source holds nothing new."""
+    """Yield what a source holds beyond what was counted; None where a followed source holds nothing new.
+
+    columns: ours=theirs, as the run's usage was read.
+    """
     size = options.monitor_batch_size
     if source == STDIN:
-        return read_stream(sys.stdin.buffer, batch_size=size)
-    return read_files(source, watching.offsets(), batch_size=size, follow=follow, stop=stop)
+        return read_stream(sys.stdin.buffer, batch_size=size, columns=columns)
+    return read_files(source, watching.offsets(), batch_size=size, columns=columns, follow=follow, stop=stop)
 
 
 def check_source(source: str) -> None:

@@ -32,6 +32,7 @@ from compass.recipes.update import NewData
 from compass.records import Event
 from compass.registry import GateDecision, Hooks, Registry, Version, decide
 from compass.runs.folder import Run
+from compass.steps.read import columns_of
 from compass.steps.reference import clusters_of, config_of, reference_of
 from compass.steps.resources import Resources
 from compass.steps.watch_data import options_of_update, rows_of_0_1, rows_of_update
@@ -85,7 +86,8 @@ def watch(
             version = production(site.registry, language)
             with _monitor(site, version, restart=restart) as (watching, encoder):
                 restart = False
-                batches = batches or batches_of(source, watching, options.monitor, follow=follow, stop=stop)
+                columns = columns_of(config_of(version.folder).data, "usage")
+                batches = batches or batches_of(source, watching, options.monitor, columns, follow=follow, stop=stop)
                 tell_drift(site, watching, version)
                 held = ""
                 for batch in batches:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections import defaultdict
@@ -14,6 +13,7 @@ import numpy as np
 
 from compass.config import AdaptConfig
 from compass.data.example import Example
+from compass.data.json_text import parse_json
 from compass.data.text_features import ngram_counts, pair_statistics
 from compass.data.typology import relatives, uriel_distances
 from compass.encoders import CachedEncoder
@@ -116,13 +116,13 @@ def read_transfer_results(path: Path) -> tuple[TransferResult, ...]:
     results = []
     for number, line in _lines(path, "transfer_results", "Give the file that `compass compare` wrote."):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             features = {str(name): float(value) for name, value in row["features"].items()}
             score = float(row["score"])
             if not math.isfinite(score):
                 raise ValueError(f"the score {score} is not a measurement")
             results.append(TransferResult(str(row["target"]), str(row["source"]), score, features))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise DataError(
                 f"transfer_results: {path}:{number} is not a result; a line is an object with target, source, score "
                 f"and features (a number by name): {error!r}"
@@ -229,8 +229,8 @@ def _id_of(line: str, path: Path, number: int) -> str:
     if not line.startswith("{"):
         return line
     try:
-        return str(json.loads(line)["id"])
-    except (ValueError, KeyError) as error:
+        return str(parse_json(line)["id"])
+    except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"given: {path}:{number} is not a JSON object with an `id`: {error!r}") from error
 
 

@@ -23,8 +23,20 @@ A new file format is a function and a line in `formats.FORMATS`; a new row shape
 
 from __future__ import annotations
 
-from compass.data.readers.examples import iter_examples, iter_records, read_examples
+from compass.data.readers.examples import iter_examples, iter_records, read_examples, read_row
+from compass.data.readers.fields import is_missing
 from compass.data.readers.jsonl import read_jsonl, write_jsonl
+from compass.data.readers.shapes import LANGUAGE_FIELDS
 from compass.data.readers.sources import source_path
 
-__all__ = ["iter_examples", "iter_records", "read_examples", "read_jsonl", "source_path", "write_jsonl"]
+__all__ = [
+    "LANGUAGE_FIELDS",
+    "is_missing",
+    "iter_examples",
+    "iter_records",
+    "read_examples",
+    "read_jsonl",
+    "read_row",
+    "source_path",
+    "write_jsonl",
+]

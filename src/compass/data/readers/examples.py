@@ -82,6 +82,18 @@ def iter_examples(
         yield _example(fields, shape, language, ids, place, require_response)
 
 
+def read_row(row: Row, columns: Mapping[str, str] | None = None) -> Example:
+    """Read one row by itself, as `read_examples` reads the rows of a file; without a tag its language is `und`.
+
+    Its id says nothing. Raises DataError or LanguageError.
+    """
+    place, columns = "row", dict(columns or {})
+    mapped = {ours: theirs for ours, theirs in columns.items() if not theirs or theirs in row}
+    shape = find_shape(place, [row], mapped, require_response=False)
+    fields = Fields(row, mapped, place, place)
+    return _example(fields, shape, UNDETERMINED, SourceIds(place), place, require_response=False)
+
+
 def iter_records(source: str | os.PathLike[str], *, streaming: bool = False) -> Iterator[tuple[str, Row]]:
     """Yield (place for errors, fields as they are) for every row of a source. Raises DataError as `read_examples`."""
     found = open_source(os.fspath(source), streaming=streaming)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from compass.data.example import Message
+from compass.data.json_text import parse_json
 from compass.data.readers.formats import Row
 from compass.data.readers.hints import short
 from compass.errors import DataError
@@ -37,8 +38,9 @@ class Fields:
         return self.columns.get(ours, ours)
 
     def get(self, ours: str) -> Any:
-        """Return a field as it is, None if the row lacks it."""
-        return self.row.get(self.theirs(ours))
+        """Return a field as it is, None if the row lacks it or holds no value (NaN is none)."""
+        value = self.row.get(self.theirs(ours))
+        return None if is_missing(value) else value
 
     def ignored(self, ours: str) -> bool:
         """Say whether the user asked to leave the file's column aside."""
@@ -60,8 +62,8 @@ class Fields:
         name, value = self.theirs(ours), self.get(ours)
         if isinstance(value, str):  # CSV and some Parquet files hold the list as JSON
             try:
-                value = json.loads(value)
-            except json.JSONDecodeError as error:
+                value = parse_json(value)
+            except ValueError as error:
                 raise DataError(
                     f"{self.place}: {name!r} must be a list of messages, got the text {short(value)}."
                 ) from error
@@ -77,6 +79,11 @@ class Fields:
             )
         content = _text(self.place, f"{name}.content", turn.get("content", turn.get("value")))
         return Message(_ROLES.get(role, role), content)
+
+
+def is_missing(value: Any) -> bool:
+    """Say whether a field holds no value: null, or the NaN that stands for it in data frames."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _text(place: str, name: str, value: Any) -> str:

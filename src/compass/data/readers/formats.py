@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compass.data.json_text import parse_json
 from compass.data.readers.hints import short
 from compass.errors import DataError
 
@@ -85,10 +85,9 @@ def json_lines(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
             continue
         place = f"line {number}"
         try:
-            row = json.loads(text)
-        except json.JSONDecodeError as error:
-            what = f"broken JSON ({error.msg} at column {error.colno})"
-            raise DataError(f"{path}, {place}: {what}: {short(text.strip())}") from error
+            row = parse_json(text)
+        except ValueError as error:
+            raise DataError(f"{path}, {place}: {error}: {short(text.strip())}") from error
         yield place, _json_object(f"{path}, {place}", row)
 
 
@@ -100,9 +99,9 @@ def json_rows(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
 
 def _json_array(path: Path) -> Iterator[PlacedRow]:
     try:
-        rows = json.loads("".join(text for _, text in text_lines(path)))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: broken JSON ({error.msg} at column {error.colno}).") from error
+        rows = parse_json("".join(text for _, text in text_lines(path)))
+    except ValueError as error:
+        raise DataError(f"{path}: {error}.") from error
     for number, row in enumerate(rows, 1):
         place = f"record {number}"
         yield place, _json_object(f"{path}, {place}", row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,5 +22,5 @@ def listed(names: Iterable[str], most: int = 12) -> str:
 
 def short(value: Any, most: int = 60) -> str:
     """Return a value as text of at most `most` characters."""
-    text = value if isinstance(value, str) else repr(value)
+    text = value if isinstance(value, str) else reprlib.repr(value)
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -12,7 +12,7 @@ from itertools import chain
 
 from compass.data.choices import CHOICE_FIELDS, has_choices, multiple_choice
 from compass.data.example import Message
-from compass.data.readers.fields import Fields
+from compass.data.readers.fields import Fields, is_missing
 from compass.data.readers.formats import Row
 from compass.data.readers.hints import nearest
 from compass.data.readers.hub import parse_hub
@@ -71,6 +71,8 @@ def plain(fields: Fields, shape: Shape) -> Content:
 
 def conversation(fields: Fields, shape: Shape) -> Content:
     """Read a list of messages: the last user turn is the prompt, the assistant's next turn the response."""
+    if fields.get(shape.prompt) is None:
+        return _with_response(Content(""), fields, shape)
     turns = fields.turns(shape.prompt)
     last = max((i for i, turn in enumerate(turns) if turn.role == "user"), default=-1)
     if last < 0:
@@ -164,6 +166,7 @@ def find_shape(name: str, rows: Sequence[Row], columns: Mapping[str, str], *, re
     there, or a response is required and has no column.
     """
     found = list(dict.fromkeys(chain.from_iterable(rows)))
+    filled = {field for row in rows for field, value in row.items() if not is_missing(value)}
     for ours, theirs in columns.items():
         if theirs and theirs not in found:
             raise DataError(
@@ -171,6 +174,7 @@ def find_shape(name: str, rows: Sequence[Row], columns: Mapping[str, str], *, re
                 f"Found: {', '.join(found)}. A mapping applies to all sets of rows; pool.{ours}={theirs} applies to "
                 "the pool alone (likewise usage, current, test)."
             )
+    # A column without any value tells nothing, unless there is no other.
     have = {field for field in found if field not in columns and field not in columns.values()}
     have |= {ours for ours, theirs in columns.items() if theirs}
     # A user who names prompt or response means these columns, whatever else the rows look like.
@@ -180,6 +184,7 @@ def find_shape(name: str, rows: Sequence[Row], columns: Mapping[str, str], *, re
         for shape in SHAPES
         if shape.prompt in have and (shape.fits is None or (not named and any(map(shape.fits, rows))))
     ]
+    fitting = [shape for shape in fitting if columns.get(shape.prompt, shape.prompt) in filled] or fitting
     if not fitting:
         raise DataError(
             f"{name}: no column for the prompt (prompt, messages, instruction, inputs or question)"
