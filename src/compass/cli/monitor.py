@@ -61,7 +61,7 @@ def monitor(
 
 @with_options(
     "selection", "training", "monitor", "update", "registry", "gate", "hooks", "watch",
-    of=WatchOptions, refused=OF_THE_PARENT, advanced=("training", "strategy", "leave_out"),
+    of=WatchOptions, refused=OF_THE_PARENT, advanced=("training", "strategy", "min_improvement", "leave_out"),
     defaults={option.name: "default: the version's" for option in fields_of(AdaptConfig)},
 )  # fmt: skip
 def watch(

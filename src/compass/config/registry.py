@@ -11,7 +11,7 @@ from compass.config.knobs import knob
 
 @dataclass(frozen=True)
 class RegistryConfig:
-    """Where versions are kept, and how many."""
+    """Where versions are stored, and how many are kept."""
 
     registry_dir: str = knob("registry", "Folder of the registry.", basic=True, required=True)
     keep_versions: int = knob(5, "Number of newest versions per language that `prune` keeps.", basic=True, low=0)
@@ -27,9 +27,14 @@ ANY_ROLE = "default"
 
 @dataclass(frozen=True)
 class GateConfig:
-    """What an update has to show before it is promoted. Differences are in the unit of the scores: 0.02 is 2 points."""
+    """What an update must show to be promoted. Differences are in the unit of the scores: 0.02 is 2 points."""
 
-    gate_level: float = knob(0.05, "Chance of a wrong promotion at the margin: level of each test.", low=1e-6, high=0.5)
+    gate_level: float = knob(
+        0.05,
+        "Significance level of each test: at most this chance of a wrong promotion.",
+        low=1e-6,
+        high=0.5,
+    )
     min_improvement: float = knob(
         0.0, "Minimum gain on new usage: scores must gain more than this.", basic=True, low=0.0
     )
@@ -42,32 +47,32 @@ class GateConfig:
     )
     gate_requires: tuple[str, ...] = knob(
         tuple(role.name for role in GATE_ROLES if role.required),
-        "Roles without which there is never enough evidence.",
+        "Roles that must be tested; without one of them there is not enough evidence.",
         choices=tuple(role.name for role in GATE_ROLES),
     )
-    gate_min_rows: int = knob(20, "Rows, or units, below which a test never passes.", low=2)
+    gate_min_rows: int = knob(20, "Minimum rows of a test; with fewer, it never passes.", low=2)
 
     def margin_of(self, role: GateRole) -> float:
         """Return the largest loss that a role tolerates; for one that must gain, minus that gain."""
         return 0.0 - self.min_improvement if role.must_gain else self.tolerance_of(role.name)
 
     def tolerance_of(self, role: str) -> float:
-        """Return what a role may lose at most."""
+        """Return the largest loss that a role tolerates."""
         default = self.tolerance.get(ANY_ROLE, GateConfig().tolerance[ANY_ROLE])
         return self.tolerance.get(role, default)
 
 
 HOOK_EVENTS = ("drift", "update", "promotion", "refusal")
-"""What hooks can be told of."""
+"""Events that hooks can receive."""
 
 
 @dataclass(frozen=True)
 class HookConfig:
-    """Whom to tell of drift, updates, promotions and refusals."""
+    """Who receives the events of the loop."""
 
-    webhook_url: str = knob("", "Address that gets each event as JSON by POST; empty: none.")
-    hook_command: str = knob("", "Shell command that gets each event as JSON on stdin; empty: none.")
-    hook_events: tuple[str, ...] = knob(HOOK_EVENTS, "Events that hooks are called on.", choices=HOOK_EVENTS)
+    webhook_url: str = knob("", "URL that receives each event as a JSON POST; empty: none.", basic=True)
+    hook_command: str = knob("", "Shell command that receives each event as JSON on stdin; empty: none.")
+    hook_events: tuple[str, ...] = knob(HOOK_EVENTS, "Events that hooks receive.", choices=HOOK_EVENTS)
 
 
 @dataclass(frozen=True)
