@@ -91,8 +91,6 @@ CHAINS: dict[str, Chain] = {
     "naive-always": _chain("naive", always=True),
     "replay-always": _chain("replay", always=True),
     "ecda-always": _chain("ecda", always=True),
-    "naive-slow": _chain("naive", ema_decay=0.9),
-    "replay-loss": _chain("replay", anchor_rule="loss"),
     "replay-all": _chain("replay", anchor_share=1.0),
     **{f"replay-{n}-anchors": _chain("replay", anchor_share=0.0, min_anchors=n) for n in (8, 16, 32, 128)},
     **{f"replay-beta-{value}": _chain("replay", replay_weight=float(value)) for value in ("0.1", "0.3", "3")},
@@ -314,15 +312,10 @@ class Runner:
         method = UPDATE_METHODS[options.method]
         anchors: list[Example] = []
         if method.replay:
-            rule = "random" if method.replay == "random" else options.anchor_rule
-            losses = None
-            if rule == "loss":
-                nats, n_bytes = LanguageModel(self.base, adapter).loss(history)
-                losses = nats / n_bytes
+            rule = "random" if method.replay == "random" else "clusters"
             drawn = draw_anchors(
                 clusters,
                 periods=period_of,
-                losses=losses,
                 share=options.anchor_share,
                 least=options.min_anchors,
                 most=options.max_anchors,

@@ -16,6 +16,7 @@ from compass.config import (
     RegistryOptions,
     SelectionConfig,
     TrainingConfig,
+    UpdateConfig,
     all_options,
     gone_options,
     load_config,
@@ -129,7 +130,14 @@ def test_records_have_the_names_of_version_0_1(tmp_path: Path) -> None:
     data = recorded(DataConfig(columns={"train.prompt": "q", "prompt": "p"}))
     assert (data["current"], data["columns"]) == ("assist", {"current.prompt": "q", "prompt": "p"})
     assert recorded(TrainingConfig(class_balance=2))["answer_balance"] == 2
-    for section in (DataConfig(), EncoderConfig(), SelectionConfig(), TrainingConfig(), EvaluationConfig()):
+    for section in (
+        DataConfig(),
+        EncoderConfig(),
+        SelectionConfig(),
+        TrainingConfig(),
+        EvaluationConfig(),
+        UpdateConfig(),
+    ):
         assert {
             name: list(value) if isinstance(value, tuple) else value for name, value in recorded(section).items()
         } == {name: OLD[name] for name in recorded(section)}

@@ -40,7 +40,6 @@ TEST = [
 METHODS: dict[str, dict[str, Any]] = {
     "replay": {"method": "replay"},
     "ewc": {"method": "ewc"},
-    "ecda-slow": {"method": "ecda", "ema_decay": 0.5, "replay_batch_size": 2, "replay_weight": 0.7},
     "merge": {"method": "merge"},
 }
 

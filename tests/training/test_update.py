@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
 
 from compass.config import UPDATE_METHODS, TrainingConfig, UpdateConfig
 from compass.data.example import Example
@@ -70,20 +69,6 @@ def test_every_method_trains_what_its_name_says(
     assert (merged["r"], merged["lora_alpha"]) == (4, 4)
 
 
-def test_a_slow_copy_stays_nearer_to_the_start(
-    tiny: BaseModel, examples: list[Example], start: Path, tmp_path: Path
-) -> None:
-    theta = load_file(start / "adapter_model.safetensors")
-
-    def distance(folder: Path) -> float:
-        tensors = load_file(folder / "adapter_model.safetensors")
-        return sum(float((tensors[k] - v).square().sum()) for k, v in theta.items())
-
-    fast = update(tiny, start, examples, tmp_path / "fast", "ecda")
-    slow = update(tiny, start, examples, tmp_path / "slow", "ecda", ema_decay=0.9)
-    assert 0 < distance(slow) < 0.2 * distance(fast)
-
-
 def test_missing_ingredients_and_unmergeable_adapters_are_refused(
     tiny: BaseModel, examples: list[Example], start: Path, tmp_path: Path
 ) -> None:
@@ -92,11 +77,9 @@ def test_missing_ingredients_and_unmergeable_adapters_are_refused(
         update_adapter(examples, options=UpdateConfig(method="ecda"), **arguments)
     with pytest.raises(ConfigError, match="'retrain' needs history"):
         update_adapter(examples, options=UpdateConfig(method="retrain"), **arguments)
-    config = dataclasses.replace(CONFIG, max_serving_rank=4)
-    with pytest.raises(ModelError, match="would have rank 8"):
-        update_adapter(
-            examples, options=UpdateConfig(method="merge", merge_type="cat"), **(arguments | {"config": config})
-        )
+    config = dataclasses.replace(CONFIG, max_serving_rank=3)
+    with pytest.raises(ModelError, match="would have rank 4"):
+        update_adapter(examples, options=UpdateConfig(method="merge"), **(arguments | {"config": config}))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -111,7 +94,7 @@ from compass.training.update import update_adapter
 folder, model, start, settings, rows, old = sys.argv[1:]
 rows, old = ([Example.from_dict(row) for row in json.loads(text)] for text in (rows, old))
 result = update_adapter(rows, adapter=Path(start), base=BaseModel(model, model, "local", ""),
-    config=TrainingConfig(**json.loads(settings)), options=UpdateConfig(ema_decay=0.9), output_dir=Path(folder), seed=0,
+    config=TrainingConfig(**json.loads(settings)), options=UpdateConfig(method="ecda"), output_dir=Path(folder), seed=0,
     anchors=old, fisher=Fisher.load(Path(start).parent / "fisher.safetensors"))
 print(result.resumed_from_step)
 """
@@ -120,7 +103,7 @@ print(result.resumed_from_step)
 def test_a_killed_update_goes_on_and_ends_with_the_same_weights(
     tiny: BaseModel, examples: list[Example], start: Path, tmp_path: Path
 ) -> None:
-    """Penalty, anchors and slow copy must all go on where `kill -9` cut them off, under gradient accumulation too."""
+    """Penalty and anchors must all go on where `kill -9` cut them off, under gradient accumulation too."""
     config = dataclasses.replace(
         CONFIG,
         max_steps=30,
@@ -131,7 +114,7 @@ def test_a_killed_update_goes_on_and_ends_with_the_same_weights(
     )
 
     whole = update_adapter(
-        examples, adapter=start, base=tiny, config=config, options=UpdateConfig(ema_decay=0.9),
+        examples, adapter=start, base=tiny, config=config, options=UpdateConfig(method="ecda"),
         output_dir=tmp_path / "a", seed=0, anchors=OLD[:5], fisher=Fisher.load(start.parent / "fisher.safetensors"),
     )  # fmt: skip
     folder = tmp_path / "killed"

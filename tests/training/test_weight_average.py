@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from compass.config import TrainingConfig
 from compass.data.example import Example
 from compass.training.models import BaseModel
-from compass.training.trainer import Retention, train
-from compass.training.weight_average import Rate, slow_copy, tail
+from compass.training.trainer import train
+from compass.training.weight_average import Rate, tail
 
 CONFIG = TrainingConfig(
     max_steps=1, per_device_train_batch_size=8, learning_rate=1e-2, lora_r=4, save_steps=50, logging_steps=1,
@@ -35,11 +35,10 @@ def start(tiny: BaseModel, examples: list[Example], tmp_path: Path) -> Path:
 def after(tiny: BaseModel, examples: list[Example], start: Path, tmp_path: Path) -> TrainFor:
     """Weights after some steps from `start`, at a constant rate, so that a shorter run is the start of a longer one."""
 
-    def run(steps: int, *, ema_decay: float = 0.0, tail_average: float = 0.0) -> Weights:
+    def run(steps: int, *, tail_average: float = 0.0) -> Weights:
         config = dataclasses.replace(CONFIG, adapter=str(start), max_steps=steps, tail_average=tail_average)
         result = train(
-            examples, base=tiny, config=config, output_dir=tmp_path / f"{steps}-{ema_decay}-{tail_average}", seed=0,
-            retention=Retention(ema_decay=ema_decay),
+            examples, base=tiny, config=config, output_dir=tmp_path / f"{steps}-{tail_average}", seed=0,
         )  # fmt: skip
         return load_file(result.adapter / "adapter_model.safetensors")
 
@@ -62,32 +61,9 @@ def test_a_tail_is_the_mean_of_the_last_steps(share: float, steps: int) -> None:
     assert by_rate(tail(share), values, before=100.0) == pytest.approx(np.mean(values[-last:]))
 
 
-def test_a_slow_copy_weighs_the_steps_by_powers_of_its_decay() -> None:
-    values = [1.0, 5.0, 2.0]
-    by_hand = 0.9**3 * 7.0 + 0.1 * (0.9**2 * 1.0 + 0.9 * 5.0 + 2.0)
-    assert by_rate(slow_copy(0.9), values, before=7.0) == pytest.approx(by_hand)
-
-
-def test_the_slow_copy_is_saved_in_place_of_the_last_weights(after: TrainFor, start: Path) -> None:
-    """Runs of one, two and three steps give θ1, θ2, θ3; the copy after three must be their average by hand."""
-    slow, first = after(3, ema_decay=0.9), load_file(start / "adapter_model.safetensors")
-    expected = first
-    for steps in (1, 2, 3):
-        theta = after(steps)
-        expected = {name: 0.9 * value + 0.1 * theta[name] for name, value in expected.items()}
-    assert any(not torch.equal(slow[name], first[name]) for name in first)
-    for name, value in expected.items():
-        torch.testing.assert_close(slow[name], value)
-
-
 def test_the_mean_of_the_last_steps_is_saved_in_place_of_the_last_weights(after: TrainFor) -> None:
     """Of four steps the last half are θ3 and θ4."""
     mean, third, fourth = after(4, tail_average=0.5), after(3), after(4)
     assert any(not torch.allclose(mean[name], fourth[name], atol=1e-5) for name in fourth)
     for name, value in mean.items():
         torch.testing.assert_close(value, (third[name] + fourth[name]) / 2)
-
-
-def test_a_slow_copy_goes_before_a_tail(after: TrainFor) -> None:
-    slow, both = after(3, ema_decay=0.9), after(3, ema_decay=0.9, tail_average=0.5)
-    assert all(torch.equal(slow[name], both[name]) for name in slow)

@@ -33,14 +33,13 @@ from compass.config.loading import (
 )
 from compass.config.monitor import MonitorConfig, MonitorOptions
 from compass.config.registry import HOOK_EVENTS, GateConfig, HookConfig, RegistryConfig, RegistryOptions
-from compass.config.update import MERGE_TYPES, UPDATE_METHODS, UpdateConfig, UpdateMethod, UpdateOptions
+from compass.config.update import UPDATE_METHODS, UpdateConfig, UpdateMethod, UpdateOptions
 from compass.config.watch import WatchConfig, WatchOptions
 
 __all__ = [
     "COLUMN_SETS",
     "GATE_ROLES",
     "HOOK_EVENTS",
-    "MERGE_TYPES",
     "UPDATE_METHODS",
     "AdaptConfig",
     "CompareConfig",

@@ -124,6 +124,7 @@ RECORDED = {
     ),
     "TrainingConfig": ("current_weight",),
     "EvaluationConfig": ("bootstrap_draws",),
+    "UpdateConfig": ("anchor_rule", "fisher_mode", "fisher_decay", "ema_decay", "merge_type", "merge_density"),
 }  # fmt: skip
 """Section -> its options that are no more."""
 

@@ -21,7 +21,7 @@ class UpdateMethod:
     penalty: bool = False
     """Add the EWC penalty λ · L_EWC."""
     replay: str = ""
-    """Add the replay loss β · L_DAR on anchors that are drawn by `anchor_rule` ("anchors") or uniformly ("random")."""
+    """Add the replay loss β · L_DAR on anchors: drawn by period and cluster ("anchors") or uniformly ("random")."""
     merge: bool = False
     """Merge the serving adapter and the one trained from it."""
 
@@ -35,13 +35,9 @@ UPDATE_METHODS: Mapping[str, UpdateMethod] = {
     "replay": UpdateMethod("naive with a replay loss on anchors: strata of period and cluster.", replay="anchors"),
     "ecda": UpdateMethod("Penalty and anchored replay together: the paper's method.", penalty=True, replay="anchors"),
     "retrain": UpdateMethod("A new adapter on all history and the new rows: the costly yardstick.", True, True),
-    "merge": UpdateMethod("naive, then merged with the serving adapter by TIES or DARE.", merge=True),
+    "merge": UpdateMethod("naive, then merged with the serving adapter by TIES.", merge=True),
 }
 """The ways to update an adapter, by name."""
-
-MERGE_TYPES = ("ties", "ties_svd", "dare_ties", "dare_ties_svd", "dare_linear_svd", "svd", "cat")
-"""peft's ways to merge, without those that add up A and B apart and then multiply the sums (`linear`, `dare_linear`):
-two equal adapters of weight 1/2 each come out of them twice as strong."""
 
 
 @dataclass(frozen=True)
@@ -60,23 +56,7 @@ class UpdateConfig:
     anchor_share: float = knob(0.05, "Share of the history to keep as anchors.", low=0.0, high=1.0)
     min_anchors: int = knob(64, "Minimum number of anchors, if the history has enough rows.", low=0)
     max_anchors: int = knob(2000, "Maximum number of anchors.", low=1)
-    anchor_rule: str = knob(
-        "clusters",
-        "Anchors within a stratum of period and cluster: by seed, or those with the highest loss first.",
-        choices=("clusters", "loss"),
-    )
-    fisher_mode: str = knob(
-        "accumulated",
-        "Fisher information of the latest version alone, or added up over versions.",
-        choices=("latest", "accumulated"),
-    )
-    fisher_decay: float = knob(1.0, "What is kept of earlier versions' Fisher information.", low=0.0, high=1.0)
     fisher_rows: int = knob(500, "Rows that the Fisher information is measured on, at most.", low=1)
-    ema_decay: float = knob(
-        0.0, "Save a slow copy: its decay a step; 0 saves the last weights.", low=0.0, high=0.999999
-    )
-    merge_type: str = knob("ties", "How peft merges in method `merge`.", choices=MERGE_TYPES)
-    merge_density: float = knob(0.5, "Share of the entries that TIES and DARE keep.", low=0.01, high=1.0)
 
 
 OF_THE_PARENT: Mapping[str, str] = {

@@ -25,6 +25,7 @@ from compass.config import (
     changed_flags,
     dump_config,
     load_stored,
+    recorded,
 )
 from compass.data.example import Example
 from compass.errors import RunError
@@ -209,7 +210,7 @@ def _train(
     history = history if UPDATE_METHODS[options.method].all_history else []
     inputs = {
         "training": training_identity(config.training),
-        "update": asdict(options),
+        "update": recorded(options),
         "seed": config.run.seed,
         "model": [base.name, base.revision],
         "parent": version.weights_hash,

@@ -1,4 +1,4 @@
-"""One adapter from several, without training: TIES, DARE and plain sums, by peft."""
+"""One adapter from several, without training: TIES and plain sums, by peft."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from compass.config import MERGE_TYPES
 from compass.errors import ConfigError, ModelError
 from compass.training.models import BaseModel, check_adapter, load_base
+
+MERGE_TYPES = ("ties", "cat")
+"""peft's ways to merge that are used here. Not `linear`, which adds up A and B apart and then multiplies the sums: two
+equal adapters of weight 1/2 each come out of it twice as strong."""
+TIES_DENSITY = 0.5
+"""Share of the entries that TIES keeps."""
 
 
 def merge_adapters(
@@ -20,26 +25,24 @@ def merge_adapters(
     folder: Path,
     weights: Sequence[float] | None = None,
     merge_type: str = "ties",
-    density: float = 0.5,
-    seed: int = 0,
+    density: float = TIES_DENSITY,
     load_in_4bit: bool = False,
 ) -> Path:
     """Merge LoRA adapters of one base model and save the result in `folder` as an adapter that servers load.
 
-    merge_type: one of MERGE_TYPES. weights: one an adapter; None: 1 each for the TIES kinds, which average what agrees,
-    and 1/n each for sums. density: share of the entries that TIES and DARE keep. seed: of DARE's draws. load_in_4bit:
-    hold the base model so; none of its weights are read, but peft wants the layers.
-    The rank is peft's: the adapters' own for `ties` and `dare_ties` (which must be equal), the largest for the `_svd`
-    kinds, the sum for `cat`. Raises ModelError if an adapter is DoRA, does not fit the base model, or peft can't merge
-    the adapters; ConfigError for another type.
+    merge_type: `ties`, which averages what agrees, at the adapters' own rank (which must be equal); or `cat`, the exact
+    sum, at the sum of the ranks. weights: one an adapter; None: 1 each for `ties`, 1/n each for `cat`. density: share
+    of the entries that TIES keeps. load_in_4bit: hold the base model so; none of its weights are read, but peft wants
+    the layers.
+    Raises ModelError if an adapter is DoRA, does not fit the base model, or peft can't merge the adapters; ConfigError
+    for another type.
     """
-    import torch
     from peft import PeftModel
 
     if merge_type not in MERGE_TYPES:
         raise ConfigError(f"merge_type must be one of {', '.join(MERGE_TYPES)}; got {merge_type!r}")
     if weights is None:
-        weights = [1.0 if "ties" in merge_type else 1.0 / len(adapters)] * len(adapters)
+        weights = [1.0 if merge_type == "ties" else 1.0 / len(adapters)] * len(adapters)
     if len(weights) != len(adapters) or len(adapters) < 2:
         raise ConfigError(
             f"Merging takes two or more adapters and a weight for each; got {len(adapters)} and {len(weights)}."
@@ -52,24 +55,20 @@ def merge_adapters(
     model = PeftModel.from_pretrained(layers, str(adapters[0]), adapter_name=names[0])
     for name, adapter in zip(names[1:], adapters[1:], strict=True):
         model.load_adapter(str(adapter), adapter_name=name)
-    # DARE draws from torch's global generator.
-    with torch.random.fork_rng(), warnings.catch_warnings():
+    with warnings.catch_warnings():
         # It warns that a density of 1 prunes nothing, which is what was asked for.
         warnings.filterwarnings("ignore", message="The density")
-        torch.manual_seed(seed)
         try:
             model.add_weighted_adapter(
                 names,
                 list(weights),
                 adapter_name="merged",
                 combination_type=merge_type,
-                density=density if "ties" in merge_type or "dare" in merge_type else None,
-                **({"svd_full_matrices": False} if merge_type.endswith("svd") else {}),
+                density=density if merge_type == "ties" else None,
             )
         except ValueError as error:
             raise ModelError(
-                f"peft can't merge these adapters by {merge_type}: {error} "
-                "Adapters of different ranks go by cat or one of the _svd kinds."
+                f"peft can't merge these adapters by {merge_type}: {error} Adapters of different ranks go by cat."
             ) from error
     _save_merged(model, base, folder)
     return folder

@@ -28,7 +28,7 @@ from compass.training.retention.ewc import EWC, EWC_LAMBDA
 from compass.training.retention.fisher import Fisher
 from compass.training.retention.replay import REPLAY_WEIGHT, Replay
 from compass.training.retention.terms import Term, with_terms
-from compass.training.weight_average import AveragedWeights, slow_copy, tail
+from compass.training.weight_average import AveragedWeights, tail
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +64,6 @@ class Retention:
     replay_weight: float = REPLAY_WEIGHT
     replay_batch_size: int = 4
     """Anchors beside each batch of new rows."""
-    ema_decay: float = 0.0
-    """Above 0: the adapter that is saved is a slow copy, with this decay a step."""
 
 
 def train(
@@ -109,7 +107,7 @@ def train(
     terms = keeping.terms()
     if terms:
         trainer_class = with_terms(trainer_class)
-    average = _average(config, keeping.retention, resume_from)
+    average = _average(config, resume_from)
     trainer = trainer_class(
         **({"terms": terms} if terms else {}),
         model=model,
@@ -179,10 +177,8 @@ def train(
     )
 
 
-def _average(config: TrainingConfig, retention: Retention, resume_from: Path | None) -> AveragedWeights | None:
-    """Return what averages the weights over the steps, if anything does; a slow copy goes before a tail."""
-    if retention.ema_decay:
-        return AveragedWeights(slow_copy(retention.ema_decay), resume_from)
+def _average(config: TrainingConfig, resume_from: Path | None) -> AveragedWeights | None:
+    """Return what averages the weights over the last steps, if anything does."""
     return AveragedWeights(tail(config.tail_average), resume_from) if config.tail_average else None
 
 
@@ -271,9 +267,9 @@ class _Kept:
             for part in (r.fisher.diagonal, r.fisher.weights):
                 for name in sorted(part):
                     digest.update(name.encode() + part[name].numpy().tobytes())
-        elif not r.anchors and not r.ema_decay:
+        elif not r.anchors:
             return b""
-        digest.update(repr((r.ewc_lambda, r.replay_weight, r.replay_batch_size, r.ema_decay)).encode())
+        digest.update(repr((r.ewc_lambda, r.replay_weight, r.replay_batch_size)).encode())
         digest.update(repr([(row.prompt, row.response) for row in self._anchors]).encode())
         return digest.digest()
 

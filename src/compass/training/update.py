@@ -52,7 +52,7 @@ def update_adapter(
         raise ConfigError(f"method {options.method!r} needs {' and '.join(missing)}, and none was given")
     if method.merge:
         check_mergeable(adapter, base)
-        _check_rank(adapter, options, config)
+        _check_rank(adapter, config)
         # Another folder than the result's: what is trained is one of two parts.
         work = output_dir / "before-merge"
     else:
@@ -63,7 +63,6 @@ def update_adapter(
         anchors=anchors if method.replay else (),
         replay_weight=options.replay_weight,
         replay_batch_size=options.replay_batch_size,
-        ema_decay=options.ema_decay,
     )
     result = train(
         [*history, *new_rows] if method.all_history else new_rows,
@@ -79,20 +78,17 @@ def update_adapter(
         [adapter, result.adapter],
         base=base,
         folder=output_dir / layout.ADAPTER,
-        merge_type=options.merge_type,
-        density=options.merge_density,
-        seed=seed,
         load_in_4bit=config.load_in_4bit,
     )
     shutil.rmtree(work)
     return dataclasses.replace(result, adapter=merged)
 
 
-def _check_rank(adapter: Path, options: UpdateConfig, config: TrainingConfig) -> None:
-    """Raise ModelError if the merge would have a rank that the server refuses; both parts have the adapter's rank."""
-    rank = adapter_rank(adapter) * (2 if options.merge_type == "cat" else 1)
+def _check_rank(adapter: Path, config: TrainingConfig) -> None:
+    """Raise ModelError if the merge would have a rank that the server refuses: TIES keeps the adapter's."""
+    rank = adapter_rank(adapter)
     if rank > config.max_serving_rank:
         raise ModelError(
-            f"The merged adapter would have rank {rank}, and max_serving_rank is {config.max_serving_rank}. Use a "
-            "merge_type other than cat, or raise max_serving_rank if your server takes more."
+            f"The merged adapter would have rank {rank}, and max_serving_rank is {config.max_serving_rank}. "
+            "Raise max_serving_rank if your server takes more."
         )

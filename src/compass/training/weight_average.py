@@ -1,8 +1,6 @@
-"""Averages of an adapter's weights over the steps of its training, saved in place of the last step's.
+"""The mean of an adapter's weights over the last steps of its training, saved in place of the last step's.
 
-`tail`: the plain mean of the last steps (Ruppert 1988; Polyak and Juditsky 1992), which rids the weights of the noise
-of single batches. `slow_copy`: an exponential moving average, which forgets less than the last step (after SuRe, 2025,
-which serves such a copy beside a fast learner. Ours: it starts at the start adapter, and it is what is saved).
+It rids the weights of the noise of single batches (Ruppert 1988; Polyak and Juditsky 1992).
 """
 
 from __future__ import annotations
@@ -19,11 +17,6 @@ AVERAGE_FILE = "average.safetensors"
 
 Rate = Callable[[int, int], float]
 """How far the average moves towards the weights after a step, in [0, 1], from the step and the number of steps."""
-
-
-def slow_copy(decay: float) -> Rate:
-    """Return the rate of `average ← decay · average + (1 − decay) · θ`; its memory is about 1 / (1 − decay) steps."""
-    return lambda step, steps: 1.0 - decay
 
 
 def tail(share: float) -> Rate:

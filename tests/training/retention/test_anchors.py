@@ -58,28 +58,16 @@ def test_the_random_draw_is_uniform() -> None:
     assert np.abs(counts - 125).max() < 49
 
 
-def test_highest_losses_first_within_each_cluster() -> None:
-    clusters = np.repeat([0, 1], [100, 100])
-    losses = np.random.default_rng(0).random(200)
-    losses[100:] += 10
-    anchors = draw_anchors(clusters, losses=losses, rule="loss", seed=0)
-    for cluster in (0, 1):
-        rows = np.flatnonzero(clusters == cluster)
-        expected = rows[np.argsort(-losses[rows])[:5]]
-        assert set(anchors.indices[clusters[anchors.indices] == cluster]) == set(expected)
-
-
 @settings(max_examples=60, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 300), min_size=1, max_size=12),
     share=st.floats(0.01, 0.5),
     most=st.integers(1, 60),
-    rule=st.sampled_from(["clusters", "loss"]),
     seed=st.integers(0, 2**31),
 )
-@example(sizes=[1, 1, 99], share=0.01, most=2, rule="clusters", seed=0)
+@example(sizes=[1, 1, 99], share=0.01, most=2, seed=0)
 def test_the_oldest_period_keeps_its_share_over_many_updates(
-    sizes: list[int], share: float, most: int, rule: str, seed: int
+    sizes: list[int], share: float, most: int, seed: int
 ) -> None:
     """Twelve updates where nothing is left of a period but its anchors: each period still has its share of the bound.
 
@@ -88,20 +76,18 @@ def test_the_oldest_period_keeps_its_share_over_many_updates(
     """
     rng = np.random.default_rng(seed)
     periods = np.empty(0, dtype=np.int64)
-    ids, clusters, losses = periods.copy(), periods.copy(), np.empty(0)
+    ids, clusters = periods.copy(), periods.copy()
     made = 0
     for update, size in enumerate(sizes):
         before = {int(p): int((periods == p).sum()) for p in range(update)}
         periods = np.concatenate([periods, np.full(size, update)])
         ids = np.concatenate([ids, np.arange(made, made + size)])
         clusters = np.concatenate([clusters, rng.integers(0, 5, size)])
-        losses = np.concatenate([losses, rng.random(size)])
         made += size
         # A period that the bound left without an anchor, while there were fewer anchors than periods, is gone.
         total = sum(sizes[period] for period in set(periods.tolist()))
         anchors = draw_anchors(
-            clusters, periods=periods, losses=losses, period_sizes=dict(enumerate(sizes)), share=share, most=most,
-            rule=rule, seed=seed,
+            clusters, periods=periods, period_sizes=dict(enumerate(sizes)), share=share, most=most, seed=seed,
         )  # fmt: skip
         wanted = min(most, math.ceil(round(share * total, 9)))
         assert anchors.wanted == wanted
@@ -117,7 +103,7 @@ def test_the_oldest_period_keeps_its_share_over_many_updates(
         if wanted >= update + 1:
             assert 0 in drawn
         keep = anchors.indices
-        periods, ids, clusters, losses = periods[keep], ids[keep], clusters[keep], losses[keep]
+        periods, ids, clusters = periods[keep], ids[keep], clusters[keep]
 
 
 def test_the_seed_decides() -> None:
@@ -130,9 +116,7 @@ def test_the_seed_decides() -> None:
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(DataError, match="need each row's loss"):
-        draw_anchors([0, 1], rule="loss", seed=0)
-    with pytest.raises(DataError, match=r"got \(2,\), \(3,\) and \(2,\)"):
+    with pytest.raises(DataError, match=r"got \(2,\) and \(3,\)"):
         draw_anchors([0, 1], periods=[0, 0, 1], seed=0)
     with pytest.raises(DataError, match="no rule 'best'"):
         draw_anchors([0, 1], rule="best", seed=0)

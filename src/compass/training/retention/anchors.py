@@ -18,7 +18,7 @@ from compass.selection.quotas import proportional
 from compass.semantic.arrays import IntArray
 
 ANCHOR_SHARE = 0.05
-RULES = ("clusters", "loss", "random")
+RULES = ("clusters", "random")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,6 @@ def draw_anchors(
     clusters: npt.ArrayLike,
     *,
     periods: npt.ArrayLike | None = None,
-    losses: npt.ArrayLike | None = None,
     period_sizes: Mapping[int, int] | None = None,
     share: float = ANCHOR_SHARE,
     least: int = 0,
@@ -53,34 +52,23 @@ def draw_anchors(
 ) -> Anchors:
     """Draw anchors from the history at hand.
 
-    clusters: (n,) ints. periods: (n,) ints, 0 the oldest; None: one period. losses: (n,), of the serving adapter, for
-    the rule "loss". period_sizes: rows that each period had, where only earlier anchors of it are left; None: the rows
-    at hand. share: anchors by row of the history, rounded up. least, most: bounds on the anchors;
-    a history of fewer rows than `least` is taken whole.
+    clusters: (n,) ints. periods: (n,) ints, 0 the oldest; None: one period. period_sizes: rows that each period had,
+    where only earlier anchors of it are left; None: the rows at hand. share: anchors by row of the history, rounded up.
+    least, most: bounds on the anchors; a history of fewer rows than `least` is taken whole.
 
     Each period gets anchors in proportion to its size, and at least one as long as there are as many anchors as
     periods, so the oldest keeps its share however many follow. Within a period each cluster gets its part in
-    proportion; within a cluster rows go by the seed ("clusters") or highest loss first ("loss", after SuRe), ties by
-    the seed. "random" is the plain baseline: uniform over the rows at hand, without strata.
-    Raises DataError if arrays differ in length, a period's size is below its rows, or the rule lacks its losses.
+    proportion; within a cluster rows go by the seed. That is the rule "clusters"; "random" is the plain baseline:
+    uniform over the rows at hand, without strata.
+    Raises DataError if arrays differ in length, or a period's size is below its rows.
     """
     cluster = np.asarray(clusters, dtype=np.int64)
     period = np.zeros(len(cluster), dtype=np.int64) if periods is None else np.asarray(periods, dtype=np.int64)
     order = np.random.default_rng(seed).permutation(len(cluster))
-    if rule == "loss":
-        if losses is None:
-            raise DataError("Anchors by loss need each row's loss, and none was given. Use the rule clusters.")
-        loss = np.asarray(losses, dtype=np.float64)
-        if loss.shape == cluster.shape:
-            order = order[np.argsort(-loss[order], kind="stable")]
-    else:
-        loss = np.zeros(len(cluster))
     if rule not in RULES:
         raise DataError(f"There is no rule {rule!r} for anchors. Use one of: {', '.join(RULES)}.")
-    if not cluster.shape == period.shape == loss.shape or cluster.ndim != 1:
-        raise DataError(
-            f"Anchors need one cluster, period and loss a row: got {cluster.shape}, {period.shape} and {loss.shape}."
-        )
+    if cluster.shape != period.shape or cluster.ndim != 1:
+        raise DataError(f"Anchors need one cluster and one period a row: got {cluster.shape} and {period.shape}.")
     present, at_hand = np.unique(period, return_counts=True)
     sizes = _sizes(present, at_hand, period_sizes)
     # 0.07 · 100 is a little above 7 in floating point.

@@ -88,15 +88,15 @@ class Fisher:
             )
 
 
-def accumulate(previous: Fisher, latest: Fisher, *, decay: float = 1.0) -> Fisher:
-    """Add up the information of earlier versions and of the latest: F = decay · F_previous + F_latest.
+def accumulate(previous: Fisher, latest: Fisher) -> Fisher:
+    """Add up the information of earlier versions and of the latest: F = F_previous + F_latest.
 
-    The weights are the latest version's (online EWC, Schwarz et al. 2018). decay: in [0, 1]; 1 forgets nothing.
+    The weights are the latest version's (online EWC, Schwarz et al. 2018).
     Raises ModelError if the two belong to different kinds of adapter.
     """
     latest.check_fits(previous.weights)
     return Fisher(
-        {name: decay * previous.diagonal[name] + value for name, value in latest.diagonal.items()},
+        {name: previous.diagonal[name] + value for name, value in latest.diagonal.items()},
         latest.weights,
         previous.examples + latest.examples,
         previous.versions + latest.versions,
