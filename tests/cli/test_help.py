@@ -12,7 +12,7 @@ import pytest
 from commands import Compass
 from compass.cli.flags import TITLES
 from compass.cli.process import EXIT_BAD_INPUT
-from compass.config import AdaptConfig, all_options, fields_of
+from compass.config import UPDATE_METHODS, AdaptConfig, all_options, fields_of
 from compass.selection import strategy_names
 
 
@@ -132,3 +132,10 @@ def test_the_help_says_what_an_option_falls_back_on(compass: Compass) -> None:
     assert "Number of rows or tokens to select. [default: 240]" in out
     _, out, _ = compass("update", "--help")
     assert "Number of rows or tokens to select. [default: the parent's]" in out
+
+
+def test_the_help_explains_each_way_to_update(compass: Compass) -> None:
+    """A user would choose between seven names by guessing."""
+    _, out, _ = compass("update", "--help")
+    table = out.partition("Values of --method:")[2]
+    assert [name for name in UPDATE_METHODS if f"\n  {name} " not in table] == []

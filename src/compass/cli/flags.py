@@ -44,12 +44,14 @@ def with_options(
     basic: Collection[str] = (),
     advanced: Collection[str] = (),
     defaults: Mapping[str, str] | None = None,
+    explained: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command one flag for each option of the named sections and for those in `also`; it gets them as a dict.
 
-    of: the command's configuration. refused: options that the command does not take -> what to say instead. basic,
-    advanced: options, or sections, that are so for this command, whatever they are elsewhere. defaults:
-    option -> what the help says of its default, where that of the configuration is not used.
+    of: the command's configuration. refused: option that the command does not take -> what to say instead. basic,
+    advanced: options, or sections, that are so for this command, whatever they are elsewhere. defaults: option -> what
+    the help says of its default, where that of the configuration is not used. explained: title -> values and what each
+    means, for the help.
     """
     not_taken = refused or {}
     options = [o for o in fields_of(of) if (o.section in sections or o.name in also) and o.name not in not_taken]
@@ -71,7 +73,7 @@ def with_options(
             )
         wrapper.__signature__ = inspect.Signature(own + flags)  # type: ignore[attr-defined]
         wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
-        wrapper.refused = not_taken  # type: ignore[attr-defined]
+        wrapper.refused, wrapper.explained = not_taken, explained or {}  # type: ignore[attr-defined]
         return wrapper
 
     return decorate

@@ -67,7 +67,8 @@ class HelpCommand(TyperCommand):
                 title = param.rich_help_panel or GENERAL
                 groups.setdefault(title, []).append((_names(param), param.help or ""))
         last = groups.pop(GENERAL, [])
-        tables = {"Arguments": arguments, **groups, GENERAL: last}
+        explained = {title: list(rows.items()) for title, rows in getattr(self.callback, "explained", {}).items()}
+        tables = {"Arguments": arguments, **groups, **explained, GENERAL: last}
         usage = " ".join(["Usage:", ctx.command_path, "[OPTIONS]", *(name for name, _text in arguments)])
         parts = [usage, *_paragraphs(self.help or "")]
         parts += [_table(title, rows) for title, rows in tables.items() if rows]

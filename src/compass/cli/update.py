@@ -10,7 +10,15 @@ import typer
 from compass.cli.flags import Json, Verbose, with_options
 from compass.cli.printing import print_differences, print_result
 from compass.cli.process import set_up_logging
-from compass.config import AdaptConfig, UpdateOptions, fields_of, load_options, load_stored, named_options
+from compass.config import (
+    UPDATE_METHODS,
+    AdaptConfig,
+    UpdateOptions,
+    fields_of,
+    load_options,
+    load_stored,
+    named_options,
+)
 from compass.config.update import OF_THE_PARENT
 from compass.errors import ConfigError
 from compass.runs import layout
@@ -22,6 +30,7 @@ NEW = "New data"
     "run", "selection", "training", "evaluation", "update",
     of=UpdateOptions, refused=OF_THE_PARENT, 
     advanced=("seed", "strategy", "model_name_or_path", "lora_r", "per_device_train_batch_size"),
+    explained={"Values of --method": {name: method.explanation for name, method in UPDATE_METHODS.items()}},
     defaults={option.name: "default: the parent's" for option in fields_of(AdaptConfig)} | {"output_dir": "required"},
 )  # fmt: skip
 def update(

@@ -27,13 +27,13 @@ class UpdateMethod:
 
 
 UPDATE_METHODS: Mapping[str, UpdateMethod] = {
-    "naive": UpdateMethod("Go on from the serving adapter on the new rows alone: adapts most, forgets most."),
-    "ewc": UpdateMethod("naive with a penalty on moving weights that the history needs.", penalty=True),
+    "naive": UpdateMethod("Train the serving adapter on the new rows alone: adapts most, forgets most."),
+    "ewc": UpdateMethod("naive, with a penalty on changing weights that the history needs.", penalty=True),
     "replay-random": UpdateMethod(
-        "naive with a replay loss on rows drawn uniformly from the history.", replay="random"
+        "naive, with a replay loss on rows sampled uniformly from the history.", replay="random"
     ),
-    "replay": UpdateMethod("naive with a replay loss on anchors: strata of period and cluster.", replay="anchors"),
-    "ecda": UpdateMethod("Penalty and anchored replay together: the paper's method.", penalty=True, replay="anchors"),
+    "replay": UpdateMethod("naive, with a replay loss on anchors, sampled by period and cluster.", replay="anchors"),
+    "ecda": UpdateMethod("ewc and replay together: the method of the paper.", penalty=True, replay="anchors"),
     "retrain": UpdateMethod("A new adapter on all history and the new rows: the costly yardstick.", True, True),
     "merge": UpdateMethod("naive, then merged with the serving adapter by TIES.", merge=True),
 }
