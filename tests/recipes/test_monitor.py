@@ -15,8 +15,8 @@ from compass.data.example import Example
 from compass.data.readers import write_jsonl
 from compass.errors import MonitorError, RunError
 from compass.recipes import monitor as recipe
-from compass.semantic import SemanticSpace
-from topics import MOVED, STEADY, TOPICS, TopicEncoder, prompts
+from run_folders import write_options, write_topic_space
+from topics import MOVED, STEADY, TopicEncoder, prompts
 
 OPTIONS = MonitorConfig(window=100, prompts_per_false_alarm=20_000, monitor_batch_size=64)
 
@@ -25,17 +25,8 @@ OPTIONS = MonitorConfig(window=100, prompts_per_false_alarm=20_000, monitor_batc
 def run_dir(tmp_path: Path) -> Path:
     """A run folder as `compass adapt` leaves it, of an encoder that costs nothing."""
     folder = tmp_path / "run"
-    encoder = TopicEncoder()
-    texts = prompts(400, [1 / 6] * 6, 0)
-    space = SemanticSpace.fit(encoder.encode(texts), ["cy"] * 400, language_removal="none", n_clusters=6, seed=0)
-    space.save(folder / "space")
-    labels = space.assign(encoder.encode([f"{topic} x" for topic in TOPICS]), ["cy"] * 6).tolist()
-    names = [
-        {"cluster": k, "name": TOPICS[labels.index(k)], "terms": [], "examples": [f"{TOPICS[labels.index(k)]} old"]}
-        for k in range(6)
-    ]
-    (folder / "space" / "clusters.json").write_text(json.dumps(names))
-    (folder / "compass.yaml").write_text(dump_config(AdaptConfig()))
+    write_topic_space(folder)
+    write_options(folder)
     (folder / "data" / "tests").mkdir(parents=True)
     (folder / "data" / "tests.json").write_text('["cy"]')
     rows = [Example(id=str(i), prompt=text, language="cy") for i, text in enumerate(prompts(300, STEADY, 1))]

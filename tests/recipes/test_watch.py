@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compass.config import AdaptConfig, EvaluationConfig, UpdateConfig, WatchOptions, dump_config
+from compass.config import EvaluationConfig, UpdateConfig, WatchOptions
 from compass.data.example import Example
 from compass.data.readers import write_jsonl
 from compass.errors import ConfigError, DataError, MonitorError, RegistryError, RegistryUnavailableError, RunError
@@ -25,9 +25,9 @@ from compass.recipes.update import NewData
 from compass.records import Event
 from compass.registry import Registry
 from compass.runs.files import file_hash
-from compass.semantic import SemanticSpace
 from compass.steps.watch_state import Updater, open_site
-from topics import MOVED, STEADY, TOPICS, TopicEncoder, prompts
+from run_folders import write_adapter, write_options, write_topic_space
+from topics import MOVED, STEADY, TopicEncoder, prompts
 
 ROWS = 120
 
@@ -36,19 +36,9 @@ def write_version(
     folder: Path, usage: list[str], *, seed: int, right: dict[str, tuple[int, int]], parent: Path | None = None
 ) -> Path:
     """Write a finished run: `right` has test -> rows that parent and adapter answer rightly."""
-    from safetensors.numpy import save_file
-
-    encoder = TopicEncoder()
-    texts = prompts(400, [1 / 6] * 6, 0)
-    space = SemanticSpace.fit(encoder.encode(texts), ["cy"] * 400, language_removal="none", n_clusters=6, seed=0)
-    (folder / "adapter").mkdir(parents=True)
-    space.save(folder / "space")
-    labels = space.assign(encoder.encode([f"{topic} x" for topic in TOPICS]), ["cy"] * 6).tolist()
-    names = [{"cluster": k, "name": TOPICS[labels.index(k)], "terms": [], "examples": []} for k in range(6)]
-    (folder / "space" / "clusters.json").write_text(json.dumps(names))
-    (folder / "compass.yaml").write_text(dump_config(AdaptConfig()))
-    save_file({"lora_A": np.full((2, 2), seed, np.float32)}, folder / "adapter" / "adapter_model.safetensors")
-    (folder / "adapter" / "adapter_config.json").write_text("{}")
+    write_topic_space(folder)
+    write_options(folder)
+    write_adapter(folder, seed)
     tests = {"cy": usage, **{name: [f"news {name} {i}" for i in range(ROWS)] for name in right if name != "cy"}}
     (folder / "data" / "tests").mkdir(parents=True)
     (folder / "data" / "tests.json").write_text(json.dumps(list(tests)))

@@ -15,7 +15,7 @@ import pytest
 
 from compass.errors import RegistryError
 from compass.registry import Registry
-from registry_types import MakeRun
+from run_folders import MakeRun
 
 DRIVER = Path(__file__).with_name("driver.py")
 

@@ -6,7 +6,7 @@ import pytest
 
 from compass.errors import RegistryError
 from compass.registry import Registry, diff
-from registry_types import MakeRun
+from run_folders import MakeRun
 
 
 def test_differences_are_named(registry: Registry, make_run: MakeRun) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from compass.errors import MissingExtraError, RegistryError
 from compass.registry import Registry, mirror
-from registry_types import MakeRun
+from run_folders import MakeRun
 
 
 @pytest.fixture(scope="module")

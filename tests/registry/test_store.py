@@ -17,7 +17,7 @@ from compass.errors import LanguageError, RegistryError, RunError
 from compass.registry import GateDecision, HeldOut, Registry, RegistryEvent, decide
 from compass.runs.files import write_json
 from compass.runs.folder import Run
-from registry_types import MakeRun
+from run_folders import MakeRun
 
 
 def decision(verdict: str, candidate: str = "", baseline: str = "") -> GateDecision:

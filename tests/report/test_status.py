@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
-from compass.config import AdaptConfig, GateConfig, dump_config
+from compass.config import GateConfig
 from compass.registry import HeldOut, Registry, RegistryEvent, decide
 from compass.report import build_status
+from run_folders import write_run, write_space
 
 HOSTILE = "</script><b>x</b><img src=x onerror=alert(1)> {{ 7*7 }} \u2028"
-
-
-def finished_run(folder: Path, seed: int) -> Path:
-    """Write the files without which there is no version."""
-    for name in ("adapter", "space", "eval/adapter"):
-        (folder / name).mkdir(parents=True)
-    (folder / "compass.yaml").write_text(dump_config(AdaptConfig()), "utf-8")
-    (folder / "lock.json").write_text("{}", "utf-8")
-    for name in ("adapter/adapter_model.safetensors", "space/space.safetensors"):
-        save_file({"w": np.full((4, 4), seed, np.float32)}, folder / name)
-    for name in ("adapter/adapter_config.json", "space/space.json"):
-        (folder / name).write_text("{}", "utf-8")
-    summary = {"name": "cy", "metrics": {"exact_match": {"value": 0.25 + seed / 4, "low": 0, "high": 1}}}
-    (folder / "eval" / "adapter" / "cy.json").write_text(json.dumps(summary), "utf-8")
-    return folder
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
     """Two versions; the second was refused, and the reasons are kept."""
-    registry = Registry(tmp_path / "shelf")
-    first = registry.register(finished_run(tmp_path / "a", 0), trigger="adapt")
+    registry, space = Registry(tmp_path / "shelf"), write_space(tmp_path / "space")
+    first = registry.register(write_run(tmp_path / "a", space, seed=0, exact=0.25), trigger="adapt")
     registry.promote("cy", reason="the first")
-    second = registry.register(finished_run(tmp_path / "b", 1), parent="1", trigger="drift")
+    second = registry.register(write_run(tmp_path / "b", space, seed=1, exact=0.5), parent="1", trigger="drift")
     zeros, ones = np.zeros(40), np.ones(40)
     sets = [HeldOut("new", "new-usage", zeros, ones), HeldOut(HOSTILE, "old-usage", ones, zeros)]
     decision = decide(sets, GateConfig(), seed=0, candidate=second.id, baseline=first.id)
