@@ -14,6 +14,7 @@ from compass.runs import layout
 from compass.runs.files import read_json, write_json, write_jsonl, write_parquet
 from compass.runs.folder import Run
 from compass.selection import Candidates, ClassAccount, Selection
+from compass.selection.audit import finish
 from compass.semantic.arrays import FloatArray
 from compass.semantic.distributions import histogram, shares
 from compass.semantic.gap import gap
@@ -54,6 +55,25 @@ def write_selection(run: Run, selection: Selection, candidates: Candidates, data
     }
     write_json(run.path(layout.SELECTION_SUMMARY), summary)
     write_parquet(run.path(layout.MAP), _map(selection, candidates, data, seed))
+
+
+def read_picks(run: Run, selection: Selection, candidates: Candidates, data: RunData) -> Selection:
+    """Return a selection with the picks that the run folder holds in place of its own, of the same candidates."""
+    import pyarrow.parquet as pq
+
+    places = {row.id: i for i, row in enumerate(data.pool)}
+    audit = pq.read_table(run.folder / layout.AUDIT).to_pylist()
+    return finish(
+        selection.strategy,
+        candidates,
+        selection.budget,
+        indices=np.array([places[row["id"]] for row in audit], dtype=np.int64),
+        scores=np.array([row["score"] for row in audit], dtype=np.float64),
+        reasons=[row["reason"] for row in audit],
+        demand=selection.demand,
+        notes=read_json(run.folder / layout.SELECTION_SUMMARY).get("notes", {}),
+        classes=selection.classes,
+    )
 
 
 def _pick(row: Example, entry: Picked) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ from compass.runs import layout
 from compass.runs.files import file_hash, fingerprint
 from compass.runs.folder import Run
 from compass.selection import Candidates, Selection, build_candidates
-from compass.steps.audit import write_selection
-from compass.steps.features import read_features
+from compass.steps.audit import read_picks, write_selection
+from compass.steps.features import read_features, strategy_files
 from compass.steps.read import data_hashes
 from compass.steps.resources import Resources
 from compass.steps.state import Placed, RunData, Selected
+
+logger = logging.getLogger(__name__)
 
 MAY_PICK_NOTHING = ("target-only",)
 
@@ -69,7 +72,14 @@ def choose(run: Run, resources: Resources, placed: Placed, candidates: Candidate
         "data": data_hashes(run),
         "picked": fingerprint({"rows": [int(i) for i in selection.indices]}),
     }
-    if run.finished("selection", inputs):
+    if files := strategy_files(resources):
+        inputs["files"] = fingerprint(files)
+    changed = run.changed("selection", inputs)
+    if changed == {"picked"}:
+        # The strategy of an earlier version picked these; an adapter was trained on them.
+        logger.info("selection: the same inputs, picked by an earlier version of the strategy; its picks stay")
+        selection = read_picks(run, selection, candidates, placed.data)
+    if changed in (set(), {"picked"}):
         run.skip("selection")
     else:
         with run.stage("selection", inputs, [run.folder / layout.SELECTION]):
