@@ -11,11 +11,11 @@ from compass.config.knobs import knob
 
 @dataclass(frozen=True)
 class UpdateMethod:
-    """What an update is made of."""
+    """What a method adds to training on the new rows."""
 
     explanation: str
     fresh: bool = False
-    """Train a new adapter instead of going on from the serving one."""
+    """Train a new adapter instead of the serving one."""
     all_history: bool = False
     """Train on the whole history besides the new rows."""
     penalty: bool = False
@@ -34,7 +34,7 @@ UPDATE_METHODS: Mapping[str, UpdateMethod] = {
     ),
     "replay": UpdateMethod("naive, with a replay loss on anchors, sampled by period and cluster.", replay="anchors"),
     "ecda": UpdateMethod("ewc and replay together: the method of the paper.", penalty=True, replay="anchors"),
-    "retrain": UpdateMethod("A new adapter on all history and the new rows: the costly yardstick.", True, True),
+    "retrain": UpdateMethod("A new adapter on all history and the new rows: the costly baseline.", True, True),
     "merge": UpdateMethod("naive, then merged with the serving adapter by TIES.", merge=True),
 }
 """The ways to update an adapter, by name."""
@@ -42,7 +42,7 @@ UPDATE_METHODS: Mapping[str, UpdateMethod] = {
 
 @dataclass(frozen=True)
 class UpdateConfig:
-    """How an adapter follows new usage, and what keeps it from forgetting."""
+    """How an adapter follows new usage without forgetting the old."""
 
     method: str = knob(
         "replay",
@@ -56,7 +56,7 @@ class UpdateConfig:
     anchor_share: float = knob(0.05, "Share of the history to keep as anchors.", low=0.0, high=1.0)
     min_anchors: int = knob(64, "Minimum number of anchors, if the history has enough rows.", low=0)
     max_anchors: int = knob(2000, "Maximum number of anchors.", low=1)
-    fisher_rows: int = knob(500, "Rows that the Fisher information is measured on, at most.", low=1)
+    fisher_rows: int = knob(500, "Maximum rows to estimate the Fisher information on.", low=1)
 
 
 OF_THE_PARENT: Mapping[str, str] = {
