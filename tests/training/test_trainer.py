@@ -7,13 +7,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from transformers import TrainerCallback
 
 from compass.config import TrainingConfig
 from compass.data.example import Example
 from compass.errors import DataError, ModelError
+from compass.training.checkpoints import seconds_of
 from compass.training.generation import LanguageModel
 from compass.training.head import IGNORED
 from compass.training.models import BaseModel
@@ -103,6 +106,7 @@ def test_nothing_to_train_on_and_impossible_packing_are_refused(tiny: BaseModel,
 SCRIPT = """
 import json, sys
 from pathlib import Path
+from typing import Any
 from compass.config import TrainingConfig
 from compass.data.example import Example
 from compass.training.models import BaseModel
@@ -133,7 +137,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
         kill_when(process, lambda: any(folder.glob("checkpoints/checkpoint-*/complete")), seconds=120)
     assert not (folder / "adapter").exists(), "the run finished before it was killed"
 
-    spent = max(float(file.read_text("utf-8")) for file in folder.glob("checkpoints/checkpoint-*/complete"))
+    spent = max(seconds_of(file.parent) for file in folder.glob("checkpoints/checkpoint-*/complete"))
     # The base model as the script names it: whoever names another trains anew.
     base = BaseModel(tiny.path, tiny.path, "local", "")
     second = train(examples, base=base, config=config, output_dir=folder, seed=0)
@@ -141,6 +145,57 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     assert second.train_seconds > spent > 0, "what the killed process took is part of the cost"
     resumed = (folder / "adapter" / "adapter_model.safetensors").read_bytes()
     assert resumed == (whole.adapter / "adapter_model.safetensors").read_bytes()
+
+
+class Stop(TrainerCallback):
+    """Ends a training as a kill does: after a step, with whatever checkpoints there are."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == self.step:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("save_steps", [1, 4, 6])
+def test_a_training_that_stops_in_any_epoch_sees_each_row_as_often(
+    tiny: BaseModel, examples: list[Example], tmp_path: Path, save_steps: int
+) -> None:
+    """A resumed epoch in another order sees some rows thrice and others once, and ends with another adapter.
+
+    Three epochs of six steps; stopped in the middle of each, at its end, and twice in one.
+    """
+    config = dataclasses.replace(CONFIG, num_train_epochs=3, save_steps=save_steps, lora_dropout=0.1)
+    whole = train(examples, base=tiny, config=config, output_dir=tmp_path / "whole", seed=0)
+    for stops in ((3,), (6,), (7,), (10,), (12,), (16,), (8, 9, 10, 17)):
+        folder = tmp_path / "-".join(map(str, stops))
+        for step in stops:
+            with pytest.raises(KeyboardInterrupt):
+                train(examples, base=tiny, config=config, output_dir=folder, seed=0, callbacks=[Stop(step)])
+        resumed = train(examples, base=tiny, config=config, output_dir=folder, seed=0)
+        assert resumed.resumed_from_step == (stops[-1] - 1) // save_steps * save_steps
+        assert resumed.steps == whole.steps == 18
+        ours, theirs = ((run.adapter / "adapter_model.safetensors").read_bytes() for run in (resumed, whole))
+        assert ours == theirs, f"stopped after {stops}"
+
+
+def test_a_cut_checkpoint_falls_back_to_the_one_before(
+    tiny: BaseModel, examples: list[Example], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A power failure after the marker was written would end each further start in a traceback."""
+    config = dataclasses.replace(CONFIG, num_train_epochs=3)
+    whole = train(examples, base=tiny, config=config, output_dir=tmp_path / "whole", seed=0)
+    with pytest.raises(KeyboardInterrupt):
+        train(examples, base=tiny, config=config, output_dir=tmp_path / "cut", seed=0, callbacks=[Stop(11)])
+    newest = tmp_path / "cut" / "checkpoints" / "checkpoint-10"
+    weights = newest / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    result = train(examples, base=tiny, config=config, output_dir=tmp_path / "cut", seed=0)
+    assert result.resumed_from_step == 8
+    assert f"{newest} is damaged (adapter_model.safetensors)" in caplog.text
+    ours, theirs = ((run.adapter / "adapter_model.safetensors").read_bytes() for run in (result, whole))
+    assert ours == theirs
 
 
 def test_checkpoints_of_other_inputs_are_not_resumed(tiny: BaseModel, examples: list[Example], tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from compass.data.example import Example
 from compass.errors import DataError, ModelError
 from compass.progress import Advance, progress
 from compass.runs import layout
+from compass.training.checkpoints import EpochOrder, MarkComplete, last_complete, seconds_of, with_order
 from compass.training.formatting import Encoded, encode_example
 from compass.training.head import IGNORED, MOST_LOGITS, has_plain_head, response_states
 from compass.training.models import BaseModel, check_adapter, load_base, load_tokenizer
@@ -31,10 +32,6 @@ from compass.training.retention.terms import Term, with_terms
 from compass.training.weight_average import AveragedWeights, tail
 
 logger = logging.getLogger(__name__)
-
-COMPLETE = "complete"
-"""Marker file inside a checkpoint, with the seconds that the training had taken: it is written last, so a checkpoint
-without it was cut short by a kill."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +97,17 @@ def train(
 
     use_flash = _packs(config)
     model = _model_to_train(base, config, attention="flash_attention_2" if use_flash else None)
-    resume_from = _last_complete(checkpoints)
-    before = float((resume_from / COMPLETE).read_text(encoding="utf-8") or 0.0) if resume_from else 0.0
+    resume_from = last_complete(checkpoints)
+    before = seconds_of(resume_from) if resume_from else 0.0
     progress_callback = _Progress()
     trainer_class: Any = _cpu_trainer() if not torch.cuda.is_available() and has_plain_head(model) else SFTTrainer
     terms = keeping.terms()
     if terms:
         trainer_class = with_terms(trainer_class)
+    order = EpochOrder(resume_from)
+    if not use_flash:
+        # Packed rows are drawn at random by seed and epoch.
+        trainer_class = with_order(trainer_class, order)
     average = _average(config, resume_from)
     trainer = trainer_class(
         **({"terms": terms} if terms else {}),
@@ -148,7 +149,8 @@ def train(
             dataloader_pin_memory=torch.cuda.is_available(),
             disable_tqdm=True,
         ),
-        callbacks=[*([average] if average else []), _MarkComplete(before), progress_callback, *callbacks],
+        # The marker vouches for what the callbacks before it wrote.
+        callbacks=[*([average] if average else []), order, MarkComplete(before), progress_callback, *callbacks],
     )
     # Both write to stdout, which belongs to results.
     trainer.remove_callback(PrinterCallback)
@@ -295,11 +297,6 @@ def _checkpoint_folder(
     return folder
 
 
-def _last_complete(checkpoints: Path) -> Path | None:
-    complete = [path.parent for path in checkpoints.glob(f"checkpoint-*/{COMPLETE}")]
-    return max(complete, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
-
-
 def _cpu_trainer() -> type[Any]:
     """Return an SFTTrainer whose loss holds the logits of the response tokens in memory.
 
@@ -327,19 +324,6 @@ def _cpu_trainer() -> type[Any]:
             return loss
 
     return ResponseLogitsTrainer
-
-
-class _MarkComplete(TrainerCallback):  # type: ignore[misc]
-    """Mark a checkpoint once all of its files are written."""
-
-    def __init__(self, seconds: float) -> None:
-        """seconds: what the training had taken up to the checkpoint that it goes on from."""
-        self._start = time.monotonic() - seconds
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if state.is_world_process_zero and folder.is_dir():
-            (folder / COMPLETE).write_text(f"{time.monotonic() - self._start:.2f}", encoding="utf-8")
 
 
 class _Progress(TrainerCallback):  # type: ignore[misc]
