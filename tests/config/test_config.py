@@ -33,7 +33,9 @@ from compass.config import (
     fields_of,
     load_config,
     load_options,
+    load_stored,
     named_options,
+    read_stored,
     validate,
 )
 from compass.errors import ConfigError
@@ -385,3 +387,33 @@ def test_named_options_are_those_of_file_and_flags(tmp_path: Path) -> None:
     path.write_text("budget: 120\nmax_steps: 40\nquiet_hours: 1\n", encoding="utf-8")
     names = {option.name for option in fields_of(AdaptConfig)}
     assert named_options(path, {"max_steps": 9, "lora_r": None}, WatchOptions, names) == {"budget": 120, "max_steps": 9}
+
+
+def test_a_run_folder_cannot_trust_send_or_spend(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A folder from somebody else would run its model's code, send prompts to its author, or report to a tracker."""
+    file = tmp_path / "compass.yaml"
+    file.write_text("trust_remote_code: true\nreport_to: wandb\nlora_r: 8\n", "utf-8")
+    config = load_stored(file)
+    assert (config.training.trust_remote_code, config.training.report_to, config.training.lora_r) == (False, "none", 8)
+    assert "trust_remote_code=True, report_to=wandb is not taken from a run folder" in caplog.text
+    granted = load_stored(file, {"trust_remote_code": True})
+    assert (granted.training.trust_remote_code, granted.training.report_to) == (True, "none")
+    assert read_stored(file).training.report_to == "wandb"
+
+
+def test_an_endpoint_of_a_run_folder_is_used_only_after_a_person_allows_it(tmp_path: Path) -> None:
+    """Prompts of users, and the key of the environment, would go to an address of the folder's choosing."""
+    file = tmp_path / "compass.yaml"
+    file.write_text("encoder: https://one.example/v1\nencoder_model: m\n", "utf-8")
+    with pytest.raises(ConfigError, match=r"give --allow-endpoint https://one\.example/v1"):
+        load_stored(file)
+    with pytest.raises(ConfigError, match="is the endpoint"):
+        load_stored(file, allow_endpoint="https://other.example/v1")
+    assert load_stored(file, allow_endpoint="https://one.example/v1").encoder.is_endpoint
+    assert not load_stored(file, {"encoder": "embedded"}).encoder.is_endpoint
+
+
+def test_every_option_that_trusts_or_sends_is_marked() -> None:
+    """A new option of this kind that is not marked can be set by a folder from somebody else."""
+    marked = {option.name for option in fields_of(AdaptConfig) if option.from_operator}
+    assert marked == {"trust_remote_code", "report_to"}

@@ -21,7 +21,7 @@ Follow = Annotated[bool, typer.Option("--follow", help="Wait for more prompts, u
 Restart = Annotated[bool, typer.Option("--restart", help="Empty the windows; lines that were read are not read again.")]
 
 
-@with_options("monitor", of=MonitorOptions)
+@with_options("monitor", "folder", of=MonitorOptions)
 def monitor(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of the adapter that serves.")],
     source: Source,
@@ -45,7 +45,10 @@ def monitor(
 
     resolved = load_options(MonitorOptions, config, options)
     drift, unread = False, 0
-    for event in run_monitor(run, source, resolved.monitor, reference=reference, follow=follow, restart=restart):
+    granted = resolved.folder.allow_endpoint
+    for event in run_monitor(
+        run, source, resolved.monitor, reference=reference, follow=follow, restart=restart, allow_endpoint=granted
+    ):
         print(json.dumps(event.to_dict(), ensure_ascii=False) if json_ else event.summary, flush=True)
         if event.kind == "status":
             drift = bool(event.details["drift"])
@@ -60,7 +63,7 @@ def monitor(
 
 
 @with_options(
-    "selection", "training", "monitor", "update", "registry", "gate", "hooks", "watch",
+    "selection", "training", "monitor", "update", "registry", "gate", "hooks", "watch", "folder",
     of=WatchOptions, refused=OF_THE_PARENT, advanced=("training", "strategy", "min_improvement", "leave_out"),
     defaults={option.name: "default: the version's" for option in fields_of(AdaptConfig)},
 )  # fmt: skip

@@ -27,7 +27,7 @@ NEW = "New data"
 
 
 @with_options(
-    "run", "selection", "training", "evaluation", "update",
+    "run", "selection", "training", "evaluation", "update", "folder",
     of=UpdateOptions, refused=OF_THE_PARENT, 
     advanced=("seed", "strategy", "model_name_or_path", "lora_r", "per_device_train_batch_size"),
     explained={"Values of --method": {name: method.explanation for name, method in UPDATE_METHODS.items()}},
@@ -67,7 +67,7 @@ def update(
     if "output_dir" not in (options or {}):
         raise ConfigError("--output-dir: name a folder for the update; the parent is not written to")
     given = named_options(None, options, UpdateOptions, {option.name for option in fields_of(AdaptConfig)})
-    resolved = load_stored(parent / layout.CONFIG, given)
+    resolved = load_stored(parent / layout.CONFIG, given, allow_endpoint=own.folder.allow_endpoint)
     new = NewData(window, train=current, test=test, pool=tuple(pool or ()))
     done = run_update(resolved, own.update, parent=parent, new=new)
     result = {

@@ -30,6 +30,7 @@ from compass.config.loading import (
     load_stored,
     load_stored_options,
     named_options,
+    read_stored,
 )
 from compass.config.monitor import MonitorConfig, MonitorOptions
 from compass.config.registry import HOOK_EVENTS, GateConfig, HookConfig, RegistryConfig, RegistryOptions
@@ -80,6 +81,7 @@ __all__ = [
     "load_stored",
     "load_stored_options",
     "named_options",
+    "read_stored",
     "recorded",
     "sections_of",
     "validate",

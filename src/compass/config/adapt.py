@@ -131,6 +131,11 @@ class EncoderConfig:
                 "here have named prompts"
             )
 
+    @property
+    def is_endpoint(self) -> bool:
+        """Whether texts are sent to a server."""
+        return _is_url(self.encoder)
+
 
 @dataclass(frozen=True)
 class SpaceConfig:
@@ -206,7 +211,9 @@ class TrainingConfig:
         required=True,
     )
     model_revision: str = knob("", "Revision of the model on the hub; the resolved commit is recorded.")
-    trust_remote_code: bool = knob(False, "Run code that comes with the model. Use it only if you trust the authors.")
+    trust_remote_code: bool = knob(
+        False, "Run code that comes with the model. Use it only if you trust the authors.", from_operator=True
+    )
     adapter: str = knob("", "Adapter to start from; for `evaluate`, the adapter to measure.")
     lora_r: int = knob(16, "Rank of the adapter.", basic=True, low=1)
     lora_alpha: int = knob(32, "Scaling factor of the adapter, alpha.", low=1)
@@ -255,7 +262,7 @@ class TrainingConfig:
     )
     save_steps: int = knob(50, "Steps between checkpoints.", low=1)
     logging_steps: int = knob(5, "Steps between log lines.", low=1)
-    report_to: str = knob("none", "Trackers of transformers, separated by commas, or `none`.")
+    report_to: str = knob("none", "Trackers of transformers, separated by commas, or `none`.", from_operator=True)
     max_serving_rank: int = knob(64, "Maximum adapter rank that your server supports.", low=1)
 
     def conflicts(self) -> Iterator[Conflict]:

@@ -50,6 +50,8 @@ class Option:
     """Turns what a file or a flag may say into a value of the type. Raises ValueError."""
     hint: str = ""
     """What to add to the message where a boolean stands for a string."""
+    from_operator: bool = False
+    """Whether it trusts, sends or spends, so that a run folder, which may be from somebody else, cannot set it."""
     basic: bool = False
     """Whether a first-time user needs it: `--help` shows it; the others are advanced, and shown by `--help-all`."""
 

@@ -17,7 +17,7 @@ from compass.config.checking import advice, checked, conflicts
 from compass.config.compare import CompareConfig
 from compass.config.evaluate import TaskOptions
 from compass.config.gone import GONE, Gone, translated
-from compass.config.knobs import Option, Options, fields_of, flag_of, put_together
+from compass.config.knobs import Option, Options, fields_of, flag_of, put_together, values_of
 from compass.config.monitor import MonitorOptions
 from compass.config.reading import read_yaml, unknown
 from compass.config.registry import RegistryOptions
@@ -48,9 +48,33 @@ def load_options(
     return _resolved(kind, _given(kind, path, overrides))
 
 
-def load_stored(path: Path, overrides: Mapping[str, object] | None = None) -> AdaptConfig:
-    """Read the options that a run folder keeps, `compass.yaml`: `load_stored_options` for an AdaptConfig."""
-    return load_stored_options(AdaptConfig, path, overrides)
+def load_stored(path: Path, overrides: Mapping[str, object] | None = None, *, allow_endpoint: str = "") -> AdaptConfig:
+    """Read the options that a run folder keeps, `compass.yaml`, and lay `overrides` over them, to go on with them.
+
+    The folder may be from somebody else: what trusts, sends or spends is taken from `overrides` alone, and an encoder
+    that is an endpoint is refused unless it is `allow_endpoint`. Raises ConfigError.
+    """
+    config = load_stored_options(AdaptConfig, path, overrides)
+    kept, values = [], dict(overrides or {})
+    for option, value in values_of(config):
+        if option.from_operator and option.name not in values and value != option.default:
+            kept.append(f"{option.name}={value}")
+            values[option.name] = option.default
+    if kept:
+        logger.warning("%s: %s is not taken from a run folder; give it yourself if you want it", path, ", ".join(kept))
+        config = load_stored_options(AdaptConfig, path, values)
+    address = config.encoder.encoder
+    if config.encoder.is_endpoint and "encoder" not in values and address != allow_endpoint:
+        raise ConfigError(
+            f"{path}: the run's encoder is the endpoint {address}, and prompts would be sent there. If you trust it, "
+            f"give --allow-endpoint {address}"
+        )
+    return config
+
+
+def read_stored(path: Path) -> AdaptConfig:
+    """Read the options that a run folder keeps, as they are written, to compare with; not to go on with them."""
+    return load_stored_options(AdaptConfig, path)
 
 
 def load_stored_options(kind: type[Options], path: Path, overrides: Mapping[str, object] | None = None) -> Options:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from compass.config.folders import FolderConfig
 from compass.config.knobs import knob
 
 CHECKS_EVERY = 100
@@ -43,3 +44,4 @@ class MonitorOptions:
     """All options of `compass monitor`."""
 
     monitor: MonitorConfig = field(default_factory=MonitorConfig)
+    folder: FolderConfig = field(default_factory=FolderConfig)

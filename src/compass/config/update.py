@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from compass.config.adapt import AdaptConfig
+from compass.config.folders import FolderConfig
 from compass.config.knobs import knob
 
 
@@ -72,3 +73,4 @@ class UpdateOptions:
 
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
     update: UpdateConfig = field(default_factory=UpdateConfig)
+    folder: FolderConfig = field(default_factory=FolderConfig)

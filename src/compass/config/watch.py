@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compass.config.adapt import SelectionConfig, TrainingConfig
+from compass.config.folders import FolderConfig
 from compass.config.knobs import knob, part
 from compass.config.monitor import MonitorConfig
 from compass.config.registry import GateConfig, HookConfig, RegistryConfig
@@ -36,7 +37,7 @@ class WatchConfig:
 
 
 SETTLED = (
-    *OF_THE_PARENT, "model_name_or_path", "model_revision", "trust_remote_code", "load_in_4bit", "dtype", "lora_r",
+    *OF_THE_PARENT, "model_name_or_path", "model_revision", "load_in_4bit", "dtype", "lora_r",
     "lora_alpha", "lora_dropout", "lora_target_modules", "use_dora", "use_rslora", "max_serving_rank",
 )  # fmt: skip
 """Training options that an update of the loop takes from the version in production."""
@@ -54,3 +55,4 @@ class WatchOptions:
     gate: GateConfig = part(GateConfig)
     hooks: HookConfig = part(HookConfig)
     watch: WatchConfig = part(WatchConfig)
+    folder: FolderConfig = part(FolderConfig)

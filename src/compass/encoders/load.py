@@ -23,7 +23,7 @@ def _open(config: EncoderConfig) -> Encoder:
         from compass.encoders.embedded import EmbeddedEncoder
 
         return EmbeddedEncoder(batch_size=config.encoder_batch_size)
-    if config.encoder.startswith(("http://", "https://")):
+    if config.is_endpoint:
         from compass.encoders.endpoint import EndpointEncoder
 
         return EndpointEncoder(

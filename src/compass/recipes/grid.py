@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from compass.config import AdaptConfig, CompareConfig, dump_config, load_stored, recorded
+from compass.config import AdaptConfig, CompareConfig, dump_config, read_stored, recorded
 from compass.errors import CompassError
 from compass.recipes.workers import Processes, in_parallel, workers_at_once
 from compass.runs import layout
@@ -112,7 +112,7 @@ def _known(folders: Sequence[Path], payload: Mapping[str, Any], sources: Mapping
         if not (folder / layout.CELL).is_file():
             continue
         try:
-            same = fingerprint(_payload(load_stored(folder / layout.CONFIG))) == fingerprint(payload)
+            same = fingerprint(_payload(read_stored(folder / layout.CONFIG))) == fingerprint(payload)
         except CompassError as error:
             logger.debug("%s is not read: %s", folder, error)
             continue

@@ -40,6 +40,7 @@ def monitor(
     follow: bool = False,
     restart: bool = False,
     name: str = "monitor",
+    allow_endpoint: str = "",
     stop: Callable[[], bool] = lambda: False,
     encoder: CachedEncoder | None = None,
 ) -> Iterator[Event]:
@@ -47,14 +48,14 @@ def monitor(
 
     source: a JSON Lines file, a folder of them, or `-` for standard input; with `follow`, a file or folder is watched
     until `stop()`. reference: source of reference prompts; empty takes the run's held-out usage. encoder: the run's,
-    where it is open already. Events are `drift`, `recovered` and `status`. Raises CompassError with a message for
-    people.
+    where it is open already. allow_endpoint: the encoder endpoint that the run folder may name.
+    Events are `drift`, `recovered` and `status`. Raises CompassError with a message for people.
     """
     # 1. What the adapter was trained with: its options, its encoder, its frozen space, the names of its clusters.
     validate(MonitorOptions(options))
     check_source(source)
     run = Run(Path(run_dir))
-    resources = Resources(config_of(run.folder), encoder=encoder)
+    resources = Resources(config_of(run.folder, allow_endpoint=allow_endpoint), encoder=encoder)
     config, encoder = resources.config, resources.encoder
     names, examples = clusters_of(run.folder)
 

@@ -24,7 +24,7 @@ from compass.config import (
     UpdateOptions,
     changed_flags,
     dump_config,
-    load_stored,
+    read_stored,
     recorded,
 )
 from compass.data.example import Example
@@ -250,7 +250,7 @@ def _old_and_new(config: AdaptConfig, version: Version, selected: Selected) -> t
 def _known_answers(resources: Resources, version: Version) -> dict[str, Path]:
     """Return what the parent's run measured, by model (`base`, `adapter`), as far as it would come out the same now."""
     config, base = resources.config, resources.base
-    before = load_stored(version.folder / layout.CONFIG)
+    before = read_stored(version.folder / layout.CONFIG)
     model = version.lock["model"]
     same = (
         [model["name"], model["revision"]] == [base.name, base.revision]
@@ -281,7 +281,7 @@ def _command(version: Version, new: NewData, config: AdaptConfig, options: Updat
     }
     flags = [part for flag, values in given.items() for value in values for part in (flag, value) if value]
     now = UpdateOptions(adapt=config, update=options)
-    before = UpdateOptions(adapt=load_stored(version.folder / layout.CONFIG), update=UpdateConfig())
+    before = UpdateOptions(adapt=read_stored(version.folder / layout.CONFIG), update=UpdateConfig())
     own = ("output_dir", "usage", "test", "adapter")
     window = _named(new.window, "WINDOW")
     return shlex.join(

@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from compass.config import WatchOptions, validate
+from compass.config import WatchOptions, read_stored, validate
 from compass.data.languages import normalize_tag
 from compass.drift import InputBatch, Monitor
 from compass.encoders import CachedEncoder
@@ -31,6 +31,7 @@ from compass.recipes.promote import held_out_sets, keep_mirror
 from compass.recipes.update import NewData
 from compass.records import Event
 from compass.registry import GateDecision, Hooks, Registry, Version, decide
+from compass.runs import layout
 from compass.runs.folder import Run
 from compass.steps.read import columns_of
 from compass.steps.reference import clusters_of, config_of, reference_of
@@ -86,7 +87,7 @@ def watch(
             version = production(site.registry, language)
             with _monitor(site, version, restart=restart) as (watching, encoder):
                 restart = False
-                columns = columns_of(config_of(version.folder).data, "usage")
+                columns = columns_of(read_stored(version.folder / layout.CONFIG).data, "usage")
                 batches = batches or batches_of(source, watching, options.monitor, columns, follow=follow, stop=stop)
                 tell_drift(site, watching, version)
                 held = ""
@@ -139,7 +140,9 @@ def check_options(options: WatchOptions) -> None:
 @contextmanager
 def _monitor(site: Site, version: Version, *, restart: bool) -> Iterator[tuple[Monitor, CachedEncoder]]:
     """Open the monitor of a version. A version is never written to, so its reference is kept in the loop's folder."""
-    resources = Resources(config_of(version.folder), encoder=site.encoder)
+    resources = Resources(
+        config_of(version.folder, allow_endpoint=site.options.folder.allow_endpoint), encoder=site.encoder
+    )
     config, encoder = resources.config, resources.encoder
     references = site.folder / "references"
     for old in references.glob("*"):

@@ -26,12 +26,12 @@ ENOUGH_HELD_OUT = 100
 """Held-out rows that make a reference by themselves; with fewer, the rows that the space was fitted on join [ours]."""
 
 
-def config_of(folder: Path) -> AdaptConfig:
-    """Read a run folder's options. Raises RunError if it is none."""
+def config_of(folder: Path, *, allow_endpoint: str = "") -> AdaptConfig:
+    """Read a run folder's options, to go on with them: see `load_stored`. Raises RunError if it is none."""
     path = folder / layout.CONFIG
     if not path.is_file():
         raise RunError(f"{folder} is not a run folder: compass.yaml is missing. Make a run with compass adapt.")
-    return load_stored(path)
+    return load_stored(path, allow_endpoint=allow_endpoint)
 
 
 def clusters_of(folder: Path) -> tuple[list[str], dict[int, list[str]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from compass.config import AdaptConfig, load_stored
+from compass.config import AdaptConfig, load_stored, read_stored
 from compass.data.example import Example
 from compass.data.languages import UNDETERMINED, same_language
 from compass.data.readers import read_jsonl
@@ -14,7 +14,6 @@ from compass.errors import DataError
 from compass.registry import Version
 from compass.runs import layout
 from compass.steps.read import read_set
-from compass.steps.reference import config_of
 from compass.steps.watch_state import Site
 
 OLD_USAGE = Path(layout.USAGE).name
@@ -26,7 +25,8 @@ def options_of_update(site: Site, parent: Version, number: int) -> AdaptConfig:
     rows = site.options.watch.gate_rows
     folder = str(site.work(number) / "run")
     overrides = {"max_test_rows": rows, "max_retention_rows": rows, **site.overrides, "output_dir": folder}
-    return load_stored(parent.folder / layout.CONFIG, overrides)
+    granted = site.options.folder.allow_endpoint
+    return load_stored(parent.folder / layout.CONFIG, overrides, allow_endpoint=granted)
 
 
 def rows_of_update(
@@ -37,7 +37,8 @@ def rows_of_update(
     Raises DataError if a source has fewer rows of usage than `min_usage_rows`.
     """
     options = site.options.watch
-    data = dataclasses.replace(config_of(version.folder).data, language=site.language)
+    stored = read_stored(version.folder / layout.CONFIG)
+    data = dataclasses.replace(stored.data, language=site.language)
 
     def read(source: str, part: str) -> list[Example]:
         rows = read_set(data, part, source) if source else []
