@@ -316,7 +316,7 @@ def test_no_room_is_said_and_loses_nothing(tmp_path: Path) -> None:
     run = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=True)
     # three chunks of 10 rows of 32 bytes fit; 70 rows of 32 + 20 bytes are left
     assert "70 rows are left and need 0.0 MB" in run.stdout
-    assert "is kept" in run.stdout
+    assert "are kept" in run.stdout
     inner, encoder = cached(tmp_path)
     np.testing.assert_allclose(encoder.encode(TEXTS[:100]), expected(TEXTS[:100]), atol=1e-6)
     assert inner.asked == TEXTS[30:100]
