@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from compass.config import gone_options
+from compass.selection import describe_strategies
+from compass.selection.catalogue import Description
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 GONE = re.compile(
     r"\b(data|rows) at hand\b|\bkinds? of answers?\b|\bbeside the point\b|\bfamiliarity\b|\blooks? come\b|\babroad\b"
-    r"|\bwhat_hinders\b|\blest\b|\btake turns\b",
+    r"|\bwhat_hinders\b|\blest\b|\btakes? turns\b",
     re.I,
 )
 
@@ -26,6 +28,12 @@ def test_private_words_are_gone(page: Path) -> None:
         text = text.partition("## Words that went")[0]
     found = [(text.count("\n", 0, match.start()) + 1, match[0]) for match in GONE.finditer(text)]
     assert found == []
+
+
+@pytest.mark.parametrize("strategy", describe_strategies(), ids=lambda strategy: strategy.name)
+def test_private_words_are_gone_from_the_list_of_strategies(strategy: Description) -> None:
+    """`compass strategies` prints the first sentences of docstrings."""
+    assert GONE.findall(" ".join([strategy.picks, *map(str, strategy.parameters)])) == []
 
 
 HISTORY = ("evidence.md", "glossary.md", "selection.md")

@@ -5,6 +5,9 @@ the m reference rows. With no change, each of n new distances is as likely to ta
 number beyond that distance is beta-binomial(n, r, m - r + 1), whatever the distribution of distances (the exceedance
 test; Gibbons and Chakraborti, Nonparametric Statistical Inference, ch. 6). So the p-value knows how uncertain the
 reference's tail is.
+
+`save` writes into the record of the window itself, as version 0.1 stored it. A new test writes under keys of its own,
+as `LossTest` does.
 """
 
 from __future__ import annotations

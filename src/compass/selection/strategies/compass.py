@@ -1,8 +1,8 @@
-"""The default strategy: usage rows take turns at the pool, each asking for what the training data lacks [ours].
+"""The default strategy: round-robin over usage rows, each requesting what the training data lacks [ours].
 
 The paper picks "from under-represented semantic clusters"; how its budget is split and its rows are ranked is not
-known to us. Turns keep the picks as even over meanings as usage is. The plain nearest rows are the worse training set:
-they crowd around the few usage rows that lie in the densest region (LOG.md).
+known to us. Round-robin keeps the picks as even over meanings as usage is. The plain nearest rows are the worse
+training set: they crowd around the few usage rows that lie in the densest region (LOG.md).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from compass.semantic.arrays import RealArray
 
 @dataclass(frozen=True)
 class Compass:
-    """Usage rows take turns at the pool, each asking for what the training data lacks."""
+    """Round-robin over usage rows, each requesting what the training data lacks."""
 
     name: ClassVar[str] = "compass"
     language_removal: ClassVar[str | None] = None

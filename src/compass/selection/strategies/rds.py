@@ -1,8 +1,8 @@
 """RDS+: nearest neighbours by the base model's own hidden states (Ivison et al. 2025, arXiv 2503.01807).
 
 Last hidden states, pooled with weights that grow with the position (SGPT, Muennighoff 2022, arXiv 2202.08904); usage
-rows take turns, each taking its most similar row that is left. Prompts alone are compared, for usage may come without
-responses [ours]; the authors take prompt and response.
+rows are served round-robin, each taking its most similar row that is left. Prompts alone are compared, for usage may
+come without responses [ours]; the authors take prompt and response.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from compass.semantic.arrays import nearest_rows, row_keys
 
 @dataclass(frozen=True)
 class Rds:
-    """Turns of usage rows at the pool by cosine of pooled hidden states; no clusters, no training data, no caps."""
+    """Round-robin over usage rows by cosine of pooled hidden states; no clusters, no training data, no caps."""
 
     name: ClassVar[str] = "rds"
     language_removal: ClassVar[str | None] = None
@@ -44,7 +44,7 @@ class Rds:
             shares=proportional(np.ones(n), np.full(n, budget, dtype=np.int64), budget),
             depths=np.full(n, depth),
         )
-        # Half a token in tokens: whoever has taken fewest is next, as in turns of one row each.
+        # Half a token in tokens: whoever has taken fewest is next, as in a round-robin of one row each.
         picks = round_robin(candidates, requests, budget, NO_CAPS, half_row=0.5)
         return finish(
             self.name,
