@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from commands import Compass
-from compass.cli.process import EXIT_BAD_INPUT, EXIT_FAILED
+from compass.cli import main
+from compass.cli.process import EXIT_BAD_INPUT, EXIT_BUG, EXIT_FAILED
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,30 @@ def test_bad_input_gives_one_clear_message(compass: Compass, tmp_path: Path, arg
     assert not out
     assert said in err
     assert "Traceback" not in err
+
+
+def test_an_unexpected_error_is_one_line_with_a_file_and_an_exit_code(
+    compass: Compass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A traceback of fifty lines tells nothing to a user, and may put their data into a log."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise RecursionError("private text")
+
+    monkeypatch.setattr("compass.cli.adapt.load_config", broken)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    arguments = ("select", "--output-dir", str(tmp_path / "run"))
+    code, out, err = compass(*arguments)
+    assert (code, out) == (EXIT_BUG, "")
+    (report,) = tmp_path.glob("compass-error-*.txt")
+    assert "An unexpected error: RecursionError." in err
+    assert str(report) in err
+    assert "private" not in err
+    assert "Traceback" not in err
+    assert "private text" in report.read_text("utf-8")
+    assert report.stat().st_mode & 0o077 == 0
+    with pytest.raises(RecursionError):
+        main([*arguments, "--debug"])
 
 
 def test_a_folder_that_can_not_be_made_is_one_sentence(compass: Compass, tmp_path: Path) -> None:

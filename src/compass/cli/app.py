@@ -15,7 +15,7 @@ from compass.cli.evaluate import evaluate
 from compass.cli.help import HelpCommand
 from compass.cli.info import env, report, strategies
 from compass.cli.monitor import monitor, watch
-from compass.cli.process import EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED
+from compass.cli.process import EXIT_BAD_INPUT, EXIT_BUG, EXIT_FAILED, EXIT_INTERRUPTED, write_error_report
 from compass.cli.registry import registry
 from compass.cli.update import update
 from compass.errors import CompassError, ConfigError, DataError
@@ -52,6 +52,9 @@ def _version(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with a code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    if debug:
+        given.remove("--debug")
     try:
         code = app(args=_with_dashes(given), prog_name="compass", standalone_mode=False)
     except (ConfigError, DataError) as error:
@@ -65,23 +68,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except SystemExit as stopped:
         # typer turns Ctrl-C into an exit of its own.
         code = stopped.code
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            _fail(f"The disk is full{f' ({error.filename})' if error.filename else ''}. Free some space and run the "
-                  "same command again; it skips finished stages.")  # fmt: skip
-        elif error.errno in NO_SUCH_PLACE and error.filename:
-            _fail(f"{error.filename}: {error.strerror}. Choose a place that exists and that you may write to; "
-                  "finished stages are kept.")  # fmt: skip
-        else:
-            raise
-        code = EXIT_FAILED
     except Exception as error:
-        # click's own usage errors, without depending on its classes: typer may bring its own copy.
-        show, exit_code = getattr(error, "show", None), getattr(error, "exit_code", None)
-        if show is None or exit_code is None:
+        if known := _of_the_system(error):
+            _fail(known)
+            code = EXIT_FAILED
+        elif callable(show := getattr(error, "show", None)) and hasattr(error, "exit_code"):
+            # click's own usage errors, without depending on its classes: typer may bring its own copy.
+            show()
+            code = error.exit_code
+        elif debug:
             raise
-        show()
-        code = exit_code
+        else:
+            _fail(_unexpected(error, given))
+            code = EXIT_BUG
     if code == EXIT_INTERRUPTED:
         _fail("Stopped. The same command resumes where it stopped.")
     sys.exit(code if isinstance(code, int) else 0)
@@ -95,6 +94,30 @@ def _with_dashes(arguments: Sequence[str]) -> list[str]:
         name, sign, value = argument.partition("=")
         spelt.append(f"{name.replace('_', '-')}{sign}{value}" if name.startswith("--") else argument)
     return [*spelt, *arguments[end:]]
+
+
+def _of_the_system(error: Exception) -> str:
+    """Return what to say of a full disk or a place that can't be written to; empty for other errors."""
+    if not isinstance(error, OSError):
+        return ""
+    if error.errno == errno.ENOSPC:
+        place = f" ({error.filename})" if error.filename else ""
+        return f"The disk is full{place}. Free some space and run the same command again; it skips finished stages."
+    if error.errno in NO_SUCH_PLACE and error.filename:
+        return (
+            f"{error.filename}: {error.strerror}. Choose a place that exists and that you may write to; finished "
+            "stages are kept."
+        )
+    return ""
+
+
+def _unexpected(error: Exception, given: Sequence[str]) -> str:
+    """Say that an error was not expected, and where its traceback is."""
+    path = write_error_report(error, given)
+    return (
+        f"An unexpected error: {type(error).__name__}. The details are in {path}; they may quote your data. Run the "
+        "command again with --debug to see them here, and please report it with what you did."
+    )
 
 
 def _fail(message: str) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
+import shlex
 import sys
+import tempfile
+import traceback
 import warnings
+from collections.abc import Sequence
 
-EXIT_FAILED, EXIT_BAD_INPUT, EXIT_DRIFT, EXIT_INTERRUPTED = 1, 2, 3, 130
-"""Exit codes: something failed; the options or the data are wrong; drift stands, or the gate did not pass a version;
-stopped by Ctrl-C (the same command resumes)."""
+EXIT_FAILED, EXIT_BAD_INPUT, EXIT_DRIFT, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
+"""Exit codes: something failed; the options or the data are wrong; drift stands, or the gate did not pass a version; an
+error that COMPASS did not expect; stopped by Ctrl-C (the same command resumes)."""
 NOISY = ("ContinuousBatchingLogger", "transformers", "trl", "peft", "datasets", "accelerate", "httpx")
 """Libraries that log errors alone, unless --verbose asks for more."""
 
@@ -33,3 +38,13 @@ def set_up_logging(verbose: bool) -> None:
         warnings.simplefilter("ignore")
         for noisy in NOISY:
             logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+def write_error_report(error: BaseException, arguments: Sequence[str]) -> str:
+    """Write an unexpected error with its traceback to a file that only its owner can read; return the file's path."""
+    lines = traceback.format_exception(error)
+    text = f"compass {shlex.join(arguments)}\nPython {sys.version}\n\n{''.join(lines)}"
+    descriptor, path = tempfile.mkstemp(prefix="compass-error-", suffix=".txt")
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
+    return path

@@ -11,13 +11,16 @@ from compass.config.checking import Conflict, advice_of_parts
 from compass.config.knobs import knob
 from compass.config.strategy import strategy_text
 
+LARGEST_SEED = 2**32 - 1
+"""NumPy and scikit-learn take no larger one."""
+
 
 @dataclass(frozen=True)
 class RunConfig:
     """Where a run is kept and what makes it repeatable."""
 
     output_dir: str = knob("runs/cy", "Folder of the run; an existing run resumes.", basic=True, required=True)
-    seed: int = knob(0, "Seed of every random choice.", basic=True, low=0)
+    seed: int = knob(0, "Seed of every random choice.", basic=True, low=0, high=LARGEST_SEED)
     cache_dir: str = knob("", "Folder for embeddings and prepared models; empty: the user's cache folder.")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from compass.config.adapt import AdaptConfig, SelectionConfig
+from compass.config.adapt import LARGEST_SEED, AdaptConfig, SelectionConfig
 from compass.config.checking import Conflict
 from compass.config.knobs import knob
 from compass.config.strategy import strategy_texts
@@ -25,7 +25,12 @@ class GridConfig:
     budgets: tuple[int, ...] = knob((240,), "Budgets, in the unit of budget_unit.", basic=True, low=1, required=True)
     languages: tuple[str, ...] = knob((), "Target languages; empty: the one of `language`.", basic=True)
     seeds: tuple[int, ...] = knob(
-        (0, 1, 2), "Seeds; each one draws the data, selects and trains anew.", basic=True, low=0, required=True
+        (0, 1, 2),
+        "Seeds; each one draws the data, selects and trains again.",
+        basic=True,
+        low=0,
+        high=LARGEST_SEED,
+        required=True,
     )
     equal_steps: bool = knob(
         True, "Use the same number of optimiser steps for all cells of a language, seed and budget."
