@@ -58,6 +58,20 @@ def test_a_stage_whose_output_was_damaged_is_done_again(tmp_path: Path, damage: 
     assert not run.finished("work", {"a": 1})
 
 
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "null", "{}", '{"outputs": 3, "inputs": {}}', '{"outputs": {}, "inputs": 3}']
+)
+def test_a_record_that_can_not_be_read_means_not_finished(tmp_path: Path, content: str) -> None:
+    """A record that a power failure cut would end each further start in an error."""
+    run = Run(tmp_path)
+    _do(run, {"a": 1})
+    (record,) = tmp_path.rglob("work.json")
+    record.write_text(content, "utf-8")
+    assert not run.finished("work", {"a": 1})
+    _do(run, {"a": 1})
+    assert run.finished("work", {"a": 1})
+
+
 def test_a_stage_that_fails_is_not_finished_and_forgets_its_earlier_record(tmp_path: Path) -> None:
     """The earlier record would vouch for outputs that the failed attempt has overwritten."""
     run = Run(tmp_path)

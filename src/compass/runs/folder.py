@@ -54,19 +54,26 @@ class Run:
     def changed(self, name: str, inputs: Mapping[str, Any]) -> set[str] | None:
         """Return the inputs that differ from those a stage was finished with, None if its outputs can't be trusted.
 
-        None: it was never finished, a file of it is gone or cut, or an older version recorded its inputs as a whole.
+        None: it was never finished, a file of it is gone or cut, its record can't be read, or an older version recorded
+        its inputs as a whole.
         """
         record = self._records / f"{name}.json"
         if not record.is_file():
             return None
-        stored = read_json(record)
-        sizes: dict[str, int] = stored["outputs"]
+        try:
+            stored = read_json(record)
+            sizes, before = dict(stored["outputs"]), stored["inputs"]
+            if not isinstance(before, str | dict):
+                raise TypeError
+        except (RunError, TypeError, KeyError, ValueError):
+            logger.warning("%s can't be read: the stage counts as not finished", record)
+            return None
         for path, size in sizes.items():
             if not (self.folder / path).is_file() or (self.folder / path).stat().st_size != size:
                 return None
-        if isinstance(stored["inputs"], str):
-            return set() if stored["inputs"] == fingerprint(inputs) else None
-        before, now = stored["inputs"], _each(inputs)
+        if isinstance(before, str):
+            return set() if before == fingerprint(inputs) else None
+        now = _each(inputs)
         return {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
 
     @contextmanager
