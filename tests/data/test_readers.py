@@ -303,8 +303,9 @@ def test_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         ("a/b", "cym", {"revision": "main", "split": "train[:2]", "streaming": True}),
         ("squad", None, {"revision": None, "split": None, "streaming": False}),
     ]
-    with pytest.raises(DataError, match="does not name a data set on the hub"):
-        read_examples("hub:")
+    for name in ("hub:", "hub:../../x", "hub:a/..", "hub:./x", "hub:/etc", "hub:a/b/../c"):
+        with pytest.raises(DataError, match="does not name a data set on the hub"):
+            read_examples(name)
 
 
 def test_subjects_are_labels_of_multiple_choice(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from compass.errors import DataError
 
 HUB = "hub:"
 """What the name of a source on the hub starts with."""
-_NAME = re.compile(r"hub:(?P<name>[\w.\-]+(?:/[\w.\-]+){0,2})(?:@(?P<revision>[^:@]+))?(?::(?P<split>.+))?")
+_NAME = re.compile(r"hub:(?P<name>\w[\w.\-]*(?:/\w[\w.\-]*){0,2})(?:@(?P<revision>[^:@]+))?(?::(?P<split>.+))?")
 
 
 @dataclass(frozen=True)
