@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compass.data.example import Example, Message
-from compass.data.readers import iter_examples, iter_records, read_examples, read_jsonl, write_jsonl
+from compass.data.readers import iter_examples, iter_records, read_examples, read_jsonl, read_row, write_jsonl
 from compass.data.readers.formats import FORMATS
 from compass.errors import DataError, LanguageError
 
@@ -145,8 +145,8 @@ def test_limit_and_required_response(tmp_path: Path) -> None:
     """A limit would read on, or a test row without its answer would count as a wrong answer."""
     path = write_as("jsonl", tmp_path)
     assert [e.id for e in read_examples(path, limit=1, require_response=True)] == ["a"]
-    with pytest.raises(DataError, match=r"line 2: no response"):
-        read_examples(path, require_response=True)
+    # A row whose response is empty is cleaning's to drop and count.
+    assert [e.response for e in read_examples(path, require_response=True)] == [row["response"] for row in ROWS]
     with pytest.raises(DataError, match=r"response is required.*nearest: 'respons'.*Found: prompt, respons"):
         read_examples(lines(tmp_path / "r.jsonl", {"prompt": "p", "respons": "r"}), require_response=True)
     with pytest.raises(DataError, match="limit"):
@@ -177,6 +177,75 @@ def test_translations_keep_what_they_share(tmp_path: Path) -> None:
     )
     assert [rows[0].parallel_id for rows in (own, mapped, aside)] == ["7", "n1", ""]
     assert Example.from_dict(own[0].to_dict()) == own[0]
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt", "response"),
+    [
+        ({"question": "q", "response": "r"}, "q", "r"),
+        ({"instruction": "q", "answer": "r"}, "q", "r"),
+        ({"inputs": "q", "response": "r"}, "q", "r"),
+        ({"inputs": "q", "targets": "r", "response": "other"}, "q", "r"),
+        ({"prompt": "q", "output": "r"}, "q", "r"),
+        ({"messages": None, "prompt": "q", "response": "r"}, "q", "r"),
+        ({"messages": [{"role": "user", "content": "q"}], "answer": "r"}, "q", "r"),
+        ({"messages": [{"role": "User", "content": "q"}, {"role": "chatgpt", "content": "r"}]}, "q", "r"),
+        ({"messages": [{"role": "user", "content": "q"}, *2 * [{"role": "assistant", "content": "r"}]]}, "q", "r\nr"),
+        ({"prompt": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "So:"}],
+          "completion": [{"role": "assistant", "content": " r"}]}, "q", "So: r"),
+        ({"prompt": "q", "completion": "r", "label": True}, "q", "r"),
+        ({"prompt": "q", "completion": "r", "label": ["x"], "source": ["y"]}, "q", "r"),
+    ],
+)  # fmt: skip
+def test_an_answer_is_found_wherever_it_stands(row: dict[str, Any], prompt: str, response: str, tmp_path: Path) -> None:
+    """Usage would become prompts without answers, or half of an answer would be taught, and nobody would be told."""
+    (example,) = read_examples(lines(tmp_path / "a.jsonl", row), require_response=True)
+    assert (example.prompt, example.response) == (prompt, response)
+
+
+@pytest.mark.parametrize("name", ["system", "system_prompt"])
+def test_a_system_turn_in_a_column_of_its_own_is_context(name: str, tmp_path: Path) -> None:
+    """The model would be trained without what it was told."""
+    rows = ({"question": "q", "response": "r"}, {"conversations": [{"from": "human", "value": "q"}]})
+    for row in rows:
+        (example,) = read_examples(lines(tmp_path / "a.jsonl", row | {name: "Be brief."}))
+        assert [(turn.role, turn.content) for turn in example.context] == [("system", "Be brief.")]
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [{"role": "assistant", "content": "wait", "tool_calls": [{"id": "1"}]}, {"role": "tool", "content": "9"}],
+        [{"role": "function_call", "content": "{}"}, {"role": "observation", "content": "ok"}],
+        [{"role": "tool", "content": "7"}, {"role": "assistant", "content": "r"}],
+    ],
+)
+def test_tool_calls_are_refused_and_never_half_an_answer(turns: list[dict[str, Any]], tmp_path: Path) -> None:
+    """The words before a call would be taught as the answer. A log's prompt is read all the same."""
+    row = {"messages": [{"role": "user", "content": "q"}, *turns, {"role": "assistant", "content": "r"}]}
+    with pytest.raises(DataError, match=r"a\.jsonl, line 1: 'messages' has tool calls"):
+        read_examples(lines(tmp_path / "a.jsonl", row))
+    assert read_row(row).prompt == "q"
+
+
+def test_files_of_windows_and_gzip_under_another_name_are_read(tmp_path: Path) -> None:
+    """The hint to convert from windows-1252 would make nonsense of them."""
+    for name, text in (
+        ("a.jsonl", '{"prompt": "Καλημέρα\\u2028ŵ"}\n{"prompt": "b"}\n'),
+        ("a.csv", "prompt\nΚαλημέρα\nb\n"),
+    ):
+        (tmp_path / name).write_bytes(text.encode("utf-16"))
+        assert [e.prompt[:8] for e in read_examples(tmp_path / name)] == ["Καλημέρα", "b"]
+    (tmp_path / "packed.jsonl").write_bytes(gzip.compress(b'{"prompt": "a"}\n'))
+    assert [e.prompt for e in read_examples(tmp_path / "packed.jsonl")] == ["a"]
+    (tmp_path / "wide.csv").write_text(f"prompt, response\n{'a' * 200_000},b\n", "utf-8")
+    assert [(len(e.prompt), e.response) for e in read_examples(tmp_path / "wide.csv")] == [(200_000, "b")]
+    pq.write_table(pa.table([["a"], ["b"]], names=["prompt", "prompt"]), tmp_path / "twice.parquet")
+    with pytest.raises(DataError, match=r"twice\.parquet: the column 'prompt' is there twice"):
+        read_examples(tmp_path / "twice.parquet")
+    (tmp_path / "semi.csv").write_text("prompt;response\na;b\n", "utf-8")
+    with pytest.raises(DataError, match=r"semi\.csv: its columns are separated by semicolons"):
+        read_examples(tmp_path / "semi.csv")
 
 
 def test_mapping_errors(tmp_path: Path) -> None:

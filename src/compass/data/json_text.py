@@ -9,7 +9,8 @@ from typing import Any
 def parse_json(text: str | bytes) -> Any:
     """Parse JSON in UTF-8. Raises ValueError, with the reason but not the content, for all that cannot be parsed."""
     try:
-        return json.loads(text)
+        # Of bytes json would guess the encoding, line by line.
+        return json.loads(text if isinstance(text, str) else text.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
         # A decode error of more than one line names its line as well.
         line = f"line {error.lineno}, " if error.lineno > 1 else ""

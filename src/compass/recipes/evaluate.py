@@ -27,7 +27,7 @@ from compass.evaluation.files import drop_others, write_task
 from compass.evaluation.lm_eval.bridge import TaskResult, compare_tasks, run_tasks
 from compass.records import Difference
 from compass.runs import layout
-from compass.steps.read import columns_of, fill_in, filled_in, in_language
+from compass.steps.read import columns_of, fill_in, filled_in, in_language, with_responses
 from compass.steps.resources import Resources
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,8 @@ def evaluate_on(
         name = Path(source).name.split(".")[0]
         if name in tests:
             raise DataError(f"Two test sets are named {name!r}. Rename the file {source}.")
-        tests[name] = read_examples(source, columns=columns_of(config.data, "test"), require_response=True)
+        found = read_examples(source, columns=columns_of(config.data, "test"), require_response=True)
+        tests[name] = with_responses(f"test {name}", found)
         if language:
             tests[name] = in_language(f"test {name}", tests[name], language)
     base, folders = _models(config)

@@ -9,7 +9,7 @@ from typing import Any
 from compass.config import AdaptConfig
 from compass.data.readers import read_examples
 from compass.runs.folder import Run
-from compass.steps.read import columns_of
+from compass.steps.read import columns_of, with_responses
 from compass.steps.resources import Resources, start_adapter
 from compass.steps.train import training_payload, write_training
 
@@ -23,7 +23,8 @@ def train_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[Path, dict[st
 
     resources = Resources(config)
     config = resources.config
-    rows = read_examples(list(sources), columns=columns_of(config.data, "train"), require_response=True)
+    found = read_examples(list(sources), columns=columns_of(config.data, "train"), require_response=True)
+    rows = with_responses("training data", found)
     run = Run(Path(config.run.output_dir))
     with run.locked():
         base = resources.base

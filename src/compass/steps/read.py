@@ -145,6 +145,19 @@ def read_set(config: DataConfig, part: str, source: str) -> list[Example]:
     )
 
 
+def with_responses(name: str, rows: list[Example]) -> list[Example]:
+    """Return the rows that have a response; how many have none is logged. Raises DataError if no row has one."""
+    found = [row for row in rows if row.response.strip()]
+    if not found:
+        raise DataError(f"{name}: none of its {len(rows)} rows has a response. Add responses, or name another file.")
+    if len(found) < len(rows):
+        first = next(row.id for row in rows if not row.response.strip())
+        logger.warning(
+            "%s: %d rows without a response are left out, the first is %s", name, len(rows) - len(found), first
+        )
+    return found
+
+
 def read_pool(config: DataConfig, sources: Sequence[str]) -> list[Example]:
     """Read the rows of the pool's sources, with the columns that the options map for it; they need responses."""
     columns = columns_of(config, "pool")

@@ -9,13 +9,13 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
 
-from compass.data.example import Example
+from compass.data.example import Example, Message
 from compass.data.languages import UNDETERMINED, from_any
 from compass.data.readers.fields import Fields
 from compass.data.readers.formats import Row
 from compass.data.readers.hints import listed, nearest
 from compass.data.readers.ids import SourceIds, UniqueIds
-from compass.data.readers.shapes import LANGUAGE_FIELDS, READ_FIELDS, Shape, check_columns, find_shape
+from compass.data.readers.shapes import LANGUAGE_FIELDS, READ_FIELDS, SYSTEM_FIELDS, Shape, check_columns, find_shape
 from compass.data.readers.sources import open_source
 from compass.errors import DataError, LanguageError
 
@@ -39,7 +39,8 @@ def read_examples(
     columns: ours=theirs (`{"prompt": "question"}`); ours is any column of the shapes, or id, language, label, source,
     parallel_id; `{"id": ""}` leaves the file's ids aside, and likewise for the others. default_language: tag of rows
     that carry none (else `und`). streaming: iterate over a hub data set instead of downloading it. limit: rows of each
-    source, at most. require_response: refuse rows without a response. Between sources a repeated id gets `-2`, `-3`.
+    source, at most. require_response: refuse a source without a column for responses; a row whose response is empty
+    is kept, and cleaning drops and counts it. Between sources a repeated id gets `-2`, `-3`.
     Raises DataError (with file and line or record), LanguageError for an unknown tag.
     """
     sources = [source] if isinstance(source, str | os.PathLike) else list(source)
@@ -79,7 +80,7 @@ def iter_examples(
     ids = SourceIds(found.name)
     for place, row in chain(first, rows):
         fields = Fields(row, columns, f"{found.name}, {place}", found.short_name)
-        yield _example(fields, shape, language, ids, place, require_response)
+        yield _example(fields, shape, language, ids, place)
 
 
 def read_row(row: Row, columns: Mapping[str, str] | None = None) -> Example:
@@ -90,8 +91,8 @@ def read_row(row: Row, columns: Mapping[str, str] | None = None) -> Example:
     place, columns = "row", dict(columns or {})
     mapped = {ours: theirs for ours, theirs in columns.items() if not theirs or theirs in row}
     shape = find_shape(place, [row], mapped, require_response=False)
-    fields = Fields(row, mapped, place, place)
-    return _example(fields, shape, UNDETERMINED, SourceIds(place), place, require_response=False)
+    fields = Fields(row, mapped, place, place, prompts_only=True)
+    return _example(fields, shape, UNDETERMINED, SourceIds(place), place)
 
 
 def iter_records(source: str | os.PathLike[str], *, streaming: bool = False) -> Iterator[tuple[str, Row]]:
@@ -101,17 +102,16 @@ def iter_records(source: str | os.PathLike[str], *, streaming: bool = False) -> 
         yield f"{found.name}, {place}", row
 
 
-def _example(
-    fields: Fields, shape: Shape, default_language: str, ids: SourceIds, place: str, require_response: bool
-) -> Example:
+def _example(fields: Fields, shape: Shape, default_language: str, ids: SourceIds, place: str) -> Example:
     """Return one row as an Example. Raises DataError or LanguageError, with its place."""
     column = fields.theirs(shape.prompt)
     if column not in fields.row:
         raise DataError(f"{fields.place}: no {column!r}{nearest(column, fields.row)} Found: {listed(fields.row)}.")
     label, parallel_id = fields.name("label"), fields.name("parallel_id")
     content = shape.read(fields, shape)
-    if require_response and not content.response.strip():
-        raise DataError(f"{fields.place}: no response, but one is required here. Add it, or remove the row.")
+    context = content.context
+    if not any(turn.role == "system" for turn in context):
+        context = (*_system_turn(fields), *context)
     tag = _language_tag(fields)
     own_id = "" if fields.ignored("id") else fields.name("id")
     return Example(
@@ -122,8 +122,14 @@ def _example(
         label=label or content.label,
         source=fields.name("source") or fields.source,
         parallel_id=parallel_id or content.parallel_id,
-        context=content.context,
+        context=context,
     )
+
+
+def _system_turn(fields: Fields) -> tuple[Message, ...]:
+    """Return the system turn that a column beside the prompt holds, if one does."""
+    texts = (fields.text(name) for name in SYSTEM_FIELDS)
+    return tuple(Message("system", text) for text in texts if text.strip())[:1]
 
 
 def _language_tag(fields: Fields) -> str:

@@ -14,8 +14,14 @@ from compass.data.readers.formats import Row
 from compass.data.readers.hints import short
 from compass.errors import DataError
 
-_ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant"}
+_ROLES = {
+    "human": "user", "prompter": "user", "gpt": "assistant", "chatgpt": "assistant", "bing": "assistant",
+    "bard": "assistant", "model": "assistant", "bot": "assistant", "ai": "assistant", "function_call": "tool",
+    "function": "tool", "observation": "tool", "function_response": "tool",
+}  # fmt: skip
 """ShareGPT's and other names of a role -> ours."""
+TOOL = "tool"
+"""Role of a call of a tool, and of what a tool returned."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -32,6 +38,8 @@ class Fields:
     """File and line or record, for error messages."""
     source: str
     """Name of the source, as its rows carry it."""
+    prompts_only: bool = False
+    """Whether responses are of no interest, as in a log of production."""
 
     def theirs(self, ours: str) -> str:
         """Return the file's name for a field."""
@@ -51,9 +59,14 @@ class Fields:
         return _text(self.place, self.theirs(ours), self.get(ours))
 
     def name(self, ours: str) -> str:
-        """Return an id or a label, which may be a number in the file."""
+        """Return an id, a label or a source, which may be a number, true or false in the file."""
         value = self.get(ours)
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, bool):
+            return str(value).lower()
+        if isinstance(value, list | dict) and ours != "id":
+            # Labels and sources serve diagnostics alone: one that is no name is left aside.
+            return ""
+        if isinstance(value, int | float):
             return str(value)
         return _text(self.place, self.theirs(ours), value)
 
@@ -78,7 +91,9 @@ class Fields:
                 f"{self.place}: each message of {name!r} must be an object with role and content, got {short(turn)}."
             )
         content = _text(self.place, f"{name}.content", turn.get("content", turn.get("value")))
-        return Message(_ROLES.get(role, role), content)
+        if turn.get("tool_calls") or turn.get("function_call"):
+            role = TOOL
+        return Message(_ROLES.get(role.lower(), role.lower()), content)
 
 
 def is_missing(value: Any) -> bool:

@@ -8,8 +8,10 @@ and languages come later and are the same for all formats.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
+import io
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +28,12 @@ PlacedRow = tuple[str, Row]
 """Where a row is in its source (`line 3`, `record 3`; from 1), and its fields."""
 Wanted = Collection[str] | None
 """The columns that will be read; None for all."""
+GZIP = b"\x1f\x8b"
+"""What a gzip file begins with."""
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+"""What a text file in UTF-16 begins with."""
+LONGEST_CELL = 2**31 - 1
+"""Characters of a CSV cell: long rows are cleaning's to drop and count."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +64,23 @@ def find_format(path: Path) -> Format:
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (number from 1, text with its line end) of a text file, compressed if its name ends in `.gz`.
+    """Yield (number from 1, text with its line end) of a text file in UTF-8, or UTF-16 with its mark; also of gzip.
 
-    Raises DataError for broken gzip or text that is not UTF-8.
+    Raises DataError for broken gzip or text of another encoding.
     """
-    compressed = path.suffix.lower() == ".gz"
     number = 0
+    with path.open("rb") as raw_stream:
+        start = raw_stream.read(2)
+    compressed = start == GZIP or path.suffix.lower() == ".gz"
     with gzip.open(path) if compressed else path.open("rb") as stream:
         try:
+            start = stream.read(2)
+            stream.seek(0)
+            if start in UTF_16:
+                # Files of Windows; lines can't be cut at the byte of a line feed.
+                with io.TextIOWrapper(stream, "utf-16", newline="") as decoded:  # type: ignore[type-var]
+                    yield from enumerate(decoded, 1)
+                return
             for number, raw in enumerate(stream, 1):
                 yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
@@ -127,10 +144,13 @@ def tsv_rows(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
 
 
 def _separated(path: Path, delimiter: str) -> Iterator[PlacedRow]:
+    csv.field_size_limit(LONGEST_CELL)
     reader = csv.reader((text for _, text in text_lines(path)), delimiter=delimiter, strict=True)
     start = 1
     try:
-        header = next(reader, [])
+        header = [name.strip() for name in next(reader, [])]
+        if len(header) == 1 and delimiter == "," and ";" in header[0]:
+            raise DataError(f"{path}: its columns are separated by semicolons. Save it with commas, or as .tsv.")
         for name in header:
             if header.count(name) > 1:
                 raise DataError(f"{path}, line 1: the column {name!r} is there twice.")
@@ -157,6 +177,8 @@ def parquet_rows(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
+            if repeated := next((name for name in names if names.count(name) > 1), None):
+                raise DataError(f"{path}: the column {repeated!r} is there twice.")
             read = [name for name in names if wanted is None or name in wanted]
             # A file without any wanted column is read whole, so that the error can list the columns it has.
             for batch in file.iter_batches(batch_size=1024, columns=read or None):

@@ -12,7 +12,7 @@ from itertools import chain
 
 from compass.data.choices import CHOICE_FIELDS, has_choices, multiple_choice
 from compass.data.example import Message
-from compass.data.readers.fields import Fields, is_missing
+from compass.data.readers.fields import TOOL, Fields, is_missing
 from compass.data.readers.formats import Row
 from compass.data.readers.hints import nearest
 from compass.data.readers.hub import parse_hub
@@ -20,6 +20,11 @@ from compass.errors import DataError
 
 LANGUAGE_FIELDS = ("language_code", "language", "lang")
 RESPONSE_FIELDS = ("response", "completion")
+ANSWER_FIELDS = (*RESPONSE_FIELDS, "output", "targets", "answer")
+"""Columns of a response in any shape; one that the shape does not have of its own is read where those are missing."""
+SYSTEM_FIELDS = ("system", "system_prompt")
+"""Columns of a system turn beside the prompt: OpenOrca, LLaMA-Factory."""
+DROP = "Leave the row out."
 SUBJECT_FIELDS = ("subject", "category", "topic")
 """Where multiple-choice sets say their subject: Global-MMLU, MMLU-ProX, EXAMS."""
 PARALLEL_FIELDS = ("sample_id", "question_id")
@@ -78,8 +83,19 @@ def conversation(fields: Fields, shape: Shape) -> Content:
     if last < 0:
         roles = ", ".join(turn.role for turn in turns) or "none"
         raise DataError(f"{fields.place}: no message has the role 'user'; found {roles}.")
-    content = Content(turns[last].content, _answer(turns[last + 1 :]), tuple(turns[:last]))
-    return _with_response(content, fields, shape)
+    if fields.prompts_only:
+        return Content(turns[last].content)
+    if any(turn.role == TOOL for turn in turns):
+        raise DataError(
+            f"{fields.place}: {fields.theirs(shape.prompt)!r} has tool calls, which cannot be used yet. {DROP}"
+        )
+    said = _answer(fields, turns[last + 1 :])
+    content = Content(turns[last].content, said, tuple(turns[:last]))
+    if not shape.response:
+        return content if said else _with_response(content, fields, shape)
+    # The completion continues a prefilled turn of the assistant.
+    whole = _with_response(replace(content, response=""), fields, shape)
+    return replace(whole, response=said + whole.response)
 
 
 def with_context(fields: Fields, shape: Shape) -> Content:
@@ -111,17 +127,22 @@ def choices(fields: Fields, shape: Shape) -> Content:
 
 def _with_response(content: Content, fields: Fields, shape: Shape) -> Content:
     """Take the response from the first of its columns that has a value, mapped columns first."""
-    names = (*(name for name in RESPONSE_FIELDS if name in fields.columns), *shape.response)
+    if fields.prompts_only:
+        return content
+    names = (*(name for name in ANSWER_FIELDS if name in fields.columns), *shape.response, *ANSWER_FIELDS)
     name = next((name for name in names if fields.get(name) is not None), None)
     if name is None:
         return content
     if isinstance(fields.get(name), list):
-        return replace(content, response=_answer(fields.turns(name)))
+        return replace(content, response=_answer(fields, fields.turns(name)))
     return replace(content, response=fields.text(name))
 
 
-def _answer(turns: Sequence[Message]) -> str:
-    return next((turn.content for turn in turns if turn.role == "assistant"), "")
+def _answer(fields: Fields, turns: Sequence[Message]) -> str:
+    """Return the response of the turns after the prompt; adjoining turns of the assistant are one response."""
+    if other := next((turn.role for turn in turns if turn.role != "assistant"), None):
+        raise DataError(f"{fields.place}: a turn of the role {other!r} stands where the response is. {DROP}")
+    return "\n".join(turn.content for turn in turns)
 
 
 SHAPES: tuple[Shape, ...] = (
@@ -142,7 +163,7 @@ MAPPED_FIELDS = frozenset(
     chain(("id", "label", "source", "parallel_id", *LANGUAGE_FIELDS), *(shape.fields() for shape in SHAPES))
 )
 """The fields that `columns` may map."""
-READ_FIELDS = MAPPED_FIELDS.union(*(shape.as_named for shape in SHAPES))
+READ_FIELDS = MAPPED_FIELDS.union((*SYSTEM_FIELDS, "history"), *(shape.as_named for shape in SHAPES))
 """All columns that are read where nothing is mapped."""
 
 
@@ -192,7 +213,7 @@ def find_shape(name: str, rows: Sequence[Row], columns: Mapping[str, str], *, re
             f"{found[0] if found else 'text'}."
         )
     shape = next((shape for shape in fitting if shape.prompt in columns), fitting[0])
-    if require_response and shape.response and not have & {*shape.response, *RESPONSE_FIELDS}:
+    if require_response and shape.response and not have & {*shape.response, *ANSWER_FIELDS}:
         raise DataError(
             f"{name}: a response is required, but there is no column {' or '.join(shape.response)}"
             f"{nearest('response', found)} Found: {', '.join(found)}. Map it with columns, for example response=answer."
