@@ -20,7 +20,7 @@ STAMP := $(VENV)/.installed
 .PHONY: demo demo-drift test lint docs format install lock clean
 
 demo: $(STAMP)
-	$(BIN)/compass adapt --model_name_or_path $(MODEL) --output_dir $(RUN) $(DEMO_ARGS)
+	$(BIN)/compass adapt --model-name-or-path $(MODEL) --output-dir $(RUN) $(DEMO_ARGS)
 
 # Goes on with the run of `make demo`, or makes a smaller one of its own.
 demo-drift: $(STAMP)

@@ -1,6 +1,6 @@
 """What mkdocs makes at build, besides the pages of this folder: the tutorial of its notebook, and the references.
 
-`mkdocs.yml` names this file as a hook; mkdocs calls `on_files`.
+`mkdocs.yml` names this file as a hook; mkdocs calls `on_files` and `on_page_markdown`.
 """
 
 from __future__ import annotations
@@ -77,6 +77,11 @@ def on_files(files: Any, config: Any) -> Any:
     for name, content in pages().items():
         files.append(File.generated(config, name, content=content))
     return files
+
+
+def on_page_markdown(markdown: str, **_given: Any) -> str:
+    """Lead links to the notebook, which GitHub shows, to its page on the site."""
+    return markdown.replace("(tutorial.ipynb)", "(tutorial.md)")
 
 
 def pages() -> dict[str, str]:
