@@ -11,7 +11,7 @@ MODEL ?= embedded:gemma3-270m
 RUN ?= runs/cy
 DEMO_ARGS ?=
 DRIFT_ARGS ?=
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -27,7 +27,7 @@ demo-drift: $(STAMP)
 	$(BIN)/python experiments/demo_drift.py --run $(RUN) --model_name_or_path $(MODEL) $(DRIFT_ARGS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
