@@ -78,7 +78,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
             stream.seek(0)
             if start in UTF_16:
                 # Files of Windows; lines can't be cut at the byte of a line feed.
-                with io.TextIOWrapper(stream, "utf-16", newline="") as decoded:  # type: ignore[type-var]
+                with io.TextIOWrapper(stream, "utf-16", newline="") as decoded:
                     yield from enumerate(decoded, 1)
                 return
             for number, raw in enumerate(stream, 1):
