@@ -20,7 +20,7 @@ from compass.drift import Monitor, Reference
 from compass.evaluation import read_evaluation
 from compass.evaluation.files import read_differences, read_task
 from compass.recipes import update as update_recipe
-from compass.recipes.adapt import adapt
+from compass.recipes.adapt import adapt, select
 from compass.recipes.compare import compare
 from compass.recipes.monitor import monitor
 from compass.recipes.update import NewData, update
@@ -90,6 +90,11 @@ def report_facts(folder: Path) -> dict[str, Any]:
 def adapt_again(folder: Path) -> None:
     """Give the command of a finished run again."""
     adapt(load_stored(folder / "compass.yaml"))
+
+
+def select_again(folder: Path) -> None:
+    """Give the command again that picks alone."""
+    select(load_stored(folder / "compass.yaml"))
 
 
 def finished_run(folder: Path) -> dict[str, Any]:

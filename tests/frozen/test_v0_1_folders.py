@@ -123,6 +123,18 @@ def test_a_finished_run_is_not_run_again() -> None:
     assert json.loads(Path("run/lock.json").read_text("utf-8"))["hashes"] == stored_json("run/lock.json")["hashes"]
 
 
+@pytest.mark.parametrize("key", ["seed", "model"])
+def test_picks_stay_only_with_the_seed_and_model_that_they_were_trained_with(key: str) -> None:
+    """Breaks if a draw with another seed, or for another model, silently keeps the rows of the one before."""
+    lock = stored_json("run/lock.json")
+    lock |= {"seed": 5} if key == "seed" else {"model": {"name": "another", "revision": ""}}
+    Path("run/lock.json").write_text(json.dumps(lock), "utf-8")
+    before = len(lines("run/logs/stages.jsonl"))
+    calls.select_again(Path("run"))
+    skipped = {row["stage"]: row["skipped"] for row in written("run/logs/stages.jsonl")[before:]}
+    assert skipped == {"data": True, "space": True, "selection": False}
+
+
 def test_a_run_is_read_by_an_update() -> None:
     """Breaks if a run's rows are no longer of the period that they were trained in, or its tests are not taken over."""
     first, second, third = (calls.finished_run(Path(name)) for name in ("run", "updated", "updated-ecda"))

@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from compass.config import recorded
+from compass.config import AdaptConfig, recorded
 from compass.data.classes import number_classes
 from compass.errors import SelectionError
 from compass.runs import layout
-from compass.runs.files import file_hash, fingerprint
+from compass.runs.files import file_hash, fingerprint, read_json
 from compass.runs.folder import Run
 from compass.selection import Candidates, Selection, build_candidates
 from compass.steps.audit import read_picks, write_selection
 from compass.steps.features import read_features, strategy_files
+from compass.steps.lock import is_trained_on_its_picks
 from compass.steps.read import data_hashes
 from compass.steps.resources import Resources
 from compass.steps.state import Placed, RunData, Selected
@@ -75,17 +76,26 @@ def choose(run: Run, resources: Resources, placed: Placed, candidates: Candidate
     if files := strategy_files(resources):
         inputs["files"] = fingerprint(files)
     changed = run.changed("selection", inputs)
-    if changed == {"picked"}:
-        # The strategy of an earlier version picked these; an adapter was trained on them.
+    stays = changed == {"picked"} and _is_trained_for(run, config)
+    if stays:
         logger.info("selection: the same inputs, picked by an earlier version of the strategy; its picks stay")
         selection = read_picks(run, selection, candidates, placed.data)
-    if changed in (set(), {"picked"}):
+    if stays or changed == set():
         run.skip("selection")
     else:
         with run.stage("selection", inputs, [run.folder / layout.SELECTION]):
             write_selection(run, selection, candidates, placed.data, seed=config.run.seed)
     examples = tuple(placed.data.pool[i] for i in selection.indices)
     return Selected(placed.data, placed.vectors, placed.space, selection, examples)
+
+
+def _is_trained_for(run: Run, config: AdaptConfig) -> bool:
+    """Say whether the run's adapter was trained with this seed and model: then the inputs of its picks are the same."""
+    if not is_trained_on_its_picks(run.folder):
+        return False
+    lock = read_json(run.folder / layout.LOCK)
+    before = (lock.get("seed"), lock.get("model", {}).get("name"))
+    return before == (config.run.seed, config.training.model_name_or_path)
 
 
 def _costs(resources: Resources, data: RunData) -> Any:
