@@ -6,10 +6,11 @@ import json
 import logging
 import math
 import os
+from unittest.mock import Mock
 
 import pytest
 
-from compass.drift import read_files, read_stream
+from compass.drift import read_files, read_stream, sources
 from compass.drift.sources import parse
 from compass.errors import DataError
 
@@ -225,3 +226,18 @@ def test_every_kind_of_log_is_read_and_other_files_are_named(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         assert prompts(read_files(tmp_path / "none", {}, batch_size=10)) == []
     assert "holds no .jsonl" in caplog.text
+
+
+def test_a_compressed_log_is_unpacked_again_only_when_it_has_changed(tmp_path, monkeypatch):
+    """Breaks if a followed folder unpacks every old log once a second, or misses one that was written anew."""
+    file = tmp_path / "old.jsonl.gz"
+    file.write_bytes(gzip.compress(lines("one").encode()))
+    read = Mock(wraps=sources._next)
+    monkeypatch.setattr(sources, "_next", read)
+    rounds = iter(range(100))
+    follow = read_files(tmp_path, {}, batch_size=10, follow=True, poll_seconds=0.0, stop=lambda: next(rounds) > 60)
+    assert prompts([next(follow)]) == ["one"]
+    assert [next(follow) for _ in range(5)] == [None] * 5
+    assert read.call_count == 2
+    file.write_bytes(gzip.compress(lines("two", "three").encode()))
+    assert prompts(follow) == ["two", "three"]

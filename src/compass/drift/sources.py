@@ -137,9 +137,14 @@ def read_files(
     places = dict(offsets)
     left: list[Position] = []
     named: set[Path] = set()
+    finished: dict[Path, tuple[int, int]] = {}
     while not stop():
         idle = True
         for file in [root] if root.is_file() else _logs(root, named):
+            stamp = _stamp(file)
+            if _compressed(file) and finished.get(file) == stamp:
+                # To look for what is new it would have to be unpacked again.
+                continue
             name = file.name if file == root else file.relative_to(root).as_posix()
             # Names need not be valid text on Linux, and a database takes nothing else.
             name = name.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -157,6 +162,7 @@ def read_files(
                         logger.warning("%s is not read to its end: %s", name, error)
                     break
                 if batch is None or batch.position is None:
+                    finished[file] = stamp
                     break
                 idle = False
                 if name in places and places[name].head != batch.position.head:
@@ -184,9 +190,20 @@ def _logs(root: Path, named: set[Path]) -> list[Path]:
     if not logs and root not in named:
         named.add(root)
         logger.warning("%s holds no .jsonl or .ndjson file", root)
+    if not any(map(_compressed, logs)):
+        return logs
     plain = {(head, file.stat().st_size) for file in logs if not _compressed(file) and (head := _head_of(file))}
     # While a log is compressed, both are there for a moment.
     return [file for file in logs if not _compressed(file) or (_head_of(file), _whole_size(file)) not in plain]
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    """Return what tells that a file has changed; zeros if it is gone."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
 def _compressed(file: Path) -> bool:

@@ -87,8 +87,9 @@ def watch(
             version = production(site.registry, language)
             with _monitor(site, version, restart=restart) as (watching, encoder):
                 restart = False
-                columns = columns_of(read_stored(version.folder / layout.CONFIG).data, "usage")
-                batches = batches or batches_of(source, watching, options.monitor, columns, follow=follow, stop=stop)
+                if batches is None:
+                    columns = columns_of(read_stored(version.folder / layout.CONFIG).data, "usage")
+                    batches = batches_of(source, watching, options.monitor, columns, follow=follow, stop=stop)
                 tell_drift(site, watching, version)
                 held = ""
                 for batch in batches:
