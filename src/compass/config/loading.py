@@ -54,17 +54,20 @@ def load_stored(path: Path, overrides: Mapping[str, object] | None = None, *, al
     The folder may be from somebody else: what trusts, sends or spends is taken from `overrides` alone, and an encoder
     that is an endpoint is refused unless it is `allow_endpoint`. Raises ConfigError.
     """
-    config = load_stored_options(AdaptConfig, path, overrides)
-    kept, values = [], dict(overrides or {})
+    given = overrides or {}
+    config = load_stored_options(AdaptConfig, path, given)
+    values, refused = {}, []
     for option, value in values_of(config):
-        if option.from_operator and option.name not in values and value != option.default:
-            kept.append(f"{option.name}={value}")
+        values[option.name] = value
+        if option.from_operator and option.name not in given and value != option.default:
+            refused.append(f"{option.name}={value}")
             values[option.name] = option.default
-    if kept:
-        logger.warning("%s: %s is not taken from a run folder; give it yourself if you want it", path, ", ".join(kept))
-        config = load_stored_options(AdaptConfig, path, values)
+    if refused:
+        said = ", ".join(refused)
+        logger.warning("%s: %s is not taken from a run folder; give it yourself if you want it", path, said)
+        config = put_together(AdaptConfig, values)
     address = config.encoder.encoder
-    if config.encoder.is_endpoint and "encoder" not in values and address != allow_endpoint:
+    if config.encoder.is_endpoint and "encoder" not in given and address != allow_endpoint:
         raise ConfigError(
             f"{path}: the run's encoder is the endpoint {address}, and prompts would be sent there. If you trust it, "
             f"give --allow-endpoint {address}"

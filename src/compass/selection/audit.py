@@ -47,7 +47,7 @@ def finish(
     """Put a `Selection` together. indices: (m,) pool rows in order of rank; scores: (m,). demand None: by clusters.
 
     shortfall None: the budget that the picks leave, which in tokens is also what no row was short enough for.
-    classes: what was asked of each class; what was picked of it is counted here.
+    classes: the account of class quotas; what was picked of each class is counted here.
     """
     clusters = candidates.pool_clusters[indices]
     costs = candidates.pool_costs[indices]

@@ -22,7 +22,7 @@ WINDOW = 20
 """Times the rows that it asks for among which a usage row draws within a class: the best rows of all are one sentence
 in many languages [ours]."""
 WINDOW_DEPTH = 0.2
-"""Score below the last row asked for down to which it draws: what lies deeper is about something else [ours]."""
+"""Score below the last requested row down to which it draws: what lies deeper is about something else [ours]."""
 SHORTEST_LIST = 1000
 """Rows of a request's list, at least: others take rows from it."""
 LIST_FACTOR = 8
@@ -116,7 +116,7 @@ def concatenate(parts: Sequence[Requests]) -> Requests:
 def drawn_within_windows(requests: Requests, place: IntArray) -> Requests:
     """Put the first rows of each list, its window, in the order of their places; the others follow, best first.
 
-    The window is `WINDOW` times the rows asked for, as far as they score at most `WINDOW_DEPTH` less than the last row
+    The window is `WINDOW` times the requested rows, as far as they score at most `WINDOW_DEPTH` less than the last row
     that the request would get if it took the best. place: (n_A,) numbers of the pool's rows that only their content and
     the seed decide.
     """

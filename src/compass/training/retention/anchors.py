@@ -50,16 +50,16 @@ def draw_anchors(
     rule: str = "clusters",
     seed: int,
 ) -> Anchors:
-    """Draw anchors from the history at hand.
+    """Draw anchors from what is left of the history.
 
     clusters: (n,) ints. periods: (n,) ints, 0 the oldest; None: one period. period_sizes: rows that each period had,
-    where only earlier anchors of it are left; None: the rows at hand. share: anchors by row of the history, rounded up.
+    where only earlier anchors of it are left; None: the rows given. share: anchors by row of the history, rounded up.
     least, most: bounds on the anchors; a history of fewer rows than `least` is taken whole.
 
     Each period gets anchors in proportion to its size, and at least one as long as there are as many anchors as
     periods, so the oldest keeps its share however many follow. Within a period each cluster gets its part in
     proportion; within a cluster rows go by the seed. That is the rule "clusters"; "random" is the plain baseline:
-    uniform over the rows at hand, without strata.
+    uniform over the rows, without strata.
     Raises DataError if arrays differ in length, or a period's size is below its rows.
     """
     cluster = np.asarray(clusters, dtype=np.int64)
