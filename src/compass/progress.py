@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from compass.sanitize import printable
+
 logger = logging.getLogger(__name__)
 
 LOG_EVERY_SECONDS = 10.0
@@ -37,14 +39,14 @@ def _bar(description: str, total: int, unit: str) -> Iterator[Advance]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(description, total=total, rate="")
+        task = bar.add_task(printable(description), total=total, rate="")
         start = time.monotonic()
         done = 0
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from compass.cli.flags import Config, DryRun, Json, Verbose, with_options
-from compass.cli.printing import print_differences, print_json, print_plan, print_result
+from compass.cli.printing import print_differences, print_json, print_plan, print_result, say
 from compass.cli.process import set_up_logging
 from compass.config import load_config
 from compass.runs import layout
@@ -95,4 +95,4 @@ def train(
     if json_:
         print_json({"adapter": str(adapter), **result})
     else:
-        print(f"Adapter: {adapter}")
+        say(f"Adapter: {adapter}")

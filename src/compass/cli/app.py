@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -15,7 +18,15 @@ from compass.cli.evaluate import evaluate
 from compass.cli.help import HelpCommand
 from compass.cli.info import env, report, strategies
 from compass.cli.monitor import monitor, watch
-from compass.cli.process import EXIT_BAD_INPUT, EXIT_BUG, EXIT_FAILED, EXIT_INTERRUPTED, write_error_report
+from compass.cli.printing import say
+from compass.cli.process import (
+    EXIT_BAD_INPUT,
+    EXIT_BUG,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    traceback_of,
+    write_error_report,
+)
 from compass.cli.registry import registry
 from compass.cli.update import update
 from compass.errors import CompassError, ConfigError, DataError
@@ -33,7 +44,8 @@ app.command(cls=HelpCommand, hidden=True)(prepare)
 app.add_typer(registry, name="registry")
 
 NO_SUCH_PLACE = {
-    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.ENOTDIR, errno.EPERM, errno.EROFS
+    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR,
+    errno.EPERM, errno.EROFS,
 }  # fmt: skip
 """What the system says of a folder that can't be made or a file that can't be written."""
 
@@ -45,7 +57,7 @@ def _version(
     if version:
         from importlib.metadata import version as installed
 
-        print(installed("compass-peft"))
+        say(installed("compass-peft"))
         raise typer.Exit
 
 
@@ -55,6 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in given
     if debug:
         given.remove("--debug")
+    for stream in (sys.stdout, sys.stderr):
+        # What a terminal's encoding has no character for is shown as an escape, and stops nothing.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(args=_with_dashes(given), prog_name="compass", standalone_mode=False)
     except (ConfigError, DataError) as error:
@@ -68,18 +84,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except SystemExit as stopped:
         # typer turns Ctrl-C into an exit of its own.
         code = stopped.code
+    except BrokenPipeError:
+        # Who read the output, as `head`, has gone. Python would complain of it again when it ends.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_FAILED
     except Exception as error:
         if known := _of_the_system(error):
             _fail(known)
             code = EXIT_FAILED
         elif callable(show := getattr(error, "show", None)) and hasattr(error, "exit_code"):
             # click's own usage errors, without depending on its classes: typer may bring its own copy.
-            show()
+            show(text := io.StringIO())
+            say(text.getvalue().rstrip("\n"), error=True)
             code = error.exit_code
-        elif debug:
-            raise
         else:
-            _fail(_unexpected(error, given))
+            say(traceback_of(error).rstrip("\n"), error=True) if debug else _fail(_unexpected(error, given))
             code = EXIT_BUG
     if code == EXIT_INTERRUPTED:
         _fail("Stopped. The same command resumes where it stopped.")
@@ -113,7 +133,13 @@ def _of_the_system(error: Exception) -> str:
 
 def _unexpected(error: Exception, given: Sequence[str]) -> str:
     """Say that an error was not expected, and where its traceback is."""
-    path = write_error_report(error, given)
+    try:
+        path = write_error_report(error, given)
+    except OSError as full:
+        return (
+            f"An unexpected error: {type(error).__name__}. Its details can't be written ({full.strerror}); run the "
+            "command again with --debug to see them."
+        )
     return (
         f"An unexpected error: {type(error).__name__}. The details are in {path}; they may quote your data. Run the "
         "command again with --debug to see them here, and please report it with what you did."
@@ -121,4 +147,4 @@ def _unexpected(error: Exception, given: Sequence[str]) -> str:
 
 
 def _fail(message: str) -> None:
-    print(f"compass: {message}", file=sys.stderr)
+    say(f"compass: {message}", error=True)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from compass.cli.flags import Json
-from compass.cli.printing import print_json, print_table
+from compass.cli.printing import print_json, print_table, say
 
 
 def strategies(json_: Json = False) -> None:
@@ -32,7 +32,7 @@ def report(
     """Write a run's HTML report again."""
     from compass.report import build_report
 
-    print(build_report(run, include_texts=texts).resolve())
+    say(build_report(run, include_texts=texts).resolve())
 
 
 def env(json_: Json = False) -> None:
@@ -44,4 +44,4 @@ def env(json_: Json = False) -> None:
         print_json(found)
     else:
         for name, value in found.items():
-            print(f"{name}: {value}")
+            say(f"{name}: {value}")

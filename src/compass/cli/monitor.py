@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from compass.cli.flags import Config, JsonLines, Verbose, with_options
+from compass.cli.printing import print_event
 from compass.cli.process import EXIT_DRIFT, set_up_logging
 from compass.config import AdaptConfig, MonitorOptions, WatchOptions, fields_of, load_options, named_options
 from compass.config.update import OF_THE_PARENT
@@ -49,7 +49,7 @@ def monitor(
     for event in run_monitor(
         run, source, resolved.monitor, reference=reference, follow=follow, restart=restart, allow_endpoint=granted
     ):
-        print(json.dumps(event.to_dict(), ensure_ascii=False) if json_ else event.summary, flush=True)
+        print_event(event, as_json=json_)
         if event.kind == "status":
             drift = bool(event.details["drift"])
             unread = 0 if event.details["new_prompts"] else event.details["skipped_lines"]
@@ -94,7 +94,7 @@ def watch(
     for event in run_watch(
         language, source, resolved, overrides=given, follow=follow, dry_run=dry_run, restart=restart
     ):
-        print(json.dumps(event.to_dict(), ensure_ascii=False) if json_ else event.summary, flush=True)
+        print_event(event, as_json=json_)
         if event.kind == "status":
             drift = bool(event.details["drift"])
     if drift:

@@ -1,4 +1,7 @@
-"""Print results on stdout: tables and plain lines for people, JSON for machines."""
+"""Print results on stdout: tables and plain lines for people, JSON for machines.
+
+Nothing else in the command line prints: here text from outside, a cell of a table too, loses what a terminal obeys.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compass.sanitize import printable, printable_json, without_secrets
+
 if TYPE_CHECKING:
     from compass.config import AdaptConfig
-    from compass.records import Comparison, Difference, Metrics
+    from compass.records import Comparison, Difference, Event, Metrics
 
 
 def print_result(result: Mapping[str, Any], as_json: bool, table: Callable[[], None] | None = None) -> None:
@@ -24,12 +29,26 @@ def print_result(result: Mapping[str, Any], as_json: bool, table: Callable[[], N
     for name, value in result.items():
         if not isinstance(value, (list, tuple, dict)):
             # A path that a person can click on.
-            print(f"{name}: {value.resolve() if isinstance(value, Path) else value}")
+            say(f"{name}: {value.resolve() if isinstance(value, Path) else value}")
+
+
+def say(text: object, *, error: bool = False) -> None:
+    """Print a line for people; error: on stderr, without secrets that an error may quote."""
+    shown = printable(without_secrets(str(text)) if error else text)
+    print(shown, file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def print_json(content: Any) -> None:
     """Print JSON; records are written as they write themselves."""
-    print(json.dumps(content, ensure_ascii=False, indent=2, default=lambda value: value.to_dict()))
+    print(printable_json(json.dumps(content, ensure_ascii=False, indent=2, default=lambda value: value.to_dict())))
+
+
+def print_event(event: Event, *, as_json: bool) -> None:
+    """Print an event of a stream as one line, at once."""
+    if as_json:
+        print(printable_json(json.dumps(event.to_dict(), ensure_ascii=False)), flush=True)
+    else:
+        say(event.summary)
 
 
 def print_plan(config: AdaptConfig, *, as_json: bool) -> None:
@@ -46,7 +65,7 @@ def print_plan(config: AdaptConfig, *, as_json: bool) -> None:
 def print_differences(differences: Sequence[Difference], *, title: str = "Before and after") -> None:
     """Print base and adapter on each test."""
     if not differences:
-        print("Not evaluated: no held-out row has a response.")
+        say("Not evaluated: no held-out row has a response.")
         return
     lines = [
         (
@@ -96,10 +115,16 @@ def print_table(names: Sequence[str], rows: Sequence[Sequence[str]], *, title: s
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    def cell(text: str) -> Text:
+        # Not a str, in which `[/b]` is markup.
+        return Text(printable(text))
+
+    heading = cell(title) if title else None
+    table = Table(title=heading, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in names:
-        table.add_column(name, overflow="fold")
+        table.add_column(cell(name), overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(cell, row))
     Console(width=None if sys.stdout.isatty() else 160).print(table)

@@ -9,7 +9,7 @@ import typer
 
 from compass.cli.flags import Config, Json, with_options
 from compass.cli.help import HelpCommand
-from compass.cli.printing import print_json, print_table
+from compass.cli.printing import print_json, print_table, say
 from compass.cli.process import EXIT_DRIFT, EXIT_FAILED, set_up_logging
 from compass.config import RegistryOptions, load_options
 
@@ -52,7 +52,7 @@ def registry_add(
     store, resolved = _open_registry(config, options)
     version = store.register(run, parent=parent, trigger=trigger, leave_out=resolved.registry.leave_out)
     _keep_mirror(store, version.language, resolved)
-    print_json(version.to_dict()) if json_ else print(f"{version.id} is the candidate of {version.language}")
+    print_json(version.to_dict()) if json_ else say(f"{version.id} is the candidate of {version.language}")
 
 
 @with_options(also=WHERE, of=RegistryOptions)
@@ -124,7 +124,7 @@ def registry_promote(
                 for row in decision.tests
             ]
             print_table(("test", "role", "difference", "margin", "p", "verdict"), rows)
-        print(f"{move.after} is in production" if move else f"Not promoted: {decision.reason if decision else ''}")
+        say(f"{move.after} is in production" if move else f"Not promoted: {decision.reason if decision else ''}")
     if move is None:
         raise typer.Exit(EXIT_DRIFT)
 
@@ -142,7 +142,7 @@ def registry_rollback(
     store, resolved = _open_registry(config, options)
     move = store.rollback(language, to=to, reason=reason)
     _keep_mirror(store, language, resolved)
-    print(f"{move.after} is in production again")
+    say(f"{move.after} is in production again")
 
 
 @with_options(also=WHERE, of=RegistryOptions)
@@ -156,7 +156,7 @@ def registry_verify(language: Language, config: Config = None, json_: Json = Fal
         print_json([{"id": check.id, "files": check.files, "problems": list(check.problems)} for check in checks])
     else:
         for check in checks:
-            print(f"{check.id}: {'intact' if check.ok else '; '.join(check.problems)} ({check.files} files)")
+            say(f"{check.id}: {'intact' if check.ok else '; '.join(check.problems)} ({check.files} files)")
     if not all(check.ok for check in checks):
         raise typer.Exit(EXIT_FAILED)
 
@@ -166,8 +166,8 @@ def registry_repair(language: Language, config: Config = None, *, options: Any =
     """Rebuild a lost or damaged state.json from the history."""
     store, _ = _open_registry(config, options)
     aliases = store.repair(language)
-    print(f"production: {aliases.current or '-'}")
-    print(f"candidate: {aliases.candidate or '-'}")
+    say(f"production: {aliases.current or '-'}")
+    say(f"candidate: {aliases.candidate or '-'}")
 
 
 @with_options(also=(*MOVED, "keep_versions"), of=RegistryOptions)
@@ -184,7 +184,7 @@ def registry_prune(
     if not dry_run:
         _keep_mirror(store, language, resolved)
     verb = "would be removed" if dry_run else "removed"
-    print(f"{len(pruned.removed)} versions {verb}, {pruned.freed / 2**20:.1f} MiB: {', '.join(pruned.removed) or '-'}")
+    say(f"{len(pruned.removed)} versions {verb}, {pruned.freed / 2**20:.1f} MiB: {', '.join(pruned.removed) or '-'}")
 
 
 @with_options(also=WHERE, of=RegistryOptions)
@@ -200,7 +200,7 @@ def registry_status(
     from compass.report import build_status
 
     store, _ = _open_registry(config, options)
-    print(build_status(store, output).resolve())
+    say(build_status(store, output).resolve())
 
 
 registry = typer.Typer(
