@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -461,3 +462,23 @@ def test_a_stream_is_not_cut_when_the_version_changes(world, monkeypatch):
     events = list(start(world, "-"))
     assert "promotion" in kinds(events)
     assert tuple(status_of(events)[name] for name in ("prompts", "skipped_lines", "drift")) == (800, 0, False)
+
+
+def test_a_status_page_that_can_not_be_written_stops_nothing(world, caplog, monkeypatch):
+    """An update of hours counted as failed because a page for people had no room."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("compass.report.build_status", full)
+    drift(world)
+    assert kinds(run(world)) == ["update", "promotion", "status"]
+    assert "The status page can't be written" in caplog.text
+
+
+def test_a_pipe_as_status_page_is_refused_at_the_start(world):
+    os.mkfifo(world.root / "pipe")
+    watch_options = dataclasses.replace(world.options.watch, status_page=str(world.root / "pipe"))
+    world.options = dataclasses.replace(world.options, watch=watch_options)
+    with pytest.raises(ConfigError, match=r"status_page: .* is not a file but a pipe"):
+        run(world)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy.typing as npt
 
 from compass.errors import DataError, MonitorError
 from compass.runs import layout
+from compass.runs.files import write_bytes
 from compass.semantic.arrays import FloatArray, IntArray, RealArray, row_chunks
 from compass.semantic.distributions import histogram
 from compass.semantic.space import SemanticSpace
@@ -126,7 +125,7 @@ class Reference:
         }
         meta = {"format": FORMAT, "languages": tags, "mix": dict(self.mix), "identity": self.identity}
         self.space.save(path / layout.SPACE)
-        _write(path / layout.REFERENCE_WEIGHTS_FILE, save(tensors, {"reference": json.dumps(meta)}))
+        write_bytes(path / layout.REFERENCE_WEIGHTS_FILE, save(tensors, {"reference": json.dumps(meta)}))
 
     @classmethod
     def load(cls, folder: str | Path) -> Reference:
@@ -184,17 +183,3 @@ def _arrays(reference: LanguageReference) -> dict[str, npt.NDArray[np.generic]]:
         "vectors": reference.vectors,
         "losses": reference.losses,
     }
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write beside, sync, rename: a reader finds the old file or the new one. mkstemp gives it to its owner alone."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

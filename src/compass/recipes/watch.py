@@ -24,7 +24,7 @@ from compass.config import WatchOptions, read_stored, validate
 from compass.data.languages import normalize_tag
 from compass.drift import InputBatch, Monitor
 from compass.encoders import CachedEncoder
-from compass.errors import CompassError, ConfigError, RegistryUnavailableError
+from compass.errors import CompassError, ConfigError, RegistryUnavailableError, RunError
 from compass.recipes import update as update_recipe
 from compass.recipes.monitor import batches_of, check_source, count, drift_event
 from compass.recipes.promote import held_out_sets, keep_mirror
@@ -32,6 +32,7 @@ from compass.recipes.update import NewData
 from compass.records import Event
 from compass.registry import GateDecision, Hooks, Registry, Version, decide
 from compass.runs import layout
+from compass.runs.files import behind_links, check_place
 from compass.runs.folder import Run
 from compass.steps.read import columns_of
 from compass.steps.reference import clusters_of, config_of, reference_of
@@ -134,6 +135,11 @@ def check_options(options: WatchOptions) -> None:
             check()
         except ConfigError as error:
             problems += [problem for problem in error.problems if problem not in problems]
+    if options.watch.status_page:
+        try:
+            check_place(behind_links(Path(options.watch.status_page)))
+        except (OSError, RunError) as error:
+            problems.append(f"status_page: {error}")
     if problems:
         raise ConfigError(problems)
 

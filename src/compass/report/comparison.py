@@ -57,7 +57,8 @@ def build_comparison(
              Text("Finished cells are kept. After a change of the grid, only new cells are run.", "quiet")),
         ),
     )  # fmt: skip
-    return write_page(folder / layout.REPORT, render_page("COMPASS comparison", "Folder", folder.resolve().name, parts))
+    page = render_page("COMPASS comparison", "Folder", folder.resolve().name, parts)
+    return write_page(folder / layout.REPORT, page, private=False)
 
 
 def _headline(

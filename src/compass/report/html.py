@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
+from compass.errors import RunError
 from compass.report.blocks import Chart, Charts, Section
 from compass.report.figures import specification
 from compass.report.load import Run, load_run
 from compass.report.sections import sections
 from compass.report.wording import bare_language
 from compass.runs import layout
-from compass.runs.files import write_text
+from compass.runs.files import behind_links, write_text
 
 
 def build_report(run_dir: Path, *, include_texts: bool = True) -> Path:
@@ -25,12 +26,23 @@ def build_report(run_dir: Path, *, include_texts: bool = True) -> Path:
     off no prompt, response, answer or cluster name (made of the texts' words) is in it. Raises RunError if `run_dir`
     is not a run folder or a file in it cannot be read.
     """
-    return write_page(run_dir / layout.REPORT, render(load_run(run_dir), include_texts=include_texts))
+    page = render(load_run(run_dir), include_texts=include_texts)
+    return write_page(run_dir / layout.REPORT, page, private=include_texts)
 
 
-def write_page(path: Path, page: str) -> Path:
-    """Write a page so that it is never seen in part, and return its path."""
-    write_text(path, page)
+def write_page(path: Path, page: str, *, private: bool) -> Path:
+    """Write a page of a folder of ours so that it is never seen in part, and return its path.
+
+    private: it has texts of users, and is its owner's alone. Raises RunError for a link that leads out of the folder:
+    somebody else may have made it.
+    """
+    target = behind_links(path)
+    if target.parent != path.parent and target.parent != path.parent.resolve():
+        raise RunError(
+            f"{path} is a link to {target}, outside of its folder: the page is not written. Remove the link, and link "
+            "from there to the page instead."
+        )
+    write_text(target, page, private=private)
     return path
 
 

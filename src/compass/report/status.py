@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from compass.errors import RegistryError
 from compass.report.blocks import Block, Cell, Facts, Section, Text, table
-from compass.report.html import render_page, write_page
+from compass.report.html import render_page
 from compass.report.wording import bare_language, language, number, percent, plural, signed
+from compass.runs.files import behind_links, write_text
 
 if TYPE_CHECKING:
     from compass.registry import Check, Registry, RegistryEvent, Version
@@ -24,12 +25,13 @@ KINDS = {"promotion": "good", "refusal": "bad", "drift": "bad"}
 def build_status(registry: Registry, path: Path, *, verify: bool = True) -> Path:
     """Write the page of a registry as one HTML file that asks nothing of any server, and return its path.
 
+    The page has no texts of users; web servers may read it. Where `path` is a link, the file behind it is written.
     verify: hash every file of every version, so that the page says what is damaged. Raises RegistryError if the
-    registry can't be read; a damaged state or history of one language is told on the page.
+    registry can't be read, RunError if `path` is no file; a damaged state or history of one language is told on the
+    page.
     """
-    text = render_status(registry, verify=verify)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return write_page(path, text)
+    write_text(behind_links(path), render_status(registry, verify=verify), private=False)
+    return path
 
 
 def render_status(registry: Registry, *, verify: bool = True) -> str:

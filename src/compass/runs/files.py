@@ -1,11 +1,16 @@
-"""The one way that files are written and hashed: beside, synced, renamed; a reader finds the old file or the new."""
+"""The one way that files are written and hashed: beside, synced, renamed; a reader finds the old file or the new.
+
+Most files of a run hold prompts or what was made of them, so a new file is its owner's alone, whatever its folder is.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,14 +20,23 @@ from compass.errors import RunError
 
 PARTIAL = ".partial"
 """End of the name of a file that is being written."""
+PRIVATE = 0o600
+"""Mode of a file that may hold prompts."""
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield the path of a new file; it takes the place of `path`, synced, when the block ends without an error."""
+def replacing(path: Path, *, private: bool = True) -> Iterator[Path]:
+    """Yield the path of a new file; it takes the place of `path`, synced, when the block ends without an error.
+
+    private: nobody but its owner may read the file, at any moment. A link at `path` is replaced, not followed: it may
+    lead out of a folder from somebody else. Raises RunError if `path` is there and is no file, such as a pipe.
+    """
+    check_place(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + PARTIAL)
     try:
+        partial.unlink(missing_ok=True)
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE if private else 0o666))
         yield partial
         sync_file(partial)
         os.replace(partial, path)
@@ -31,6 +45,28 @@ def replacing(path: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def behind_links(path: Path) -> Path:
+    """Return the file that a path stands for: where a link leads, if it is one."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def check_place(path: Path) -> None:
+    """Raise RunError if a pipe, a device or the like is at a place that is to be written to, OSError for a folder."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
+        raise RunError(f"{path} is not a file but {_kind(mode)}, and can't be written to. Name a file.")
+
+
+def _kind(mode: int) -> str:
+    kinds = {"a pipe": stat.S_ISFIFO, "a socket": stat.S_ISSOCK}
+    return next((name for name, is_kind in kinds.items() if is_kind(mode)), "a device")
 
 
 def sync_file(path: Path) -> None:
@@ -50,15 +86,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, private: bool = True) -> None:
     """Write a file atomically."""
-    with replacing(path) as partial:
+    with replacing(path, private=private) as partial:
         partial.write_bytes(content)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, private: bool = True) -> None:
     """Write UTF-8 text atomically; half of a surrogate pair, which UTF-8 can't hold, becomes a question mark."""
-    write_bytes(path, text.encode("utf-8", "replace"))
+    write_bytes(path, text.encode("utf-8", "replace"), private=private)
 
 
 def write_json(path: Path, content: Any) -> None:

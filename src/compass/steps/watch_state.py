@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
 import sqlite3
 import tempfile
@@ -17,9 +18,11 @@ from filelock import FileLock, Timeout
 
 from compass.config import WatchOptions
 from compass.encoders import CachedEncoder
-from compass.errors import RunError
+from compass.errors import CompassError, RunError
 from compass.registry import Hooks, Registry, RegistryEvent
 from compass.registry.files import read_sealed, write_sealed
+
+logger = logging.getLogger(__name__)
 
 DAY = 86_400.0
 
@@ -130,7 +133,11 @@ class Site:
         if event.id not in {known.id for known in self.registry.events(self.language)}:
             self.hooks.send(event)
             self.registry.record(event)
-        build_status(self.registry, self.status_page)
+        try:
+            build_status(self.registry, self.status_page)
+        except (OSError, CompassError) as error:
+            # A page for people: neither the event nor an update depends on it.
+            logger.warning("The status page can't be written, and will be after the next event: %s", error)
 
 
 @contextmanager
