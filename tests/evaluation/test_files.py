@@ -14,7 +14,14 @@ from compass.config import EvaluationConfig
 from compass.data.example import Example
 from compass.errors import DataError
 from compass.evaluation.evaluate import Evaluation, assemble, compare
-from compass.evaluation.files import drop_others, read_differences, read_evaluation, write_differences, write_evaluation
+from compass.evaluation.files import (
+    drop_others,
+    lacks_metrics,
+    read_differences,
+    read_evaluation,
+    write_differences,
+    write_evaluation,
+)
 from compass.records import Interval
 
 
@@ -97,3 +104,28 @@ def test_others_are_removed_with_their_rows(tmp_path: Path) -> None:
         (tmp_path / f"{name}.predictions.jsonl").write_text("", "utf-8")
     drop_others(tmp_path, {"cy": None})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cy.json", "cy.predictions.jsonl"]
+
+
+def free_text() -> Evaluation:
+    """Three commands, one of them answered exactly."""
+    rows = [Example(f"r{i}", f"p{i}", f"tar xf path/to/file_{i}.tar", "de") for i in range(3)]
+    return assemble(
+        rows, ["tar xf path/to/file_0.tar", "tar xf", ""], np.ones(3), np.full(3, 25.0), name="de", language="de",
+        config=EvaluationConfig(bootstrap_draws=100), seed=0,
+    )  # fmt: skip
+
+
+def test_metrics_that_a_folder_of_0_1_lacks_are_taken_from_its_answers(tmp_path: Path) -> None:
+    """A night of generation would be repeated for a score that its answers give."""
+    now = free_text()
+    path = write_evaluation(now, tmp_path)
+    assert not lacks_metrics(path, now)
+    before = now.to_dict()
+    del before["responses"]
+    before["metrics"] = {name: before["metrics"][name] for name in ("exact_match", "loss_per_byte")}
+    path.write_text(json.dumps(before), "utf-8")
+    found = read_evaluation(path)
+    assert list(found.metrics) == ["loss_per_byte", "chrf", "token_f1", "rouge_l", "exact_match"]
+    assert found.to_dict() == now.to_dict()
+    assert lacks_metrics(path, found)
+    assert [d.metric for d in compare(found, now)] == list(now.metrics)

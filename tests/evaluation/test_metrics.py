@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from compass.data.calls import Call, parse_call, parse_response
-from compass.evaluation.metrics import ratios, score_rows
+from compass.evaluation.metrics import CALLS, SHORT, TEXT, ratios, response_shape, score_rows
 
 TIMER = '{"intent":"StartTimer","minutes":5}'
 
@@ -156,3 +156,42 @@ def test_lengths_must_agree() -> None:
     """Answers would be scored against the responses of other rows."""
     with pytest.raises(ValueError, match="got 2 and 1"):
         score_rows(["a", "b"], ["a"])
+
+
+COMMANDS = [f"tar xf path/to/file_{i}.tar" for i in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("responses", "wanted"),
+    [
+        ([TIMER] * 9, CALLS),
+        (["Paris", "18", "B"], SHORT),
+        (["science and technology news"] * 12, SHORT),  # a long label, which recurs
+        (COMMANDS, TEXT),
+        ([*COMMANDS, *["ls"] * 8], TEXT),
+        ([*COMMANDS, *["ls"] * 9], SHORT),
+        ([*COMMANDS, *[TIMER] * 9], SHORT),
+        ([*COMMANDS, *[TIMER] * 10], CALLS),
+        (["我想把所有文件都复制到这里", "请给我看看今天的天气预报"], TEXT),  # short to look at, long to say
+        (["科学和技术", "体育"], SHORT),
+    ],
+)
+def test_the_shape_of_responses(responses: list[str], wanted: str) -> None:
+    """Free text would be measured by exact match, at 2 % for all, or classes by how alike their names look."""
+    assert response_shape(responses) == wanted
+
+
+def test_likeness_is_measured_where_a_test_is_of_free_text() -> None:
+    """Calls in such a test have their own scores, and class labels are right or wrong."""
+    scores = score_rows([*COMMANDS, TIMER], [*COMMANDS[:3], *["tar xf"] * 6, TIMER])
+    found = ratios(scores, np.ones(10), np.ones(10))
+    assert list(found)[:5] == ["loss_per_byte", "chrf", "token_f1", "rouge_l", "exact_match"]
+    for name in ("chrf", "token_f1", "rouge_l"):
+        top, bottom = found[name]
+        assert bottom.tolist() == [1.0] * 9 + [0.0]
+        assert top[:3].tolist() == [1.0] * 3
+        assert all(0 < value < 1 for value in top[3:9])
+        assert top[9] == 0.0
+    labels = ratios(score_rows(["sport", "science"], ["sport", "sports"]), np.ones(2), np.ones(2))
+    assert next(iter(labels)) == "exact_match"
+    assert not {"chrf", "token_f1", "rouge_l"} & labels.keys()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -255,3 +256,18 @@ def test_demand_is_accounted_for(tmp_path: Path, clusters: tuple[tuple[int, int]
     """Would break if the account contradicted itself: 240 rows asked for, 240 picked and 16 missing."""
     run = Run(tmp_path, clusters=tuple(cluster(i, *pair) for i, pair in enumerate(clusters)))
     assert said in Page(render(run)).text
+
+
+def test_free_text_is_told_by_its_loss(run_folder: Path, tmp_path: Path) -> None:
+    """The headline would speak of exact matches, of which free text has next to none."""
+    folder = shutil.copytree(run_folder, tmp_path / "cy")
+    for model, loss in (("base", 1.9), ("adapter", 0.8)):
+        path = folder / "eval" / model / "usage.json"
+        summary = json.loads(path.read_text("utf-8"))
+        summary["responses"] = "free text"
+        values = {"loss_per_byte": loss, "chrf": 0.4, "token_f1": 0.3, "rouge_l": 0.3, "exact_match": 0.02}
+        summary["metrics"] = {name: {"value": v, "low": v - 0.01, "high": v + 0.01} for name, v in values.items()}
+        path.write_text(json.dumps(summary), "utf-8")
+    text = Page(build_report(folder).read_text("utf-8")).text
+    assert "loss per byte went from 1.900" in text
+    assert "measured by loss per byte, chrF, token F1, ROUGE-L and exact match" in text

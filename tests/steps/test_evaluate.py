@@ -1,11 +1,25 @@
-"""What makes an evaluation another one."""
+"""What makes an evaluation another one, and what a finished one still lacks."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from compass.config import AdaptConfig, TrainingConfig
-from compass.steps.evaluate import precision
+import numpy as np
+import pytest
+
+from compass.config import AdaptConfig, DataConfig, EvaluationConfig, TrainingConfig
+from compass.data.example import Example
+from compass.evaluation.evaluate import assemble
+from compass.evaluation.files import write_evaluation
+from compass.runs import layout
+from compass.runs.folder import Run
+from compass.steps import evaluate as step
+from compass.steps.evaluate import evaluate_one, precision
+from compass.steps.state import RunData
 
 
 def test_another_arithmetic_is_another_evaluation() -> None:
@@ -15,3 +29,34 @@ def test_another_arithmetic_is_another_evaluation() -> None:
     found = [precision(replace(plain, training=training)) for training in changed]
     assert found == [{"dtype": "bfloat16"}, {"dtype": "float32"}, {"load_in_4bit": True}]
     assert precision(plain) == {}, "finished runs of before stay finished"
+
+
+def test_a_finished_evaluation_gets_new_metrics_without_its_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of before would be measured again, or its report would lack what its differences have."""
+    config = AdaptConfig(data=DataConfig(language="de"), evaluation=EvaluationConfig(bootstrap_draws=100))
+    rows = tuple(Example(f"r{i}", f"p{i}", f"tar xf path/to/file_{i}.tar", "de") for i in range(3))
+    resources: Any = SimpleNamespace(config=config, base=SimpleNamespace(name="m", revision="1"))
+    placed: Any = SimpleNamespace(data=RunData(usage=(), train=(), pool=(), tests={"de": rows}))
+    run = Run(tmp_path)
+    run.path(layout.SPACE_WEIGHTS).write_bytes(b"space")
+    asked = []
+
+    def measure(resources: Any, adapter: Any, placed: Any, output: Path, answers: Any) -> Any:
+        asked.append(output)
+        done = assemble(rows, ["tar xf"] * 3, np.ones(3), np.ones(3), name="de", language="de",
+                        config=config.evaluation, seed=0)  # fmt: skip
+        path = write_evaluation(done, output)
+        summary = done.to_dict()
+        summary["metrics"] = {name: summary["metrics"][name] for name in ("exact_match", "loss_per_byte")}
+        path.write_text(json.dumps(summary), "utf-8")
+        return {"de": done}
+
+    monkeypatch.setattr(step, "_evaluate_all", measure)
+    for _ in range(3):
+        found = evaluate_one(run, resources, "base", None, placed)
+        assert "chrf" in found["de"].metrics
+    summary = json.loads((tmp_path / layout.BASE_EVALUATION / "de.json").read_text("utf-8"))
+    assert list(summary["metrics"]) == list(found["de"].metrics)
+    assert len(asked) == 1

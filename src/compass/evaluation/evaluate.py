@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from compass.config import EvaluationConfig
 from compass.data.example import Example
 from compass.errors import DataError, ModelError
-from compass.evaluation.metrics import PROPORTIONS, FloatArray64, RowScores, ratios, score_rows
+from compass.evaluation.metrics import PROPORTIONS, FloatArray64, RowScores, ratios, response_shape, score_rows
 from compass.records import ClusterScore, Difference, Interval, Metrics
 from compass.stats import paired_difference, ratio_interval, wilson
 
@@ -52,7 +52,8 @@ class Evaluation:
     clusters: IntArray | None
     """(n,) cluster of each row, where clusters were handed in."""
     metrics: Metrics
-    """Value and interval by name; a metric that nothing in the test set bears on is left out."""
+    """Value and interval by name, those that suit the responses first; what nothing in the test bears on is left out.
+    """
     by_cluster: tuple[ClusterScore, ...]
     rows_left_out: int
     """Rows of the test set beyond `max_test_rows`."""
@@ -62,11 +63,17 @@ class Evaluation:
     confidence: float
     seed: int
 
+    @property
+    def responses(self) -> str:
+        """What the expected responses are: `function calls`, `short answers` or `free text`."""
+        return response_shape([example.response for example in self.examples])
+
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form of the summary; the rows are kept apart (see `files`)."""
         return {
             "name": self.name,
             "language": self.language,
+            "responses": self.responses,
             "rows": len(self.examples),
             "rows_left_out": self.rows_left_out,
             "confidence": self.confidence,
@@ -154,18 +161,13 @@ def assemble(
             "or load it with dtype: float32"
         )
     scores = score_rows([example.response for example in examples], predictions, seen_labels)
-    metrics = {}
-    for metric, (top, bottom) in ratios(scores, nats, n_bytes).items():
-        if not bottom.any() or (metric == "seen_label_share" and not seen_labels):
-            continue
-        metrics[metric] = ratio_interval(
-            top,
-            bottom,
-            draws=config.bootstrap_draws,
-            confidence=config.confidence,
-            seed=seed,
-            proportion=metric in PROPORTIONS,
-        )
+    metrics = intervals(
+        ratios(scores, nats, n_bytes),
+        draws=config.bootstrap_draws,
+        confidence=config.confidence,
+        seed=seed,
+        without=() if seen_labels else ("seen_label_share",),
+    )
     return Evaluation(
         name=name,
         language=language,
@@ -183,6 +185,22 @@ def assemble(
         confidence=config.confidence,
         seed=seed,
     )
+
+
+def intervals(
+    metrics: Mapping[str, tuple[FloatArray64, FloatArray64]],
+    *,
+    draws: int,
+    confidence: float,
+    seed: int,
+    without: Collection[str] = (),
+) -> dict[str, Interval]:
+    """Return value and interval of each metric that some row bears on; metrics as from `ratios`."""
+    return {
+        name: ratio_interval(top, bottom, draws=draws, confidence=confidence, seed=seed, proportion=name in PROPORTIONS)
+        for name, (top, bottom) in metrics.items()
+        if bottom.any() and name not in without
+    }
 
 
 def compare(base: Evaluation, adapter: Evaluation, *, units: Sequence[Hashable] | None = None) -> list[Difference]:

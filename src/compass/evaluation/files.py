@@ -12,9 +12,9 @@ import numpy as np
 
 from compass.data.example import Example
 from compass.errors import DataError
-from compass.evaluation.evaluate import Evaluation
+from compass.evaluation.evaluate import Evaluation, intervals
 from compass.evaluation.lm_eval.bridge import TaskMetric, TaskResult, TaskSample
-from compass.evaluation.metrics import score_rows
+from compass.evaluation.metrics import ratios, score_rows
 from compass.records import ClusterScore, Difference, Interval
 from compass.runs.files import write_text
 
@@ -41,8 +41,9 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
 def read_evaluation(path: Path) -> Evaluation:
     """Read back what `write_evaluation` wrote, given the summary's path.
 
-    Row scores are taken anew from the answers; values and intervals come from the file. Raises DataError if a file is
-    missing or is not one that `write_evaluation` wrote.
+    Row scores are taken anew from the answers; values and intervals come from the file. Metrics that the file lacks,
+    as one of version 0.1 does for free text, are taken from the answers too. Raises DataError if a file is missing or
+    is not one that `write_evaluation` wrote.
     """
     rows_path = path.with_name(path.name.removesuffix(".json") + PREDICTIONS)
     summary = _read_json(path)
@@ -52,28 +53,43 @@ def read_evaluation(path: Path) -> Evaluation:
         predictions = tuple(str(row["prediction"]) for row in rows)
         clusters = [row.get("cluster") for row in rows]
         seen_labels = tuple(str(label) for label in summary["seen_labels"])
+        scores = score_rows([example.response for example in examples], predictions, seen_labels)
+        nats = np.array([row["nats"] for row in rows], np.float64)
+        n_bytes = np.array([row["bytes"] for row in rows], np.float64)
+        draws, confidence, seed = (
+            int(summary["bootstrap_draws"]), float(summary["confidence"]), int(summary["seed"]),
+        )  # fmt: skip
+        known = {str(name): Interval.from_dict(value) for name, value in summary["metrics"].items()}
+        found = ratios(scores, nats, n_bytes)
+        without = {*known, *(() if seen_labels else ("seen_label_share",))}
+        every = {**known, **intervals(found, draws=draws, confidence=confidence, seed=seed, without=without)}
         return Evaluation(
             name=str(summary["name"]),
             language=str(summary["language"]),
             examples=examples,
             predictions=predictions,
-            scores=score_rows([example.response for example in examples], predictions, seen_labels),
-            nats=np.array([row["nats"] for row in rows], np.float64),
-            n_bytes=np.array([row["bytes"] for row in rows], np.float64),
+            scores=scores,
+            nats=nats,
+            n_bytes=n_bytes,
             clusters=None if None in clusters else np.array(clusters, np.int64),
-            metrics={name: Interval.from_dict(value) for name, value in summary["metrics"].items()},
+            metrics={name: every[name] for name in dict.fromkeys((*found, *known)) if name in every},
             by_cluster=tuple(ClusterScore.from_dict(score) for score in summary["by_cluster"]),
             rows_left_out=int(summary["rows_left_out"]),
             seen_labels=seen_labels,
-            bootstrap_draws=int(summary["bootstrap_draws"]),
-            confidence=float(summary["confidence"]),
-            seed=int(summary["seed"]),
+            bootstrap_draws=draws,
+            confidence=confidence,
+            seed=seed,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
             f"{path} and {rows_path.name} are not an evaluation that compass wrote ({type(error).__name__}: {error}); "
             "evaluate again"
         ) from error
+
+
+def lacks_metrics(path: Path, evaluation: Evaluation) -> bool:
+    """Say whether a summary was written before metrics that `evaluation`, read from it, has."""
+    return not evaluation.metrics.keys() <= _read_json(path)["metrics"].keys()
 
 
 def drop_others(folder: Path, names: Collection[str]) -> None:

@@ -54,6 +54,8 @@ class TestScores:
     by_cluster: tuple[ClusterScore, ...]
     seen_labels: tuple[str, ...]
     answers: tuple[Answer, ...]
+    responses: str = ""
+    """What the expected responses are: function calls, short answers or free text; empty in folders of version 0.1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +286,7 @@ def _test(path: Path, summary: dict[str, Any]) -> TestScores:
         by_cluster=tuple(ClusterScore.from_dict(row) for row in summary.get("by_cluster", ())),
         seen_labels=tuple(str(label) for label in summary.get("seen_labels", ())),
         answers=_build(answers, _jsonl(answers), lambda row: _answer(row, language)),
+        responses=str(summary.get("responses", "")),
     )
 
 

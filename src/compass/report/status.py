@@ -173,7 +173,7 @@ def _versions(versions: Sequence[Version], roles: Mapping[str, str], checks: Map
             f"{test} {name.replace('_', ' ')} {number(value, 3)}"
             for test, values in version.metrics.items()
             for name, value in values.items()
-            if name == "exact_match" or "exact_match" not in values
+            if name == (main := "loss_per_byte" if "chrf" in values else "exact_match") or main not in values
         )
         rows.append(
             (

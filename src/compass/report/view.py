@@ -74,6 +74,12 @@ class View:
         names = self.tests()
         return names[0] if names and self.test(names[0]).language == self.target else None
 
+    def main_metric(self, name: str) -> str:
+        """Return the metric that suits a test's responses best: the first of them; exact match in folders of 0.1."""
+        test = self.test(name)
+        first = next(iter(test.metrics), "")
+        return "exact_match" if not test.responses and "exact_match" in test.metrics else first
+
     def difference(self, name: str, metric: str, cluster: int | None = None) -> Difference | None:
         """Return the paired difference of a metric, over the whole test or within a cluster."""
         for row in self.run.differences:

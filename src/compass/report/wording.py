@@ -29,6 +29,18 @@ METRICS = {
     "intent_accuracy": Metric("Intent accuracy", True, 1, "the answer calls the expected function"),
     "slot_f1": Metric("Slot F1", True, 1, "F1 score of the call's arguments"),
     "loss_per_byte": Metric("Loss per byte", False, -1, "nats per UTF-8 byte of the expected answer; lower is better"),
+    "chrf": Metric(
+        "chrF", True, 1, "mean over rows of the F2 score over character n-grams up to 6 (sacrebleu); free text alone"
+    ),
+    "token_f1": Metric(
+        "Token F1",
+        True,
+        1,
+        "mean over rows of the F1 score of words (characters in scripts without spaces), as in SQuAD; free text alone",
+    ),
+    "rouge_l": Metric(
+        "ROUGE-L", True, 1, "mean over rows of the F1 score of the longest common subsequence of words; free text alone"
+    ),
     "seen_label_share": Metric(
         "Training-only labels", True, 0, "answers with a label of the training data that no test row asks for"
     ),
@@ -85,8 +97,8 @@ def capital(text: str) -> str:
 
 
 def in_sentence(title: str) -> str:
-    """Return a title as it stands inside a sentence: `slot F1`."""
-    return title[:1].lower() + title[1:]
+    """Return a title as it stands inside a sentence: `slot F1`, but `ROUGE-L`."""
+    return title if title[1:2].isupper() else title[:1].lower() + title[1:]
 
 
 def of_all(shown: int, total: int, what: str) -> str:

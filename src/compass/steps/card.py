@@ -22,6 +22,12 @@ MOST_CLUSTERS = 12
 """Rows of the card's gap table, widest gaps first."""
 
 
+FREE_TEXT = (
+    "Where answers are free text, loss and likeness come before exact match: `loss_per_byte` in nats per UTF-8 byte of "
+    "the expected answer, and the means over rows of `chrf` (sacrebleu's sentence chrF2), `token_f1` and `rouge_l` (of "
+    "words; scripts without spaces count characters), all three in [0, 1]."
+)
+
 HUB_LICENCES = frozenset(
     {"apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "gemma", "llama2", "llama3",
      "llama3.1", "llama3.2", "llama3.3", "mit", "openrail"}
@@ -116,6 +122,8 @@ def _evaluation_table(differences: Sequence[Difference]) -> list[str]:
         f"{d.interval.value:+.3f} ({d.interval.low:+.3f} to {d.interval.high:+.3f}) |"
         for d in differences
     ]
+    if any(d.metric == "chrf" for d in differences):
+        table += ["", FREE_TEXT]
     return table
 
 

@@ -12,7 +12,7 @@ from compass.data.example import Example
 from compass.data.fertility import fertility
 from compass.evaluation import CachedAnswers, Evaluation, compare, write_differences, write_evaluation
 from compass.evaluation import evaluate as evaluate_model
-from compass.evaluation.files import drop_others, read_differences, read_evaluation
+from compass.evaluation.files import drop_others, lacks_metrics, read_differences, read_evaluation
 from compass.records import Difference
 from compass.runs import layout
 from compass.runs.files import file_hash, fingerprint, write_json
@@ -77,7 +77,14 @@ def evaluate_one(
         answers = output
     if changed == set():
         run.skip(stage)
-        return {test: read_evaluation(output / f"{test}.json") for test in _tests(config, placed.data)}
+        paths = {test: output / f"{test}.json" for test in _tests(config, placed.data)}
+        stored = {test: read_evaluation(path) for test, path in paths.items()}
+        if any(lacks_metrics(paths[test], evaluation) for test, evaluation in stored.items()):
+            # A metric that is newer than the folder is counted from its answers; the record knows its files' sizes.
+            with run.stage(stage, inputs, [output]):
+                for evaluation in stored.values():
+                    write_evaluation(evaluation, output)
+        return stored
     with run.stage(stage, inputs, [output]):
         output.mkdir(parents=True, exist_ok=True)
         done = _evaluate_all(resources, adapter, placed, output, answers)

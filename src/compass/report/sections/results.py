@@ -30,13 +30,21 @@ def results(view: View) -> Section:
             "and after overlap. The intervals do not cover how results vary between training seeds."
         )
     )
-    metrics = wording.metric_order({m for name in names for m in view.test(name).metrics})
+    metrics = _in_order(view, names)
     blocks.append(Charts(tuple(_metric_chart(view, name, names) for name in metrics)))
     blocks.append(_all_metrics_table(view, names, metrics))
     blocks += _difference_charts(view)
     blocks += _cluster_results(view)
     blocks += _seen_table(view)
     return Section("results", "Results", title, tuple(blocks))
+
+
+def _in_order(view: View, names: list[str]) -> list[str]:
+    """Return all metrics; those of the first test lead as its evaluation has them, the best suited one on top."""
+    every = {metric for name in names for metric in view.test(name).metrics}
+    first = view.test(names[0])
+    own = list(first.metrics) if first.responses else []
+    return own + [metric for metric in wording.metric_order(every) if metric not in own]
 
 
 def _metric_chart(view: View, metric: str, names: list[str]) -> Chart:
@@ -79,8 +87,8 @@ def _all_metrics_table(view: View, names: list[str], metrics: list[str]) -> Tabl
 
 
 def _difference_charts(view: View) -> list[Block]:
-    order = {metric: i for i, metric in enumerate(wording.METRICS)}
     tests = {name: i for i, name in enumerate(view.tests())}
+    order = {metric: i for i, metric in enumerate(_in_order(view, list(tests)))}
     # The share of training-only labels has no better direction, so it has no place among gains and losses.
     whole = [d for d in view.run.differences if d.cluster is None and wording.metric(d.metric).better != 0]
     whole.sort(key=lambda d: (tests.get(d.name, len(tests)), order.get(d.metric, len(order)), d.metric))

@@ -12,9 +12,8 @@ def summary(view: View) -> Section:
     """Say in one sentence what the adapter changed, then what is behind it."""
     run = view.run
     blocks: list[Block] = [Text(_headline_sentence(view), "lead")]
-    blocks += [
-        Text(sentence) for sentence in (_gap_sentence(view), _seen_sentence(view), _loss_sentence(view)) if sentence
-    ]
+    sentences = (_metrics_sentence(view), _gap_sentence(view), _seen_sentence(view), _loss_sentence(view))
+    blocks += [Text(sentence) for sentence in sentences if sentence]
     pool = next((row.kept for row in run.cleaning if row.name == "pool"), 0)
     facts = [
         ("Language", language(view.target)),
@@ -38,7 +37,7 @@ def _headline_sentence(view: View) -> str:
         picked = f"The strategy {view.strategy} picked {plural(len(run.picks), 'pool row')} in {spoken}"
         return f"{picked} for {language(view.target)}. " + ("" if view.tests() else NOT_TRAINED)
     before, after = run.base.get(name), run.adapter.get(name)
-    metric = "exact_match" if "exact_match" in view.test(name).metrics else next(iter(view.test(name).metrics), "")
+    metric = view.main_metric(name)
     title = wording.in_sentence(wording.metric(metric).title)
     subject = f"On {plural(view.test(name).rows, 'held-out row')} of {view.target_name} usage ({name})"
     if before is None or after is None or metric not in before.metrics or metric not in after.metrics:
@@ -54,6 +53,15 @@ def _headline_sentence(view: View) -> str:
     if difference is None:
         return f"{sentence}. No paired difference was computed, so this may be chance."
     return f"{sentence}: {wording.change(metric, difference)}, {wording.verdict(difference)[0]}."
+
+
+def _metrics_sentence(view: View) -> str:
+    """Say by which metrics free text is measured; other responses have exact match, which needs no words."""
+    name = view.main_test()
+    if name is None or view.test(name).responses != "free text":
+        return ""
+    titles = [wording.in_sentence(wording.metric(metric).title) for metric in view.test(name).metrics]
+    return f"The expected answers are free text, so they are measured by {', '.join(titles[:-1])} and {titles[-1]}."
 
 
 def _gap_sentence(view: View) -> str:
@@ -92,31 +100,38 @@ def _loss_sentence(view: View) -> str:
     others = [
         (name, difference)
         for name in view.tests()
-        if view.test(name).language != view.target and (difference := view.difference(name, "exact_match")) is not None
+        if view.test(name).language != view.target
+        and (difference := view.difference(name, view.main_metric(name))) is not None
     ]
     if not others:
         return ""
     parts = [
-        f"{wording.bare_language(view.test(name).language)} {wording.change('exact_match', difference)}"
+        f"{wording.bare_language(view.test(name).language)} {wording.change(difference.metric, difference)}"
         for name, difference in others
     ]
+    titles = list(dict.fromkeys(wording.metric(difference.metric).title for _, difference in others))
+    if len(titles) > 1:
+        parts = [
+            f"{part} ({wording.in_sentence(wording.metric(difference.metric).title)})"
+            for part, (_, difference) in zip(parts, others, strict=True)
+        ]
     lost = [name for name, difference in others if wording.verdict(difference)[1] == "bad"]
     verdict = (
         f"The adapter answers worse on {', '.join(lost)}."
         if lost
         else "No loss is shown, but tests of this size can miss one."
     )
-    return f"Exact match in other languages: {'; '.join(parts)}. {verdict}"
+    return f"{titles[0] if len(titles) == 1 else 'Results'} in other languages: {'; '.join(parts)}. {verdict}"
 
 
 def _headline_table(view: View) -> Table:
     rows: list[list[str | Cell]] = []
     for name in view.tests():
-        test = view.test(name)
-        metric = "exact_match" if "exact_match" in test.metrics else next(iter(test.metrics), "")
-        rows.append([name, language(test.language), number(test.rows), *view.before_after(name, metric)])
+        test, metric = view.test(name), view.main_metric(name)
+        title = wording.metric(metric).title
+        rows.append([name, language(test.language), number(test.rows), title, *view.before_after(name, metric)])
     return table(
-        f"Exact match before and after, with {percent(view.confidence, 0)} intervals",
-        ("Test", "Language", "#Rows", "#Before", "#After", "#Difference", "Reading"),
+        f"Every test before and after, with {percent(view.confidence, 0)} intervals",
+        ("Test", "Language", "#Rows", "Metric", "#Before", "#After", "#Difference", "Reading"),
         rows,
     )
