@@ -322,6 +322,10 @@ def test_validate_python_configs() -> None:
         (b"lora_r: 1\n---\nlora_r: 2\n", "not valid YAML"),
         (b"language: \xff\n", "not UTF-8"),
         (b"model_revision: 2024-99-99\n", "not valid YAML"),
+        (b"model_revision: c\x01y\n", "not valid YAML"),
+        (b"model_revision: !!timestamp soon\n", "not valid YAML"),
+        (b"model_revision: !!int ''\n", "not valid YAML"),
+        (b"pool: &a [*a]\n", "more than 100,000 parts"),
         (b"model_revision: !!python/object/apply:os.system ['x']\n", "not valid YAML"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from compass.signals import handled
 from compass.training import decoding
 from compass.training.decoding import greedy
 from compass.training.models import BaseModel, load_base
@@ -129,6 +132,24 @@ def test_a_reader_that_leaves_stops_the_thread(model: Any, prompts: list[list[in
     next(answers)
     assert threading.active_count() == before + 1
     answers.close()
+    assert threading.active_count() == before
+
+
+def test_ctrl_c_while_the_thread_stops_is_not_lost(
+    model: Any, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopping takes up to a second after each test set, and Ctrl-C did nothing meanwhile."""
+    from transformers.generation.continuous_batching import ContinuousBatchingManager
+
+    stop, before = ContinuousBatchingManager.stop, threading.active_count()
+
+    def interrupted(*args: Any, **kwargs: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        stop(*args, **kwargs)
+
+    monkeypatch.setattr(ContinuousBatchingManager, "stop", interrupted)
+    with handled(signal.SIGINT, signal.default_int_handler), pytest.raises(KeyboardInterrupt):
+        decode(model, prompts[:3])
     assert threading.active_count() == before
 
 

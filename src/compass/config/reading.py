@@ -10,6 +10,9 @@ from typing import Any
 from compass.config.knobs import Option
 from compass.errors import ConfigError
 
+MOST_NODES = 100_000
+"""Parts of an option's value, at most."""
+
 
 def read_yaml(
     path: Path,
@@ -38,8 +41,9 @@ def read_yaml(
         raise ConfigError(
             f"the options file {path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
         ) from error
-    loader = yaml.SafeLoader(text)
+    loader = None
     try:
+        loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
         if root is None:
             return
@@ -66,11 +70,36 @@ def read_yaml(
                 problems.append(f"{origin}: {name} is given twice, first in {seen[name]}; remove one of them")
             else:
                 seen[name] = origin
-                yield name, loader.construct_object(value_node, deep=True), origin
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+                yield name, _value(loader, value_node, origin), origin
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     finally:
-        loader.dispose()
+        if loader:
+            loader.dispose()
+
+
+def _value(loader: Any, node: Any, origin: str) -> Any:
+    if _is_too_large(node):
+        raise ConfigError(f"{origin}: the value has more than {MOST_NODES:,} parts; write it shorter, without aliases")
+    try:
+        return loader.construct_object(node, deep=True)
+    except Exception as error:
+        # The loader of PyYAML raises what Python does: `!!timestamp soon` is an AttributeError.
+        raise ConfigError(f"{origin}: the value is not valid YAML ({error}); quote it, and write no tag") from error
+
+
+def _is_too_large(node: Any) -> bool:
+    """Say whether a value has too many parts: aliases of aliases take no room until they are shown, then all there is.
+
+    An alias within itself never ends.
+    """
+    waiting, seen = [node], 0
+    while waiting and seen <= MOST_NODES:
+        content = waiting.pop().value
+        seen += 1
+        if isinstance(content, list):
+            waiting += [part for entry in content for part in (entry if isinstance(entry, tuple) else (entry,))]
+    return seen > MOST_NODES
 
 
 def _pairs(root: Any, sections: set[str]) -> Iterator[tuple[str, Any, Any]]:

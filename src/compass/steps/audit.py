@@ -18,6 +18,7 @@ from compass.selection.audit import finish
 from compass.semantic.arrays import FloatArray
 from compass.semantic.distributions import histogram, shares
 from compass.semantic.gap import gap
+from compass.semantic.projection import project
 from compass.steps.state import RunData
 
 MAP_ROWS = 1200
@@ -145,9 +146,8 @@ def _classes(account: ClassAccount, candidates: Candidates, data: RunData) -> li
 
 
 def _map(selection: Selection, candidates: Candidates, data: RunData, seed: int) -> Any:
-    """Project usage, training rows, the picks and a sample of the pool to two dimensions (t-SNE on cosine)."""
+    """Project usage, training rows, the picks and a sample of the pool to two dimensions."""
     import pyarrow as pa
-    from sklearn.manifold import TSNE
 
     rng = np.random.default_rng(seed)
     picked = np.asarray(selection.indices[:MAP_ROWS], dtype=np.int64)
@@ -160,9 +160,7 @@ def _map(selection: Selection, candidates: Candidates, data: RunData, seed: int)
         ("picked", candidates.pool[picked], candidates.pool_clusters[picked], [data.pool[i] for i in picked]),
     ]
     vectors = np.concatenate([part[1] for part in parts])
-    perplexity = min(30.0, max(2.0, (len(vectors) - 1) / 4))
-    tsne = TSNE(n_components=2, metric="cosine", init="pca", perplexity=perplexity, random_state=seed)
-    points = tsne.fit_transform(vectors) if len(vectors) > 4 else np.zeros((len(vectors), 2))
+    points = project(vectors, seed=seed)
     rows = [row for part in parts for row in part[3]]
     columns = {
         "x": points[:, 0].round(3).tolist(),

@@ -12,16 +12,19 @@ import numpy as np
 
 from compass.data.example import Example
 from compass.encoders import CachedEncoder
-from compass.errors import RunError
+from compass.errors import EncoderError, RunError
 from compass.runs import layout
 from compass.runs.files import file_hash, write_json
 from compass.runs.folder import Run
-from compass.semantic.arrays import FloatArray
+from compass.semantic.arrays import FloatArray, row_chunks
 from compass.semantic.diagnostics import diagnose, name_clusters
 from compass.semantic.space import SemanticSpace
 from compass.steps.read import data_hashes
 from compass.steps.resources import Resources
 from compass.steps.state import Placed, RunData, Vectors
+
+ALIKE = 1e-5
+"""Largest difference in any dimension between vectors that are the same but for rounding."""
 
 
 def place(run: Run, resources: Resources, data: RunData) -> Placed:
@@ -57,8 +60,22 @@ def place_in(run: Run, resources: Resources, data: RunData, parent: Path, fitted
 
 
 def embed(encoder: CachedEncoder, data: RunData) -> Vectors:
-    """Turn the prompts of a run's data into vectors."""
-    return Vectors(*(encoder.encode([row.prompt for row in rows]) for rows in (data.usage, data.train, data.pool)))
+    """Turn the prompts of a run's data into vectors. Raises EncoderError if they are all the same."""
+    sets = (data.usage, data.train, data.pool)
+    vectors = Vectors(*(encoder.encode([row.prompt for row in rows]) for rows in sets))
+    if _alike(vectors) and (texts := len({row.prompt for rows in sets for row in rows})) > 1:
+        raise EncoderError(
+            f"The encoder {encoder.name} gives the same vector for all of {texts} different texts, so nothing can be "
+            "told apart. Check the encoder's model and address, or choose another --encoder."
+        )
+    return vectors
+
+
+def _alike(vectors: Vectors) -> bool:
+    """Say whether all vectors are the same; in chunks, for almost always the first one says that they aren't."""
+    sets = (vectors.usage, vectors.train, vectors.pool)
+    first = next((part[0] for part in sets if len(part)), None)
+    return all(bool((np.abs(part[rows] - first) < ALIKE).all()) for part in sets for rows in row_chunks(len(part)))
 
 
 def _fit(run: Run, resources: Resources, data: RunData, vectors: Vectors) -> SemanticSpace:

@@ -13,7 +13,7 @@ import signal
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from compass.signals import handled
+from compass.signals import deferred
 
 logger = logging.getLogger(__name__)
 
@@ -101,8 +101,8 @@ def _continuous(
             if result.is_finished():
                 yield places.pop(result.request_id), list(result.generated_tokens)
     finally:
-        # A second Ctrl-C would leave the library's thread at work while the process ends, which aborts it.
-        with handled(signal.SIGINT, signal.SIG_IGN):
+        # Ctrl-C in here would leave the library's thread at work while the process ends, which aborts it.
+        with deferred(signal.SIGINT):
             manager.stop(block=True, timeout=PATIENCE, hard_stop=True)
             manager.destroy()
 
