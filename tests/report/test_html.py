@@ -134,6 +134,13 @@ def test_rows_with_private_data_are_counted(page: Page) -> None:
     assert "Private data replaced" in page.text
 
 
+def test_rows_that_are_too_long_are_counted(selected_folder: Path) -> None:
+    sets = {"current": {"rows": 5, "places": [], "ids": []}, "pool": {"rows": 9, "places": [1, 2], "ids": ["a", "b"]}}
+    (selected_folder / "data" / "lengths.json").write_text(json.dumps({"inputs": {}, "sets": sets}), "utf-8")
+    page = build_report(selected_folder).read_text("utf-8")
+    assert "Longer than max_length, and left out as well: 2 of pool (data/lengths.json)." in page
+
+
 def test_classes_have_their_shares_and_quotas(page: Page, selected_folder: Path) -> None:
     """Would break if columns were mixed up, or if a run without class quotas failed or spoke of them."""
     assert "SetBlinds 61.0 % 5.0 % (4) 56.0 300 220 219" in page.text

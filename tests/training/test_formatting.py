@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import json
+import shutil
+from pathlib import Path
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 from compass.data.example import Example, Message
-from compass.errors import DataError
-from compass.training.formatting import encode_example, token_counts
+from compass.errors import DataError, ModelError
+from compass.training.formatting import encode_example, encode_fitting, token_counts
 from compass.training.models import BaseModel, load_tokenizer
 
 
@@ -29,14 +33,47 @@ def test_a_chat_template_is_used_where_there_is_one(chat: BaseModel) -> None:
     assert tokenizer.decode(encoded.response) == "{}</s>"
 
 
-def test_a_long_row_loses_the_beginning_of_its_prompt_first(tiny: BaseModel) -> None:
-    """Cutting the end would cut the response, which is all that is learnt from."""
+def test_a_row_that_does_not_fit_is_left_out_whole(tiny: BaseModel) -> None:
+    """Cut, it would ask something else, or teach the model never to stop."""
     tokenizer = load_tokenizer(tiny)
-    example = Example(id="1", prompt="abcdefgh", response="xyz")
-    encoded = encode_example(tokenizer, example, max_length=7)
-    assert tokenizer.decode(encoded.prompt) == "gh\n"
-    assert tokenizer.decode(encoded.response) == "xyz</s>"
-    assert len(encode_example(tokenizer, example, max_length=2)) == 2
+    fits, longer = Example(id="1", prompt="abc", response="xyz"), Example(id="2", prompt="abcd", response="xyz")
+    encoded, too_long = encode_fitting(tokenizer, [longer, fits], 8)
+    assert [tokenizer.decode(row.response) for row in encoded] == ["xyz</s>"]
+    assert [tokenizer.decode(row.prompt) for row in encoded] == ["abc\n"]
+    assert too_long == (longer,)
+
+
+def test_no_end_token_comes_between_prompt_and_response(tiny: BaseModel) -> None:
+    """Some tokenizers end every text; a model would learn to answer what is over already."""
+    tokenizer = copy.deepcopy(load_tokenizer(tiny))
+    ends = TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
+    tokenizer.backend_tokenizer.post_processor = ends
+    encoded = encode_example(tokenizer, Example(id="1", prompt="Helo", response="Byd"))
+    assert tokenizer.decode(encoded.prompt) == "<s>Helo\n"
+    assert tokenizer.decode(encoded.response) == "Byd</s>"
+
+
+def test_a_tokenizer_without_an_end_token_is_refused(tiny: BaseModel, tmp_path: Path) -> None:
+    shutil.copytree(tiny.path, tmp_path / "model")
+    config = tmp_path / "model" / "tokenizer_config.json"
+    options = json.loads(config.read_text("utf-8"))
+    del options["eos_token"]
+    config.write_text(json.dumps(options), encoding="utf-8")
+    with pytest.raises(ModelError, match="no end-of-sequence token"):
+        load_tokenizer(BaseModel("m", str(tmp_path / "model"), "", ""))
+
+
+def test_a_template_that_opens_a_thought_needs_responses_that_close_it(tiny: BaseModel) -> None:
+    """A server's reasoning parser would take the whole answer for a thought, and answer nothing."""
+    tokenizer = copy.deepcopy(load_tokenizer(tiny))
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.role }}: {{ m.content.split('</think>')[-1] }}</s>{% endfor %}"
+        "{% if add_generation_prompt %}assistant: <think>\n{% endif %}"
+    )
+    closed = encode_example(tokenizer, Example(id="1", prompt="Helo", response="A greeting.</think>Byd"))
+    assert tokenizer.decode(closed.response) == "A greeting.</think>Byd</s>"
+    with pytest.raises(DataError, match="opens <think> before each response, and row 2 does not close it"):
+        encode_example(tokenizer, Example(id="2", prompt="Helo", response="Byd"))
 
 
 def test_token_counts_are_those_of_the_encoding(tiny: BaseModel, examples: list[Example]) -> None:

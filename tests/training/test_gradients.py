@@ -13,6 +13,7 @@ from compass.config import TrainingConfig
 from compass.data.example import Example
 from compass.encoders import CachedEncoder
 from compass.errors import ModelError
+from compass.training.adapters import load_with_adapter
 from compass.training.formatting import encode_example
 from compass.training.gradients import (
     DIMENSIONS,
@@ -26,7 +27,7 @@ from compass.training.gradients import (
     row_text,
     warm_up,
 )
-from compass.training.models import BaseModel, load_tokenizer, load_with_adapter
+from compass.training.models import BaseModel, load_tokenizer
 from compass.training.retention.fisher import adapter_weights
 
 CONFIG = TrainingConfig(lora_r=4, dtype="float32", max_length=64, learning_rate=1e-2)
@@ -43,13 +44,13 @@ def test_a_rows_gradient_is_that_of_its_mean_loss(tiny: BaseModel, examples: lis
     model = load_with_adapter(tiny, adapter, dtype="float32", trainable=True).eval()
     tokenizer = load_tokenizer(tiny)
     for example in examples[:3]:
-        row = encode_example(tokenizer, example, max_length=64)
+        row = encode_example(tokenizer, example)
         ids = torch.tensor([[*row.prompt, *row.response]])
         labels = torch.tensor([[-100] * len(row.prompt) + list(row.response)])
         weights = list(adapter_weights(model).values())
         expected = torch.autograd.grad(model(input_ids=ids, labels=labels).loss, weights)
         flat = torch.cat([gradient.flatten() for gradient in expected]).numpy()
-        np.testing.assert_allclose(row_gradient(model, tokenizer, example, 64), flat, rtol=1e-3, atol=1e-7)
+        np.testing.assert_allclose(row_gradient(model, tokenizer, example), flat, rtol=1e-3, atol=1e-7)
         assert np.abs(flat).max() > 0
 
 
@@ -62,7 +63,7 @@ def test_cosines_survive_the_projection(tiny: BaseModel, examples: list[Example]
     np.testing.assert_allclose(np.linalg.norm(projected, axis=1), 1.0, rtol=1e-5)
     model = load_with_adapter(tiny, adapter, dtype="float32", trainable=True).eval()
     tokenizer = load_tokenizer(tiny)
-    whole = np.stack([row_gradient(model, tokenizer, example, 64) for example in examples])
+    whole = np.stack([row_gradient(model, tokenizer, example) for example in examples])
     whole /= np.linalg.norm(whole, axis=1, keepdims=True)
     # At most sqrt(2 / 8192) = 0.016 of standard deviation: five of them over 276 pairs.
     np.testing.assert_allclose(projected @ projected.T, whole @ whole.T, atol=0.08)
@@ -97,7 +98,7 @@ def test_moments_are_the_optimisers_and_give_its_next_step(
     model = load_with_adapter(tiny, adapter, dtype="float32", trainable=True).eval()
     tokenizer = load_tokenizer(tiny)
     weights = list(adapter_weights(model).values())
-    gradients = [row_gradient(model, tokenizer, example, 64) for example in examples[:3]]
+    gradients = [row_gradient(model, tokenizer, example) for example in examples[:3]]
 
     def step(optimizer: torch.optim.Optimizer, flat: np.ndarray) -> None:
         parts = torch.from_numpy(flat).split([weight.numel() for weight in weights])
@@ -128,7 +129,7 @@ def test_training_rows_are_seen_as_adam_moves_by_them(
     # All 24 rows, in two epochs of three batches.
     assert (moments.steps, moments.betas) == (6, (0.9, 0.999))
     model = load_with_adapter(tiny, adapter, dtype="float32", trainable=True).eval()
-    gradient = row_gradient(model, load_tokenizer(tiny), examples[0], 64)
+    gradient = row_gradient(model, load_tokenizer(tiny), examples[0])
     assert len(moments.first) == len(moments.second) == len(gradient)
     expected = Sketch(len(gradient), DIMENSIONS, 3)(moments.update(gradient))
     text = row_text(examples[0])
@@ -152,7 +153,7 @@ def test_without_a_warm_up_the_adapter_is_new_and_seeded(
     assert one == two
     assert not (folders[0].parent / MOMENTS_FILE).exists()
     model = load_with_adapter(tiny, folders[0], dtype="float32", trainable=True).eval()
-    flat, start = row_gradient(model, load_tokenizer(tiny), examples[0], 64), 0
+    flat, start = row_gradient(model, load_tokenizer(tiny), examples[0]), 0
     for name, weight in adapter_weights(model).items():
         part = flat[start : start + weight.numel()]
         start += weight.numel()

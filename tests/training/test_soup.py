@@ -16,7 +16,7 @@ from compass.errors import ModelError
 from compass.runs.layout import TRAINING_PARTS as PARTS
 from compass.steps.train import training_identity
 from compass.training import BaseModel, soup, train
-from compass.training.soup import _seed, check_average, drop_parts, train_averaged
+from compass.training.soup import _seed, check_trainable, drop_parts, train_averaged
 from tiny_model import make_tiny_model
 
 ROWS = [Example(str(i), f"cynnau golau {i}", f"TurnOn {i % 3}", "cy") for i in range(12)]
@@ -97,13 +97,13 @@ def test_a_start_adapter_whose_average_can_not_be_served_is_refused(tmp_path: Pa
     """After all of the trainings it would be told that the adapter is too large, or of a kind that has no average."""
     start = train(ROWS, base=base, config=OPTIONS, output_dir=tmp_path / "lora", seed=0).adapter
     options = replace(OPTIONS, adapter=str(start), averaged_trainings=3)
-    check_average(options, base)
+    check_trainable(options, base)
     with pytest.raises(ModelError, match="would have rank 6, and max_serving_rank is 5"):
-        check_average(replace(options, max_serving_rank=5), base)
+        check_trainable(replace(options, max_serving_rank=5), base)
     dora = train(ROWS, base=base, config=replace(OPTIONS, use_dora=True), output_dir=tmp_path / "dora", seed=0).adapter
     with pytest.raises(ModelError, match="DoRA"):
-        check_average(replace(options, adapter=str(dora)), base)
-    check_average(replace(options, adapter=str(dora), averaged_trainings=1), base)
+        check_trainable(replace(options, adapter=str(dora)), base)
+    check_trainable(replace(options, adapter=str(dora), averaged_trainings=1), base)
 
 
 def test_one_training_is_told_as_it_was_before_there_were_several() -> None:

@@ -103,6 +103,20 @@ def test_nothing_to_train_on_and_impossible_packing_are_refused(tiny: BaseModel,
         train([Example(id="1", prompt="a", response="b")], base=tiny, config=config, output_dir=tmp_path, seed=0)
 
 
+def test_rows_that_do_not_fit_are_left_out_and_counted(
+    tiny: BaseModel, examples: list[Example], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = Example(id="long", prompt="?", response="gair " * 100)
+    config = dataclasses.replace(CONFIG, max_length=64, max_steps=1)
+    with_long = train([long, *examples], base=tiny, config=config, output_dir=tmp_path / "a", seed=0)
+    without = train(examples, base=tiny, config=config, output_dir=tmp_path / "b", seed=0)
+    assert (with_long.rows_too_long, without.rows_too_long) == (1, 0)
+    assert "1 of 25 training rows are longer than max_length, 64 tokens, and are left out" in caplog.text
+    assert with_long.tokens == without.tokens
+    with pytest.raises(DataError, match="None of the 1 training rows fits"):
+        train([long], base=tiny, config=config, output_dir=tmp_path / "c", seed=0)
+
+
 SCRIPT = """
 import json, sys
 from pathlib import Path

@@ -236,7 +236,12 @@ class TrainingConfig:
     warmup_steps: float = knob(0.1, "Warm-up steps; a number below 1 is a fraction of all steps.", low=0.0)
     weight_decay: float = knob(0.0, "Weight decay of the adapter.", low=0.0)
     max_grad_norm: float = knob(1.0, "Maximum gradient norm, for clipping.", low=0.0)
-    max_length: int = knob(512, "Maximum row length in tokens; longer rows are truncated.", basic=True, low=8)
+    max_length: int = knob(
+        512,
+        "Maximum row length in tokens, prompt and response; longer rows are left out and counted.",
+        basic=True,
+        low=8,
+    )
     packing: str = knob(
         "auto",
         "Pack several rows into a sequence; auto: only if the attention kernel separates them.",

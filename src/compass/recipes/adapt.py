@@ -24,6 +24,7 @@ from compass.runs.folder import Run
 from compass.steps.card import write_card
 from compass.steps.evaluate import evaluate, evaluate_one
 from compass.steps.features import preflight
+from compass.steps.lengths import keep_fitting, keep_measured
 from compass.steps.lock import is_trained_on_its_picks, write_lock
 from compass.steps.read import read_data
 from compass.steps.resources import Resources
@@ -58,6 +59,9 @@ def adapt(config: AdaptConfig) -> Adapted:
         # 1. Three sets in one schema: usage E, training data D, pool A.
         data = read_data(run, resources.config.data, seed=resources.config.run.seed)
 
+        # Rows that the model can't take whole would be cut, and rows that its template refuses end the run: both now.
+        data = keep_fitting(run, resources, data)
+
         # 2. A vector for each text, and one partition of meaning with language taken out.
         placed = place(run, resources, data)
 
@@ -91,7 +95,7 @@ def select(config: AdaptConfig) -> Selected:
         if not (run.folder / layout.ADAPTER_WEIGHTS).is_file():
             _write_config(run, resources.config)
         data = read_data(run, resources.config.data, seed=resources.config.run.seed)
-        selected = select_rows(run, resources, place(run, resources, data))
+        selected = select_rows(run, resources, place(run, resources, keep_measured(run, data)))
         if not is_trained_on_its_picks(run.folder):
             _write_config(run, resources.config)
             write_lock(run, resources, trained=False)
@@ -104,7 +108,7 @@ def prepare(config: AdaptConfig, resources: Resources | None = None) -> Placed:
     resources = resources or Resources(config)
     with _opened(resources) as run:
         data = read_data(run, resources.config.data, seed=resources.config.run.seed)
-        placed = place(run, resources, data)
+        placed = place(run, resources, keep_fitting(run, resources, data))
         evaluate_one(run, resources, "base", None, placed)
     return placed
 

@@ -27,6 +27,7 @@ from compass.evaluation.files import drop_others, write_task
 from compass.evaluation.lm_eval.bridge import TaskResult, compare_tasks, run_tasks
 from compass.records import Difference
 from compass.runs import layout
+from compass.steps.lengths import check_rows
 from compass.steps.read import columns_of, fill_in, filled_in, in_language, with_responses
 from compass.steps.resources import Resources
 
@@ -49,7 +50,7 @@ def evaluate_on(
     paired differences (empty without an adapter). Raises DataError for a file without responses, ModelError if adapter
     and model do not fit.
     """
-    from compass.training import LanguageModel
+    from compass.training import LanguageModel, load_tokenizer
 
     language = normalize_tag(language) if language else ""
     tests: dict[str, list[Example]] = {}
@@ -64,6 +65,8 @@ def evaluate_on(
         if language:
             tests[name] = in_language(f"test {name}", tests[name], language)
     base, folders = _models(config)
+    for name, rows in tests.items():
+        check_rows(load_tokenizer(base), f"test {name}", rows)
     output = Path(config.run.output_dir) / layout.OWN_EVALUATIONS
     output.mkdir(mode=0o700, parents=True, exist_ok=True)
     done: dict[str, dict[str, Evaluation]] = {}

@@ -9,6 +9,7 @@ from typing import Any
 from compass.config import AdaptConfig
 from compass.data.readers import read_examples
 from compass.runs.folder import Run
+from compass.steps.lengths import check_rows
 from compass.steps.read import columns_of, with_responses
 from compass.steps.resources import Resources, start_adapter
 from compass.steps.train import training_payload, write_training
@@ -19,7 +20,7 @@ def train_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[Path, dict[st
 
     Raises DataError with file and line for input that can't be used, ModelError for the model's side.
     """
-    from compass.training.soup import check_average, drop_parts, train_averaged
+    from compass.training.soup import check_trainable, drop_parts, train_averaged
 
     resources = Resources(config)
     config = resources.config
@@ -28,7 +29,8 @@ def train_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[Path, dict[st
     run = Run(Path(config.run.output_dir))
     with run.locked():
         base = resources.base
-        check_average(config.training, base)
+        check_trainable(config.training, base)
+        check_rows(resources.tokenizer, "the training data", rows)
         payload = training_payload(config, rows, base) | start_adapter(config)
         result = train_averaged(
             rows, base=base, config=config.training, output_dir=run.folder, seed=config.run.seed, payload=payload

@@ -39,6 +39,7 @@ from compass.runs.machine import versions
 from compass.steps.card import write_card
 from compass.steps.evaluate import evaluate, evaluate_one, precision
 from compass.steps.history import TRAIN, Version, as_history, read_version
+from compass.steps.lengths import keep_fitting
 from compass.steps.lock import write_lock
 from compass.steps.read import Sources, clean_data, fill_in, hold_out_half, read_pool, read_set, stored_data
 from compass.steps.resources import Resources
@@ -121,6 +122,7 @@ def finish(config: AdaptConfig, options: UpdateConfig, *, parent: Path) -> Updat
 
 def _follow(run: Run, resources: Resources, options: UpdateConfig, version: Version, data: RunData) -> Updated:
     config = resources.config
+    data = keep_fitting(run, resources, data)
 
     # 2. The data's places in the parent's space.
     wanted = version.lock["encoder"]

@@ -100,6 +100,8 @@ class Run:
     cleaning: tuple[Cleaning, ...] = ()
     fertility: tuple[Fertility, ...] = ()
     clusters: tuple[Cluster, ...] = ()
+    too_long: Mapping[str, int] = field(default_factory=dict)
+    """Rows that are longer than `max_length` and were left out, by set."""
     classes: tuple[ClassScore, ...] = ()
     """Empty where the budget was not split over classes."""
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
@@ -143,6 +145,7 @@ def load_run(folder: Path) -> Run:
         cleaning=_build(folder / layout.CLEANING, _json(folder / layout.CLEANING, {}).items(), _cleaning),
         fertility=listed(folder, layout.FERTILITY, _fertility),
         clusters=_clusters(folder),
+        too_long=_too_long(folder / layout.LENGTHS),
         classes=parquet(layout.CLASSES, ClassScore.from_dict),
         diagnostics=_json(folder / layout.DIAGNOSTICS, {}),
         picks=_picks(folder),
@@ -263,6 +266,14 @@ def _notes(path: Path) -> dict[str, int]:
         return {str(what): int(rows) for what, rows in summary.get("notes", {}).items()}
 
     (found,) = _build(path, [_json(path, {})], notes)
+    return found
+
+
+def _too_long(path: Path) -> dict[str, int]:
+    def counts(stored: dict[str, Any]) -> dict[str, int]:
+        return {str(name): len(of_set["places"]) for name, of_set in stored.get("sets", {}).items()}
+
+    (found,) = _build(path, [_json(path, {})], counts)
     return found
 
 

@@ -18,6 +18,13 @@ from typing import Any
 
 from compass.errors import RunError
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What the system says where there is no room: on the disk, in a quota, under a limit of file size."""
+FULL_IN_WORDS = (
+    "No space left on device", "Disk quota exceeded", "File too large", "database or disk is full",
+    "PytorchStreamWriter failed writing",
+)  # fmt: skip
+"""What libraries make of it: safetensors, pyarrow, sqlite and torch raise errors of their own."""
 PARTIAL = ".partial"
 """End of the name of a file that is being written."""
 PRIVATE = 0o600
@@ -40,9 +47,11 @@ def replacing(path: Path, *, private: bool = True) -> Iterator[Path]:
         yield partial
         sync_file(partial)
         os.replace(partial, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+        if is_full_disk(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
     sync_folder(path.parent)
 
@@ -67,6 +76,17 @@ def check_place(path: Path) -> None:
 def _kind(mode: int) -> str:
     kinds = {"a pipe": stat.S_ISFIFO, "a socket": stat.S_ISSOCK}
     return next((name for name, is_kind in kinds.items() if is_kind(mode)), "a device")
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Say whether an error, or one that it was raised for, is that there is no room to write."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        if any(words in str(error) for words in FULL_IN_WORDS):
+            return True
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return False
 
 
 def sync_file(path: Path) -> None:

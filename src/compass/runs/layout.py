@@ -34,6 +34,7 @@ TESTS = "data/tests"
 TEST_NAMES = "data/tests.json"
 CLEANING = "data/cleaning.json"
 FERTILITY = "data/fertility.json"
+LENGTHS = "data/lengths.json"
 
 SPACE = "space"
 SPACE_WEIGHTS_FILE = "space.safetensors"

@@ -145,7 +145,7 @@ def preflight(resources: Resources, *, training: bool = True) -> None:
     """Raise now what would otherwise be raised after the data is read, embedded and placed.
 
     That is ConfigError for an unknown strategy, DataError for a file that it is given and can't be read, and, with
-    `training`, ModelError for a base model that can't be had or an adapter that does not fit it.
+    `training`, ModelError for a base model that can't be had, layers that it lacks, or an adapter that does not fit it.
     """
     config, strategy = resources.config, resources.strategy
     if file := transfer_file(strategy):
@@ -153,9 +153,9 @@ def preflight(resources: Resources, *, training: bool = True) -> None:
     if "given" in strategy.needs:
         _named_rows(strategy, config, config.data.language)
     if training:
-        from compass.training.soup import check_average
+        from compass.training.soup import check_trainable
 
-        check_average(config.training, resources.find_base(prepare=False))
+        check_trainable(config.training, resources.find_base(prepare=False))
 
 
 def strategy_files(resources: Resources) -> dict[str, str]:

@@ -11,8 +11,10 @@ from compass.encoders import load_encoder
 from compass.progress import duration
 from compass.runs import layout
 from compass.steps.features import preflight
+from compass.steps.lengths import SETS, measure, without
 from compass.steps.read import clean, read
 from compass.steps.resources import Resources
+from compass.steps.state import RunData
 
 ROWS_PER_SECOND_AND_CORE = 50
 """Short prompts through the embedded encoder; measured, see LOG.md."""
@@ -54,6 +56,7 @@ def plan(config: AdaptConfig) -> list[Step]:
     dropped = f"dropped {sum(sum(result.counts.values()) for result in cleaned.values())}"
     if config.data.redact:
         dropped += f", private data replaced in {sum(result.redacted for result in cleaned.values())}"
+    data, tokens = _fitting(resources, data)
     cores = min(os.cpu_count() or 1, CORES_THAT_HELP)
     texts = [row.prompt for rows in (data.usage, data.train, data.pool, *data.tests.values()) for row in rows]
     missing, encoding = len(texts), "not estimated for this encoder"
@@ -74,7 +77,7 @@ def plan(config: AdaptConfig) -> list[Step]:
     sizes = f"usage {len(data.usage)}, training data {len(data.train)}, pool {len(data.pool)}; tests: {tests}"
     removal = resources.strategy.language_removal or config.space.language_removal
     return [
-        Step("data", f"{sizes}; {dropped}", "done"),
+        Step("data", f"{sizes}; {dropped}; {tokens}", "done"),
         Step("embedding", f"{missing} of {len(texts)} texts, the others are in the cache", encoding),
         Step("space", f"{config.space.clustering}, language removal {removal}", "under a minute"),
         Step("selection", f"{selection.strategy}, {selection.budget} {selection.budget_unit}", "seconds"),
@@ -82,6 +85,19 @@ def plan(config: AdaptConfig) -> list[Step]:
         Step("evaluation", f"base and adapter on {len(data.tests)} tests", evaluating),
         Step("report", str(Path(config.run.output_dir) / layout.REPORT), "seconds"),
     ]
+
+
+def _fitting(resources: Resources, data: RunData) -> tuple[RunData, str]:
+    """Return the data without rows that are too long for the model, and what to say of them.
+
+    Raises DataError for rows that the model's chat template refuses, if the tokenizer is at hand.
+    """
+    longest = resources.config.training.max_length
+    if resources.tokenizer_at_hand is None:
+        return data, f"rows above {longest} tokens (max_length) are counted once the model is there"
+    found = measure(resources.tokenizer_at_hand, data, longest)
+    counts = ", ".join(f"{len(of_set.places)} of {SETS[name]}" for name, of_set in found.items())
+    return without(data, found), f"left out above {longest} tokens (max_length): {counts}"
 
 
 def _picks(config: AdaptConfig, pool: int) -> int:

@@ -60,6 +60,20 @@ class Resources:
 
         return load_tokenizer(self.base)
 
+    @cached_property
+    def tokenizer_at_hand(self) -> Any | None:
+        """The same without network or unpacking; None where that does not do. Raises ModelError for one without end."""
+        from compass.training import at_hand, load_tokenizer
+
+        training = self.config.training
+        base = at_hand(
+            training.model_name_or_path,
+            revision=training.model_revision,
+            cache_dir=self.cache,
+            trust_remote_code=training.trust_remote_code,
+        )
+        return load_tokenizer(base) if base else None
+
     def find_base(self, *, prepare: bool) -> BaseModel:
         """Find the base model; without `prepare` an embedded one is not unpacked. Raises ModelError."""
         from compass.training import resolve_model

@@ -76,7 +76,8 @@ def write_training(run: Run, result: TrainingResult, n_rows: int, *, averaged: i
     write_jsonl(run.path(layout.TRAINING_LOG), result.log)
     summary = {
         "train_seconds": round(result.train_seconds, 2),
-        "rows": n_rows,
+        "rows": n_rows - result.rows_too_long,
+        **({"rows_too_long": result.rows_too_long} if result.rows_too_long else {}),
         "tokens": result.tokens,
         "steps": result.steps,
         **({"averaged_trainings": averaged} if averaged > 1 else {}),

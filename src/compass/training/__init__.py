@@ -1,18 +1,11 @@
 """Base models, adapters, training and generation: the only room with torch, transformers, peft and trl."""
 
+from compass.training.adapters import adapter_rank, check_adapter
 from compass.training.formatting import encode_example, token_counts
 from compass.training.generation import LanguageModel
 from compass.training.harness import harness_model
 from compass.training.merging import check_mergeable, merge_adapters
-from compass.training.models import (
-    BaseModel,
-    adapter_rank,
-    check_adapter,
-    folder_revision,
-    gpu_names,
-    load_tokenizer,
-    resolve_model,
-)
+from compass.training.models import BaseModel, at_hand, folder_revision, gpu_names, load_tokenizer, resolve_model
 from compass.training.retention.ewc import with_ewc
 from compass.training.retention.fisher import Fisher, accumulate, adapter_fisher, model_fisher
 from compass.training.trainer import Retention, TrainingResult, train
@@ -27,6 +20,7 @@ __all__ = [
     "accumulate",
     "adapter_fisher",
     "adapter_rank",
+    "at_hand",
     "check_adapter",
     "check_mergeable",
     "encode_example",

@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from compass.data.example import Example, on_one_line
 from compass.progress import progress
+from compass.training.adapters import load_with_adapter
 from compass.training.decoding import greedy
 from compass.training.formatting import encode_example
 from compass.training.head import IGNORED, MOST_LOGITS, has_plain_head, response_states
-from compass.training.models import BaseModel, load_tokenizer, load_with_adapter
+from compass.training.models import BaseModel, load_tokenizer
 
 
 class LanguageModel:

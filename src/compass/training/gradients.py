@@ -26,9 +26,10 @@ from compass.data.example import Example, Message
 from compass.errors import ModelError
 from compass.runs import layout
 from compass.runs.files import replacing
+from compass.training.adapters import load_with_adapter
 from compass.training.formatting import encode_example
 from compass.training.head import IGNORED, response_nll
-from compass.training.models import BaseModel, load_base, load_tokenizer, load_with_adapter
+from compass.training.models import BaseModel, load_base, load_tokenizer
 from compass.training.retention.fisher import adapter_weights
 from compass.training.trainer import lora_config, save_adapter, train
 
@@ -174,7 +175,7 @@ class ProjectedGradients:
             example = Example(
                 id="", prompt=prompt, response=response, context=tuple(Message(role, said) for role, said in context)
             )
-            projected = sketch(self._direction(row_gradient(model, tokenizer, example, self._config.max_length)))
+            projected = sketch(self._direction(row_gradient(model, tokenizer, example)))
             length = float(np.linalg.norm(projected))
             if not np.isfinite(length) or length == 0.0:
                 raise ModelError(
@@ -224,11 +225,11 @@ class Sketch:
         return projected
 
 
-def row_gradient(model: Any, tokenizer: Any, example: Example, max_length: int) -> FloatArray:
+def row_gradient(model: Any, tokenizer: Any, example: Example) -> FloatArray:
     """Return the gradient of a row's mean loss over its response tokens, for all adapter weights in one vector."""
     import torch
 
-    row = encode_example(tokenizer, example, max_length=max_length)
+    row = encode_example(tokenizer, example)
     ids = torch.tensor([[*row.prompt, *row.response]], device=model.device)
     labels = torch.tensor([[IGNORED] * len(row.prompt) + list(row.response)], device=model.device)
     loss = response_nll(model, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, labels) / len(row.response)

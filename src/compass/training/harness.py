@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from compass.errors import MissingExtraError
-from compass.training.models import BaseModel, check_adapter
+from compass.training.adapters import check_adapter
+from compass.training.models import BaseModel
 
 
 def harness_model(

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from compass.errors import ConfigError, ModelError
-from compass.training.models import BaseModel, check_adapter, load_base
+from compass.training.adapters import check_adapter
+from compass.training.models import BaseModel, load_base, translated
 
 MERGE_TYPES = ("ties", "cat")
 """peft's ways to merge that are used here. Not `linear`, which adds up A and B apart and then multiplies the sums: two
@@ -52,9 +53,11 @@ def merge_adapters(
     names = [f"part_{i}" for i in range(len(adapters))]
     # peft makes the merged adapter in the base model's dtype; in 4 bits, in float32.
     layers = load_base(base, dtype="float32", load_in_4bit=load_in_4bit)
-    model = PeftModel.from_pretrained(layers, str(adapters[0]), adapter_name=names[0])
+    with translated(adapters[0]):
+        model = PeftModel.from_pretrained(layers, str(adapters[0]), adapter_name=names[0])
     for name, adapter in zip(names[1:], adapters[1:], strict=True):
-        model.load_adapter(str(adapter), adapter_name=name)
+        with translated(adapter):
+            model.load_adapter(str(adapter), adapter_name=name)
     with warnings.catch_warnings():
         # It warns that a density of 1 prunes nothing, which is what was asked for.
         warnings.filterwarnings("ignore", message="The density")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-import json
 import logging
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from compass.errors import ModelError
-from compass.runs import layout
+from compass.runs.files import is_full_disk
+from compass.runs.places import is_content_hash, local_path, looks_local
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,27 @@ class BaseModel:
     licence: str
     trust_remote_code: bool = False
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether its files are there or can be had; an embedded model's are once they were unpacked."""
+        return not self.name.startswith(EMBEDDED_PREFIX) or Path(self.path).is_dir()
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of the user's."""
+        return not self.name.startswith(EMBEDDED_PREFIX) and Path(self.path).is_dir()
+
+    def is_named(self, name: str) -> bool:
+        """Say whether a name is this model's: a folder has many, relative ones and links among them."""
+        return name in (self.name, self.path) or (self.is_folder and str(local_path(name)) == self.path)
+
+    def is_same(self, name: str, revision: str | None) -> bool:
+        """Say whether name and revision are this model's; the same files are the same model wherever they lie."""
+        # Version 0.1 wrote `local` for any folder.
+        if self.is_named(name) and (not revision or revision in (self.revision, "local")):
+            return True
+        return revision == self.revision and is_content_hash(self.revision)
+
 
 @dataclass(frozen=True)
 class _Package:
@@ -66,13 +88,25 @@ def resolve_model(
     """
     if name.startswith(EMBEDDED_PREFIX):
         return _embedded(name, cache_dir, prepare=prepare)
-    if Path(name).is_dir():
-        if not (Path(name) / "config.json").is_file():
+    folder = local_path(name)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
             raise ModelError(
                 f"{name} is not a model folder: it has no config.json. Give the folder that save_pretrained wrote."
             )
-        return BaseModel(name, str(Path(name).resolve()), folder_revision(Path(name)), "", trust_remote_code)
+        return BaseModel(name, str(folder), folder_revision(folder), "", trust_remote_code)
+    if looks_local(name):
+        raise ModelError(f"There is no folder {folder}. Give a model's folder, a hub name, or embedded:gemma3-270m.")
     return _hub(name, revision, trust_remote_code)
+
+
+def at_hand(name: str, *, revision: str = "", cache_dir: Path, trust_remote_code: bool = False) -> BaseModel | None:
+    """Find a base model as `resolve_model` does, without network and without unpacking; None where that does not do."""
+    if name.startswith(EMBEDDED_PREFIX) or local_path(name).is_dir() or looks_local(name):
+        found = resolve_model(name, cache_dir=cache_dir, trust_remote_code=trust_remote_code, prepare=False)
+        return found if found.is_ready else None
+    commit = _cached_commit(name, revision)
+    return BaseModel(name, name, commit, "", trust_remote_code) if commit else None
 
 
 def folder_revision(folder: Path) -> str:
@@ -105,21 +139,36 @@ def gpu_names() -> list[str]:
 def load_tokenizer(base: BaseModel) -> Any:
     """Load the tokenizer of a base model, once: a vocabulary of 262,144 takes seconds.
 
-    A missing padding token becomes the end-of-sequence token.
+    A missing padding token becomes the end-of-sequence token. Raises ModelError for a tokenizer without the latter: a
+    response would have no end.
     """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(base.path, **_where(base))
+    with translated(base.name):
+        tokenizer = AutoTokenizer.from_pretrained(base.path, **_where(base))
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"The tokenizer of {base.name} has no end-of-sequence token, so that no response could end. Set eos_token "
+            "in its tokenizer_config.json, or choose another model."
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def configuration_of(base: BaseModel) -> Any:
+    """Read the configuration of a base model, without its weights. Raises ModelError if it can't be read."""
+    from transformers import AutoConfig
+
+    with translated(base.name):
+        return AutoConfig.from_pretrained(base.path, **_where(base))
 
 
 def load_base(base: BaseModel, *, dtype: str = "auto", load_in_4bit: bool = False, attention: str | None = None) -> Any:
     """Load the weights on the best device. dtype: `auto` is bfloat16 on GPUs and float32 elsewhere.
 
     attention: kernel by transformers' name; None leaves the choice to transformers.
-    Raises ModelError for 4-bit weights without CUDA.
+    Raises ModelError for 4-bit weights without CUDA, and for a model that can't be loaded.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -138,59 +187,37 @@ def load_base(base: BaseModel, *, dtype: str = "auto", load_in_4bit: bool = Fals
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
         )
-    model = AutoModelForCausalLM.from_pretrained(base.path, **options, **_where(base))
+    with translated(base.name):
+        model = AutoModelForCausalLM.from_pretrained(base.path, **options, **_where(base))
     if on_gpu and not load_in_4bit:
         # Under `accelerate launch` each process owns one device.
         model.to(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
     return model
 
 
-def load_with_adapter(
-    base: BaseModel,
-    adapter: Path | None,
-    *,
-    dtype: str = "auto",
-    load_in_4bit: bool = False,
-    trainable: bool = False,
-) -> Any:
-    """Load a base model as `load_base` does and, if given, an adapter on it. Raises ModelError if they do not fit."""
-    model = load_base(base, dtype=dtype, load_in_4bit=load_in_4bit)
-    if adapter is None:
-        return model
-    check_adapter(adapter, base)
-    from peft import PeftModel
+@contextmanager
+def translated(what: object) -> Iterator[None]:
+    """Turn what the libraries raise for files that they can't use into one ModelError; a full disk stays one."""
+    from safetensors import SafetensorError
 
-    return PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable)
-
-
-def adapter_rank(adapter: Path) -> int:
-    """Return the rank that an adapter folder has."""
-    return int(json.loads((adapter / layout.ADAPTER_CONFIG_FILE).read_text(encoding="utf-8"))["r"])
-
-
-def check_adapter(adapter: Path, base: BaseModel) -> None:
-    """Refuse an adapter that was trained on another base model. Raises ModelError."""
-    file = adapter / layout.ADAPTER_CONFIG_FILE
-    if not file.is_file():
+    try:
+        yield
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RuntimeError,
+        ImportError,
+        SafetensorError,
+    ) as error:
+        if is_full_disk(error):
+            raise
+        said = (str(error).strip() or "no more is known").split("\n")[0][:300]
         raise ModelError(
-            f"{adapter} is not an adapter folder: it has no adapter_config.json. Give the `adapter` folder of a run."
-        )
-    config = json.loads(file.read_text(encoding="utf-8"))
-    trained_on = config.get("base_model_name_or_path", "")
-    if trained_on not in (base.name, base.path):
-        raise ModelError(
-            f"{adapter} was trained on {trained_on}, not on {base.name}. Pass --model_name_or_path {trained_on}."
-        )
-    revision = config.get("revision")
-    # Earlier versions wrote `local` for any folder.
-    if not revision or revision in (base.revision, "local"):
-        return
-    way = f"Pass --model_revision {revision}."
-    if Path(base.name).is_dir():
-        way = "Its files have changed since; give the folder as it was, or train again."
-    raise ModelError(
-        f"{adapter} was trained on revision {revision} of {base.name}, and {base.revision} was loaded. {way}"
-    )
+            f"{what} can't be loaded ({type(error).__name__}: {said}). See that its files are whole."
+        ) from error
 
 
 def _where(base: BaseModel) -> dict[str, Any]:

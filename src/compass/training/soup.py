@@ -21,9 +21,10 @@ from compass.data.example import Example
 from compass.errors import ModelError
 from compass.runs import layout
 from compass.runs.files import fingerprint, read_json, write_json
+from compass.training.adapters import adapter_rank, check_adapter, check_target_modules
 from compass.training.merging import check_mergeable, merge_adapters
-from compass.training.models import BaseModel, adapter_rank, check_adapter
-from compass.training.trainer import TrainingResult, train
+from compass.training.models import BaseModel
+from compass.training.trainer import TrainingResult, target_modules, train
 
 logger = logging.getLogger(__name__)
 
@@ -78,9 +79,13 @@ def drop_parts(output_dir: Path) -> None:
     shutil.rmtree(output_dir / layout.TRAINING_PARTS, ignore_errors=True)
 
 
-def check_average(config: TrainingConfig, base: BaseModel) -> None:
-    """Refuse a start adapter whose trainings can't be averaged or served. Raises ModelError."""
+def check_trainable(config: TrainingConfig, base: BaseModel) -> None:
+    """Refuse target modules that the model lacks, and a start adapter that can't be gone on from.
+
+    That is one that does not fit the model, or whose trainings can't be averaged or served. Raises ModelError.
+    """
     if not config.adapter:
+        check_target_modules(target_modules(config), base)
         return
     start, n = Path(config.adapter), config.averaged_trainings
     check_adapter(start, base)

@@ -21,10 +21,11 @@ from compass.data.example import Example
 from compass.errors import DataError, ModelError
 from compass.progress import Advance, progress
 from compass.runs import layout
+from compass.training.adapters import check_target_modules, load_with_adapter
 from compass.training.checkpoints import EpochOrder, MarkComplete, last_complete, seconds_of, with_order
-from compass.training.formatting import Encoded, encode_example
+from compass.training.formatting import Encoded, encode_fitting
 from compass.training.head import IGNORED, MOST_LOGITS, has_plain_head, response_states
-from compass.training.models import BaseModel, check_adapter, load_base, load_tokenizer
+from compass.training.models import BaseModel, load_tokenizer
 from compass.training.retention.ewc import EWC, EWC_LAMBDA
 from compass.training.retention.fisher import Fisher
 from compass.training.retention.replay import REPLAY_WEIGHT, Replay
@@ -32,6 +33,9 @@ from compass.training.retention.terms import Term, with_terms
 from compass.training.weight_average import AveragedWeights, tail
 
 logger = logging.getLogger(__name__)
+
+ALL_LINEAR = "all-linear"
+"""Every layer but the head, in peft's word."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class TrainingResult:
     resumed_from_step: int
     log: tuple[dict[str, Any], ...]
     """The trainer's log history: step, epoch, loss, learning_rate, grad_norm, and the loss's terms if it has any."""
+    rows_too_long: int = 0
+    """Rows that were left out because they are longer than `max_length`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +84,7 @@ def train(
     retention: what keeps an update from forgetting; with it, `config.adapter` is the adapter to go on from.
     callbacks: more of transformers' own, called besides ours.
     Checkpoints live in `output_dir/checkpoints` until the adapter is saved; the same call with the same inputs goes
-    on from the last complete one, and a call with other inputs starts anew.
+    on from the last complete one, and a call with other inputs starts anew. Rows longer than `max_length` are left out.
     Raises DataError if there is nothing to train on, ModelError if start adapter and base model do not fit.
     """
     import torch
@@ -91,7 +97,16 @@ def train(
             "Training needs rows with a response, and there are none. Map the response column with --columns."
         )
     tokenizer = load_tokenizer(base)
-    encoded = [encode_example(tokenizer, row, max_length=config.max_length) for row in rows]
+    encoded, too_long = encode_fitting(tokenizer, rows, config.max_length)
+    if not encoded:
+        raise DataError(
+            f"None of the {len(rows)} training rows fits into max_length, {config.max_length} tokens. Raise max_length."
+        )
+    if too_long:
+        logger.warning(
+            "%d of %d training rows are longer than max_length, %d tokens, and are left out; the first is %s",
+            len(too_long), len(rows), config.max_length, too_long[0].id,
+        )  # fmt: skip
     keeping = _Kept(retention or Retention(), tokenizer, config, seed)
     checkpoints = _checkpoint_folder(output_dir, encoded, base, config, seed, keeping)
 
@@ -176,6 +191,7 @@ def train(
         trainable_parameters=trainable,
         resumed_from_step=int(resume_from.name.rsplit("-", 1)[1]) if resume_from else 0,
         log=tuple(dict(entry) for entry in trainer.state.log_history),
+        rows_too_long=len(too_long),
     )
 
 
@@ -185,27 +201,30 @@ def _average(config: TrainingConfig, resume_from: Path | None) -> AveragedWeight
 
 
 def _model_to_train(base: BaseModel, config: TrainingConfig, *, attention: str | None) -> Any:
-    if config.adapter:
-        check_adapter(Path(config.adapter), base)
-    model = load_base(base, dtype=config.dtype, load_in_4bit=config.load_in_4bit, attention=attention)
-    if config.adapter:
-        from peft import PeftModel
+    start = Path(config.adapter) if config.adapter else None
+    if start is None:
+        check_target_modules(target_modules(config), base)
+    return load_with_adapter(
+        base, start, dtype=config.dtype, load_in_4bit=config.load_in_4bit, trainable=True, attention=attention
+    )
 
-        return PeftModel.from_pretrained(model, config.adapter, is_trainable=True)
-    return model
+
+def target_modules(config: TrainingConfig) -> list[str]:
+    """Return the names of the layers that a new adapter changes; none where it is all of them."""
+    names = config.lora_target_modules
+    return [] if names == ALL_LINEAR else [name.strip() for name in names.split(",")]
 
 
 def lora_config(base: BaseModel, config: TrainingConfig) -> Any:
     """Return peft's configuration of a new adapter."""
     from peft import LoraConfig, TaskType
 
-    names = config.lora_target_modules
     return LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=config.lora_r,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
-        target_modules=names if names == "all-linear" else [name.strip() for name in names.split(",")],
+        target_modules=target_modules(config) or ALL_LINEAR,
         use_dora=config.use_dora,
         use_rslora=config.use_rslora,
         revision=base.revision,
@@ -246,9 +265,10 @@ class _Kept:
 
     def __init__(self, retention: Retention, tokenizer: Any, config: TrainingConfig, seed: int) -> None:
         self.retention = retention
-        self._anchors = [
-            encode_example(tokenizer, row, max_length=config.max_length) for row in retention.anchors if row.response
-        ]
+        answered = [row for row in retention.anchors if row.response]
+        self._anchors, too_long = encode_fitting(tokenizer, answered, config.max_length)
+        if too_long:
+            logger.warning("%d of %d anchors are longer than max_length and are left out", len(too_long), len(answered))
         self._pad, self._seed = int(tokenizer.pad_token_id), seed
 
     def terms(self) -> tuple[Term, ...]:

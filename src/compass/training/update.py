@@ -11,8 +11,9 @@ from compass.config import UPDATE_METHODS, TrainingConfig, UpdateConfig
 from compass.data.example import Example
 from compass.errors import ConfigError, ModelError
 from compass.runs import layout
+from compass.training.adapters import adapter_rank
 from compass.training.merging import check_mergeable, merge_adapters
-from compass.training.models import BaseModel, adapter_rank
+from compass.training.models import BaseModel
 from compass.training.retention.fisher import Fisher
 from compass.training.trainer import Retention, TrainingResult, train
 

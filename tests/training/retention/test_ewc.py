@@ -17,8 +17,9 @@ from trl import SFTConfig, SFTTrainer
 from compass.config import TrainingConfig
 from compass.data.example import Example
 from compass.errors import ModelError
+from compass.training.adapters import load_with_adapter
 from compass.training.formatting import encode_example
-from compass.training.models import BaseModel, load_base, load_tokenizer, load_with_adapter
+from compass.training.models import BaseModel, load_base, load_tokenizer
 from compass.training.retention import ewc as ewc_module
 from compass.training.retention.ewc import EWC, ewc_loss, with_ewc
 from compass.training.retention.fisher import Fisher, adapter_fisher, adapter_weights

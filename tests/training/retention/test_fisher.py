@@ -13,8 +13,9 @@ from safetensors.numpy import load_file
 from compass.config import TrainingConfig
 from compass.data.example import Example
 from compass.errors import ModelError
+from compass.training.adapters import load_with_adapter
 from compass.training.formatting import encode_example
-from compass.training.models import BaseModel, load_tokenizer, load_with_adapter
+from compass.training.models import BaseModel, load_tokenizer
 from compass.training.retention.fisher import Fisher, accumulate, adapter_fisher, adapter_weights, diagonal_fisher
 from compass.training.trainer import train
 

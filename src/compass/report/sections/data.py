@@ -88,6 +88,7 @@ def dropped(view: View) -> Section:
         ]
         for row in cleaning
     ]
+    too_long = ", ".join(f"{number(rows)} of {name}" for name, rows in view.run.too_long.items() if rows)
     total, kept = sum(sum(row.dropped.values()) for row in cleaning), sum(row.kept for row in cleaning)
     return Section(
         "dropped",
@@ -97,6 +98,7 @@ def dropped(view: View) -> Section:
             Text(
                 f"Cleaning dropped {number(total)} of {plural(total + kept, 'row')}."
                 + (f" In {plural(redacted, 'other row')} it replaced private data by placeholders." if redacted else "")
+                + (f" Longer than max_length, and left out as well: {too_long} ({layout.LENGTHS})." if too_long else "")
             ),
             table(
                 "Rows kept and dropped, by set and reason",

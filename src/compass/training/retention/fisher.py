@@ -19,9 +19,10 @@ from compass.data.example import Example
 from compass.errors import ModelError
 from compass.progress import progress
 from compass.runs.files import replacing
-from compass.training.formatting import encode_example
+from compass.training.adapters import load_with_adapter
+from compass.training.formatting import encode_fitting
 from compass.training.head import IGNORED, response_nll
-from compass.training.models import BaseModel, load_tokenizer, load_with_adapter
+from compass.training.models import BaseModel, load_tokenizer
 
 FORMAT = 1
 
@@ -106,10 +107,11 @@ def accumulate(previous: Fisher, latest: Fisher) -> Fisher:
 def adapter_fisher(examples: Sequence[Example], *, base: BaseModel, adapter: Path, config: TrainingConfig) -> Fisher:
     """Measure an adapter's Fisher information on the responses of `examples`, one backward pass each.
 
+    Rows longer than `max_length` are left out, as in training.
     Raises ModelError if there is no response to measure on, or if base and adapter do not fit.
     """
     tokenizer = load_tokenizer(base)
-    encoded = [encode_example(tokenizer, row, max_length=config.max_length) for row in examples if row.response]
+    encoded, _too_long = encode_fitting(tokenizer, [row for row in examples if row.response], config.max_length)
     rows = [
         {"input_ids": [*row.prompt, *row.response], "labels": [IGNORED] * len(row.prompt) + list(row.response)}
         for row in encoded
