@@ -15,7 +15,6 @@ from compass.data.example import Example
 from compass.errors import DataError, ModelError
 from compass.evaluation.metrics import FloatArray64
 from compass.recipes.evaluate import evaluate_on
-from compass.steps.resources import Resources
 from tiny_model import make_tiny_model
 
 
@@ -44,11 +43,13 @@ def test_evaluations_do_not_touch_a_run(tmp_path: Path, monkeypatch: pytest.Monk
             return np.ones(len(examples)), np.ones(len(examples))
 
     monkeypatch.setattr(training, "LanguageModel", Model)
-    monkeypatch.setattr(Resources, "find_base", lambda *_, **__: None)
+    model = make_tiny_model(tmp_path / "model")
     (tmp_path / "eval").mkdir()
     source = tmp_path / "cy.jsonl"
     source.write_text("".join(json.dumps({"prompt": f"helo {i}", "response": "x"}) + "\n" for i in range(3)))
-    config = AdaptConfig(run=RunConfig(output_dir=str(tmp_path)))
+    config = AdaptConfig(
+        run=RunConfig(output_dir=str(tmp_path)), training=TrainingConfig(model_name_or_path=str(model))
+    )
     folder, metrics, differences = evaluate_on(config, [str(source)])
     assert folder == tmp_path / "evaluations"
     assert metrics["cy"]["base"].metrics["exact_match"].value == 1.0
