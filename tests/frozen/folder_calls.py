@@ -169,7 +169,7 @@ def monitor_memory(folder: Path, url: str, *, name: str, language: str, mode: st
     with Monitor(Reference.load(folder), config, database=url, name=name) as watching:
         return {
             "status": watching.status(),
-            "events": watching.events(),
+            "events": [{key: event[key] for key in event if key != "id"} for event in watching.events()],
             "looks": watching.checks(),
             "kept": [prompt.text for prompt in watching.kept_prompts(language)],
             "offsets": {name: position.end for name, position in watching.offsets().items()},

@@ -482,3 +482,50 @@ def test_a_pipe_as_status_page_is_refused_at_the_start(world):
     world.options = dataclasses.replace(world.options, watch=watch_options)
     with pytest.raises(ConfigError, match=r"status_page: .* is not a file but a pipe"):
         run(world)
+
+
+def test_a_clock_that_goes_back_loses_no_hook(world):
+    """Summer time on a machine without UTC, or a first synchronisation: drift stood, and nobody was told."""
+    world.options = dataclasses.replace(
+        world.options, watch=dataclasses.replace(world.options.watch, prompts_after_drift=100_000)
+    )
+    drift(world)
+    run(world)
+    before = hooked(world)
+    assert set(before) == {"drift"}
+    world.clock.now -= 7200
+    write(world.logs / "day3.jsonl", prompts(400, STEADY, 4))
+    write(world.logs / "day4.jsonl", prompts(400, MOVED, 5))
+    run(world)
+    assert len(hooked(world)) > len(before)
+    told = [event.id for event in world.registry.events("cy")]
+    assert len(set(told)) == len(told) == len(hooked(world))
+    run(world)
+    assert len(hooked(world)) == len(told), "nobody is told twice"
+
+
+def test_a_clock_that_was_a_year_ahead_makes_no_loop_wait(world):
+    drift(world)
+    world.right = WORSE
+    world.clock.now += 365 * 86_400
+    assert kinds(run(world)) == ["update", "refusal", "held", "status"]
+    world.clock.now -= 365 * 86_400
+    write(world.logs / "day3.jsonl", prompts(100, MOVED, 5))
+    assert kinds(run(world)) == ["update", "refusal", "held", "status"]
+
+
+def test_a_loop_of_version_0_1_tells_no_drift_again(world):
+    """Its state knows the time of the last drift, not its id."""
+    from compass.registry.files import read_sealed, write_sealed
+
+    world.options = dataclasses.replace(
+        world.options, watch=dataclasses.replace(world.options.watch, prompts_after_drift=100_000)
+    )
+    drift(world)
+    run(world)
+    before, path = hooked(world), watch_folder(world) / "state.json"
+    state = read_sealed(path)
+    del state["told_event"]
+    write_sealed(path, {**state, "told": world.clock.now})
+    run(world)
+    assert hooked(world) == before

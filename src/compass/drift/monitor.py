@@ -223,7 +223,7 @@ class Monitor:
         return self._state.checks()
 
     def events(self) -> list[dict[str, Any]]:
-        """Return the newest events, oldest first, JSON-ready and without texts."""
+        """Return the newest events, oldest first, each with its id, JSON-ready and without texts."""
         return self._state.events()
 
     def _load(self, *, restart: bool = False) -> None:

@@ -23,6 +23,7 @@ from compass.drift.tables import (
     open_database,
 )
 from compass.errors import MonitorError
+from compass.sanitize import without_secrets
 
 FORMAT = 1
 """Version of the tables' content."""
@@ -224,16 +225,16 @@ class MonitorState:
         if cluster is not None:
             query = query.where(PromptRow.cluster == cluster)
         with self._session() as session:
-            rows = session.scalars(query.order_by(PromptRow.at.desc(), PromptRow.id.desc()).limit(most)).all()
+            rows = session.scalars(query.order_by(PromptRow.id.desc()).limit(most)).all()
             return [KeptPrompt(row.text, row.language, row.cluster, row.at) for row in rows]
 
     def checks(self, most: int = CHECKS_KEPT) -> list[dict[str, Any]]:
         """Return the newest checks, oldest first."""
-        return self._contents(CheckRow, most)
+        return [content for _id, content in self._contents(CheckRow, most)]
 
     def events(self, most: int = CHECKS_KEPT) -> list[dict[str, Any]]:
-        """Return the newest events, oldest first."""
-        return self._contents(EventRow, most)
+        """Return the newest events, oldest first, each with its `id`, which grows from one to the next."""
+        return [{"id": number, **content} for number, content in self._contents(EventRow, most)]
 
     def _refuse_others(self, row: MonitorRow, reference: str, options: Mapping[str, Any]) -> None:
         others = [
@@ -247,10 +248,11 @@ class MonitorState:
                 "counted stays counted), or choose another name."
             )
 
-    def _contents(self, table: type[CheckRow] | type[EventRow], most: int) -> list[dict[str, Any]]:
-        query = select(table.at, table.content).where(table.monitor == self._id).order_by(table.id.desc()).limit(most)
+    def _contents(self, table: type[CheckRow] | type[EventRow], most: int) -> list[tuple[int, dict[str, Any]]]:
+        columns = select(table.id, table.at, table.content).where(table.monitor == self._id)
         with self._session() as session:
-            return [{"at": at, **content} for at, content in session.execute(query)][::-1]
+            rows = session.execute(columns.order_by(table.id.desc()).limit(most)).all()
+        return [(number, {"at": at, **content}) for number, at, content in rows][::-1]
 
     def _counted(self, session: Session, batch: str | None, position: Position | None) -> bool:
         if batch is not None and session.scalar(
@@ -306,5 +308,5 @@ class MonitorState:
                 "Stop one of them."
             ) from None
         except SQLAlchemyError as error:
-            reason = str(getattr(error, "orig", None) or type(error).__name__)
+            reason = without_secrets(str(getattr(error, "orig", None) or type(error).__name__))
             raise MonitorError(f"The state of monitor {self.name!r} can't be read or written: {reason}") from None

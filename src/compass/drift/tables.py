@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import JSON
 
 from compass.errors import MonitorError
+from compass.sanitize import without_secrets
 
+SHORTEST_PART = 4
+"""Characters of a part of a password that is hidden in a driver's message."""
 _Key = BigInteger().with_variant(Integer, "sqlite")
 
 
@@ -108,25 +112,29 @@ class PromptRow(Base):
 
 
 def open_database(url: str) -> Engine:
-    """Open a database by its SQLAlchemy URL, and make its tables if need be. Raises MonitorError if that fails."""
+    """Open a database by its SQLAlchemy URL, and make its tables if need be. Raises MonitorError if that fails.
+
+    No message holds a password, nor does an error behind it.
+    """
     try:
         parsed = make_url(url)
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         # Statements are logged and raised with their parameters otherwise, and those hold prompts.
         engine = create_engine(parsed, hide_parameters=True)
-    except (ArgumentError, ImportError) as error:
+    except (ArgumentError, ImportError, ValueError, TypeError) as error:
         raise MonitorError(
-            f"database: {_shown(url)} can't be opened ({error}). Give an SQLAlchemy URL, such as "
-            "sqlite:////var/lib/compass.db or postgresql://user@host/name (with pip install 'compass-peft[postgres]')."
-        ) from error
-    if engine.dialect.name == "sqlite":
-        _prepare_sqlite(engine)
+            f"database: {_shown(url)} can't be opened ({_without_password(str(error), url)}). Give an SQLAlchemy URL, "
+            "such as sqlite:////var/lib/compass.db or postgresql://user@host/name (with pip install "
+            "'compass-peft[postgres]'); write @, /, : and ? in a password as %40, %2F, %3A and %3F."
+        ) from None
     try:
+        if engine.dialect.name == "sqlite":
+            _prepare_sqlite(engine)
         Base.metadata.create_all(engine)
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, OSError, ValueError) as error:
         engine.dispose()
-        reason = str(getattr(error, "orig", None) or error)
+        reason = _without_password(str(getattr(error, "orig", None) or error), url)
         raise MonitorError(f"database: {_shown(url)} can't be opened: {reason}") from None
     return engine
 
@@ -150,7 +158,14 @@ def _prepare_sqlite(engine: Engine) -> None:
 
 
 def _shown(url: str) -> str:
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return "the URL"
+    """Return an address without its password and its query, which may hold another one."""
+    return without_secrets(url).partition("?")[0] if "://" in url else "the URL"
+
+
+def _without_password(text: str, url: str) -> str:
+    """Hide the parts of a password wherever a driver may have taken them for a host or a port."""
+    user, query = url.partition("//")[2].rpartition("@")[0], url.rpartition("?")[2]
+    parts = re.split(r"[@/:?#]", user.partition(":")[2]) + re.split(r"[&=]", query)[1::2]
+    for part in sorted(parts, key=len, reverse=True):
+        text = text.replace(part, "***") if len(part) >= SHORTEST_PART else text
+    return without_secrets(text)

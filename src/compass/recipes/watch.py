@@ -178,7 +178,7 @@ def _begin(site: Site, watching: Monitor, version: Version) -> Iterator[Event]:
     alarms, prompts = alarms_of(site, watching)
     checks = watching.status()["streams"][site.language]["last_checks"]
     drift = {"prompts": prompts, "alarms": {test: checks[test] for test in alarms}}
-    starts = (*(start for start in site.state.starts if now - start < DAY), now)
+    starts = (*(start for start in site.state.starts if abs(now - start) < DAY), now)
     method = site.options.update.method
     if site.dry_run:
         site.remember(number=number, starts=starts, ended=now)

@@ -19,6 +19,7 @@ import re
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ SECRET_VARIABLE = "COMPASS_WEBHOOK_SECRET"
 WEBHOOK_ATTEMPTS = 5
 """Attempts to deliver an event to the webhook."""
 WEBHOOK_TIMEOUT = 10.0
-"""Seconds to wait for the webhook in one attempt."""
+"""Seconds for one attempt at the webhook: connecting, sending and reading together."""
 COMMAND_TIMEOUT = 60.0
 """Seconds after which the shell command is ended."""
 LONGEST_WAIT = 30.0
@@ -138,7 +139,6 @@ class Hooks:
 
     def _post(self, event: RegistryEvent) -> int:
         """Return the attempts that it took."""
-        import httpx
 
         body = json.dumps(event.to_dict(), ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
         retrying = Retrying(
@@ -149,10 +149,33 @@ class Hooks:
             reraise=True,
             sleep=self._sleep,
         )
-        # No redirects: a signed event goes where the user said, and nowhere else.
-        with httpx.Client(timeout=self._webhook_timeout, follow_redirects=False) as client:
-            retrying(self._post_once, client, event, body)
+        retrying(self._post_in_time, event, body)
         return int(retrying.statistics["attempt_number"])
+
+    def _post_in_time(self, event: RegistryEvent, body: bytes) -> None:
+        """Post once, within the timeout. httpx has limits for each read alone, which one byte at a time never meets."""
+        import httpx
+
+        failed: list[Exception] = []
+
+        def post() -> None:
+            try:
+                self._post_once(client, event, body)
+            except Exception as error:
+                failed.append(error)
+
+        # No redirects: a signed event goes where the user said, and nowhere else.
+        client = httpx.Client(timeout=self._webhook_timeout, follow_redirects=False)
+        thread = threading.Thread(target=post, name="compass-webhook", daemon=True)
+        thread.start()
+        thread.join(self._webhook_timeout)
+        late = thread.is_alive()
+        # Closes the connection under a thread that is late; its next read is its last.
+        client.close()
+        if late:
+            raise _TryAgainError(f"it did not answer within {self._webhook_timeout:g} s")
+        if failed:
+            raise failed[0]
 
     def _post_once(self, client: Any, event: RegistryEvent, body: bytes) -> None:
         import httpx

@@ -14,6 +14,7 @@ from typing import Any
 from compass.errors import MissingExtraError, RegistryError
 from compass.registry.store import Registry
 from compass.registry.versions import Version
+from compass.sanitize import without_secrets
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +63,9 @@ def mirror(registry: Registry, language: str, uri: str) -> Mirrored:
             client.delete_model_version(model, known[id])
     except (MlflowException, OSError) as error:
         raise RegistryError(
-            f"MLflow couldn't be written ({error}). The registry itself is whole; mirror it again later."
-        ) from error
+            f"MLflow couldn't be written ({without_secrets(str(error))}). "
+            "The registry itself is whole; mirror it again later."
+        ) from None
     return Mirrored(model, tuple(added), tuple(removed), wanted)
 
 
@@ -78,7 +80,9 @@ def _client(uri: str) -> Any:
     try:
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
     except (MlflowException, OSError) as error:
-        raise RegistryError(f"The MLflow registry at {uri} can't be opened ({error}). Check mlflow_uri.") from error
+        raise RegistryError(
+            without_secrets(f"The MLflow registry at {uri} can't be opened ({error}). Check mlflow_uri.")
+        ) from None
 
 
 def _ensure_model(client: Any, model: str, language: str) -> None:

@@ -13,7 +13,14 @@ from compass.steps.watch_state import Site
 
 def tell_drift(site: Site, watching: Monitor, version: Version) -> None:
     """Tell hooks of each drift in the monitor's state that they were not told of, also after a kill."""
-    new = [row for row in watching.events() if row["at"] > site.state.told]
+    events = watching.events()
+    told = site.state.told_event
+    if told > max((row["id"] for row in events), default=0):
+        # Another database than the ids were of.
+        told = 0
+    elif not told:
+        told = max((row["id"] for row in events if row["at"] <= site.state.told), default=0)
+    new = [row for row in events if row["id"] > told]
     for row in new:
         if row["kind"] == "drift":
             drift = DriftEvent.from_dict(row)
@@ -21,11 +28,11 @@ def tell_drift(site: Site, watching: Monitor, version: Version) -> None:
             site.tell(
                 RegistryEvent(
                     "drift", site.language, describe(drift), version.id, drift.to_dict(examples=False),
-                    id=f"watch-{site.language}-drift-{row['at']:.6f}-{name}", at=iso_time(row["at"]),
+                    id=f"watch-{site.language}-drift-{row['at']:.6f}-{name}-{row['id']}", at=iso_time(row["at"]),
                 )
             )  # fmt: skip
     if new:
-        site.remember(told=max(row["at"] for row in new))
+        site.remember(told_event=new[-1]["id"])
 
 
 def update_event(

@@ -55,11 +55,12 @@ def _too_little_usage(site: Site, watching: Monitor) -> str:
 
 def _too_soon(site: Site) -> str:
     options, now = site.options.watch, site.clock()
-    recent = [start for start in site.state.starts if now - start < DAY]
+    # A clock that was set back by more than that makes no loop wait for it.
+    recent = [start for start in site.state.starts if abs(now - start) < DAY]
     if len(recent) >= options.updates_per_day:
         until = f" until {iso_time(recent[-options.updates_per_day] + DAY)}" if options.updates_per_day else ""
         return f"the budget of {options.updates_per_day} updates a day is used up{until}"
     quiet = 3600.0 * options.quiet_hours
-    if site.state.ended and now - site.state.ended < quiet:
+    if site.state.ended and abs(now - site.state.ended) < quiet:
         return f"the quiet period after the last update lasts until {iso_time(site.state.ended + quiet)}"
     return ""

@@ -57,7 +57,9 @@ class State:
     watched: str = ""
     """Id of the version whose reference the monitor counts against."""
     told: float = 0.0
-    """Time of the last drift that hooks were told of."""
+    """Of a loop of version 0.1: time of the last drift that hooks were told of."""
+    told_event: int = 0
+    """Id of the last event of the monitor that was looked at; by id, for a clock may go back."""
     pending: Pending | None = None
 
     def to_dict(self) -> dict[str, Any]:
