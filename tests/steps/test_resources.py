@@ -72,7 +72,7 @@ def test_the_account_of_classes_is_of_this_selection(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "lines"),
     [("Apache-2.0", ["license: apache-2.0"]), ("gemma", ["license: gemma"]), ("", []),
-     ("Our Own", ["license: other", "license_name: Our Own"])],
+     ("Our Own", ["license: other", 'license_name: "Our Own"'])],
 )  # fmt: skip
 def test_a_licence_is_named_as_the_hub_names_it(name, lines):
     """`other` hides a free licence from everyone who filters by it."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ from compass.records import Difference
 from compass.runs import layout
 from compass.runs.files import file_hash, write_text
 from compass.runs.folder import Run
+from compass.sanitize import printable
 from compass.selection import Selection
 from compass.steps.resources import Resources
 from compass.steps.state import RunData, Selected
@@ -57,8 +60,8 @@ def model_card(
     metadata = [
         "---",
         "library_name: peft",
-        f"base_model: {base.name}",
-        f"base_model_revision: {base.revision}",
+        f"base_model: {json.dumps(base.name)}",
+        f"base_model_revision: {json.dumps(base.revision)}",
         "language:",
         # YAML takes a bare `no`, Norwegian, for false.
         *(f"- {json.dumps(tag)}" for tag in dict.fromkeys([target, *sorted(picked)])),
@@ -73,12 +76,12 @@ def model_card(
     lines = [
         *metadata,
         "",
-        f"# {language_name(target)} adapter for {base.name}",
+        f"# {language_name(target)} adapter for {_text(base.name)}",
         "",
         f"{kind} adapter, rank {rank}{f' (the average of {n} trainings)' * (n > 1)}, trained by "
         "[COMPASS](https://arxiv.org/abs/2604.20720) on "
         f"{len(data.train)} training rows in {language_name(target)} and {len(selection.indices)} rows that the "
-        f"strategy `{selection.strategy}` picked from a multilingual pool of {len(data.pool)} rows.",
+        f"strategy {_code(selection.strategy)} picked from a multilingual pool of {len(data.pool)} rows.",
         "",
         "## Evaluation",
         "",
@@ -94,11 +97,11 @@ def model_card(
         "",
         f"- SHA-256 of the picked rows: `{file_hash(run_dir / layout.PICKS)}`",
         f"- SHA-256 of the training data: `{file_hash(run_dir / layout.TRAIN)}`",
-        *(f"- {n} training rows from {name}" for name, n in sorted(sources.items())),
+        *(f"- {n} training rows from {_text(name)}" for name, n in sorted(sources.items())),
         "",
         "## Licences",
         "",
-        f"- Base model {base.name} at `{base.revision}`: {base.licence or 'see its own card'}",
+        f"- Base model {_text(base.name)} at {_code(base.revision)}: {_text(base.licence or 'see its own card')}",
         "- The training rows keep the licences of their sources.",
         "",
     ]
@@ -110,7 +113,18 @@ def _licence(name: str) -> list[str]:
     if not name:
         return []
     known = name.lower() in HUB_LICENCES
-    return [f"license: {name.lower()}"] if known else ["license: other", f"license_name: {name}"]
+    return [f"license: {name.lower()}"] if known else ["license: other", f"license_name: {json.dumps(name)}"]
+
+
+def _text(text: str) -> str:
+    """Return text of others as Markdown that shows it: no HTML, link or column of a table comes of it."""
+    plain = html.escape(" ".join(printable(text).split()), quote=False)
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", plain)
+
+
+def _code(text: str) -> str:
+    """Return a name of others as Markdown's code where it is an ordinary one, and else as text."""
+    return f"`{text}`" if re.fullmatch(r"[\w.:=,/@+-]+", text) else _text(text)
 
 
 def _evaluation_table(differences: Sequence[Difference]) -> list[str]:
@@ -118,7 +132,7 @@ def _evaluation_table(differences: Sequence[Difference]) -> list[str]:
         return ["Not evaluated: there was no held-out row with a response."]
     table = ["| test | metric | base | adapter | difference (interval) |", "| --- | --- | --- | --- | --- |"]
     table += [
-        f"| {d.name} | {d.metric} | {d.base:.3f} | {d.adapter:.3f} | "
+        f"| {_text(d.name)} | {d.metric} | {d.base:.3f} | {d.adapter:.3f} | "
         f"{d.interval.value:+.3f} ({d.interval.low:+.3f} to {d.interval.high:+.3f}) |"
         for d in differences
     ]
@@ -136,7 +150,7 @@ def _gap_table(run_dir: Path) -> list[str]:
     ]
     table = ["| cluster | usage | training data | gap | picked | unmet |", "| --- | --- | --- | --- | --- | --- |"]
     return table + [
-        f"| {row['name']} | {row['usage_share']:.1%} | {row['current_share']:.1%} | {row['gap']:.1%} | "
+        f"| {_text(row['name'])} | {row['usage_share']:.1%} | {row['current_share']:.1%} | {row['gap']:.1%} | "
         f"{row['picked']} | {row['unmet']:.0f} |"
         for row in rows
     ]

@@ -74,7 +74,7 @@ def embed(encoder: CachedEncoder, data: RunData) -> Vectors:
 def _alike(vectors: Vectors) -> bool:
     """Say whether all vectors are the same; in chunks, for almost always the first one says that they aren't."""
     sets = (vectors.usage, vectors.train, vectors.pool)
-    first = next((part[0] for part in sets if len(part)), None)
+    first = next((part[0] for part in sets if len(part)), np.empty(0, dtype=np.float32))
     return all(bool((np.abs(part[rows] - first) < ALIKE).all()) for part in sets for rows in row_chunks(len(part)))
 
 
