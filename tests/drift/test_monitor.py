@@ -3,12 +3,13 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from compass.config import MonitorConfig
-from compass.drift import Monitor, Reference
+from compass.drift import DriftTest, Monitor, Reference
 from compass.drift.tests.histogram import HistogramTest
 from compass.drift.tests.languages import LanguagesTest
 from compass.drift.tests.loss import LossTest
@@ -198,8 +199,6 @@ def test_wrong_options_and_shapes_are_named(monitor, world, tmp_path):
         monitor.observe(world.draw(3, np.random.default_rng(0)), ["cy"] * 2)
     with pytest.raises(DataError, match="losses must be one a prompt"):
         monitor.observe(world.draw(3, np.random.default_rng(0)), ["cy"] * 3, losses=[1.0])
-    with pytest.raises(DataError, match="infinity"):
-        monitor.observe(world.draw(1, np.random.default_rng(0)), ["cy"], losses=[np.inf])
     assert monitor.observe(world.draw(0, np.random.default_rng(0)), []).prompts == 0
     other = replace(CONFIG, window=400)
     with pytest.raises(MonitorError, match=r"was started with window 200\. Restart it"):
@@ -213,6 +212,86 @@ def test_wrong_options_and_shapes_are_named(monitor, world, tmp_path):
         opened(monitor.reference, "sqlite://", checks_every=30)
     with pytest.raises(ValueError, match="its own name; got loss, loss"):
         opened(monitor.reference, tmp_path / "s.db", tests=(LossTest(), LossTest()))
+
+
+def test_a_prompt_that_can_not_be_counted_is_passed_over_and_said(world, database):
+    """Breaks if one vector or loss that is no number stops the stream, is counted, or goes without a word."""
+    vectors = world.draw(6, np.random.default_rng(0))
+    vectors[1], vectors[4, 3] = np.nan, np.inf
+    with opened(world.reference(), database, replace(CONFIG, reservoir="full")) as monitor:
+        seen = monitor.observe(
+            vectors,
+            ["cy"] * 6,
+            texts=[f"text {i}" for i in range(6)],
+            losses=[1.0, 1.0, np.inf, np.nan, np.inf, -1e300],
+        )
+        assert seen.prompts == monitor.status()["prompts"] == 2
+        found = {skip.reason: (skip.n, skip.first) for skip in seen.skipped}
+        assert found == {
+            "a vector that is not finite": (2, "prompt 2 of its batch"),
+            "a loss that is not a number of at most 1,000,000": (2, "prompt 3 of its batch"),
+        }
+        assert monitor.status()["skipped"] == {reason: n for reason, (n, _) in found.items()}
+        assert {row.text for row in monitor.kept_prompts("cy")} == {"text 0", "text 3"}
+
+
+class Fails(DriftTest):
+    """A test that checks every full window, and fails in some batches after it has changed its mind half-way."""
+
+    name, share, cadence = "fails", 0.1, "block"
+    batches: ClassVar[set[int]] = set()
+    """Blocks that it fails on."""
+
+    def fit(self, stream):
+        self.seen = 0
+
+    def observe(self, batch):
+        self.seen += len(batch.prompts)
+        if batch.ends_block:
+            if batch.block in self.batches:
+                raise ValueError("quotes a prompt")
+            yield batch.check(self.name, self.seen, 0.5, 0.01)
+
+    def save(self, stored):
+        stored["fails"] = self.seen
+
+    def restore(self, stored):
+        self.seen = stored.get("fails", 0)
+
+
+def test_a_drift_test_that_fails_once_costs_its_check_alone(world, tmp_path, caplog):
+    """Breaks if a failing test ends the stream, loses prompts, or takes the others' checks with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Fails, "batches", {2, 5, 6})
+        with opened(world.reference(), tmp_path / "s.db", tests=(Fails(), NoveltyTest()), checks_every=100) as monitor:
+            rng = np.random.default_rng(0)
+            seen = [monitor.observe(world.draw(100, rng), ["cy"] * 100) for _ in range(8)]
+            assert monitor.status()["prompts"] == 800
+            checks = [[check.test for check in batch.checks if check.stream == "cy"] for batch in seen]
+            assert checks == [["fails"], ["novelty"], *[["fails", "novelty"]] * 2, *[["novelty"]] * 2,
+                              *[["fails", "novelty"]] * 2]  # fmt: skip
+            assert seen[2].checks[0].value == 200, "the batch that it failed on is not seen by it"
+            (skipped,) = monitor.skipped()
+            assert (skipped.reason, skipped.n) == ("a check of the drift test fails (ValueError)", 3)
+            assert skipped.first == "cy, after 200 prompts"
+    assert "quotes" not in caplog.text
+
+
+def test_a_drift_test_that_fails_always_stops_the_monitor_at_every_start(world, tmp_path):
+    """Breaks if a broken test is passed over for ever, or the batch that stopped the monitor is lost."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Fails, "batches", set(range(1, 100)))
+        rng = np.random.default_rng(0)
+        for counted in (200, 200):
+            with opened(
+                world.reference(), tmp_path / "s.db", tests=(Fails(), NoveltyTest()), checks_every=100
+            ) as monitor:
+                batches = (monitor.observe(world.draw(100, rng), ["cy"] * 100) for _ in range(5))
+                with pytest.raises(MonitorError, match=r"'fails' failed in 3 batches .* after 300 prompts; ValueError"):
+                    list(batches)
+                assert monitor.status()["prompts"] == counted
+    with opened(world.reference(), tmp_path / "s.db", tests=(Fails(), NoveltyTest()), checks_every=100) as monitor:
+        assert [c.test for c in monitor.observe(world.draw(100, rng), ["cy"] * 100).checks] == ["fails", "novelty"]
 
 
 def test_tests_can_be_left_out(world, tmp_path):

@@ -75,8 +75,9 @@ def test_unusable_lines_are_counted_and_not_shown(line, caplog):
     with caplog.at_level(logging.WARNING):
         batches = list(read_stream(stream, batch_size=10))
     assert prompts(batches) == ["one", "two"]
-    assert sum(batch.skipped for batch in batches) == 1
-    assert not any("secret" in reason for batch in batches for reason in batch.reasons)
+    (skip,) = [skip for batch in batches for skip in batch.skipped]
+    assert (skip.n, skip.first) == (1, "standard input, line 2")
+    assert "secret" not in skip.reason
     assert "line 2" in caplog.text
     assert "secret" not in caplog.text
 
@@ -181,7 +182,7 @@ def test_a_line_without_end_is_passed_over(tmp_path, monkeypatch):
     filed = list(read_files(tmp_path, {}, batch_size=10))
     for found in (piped, filed):
         assert prompts(found) == ["one", "two"]
-        assert sum(batch.skipped for batch in found) == 1
+        assert sum(batch.skipped_lines for batch in found) == 1
     assert filed[-1].position.end == len(text)
 
 

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from compass.drift.results import Skipped
 from compass.drift.state import MonitorState, NewPrompt, Position
 from compass.errors import MonitorError
 
@@ -19,7 +21,7 @@ NOTHING = {
     "checks": [],
     "events": [],
     "kept": [],
-    "skipped": {},
+    "skipped": (),
     "reservoir_size": 3,
     "oldest": 0.0,
     "at": 1.0,
@@ -71,12 +73,31 @@ def test_all_or_nothing(state, database):
 
 def test_skipped_lines_are_counted_with_their_batch(state, database):
     """Breaks if lines that could not be used are forgotten by the next process, or counted twice with their batch."""
-    for batch in ("a", "b", "b"):
-        state.write(prompts=1, batch=batch, position=None, **(NOTHING | {"skipped": {"broken JSON": 2, "empty": 1}}))
-    state.write(prompts=1, batch="c", position=None, **(NOTHING | {"skipped": {"empty": 9}}))
+    for at, batch in enumerate(("a", "b", "b"), 1):
+        skipped = [Skipped("broken JSON", 2, f"{batch}, line 1"), Skipped("empty", 1, f"{batch}, line 2")]
+        state.write(prompts=1, batch=batch, position=None, **(NOTHING | {"skipped": skipped, "at": float(at)}))
+    long = Skipped("x" * 300, 1, "y" * 900)
+    state.write(prompts=1, batch="c", position=None, **(NOTHING | {"skipped": [Skipped("empty", 9, "c"), long]}))
     again = MonitorState(database, "one")
+    assert again.skipped() == [
+        Skipped("empty", 11, "a, line 2", 1.0),
+        Skipped("broken JSON", 4, "a, line 1", 1.0),
+        Skipped("x" * 200, 1, "y" * 500, 1.0),
+    ]
+    again.close()
+
+
+def test_a_database_from_before_places_were_kept_goes_on(tmp_path):
+    """Breaks if a table that lacks the newer columns ends in an error."""
+    url = f"sqlite:///{tmp_path}/s.db"
+    MonitorState(url, "one").close()
+    with closing(sqlite3.connect(tmp_path / "s.db")) as old:
+        for column in ("first_place", "first_at"):
+            old.execute(f"ALTER TABLE compass_skipped DROP COLUMN {column}")
+    again = MonitorState(url, "one")
     again.begin("reference", {"window": 10}, restart=False)
-    assert list(again.skipped().items()) == [("empty", 11), ("broken JSON", 4)]
+    again.write(prompts=0, batch="a", position=None, **(NOTHING | {"skipped": [Skipped("empty", 1, "here")]}))
+    assert [skip.first for skip in again.skipped()] == ["here"]
     again.close()
 
 

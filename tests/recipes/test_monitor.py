@@ -13,7 +13,8 @@ import pytest
 from compass.config import AdaptConfig, MonitorConfig, dump_config
 from compass.data.example import Example
 from compass.data.readers import write_jsonl
-from compass.errors import MonitorError, RunError
+from compass.drift import Monitor
+from compass.errors import EncoderError, MonitorError, RunError
 from compass.recipes import monitor as recipe
 from run_folders import write_options, write_topic_space
 from topics import MOVED, STEADY, TopicEncoder, prompts
@@ -110,6 +111,87 @@ def test_the_status_says_what_is_new(run_dir, tmp_path):
     plain.write_text("helo\n" * 5)
     (status,) = monitor(run_dir, str(plain), OPTIONS)
     assert (status.details["prompts"], status.details["new_prompts"], status.details["skipped_lines"]) == (30, 0, 5)
+
+
+def test_a_prompt_that_the_encoder_does_not_take_is_passed_over(run_dir, tmp_path):
+    """Breaks if one prompt that the encoder fails on ends the stream, takes its batch with it, or is not told."""
+    logs = tmp_path / "day1.jsonl"
+    write(logs, [*prompts(70, STEADY, 2), "weather secret", *prompts(20, STEADY, 3), "weather too"])
+    with logs.open("a") as file:
+        file.write("{\n")
+    (status,) = monitor(run_dir, str(logs), OPTIONS)
+    assert (status.details["new_prompts"], status.details["skipped_lines"]) == (90, 3)
+    (skip, other) = recipe.skipped(run_dir, OPTIONS)
+    assert (skip.reason, skip.n) == ("the encoder fails on the prompt (ValueError)", 2)
+    assert (other.reason, other.n) == ("broken JSON", 1)
+    assert skip.first.startswith("day1.jsonl from byte ")
+    assert "secret" not in json.dumps([skip.to_dict()]) + status.summary
+
+
+def test_an_encoder_that_takes_nothing_stops_the_monitor_and_loses_nothing(run_dir, tmp_path, monkeypatch):
+    """Breaks if an encoder that is down turns all prompts into skipped lines, or its batch is not read again."""
+    logs = tmp_path / "day1.jsonl"
+    write(logs, prompts(70, STEADY, 2))
+    list(monitor(run_dir, str(logs), OPTIONS))
+    write(logs, prompts(200, STEADY, 3))
+    with monkeypatch.context() as patch:
+        patch.setattr(TopicEncoder, "encode", lambda *_: 1 / 0)
+        for _ in range(2):
+            with pytest.raises(EncoderError, match=r"topics fails on texts that it took before \(ZeroDivisionError\)"):
+                list(monitor(run_dir, str(logs), OPTIONS))
+    (status,) = monitor(run_dir, str(logs), OPTIONS)
+    assert (status.details["prompts"], status.details["skipped"]) == (270, {})
+
+
+def test_prompts_that_the_encoder_never_takes_are_an_error_after_many(run_dir, tmp_path, monkeypatch):
+    """Breaks if a log that the encoder can't take at all is skipped for ever, or blocks what comes after it."""
+    monkeypatch.setattr("compass.steps.counting.MOST_IN_A_ROW", 100)
+    logs = tmp_path / "day1.jsonl"
+    write(logs, ["weather"] * 150 + prompts(10, STEADY, 2))
+    with pytest.raises(EncoderError, match="did not take 100 prompts in a row"):
+        list(monitor(run_dir, str(logs), OPTIONS))
+    (status,) = monitor(run_dir, str(logs), OPTIONS)
+    assert (status.details["prompts"], status.details["skipped"]) == (
+        10, {"the encoder fails on the prompt (ValueError)": 150}
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_batch_that_fails_is_given_up_once_another_was_counted(run_dir, tmp_path, monkeypatch, piped):
+    """Breaks if an error that nobody thought of ends the stream, or is passed over where every batch has it."""
+    logs, real = tmp_path / "day1.jsonl", Monitor.observe
+    write(logs, [*prompts(64, STEADY, 2), *prompts(64, MOVED, 3), *prompts(64, STEADY, 4)])
+    fails = {"3-"}
+
+    def source() -> str:
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(logs.read_bytes())))
+        return "-" if piped else str(logs)
+
+    def observe(self: Any, vectors: Any, languages: Any, *, texts: Any = (), **more: Any) -> Any:
+        if any(text.split()[1].startswith(tuple(fails)) for text in texts):
+            raise LookupError(texts[0])
+        return real(self, vectors, languages, texts=texts or None, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Monitor, "observe", observe)
+        (status,) = monitor(run_dir, source(), OPTIONS)
+        lost = {"its batch could not be counted (LookupError)": 64}
+        assert (status.details["prompts"], status.details["skipped"], status.details["skipped_lines"]) == (
+            128,
+            lost,
+            64,
+        )
+        fails = {"5-", "6-"}
+        logs = tmp_path / "day2.jsonl"
+        write(logs, [*prompts(64, STEADY, 1), *prompts(64, MOVED, 5), *prompts(64, MOVED, 6)])
+        with pytest.raises(MonitorError, match="Two batches of prompts in a row"):
+            list(monitor(run_dir, source(), OPTIONS))
+        fails = {"6-"}
+        with pytest.raises(MonitorError, match="The last batch of prompts could not be counted"):
+            list(monitor(run_dir, source(), OPTIONS))
+    if not piped:
+        *_, status = monitor(run_dir, source(), OPTIONS)
+        assert (status.details["prompts"], status.details["skipped"]) == (128 + 192, lost)
 
 
 def test_the_adapters_language_is_known_in_any_form(run_dir, tmp_path):

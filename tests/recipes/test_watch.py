@@ -348,6 +348,31 @@ def test_an_update_that_fails_is_told_and_the_watch_goes_on(world, monkeypatch):
     assert len(world.registry.versions("cy")) == 1
 
 
+def test_an_update_that_ends_in_any_error_does_not_end_the_watch(world):
+    """Breaks if an error of a library, at each restart again, keeps prompts from being counted, or quotes them."""
+    drift(world)
+
+    def fails(*_given: Any, **_more: Any) -> None:
+        raise LookupError("secret prompt")
+
+    world.updater = Updater(world.updater.begin, fails)
+    events = run(world)
+    assert kinds(events) == ["refusal", "held", "status"]
+    assert "unexpected LookupError" in events[-3].summary
+    assert "secret" not in json.dumps([event.to_dict() for event in [*events, *world.registry.events("cy")]])
+
+
+def test_what_the_loop_skipped_is_on_its_page(world):
+    """Breaks if lines that the loop passed over are seen in its log alone."""
+    write(world.logs / "day1.jsonl", [*prompts(100, STEADY, 2), "weather", *prompts(100, STEADY, 3)])
+    (world.logs / "day2.jsonl").write_text('{"prompt": 1}\n')
+    (status,) = run(world)
+    assert (status.details["prompts"], status.details["skipped_lines"]) == (200, 2)
+    page = (Path(world.options.watch.watch_dir) / "status.html").read_text("utf-8")
+    assert "Skipped by the monitor" in page
+    assert "day2.jsonl from byte 0, line 1" in page
+
+
 def test_a_full_disk_ends_the_watch_and_costs_no_update(world, monkeypatch):
     """A trained adapter would be thrown away, and the budget of updates with it, for want of a few bytes."""
     drift(world)
@@ -467,7 +492,7 @@ def test_a_stream_is_not_cut_when_the_version_changes(world, monkeypatch):
 def test_a_status_page_that_can_not_be_written_stops_nothing(world, caplog, monkeypatch):
     """An update of hours counted as failed because a page for people had no room."""
 
-    def full(*_: object) -> None:
+    def full(*_given: Any, **_more: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("compass.report.build_status", full)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from compass.config import GateConfig
+from compass.drift import Skipped
 from compass.registry import HeldOut, Registry, RegistryEvent, decide
 from compass.report import build_status
 from run_folders import write_run, write_space
@@ -102,3 +103,13 @@ def test_damage_is_shown(registry: Registry, tmp_path: Path) -> None:
 def test_an_empty_registry_has_a_page(tmp_path: Path) -> None:
     text = build_status(Registry(tmp_path / "none"), tmp_path / "status.html").read_text("utf-8")
     assert "No version is registered yet" in text
+
+
+def test_what_the_monitor_skipped_is_on_the_page(registry: Registry, tmp_path: Path) -> None:
+    """Lines that could not be used would be known to the log alone."""
+    skipped = {"cy": [Skipped("broken JSON", 1200, f"{HOSTILE}.jsonl, line 3", 1_800_000_000.0)]}
+    page = Page(build_status(registry, tmp_path / "status.html", skipped=skipped).read_text("utf-8"))
+    for expected in ("Skipped by the monitor", "broken JSON", "1,200", "2027-01-15 08:00 UTC", "line 3"):
+        assert expected in page.text
+    assert not [tag for tag, _ in page.tags if tag in ("b", "img")]
+    assert "Skipped by" not in Page(build_status(registry, tmp_path / "status.html").read_text("utf-8")).text

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from compass.cli.flags import Config, JsonLines, Verbose, with_options
-from compass.cli.printing import print_event
+from compass.cli.printing import print_event, print_json, print_table, say
 from compass.cli.process import EXIT_DRIFT, set_up_logging
 from compass.config import AdaptConfig, MonitorOptions, WatchOptions, fields_of, load_options, named_options
 from compass.config.update import OF_THE_PARENT
-from compass.errors import DataError
+from compass.errors import ConfigError, DataError
 
 Source = Annotated[
     str, typer.Argument(metavar="SOURCE", help="JSON Lines file or folder of production prompts; - reads stdin.")
@@ -24,12 +25,19 @@ Restart = Annotated[bool, typer.Option("--restart", help="Empty the windows; lin
 @with_options("monitor", "folder", of=MonitorOptions)
 def monitor(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of the adapter that serves.")],
-    source: Source,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="[SOURCE]",
+            help="JSON Lines file or folder of production prompts; - reads stdin. Not needed with --skipped.",
+        ),
+    ] = "",
     reference: Annotated[
         str, typer.Option("--reference", help="Usage to compare with; empty: the run's held-out usage.")
     ] = "",
     follow: Follow = False,
     restart: Restart = False,
+    skipped: Annotated[bool, typer.Option("--skipped", help="List what was passed over so far, by reason.")] = False,
     config: Config = None,
     json_: JsonLines = False,
     verbose: Verbose = False,
@@ -44,6 +52,13 @@ def monitor(
     from compass.recipes.monitor import monitor as run_monitor
 
     resolved = load_options(MonitorOptions, config, options)
+    if skipped:
+        if source:
+            raise ConfigError("--skipped lists what was passed over so far, and reads no prompts: leave SOURCE out")
+        _print_skipped(run, resolved, as_json=json_)
+        return
+    if not source:
+        raise ConfigError("SOURCE is missing: give a JSON Lines file, a folder of them, or - for standard input")
     drift, unread = False, 0
     granted = resolved.folder.allow_endpoint
     for event in run_monitor(
@@ -60,6 +75,24 @@ def monitor(
         )
     if drift:
         raise typer.Exit(EXIT_DRIFT)
+
+
+def _print_skipped(run: Path, options: MonitorOptions, *, as_json: bool) -> None:
+    """Print what a monitor passed over; places, never texts."""
+    from compass.recipes.monitor import skipped
+
+    found = skipped(run, options.monitor)
+    if as_json:
+        print_json([skip.to_dict() for skip in found])
+    elif found:
+        rows = [(skip.reason, str(skip.n), skip.first, _time(skip.at)) for skip in found]
+        print_table(("reason", "how often", "first at", "when"), rows, title="Skipped")
+    else:
+        say("Nothing was skipped.")
+
+
+def _time(seconds: float | None) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC") if seconds else ""
 
 
 @with_options(

@@ -11,7 +11,7 @@ from compass.cli.flags import Config, Json, with_options
 from compass.cli.help import HelpCommand
 from compass.cli.printing import print_json, print_table, say
 from compass.cli.process import EXIT_DRIFT, EXIT_FAILED, set_up_logging
-from compass.config import RegistryOptions, load_options
+from compass.config import RegistryOptions, WatchOptions, load_options
 
 if TYPE_CHECKING:
     from compass.registry import Registry
@@ -187,7 +187,7 @@ def registry_prune(
     say(f"{len(pruned.removed)} versions {verb}, {pruned.freed / 2**20:.1f} MiB: {', '.join(pruned.removed) or '-'}")
 
 
-@with_options(also=WHERE, of=RegistryOptions)
+@with_options(also=(*WHERE, "watch_dir", "database"), of=WatchOptions)
 def registry_status(
     output: Annotated[
         Path, typer.Option("--output", metavar="FILE", help="HTML file to write. [default: status.html]")
@@ -197,10 +197,15 @@ def registry_status(
     options: Any = None,
 ) -> None:
     """Write the status page as HTML."""
+    from compass.registry import Registry
     from compass.report import build_status
+    from compass.steps.watch_state import skipped_by_language
 
-    store, _ = _open_registry(config, options)
-    say(build_status(store, output).resolve())
+    set_up_logging(verbose=False)
+    resolved = load_options(WatchOptions, config, options)
+    store = Registry(Path(resolved.registry.registry_dir))
+    found = skipped_by_language(store, resolved.watch.watch_dir, resolved.monitor.database)
+    say(build_status(store, output, skipped=found).resolve())
 
 
 registry = typer.Typer(

@@ -5,7 +5,7 @@ from compass.drift.explain import ClusterShift, Explanation, explain
 from compass.drift.monitor import Monitor
 from compass.drift.protocol import Batch, DriftTest, Prompts, Stream
 from compass.drift.reference import LanguageReference, Reference
-from compass.drift.results import MIX, Check, DriftEvent, Observed
+from compass.drift.results import MIX, Check, DriftEvent, Observed, Skipped
 from compass.drift.sources import InputBatch, Record, check_path, read_files, read_stream
 from compass.drift.state import KeptPrompt, MonitorState, Position
 
@@ -27,6 +27,7 @@ __all__ = [
     "Prompts",
     "Record",
     "Reference",
+    "Skipped",
     "Stream",
     "check_path",
     "default_tests",

@@ -22,11 +22,21 @@ from compass.drift.level import total_share
 from compass.drift.protocol import DriftTest, Prompts, Stream
 from compass.drift.reference import LanguageReference, Reference, place
 from compass.drift.reservoir import MODES_ALLOWED, Reservoir
-from compass.drift.results import MIX, Check, DriftEvent, Observed
+from compass.drift.results import (
+    LARGEST_LOSS,
+    MIX,
+    NO_LOSS,
+    NO_VECTOR,
+    Check,
+    DriftEvent,
+    Observed,
+    Skipped,
+    by_reason,
+)
 from compass.drift.state import KeptPrompt, MonitorState, NewPrompt, Position
 from compass.drift.streams import StreamMonitor
 from compass.errors import DataError
-from compass.semantic.arrays import FloatArray
+from compass.semantic.arrays import FloatArray, RealArray
 
 logger = logging.getLogger(__name__)
 
@@ -129,15 +139,16 @@ class Monitor:
         losses: npt.ArrayLike | None = None,
         batch_id: str | None = None,
         position: Position | None = None,
-        skipped: Mapping[str, int] | None = None,
+        skipped: Sequence[Skipped] = (),
     ) -> Observed:
         """Count one batch of prompts, in their order, and test each window that has moved on.
 
         vectors: (n, d) encoder vectors; languages: n tags; texts: n prompts, needed for the reservoir alone; losses: n,
-        NaN where there is no label; skipped: why lines between them could not be used -> how many.
+        NaN where there is no label; skipped: lines between them that could not be used. A prompt without a finite
+        vector or with a loss out of range is passed over and counted by reason, and so is a check of a test that fails.
         A batch with a `batch_id` or a `position` that was counted before is not counted again; all that a batch changes
         is written in one transaction, or nothing. Raises DataError for wrong shapes, MonitorError if the state can't be
-        written.
+        written or a test fails again and again.
         """
         n, tags = len(vectors), len(languages)
         if n != tags or (texts is not None and n != len(texts)):
@@ -147,6 +158,7 @@ class Monitor:
             self._load()
         if self._state.counted(batch_id, position):
             return Observed(0, repeated=True)
+        vectors, languages, texts, losses, unusable = _usable(vectors, languages, texts, losses)
         by_stream, unwatched = self._split(vectors, languages, texts, losses)
         # Set until the batch is written: windows that ran ahead of the database are read back from it.
         self._stale = True
@@ -161,9 +173,10 @@ class Monitor:
             if name != MIX:
                 lowest = self._lowest_ranks.get(name, -math.inf)
                 kept += self._reservoir.choose(prompts, name, before=before, lowest_rank=lowest)
+        own = by_reason((*unusable, *(skip for name in by_stream for skip in self._streams[name].failed.values())))
         now = self._clock()
         written = self._state.write(
-            prompts=n,
+            prompts=len(vectors),
             streams={name: self._streams[name].to_dict() for name in by_stream},
             checks=[check.to_dict() for check in checks],
             events=[event.to_dict(examples=False) for event in events],
@@ -173,12 +186,12 @@ class Monitor:
             at=now,
             batch=batch_id,
             position=position,
-            skipped=skipped or {},
+            skipped=by_reason((*skipped, *own)),
         )
         if not written:
             return Observed(0, repeated=True)
         self._stale = False
-        self._prompts += n
+        self._prompts += len(vectors)
         if kept:
             self._lowest_ranks = self._state.lowest_ranks(self.config.reservoir_size)
         for event in events:
@@ -186,17 +199,21 @@ class Monitor:
         shown = tuple(
             replace(event, explanation=self._with_examples(event.check.stream, event.explanation)) for event in events
         )
-        return Observed(n, False, tuple(checks), shown, unwatched)
+        return Observed(len(vectors), False, tuple(checks), shown, unwatched, own)
 
     def status(self) -> dict[str, Any]:
         """Return where each stream stands, JSON-ready."""
         return {
             "prompts": self._prompts,
-            "skipped": self._state.skipped(),
+            "skipped": {skip.reason: skip.n for skip in self._state.skipped()},
             "drift": any(stream.alarms for stream in self._streams.values()),
             "prompts_per_false_alarm": self.config.prompts_per_false_alarm,
             "streams": {name: stream.status() for name, stream in self._streams.items()},
         }
+
+    def skipped(self) -> list[Skipped]:
+        """Return what was passed over since the state was made, the most frequent reason first."""
+        return self._state.skipped()
 
     def explain(self, stream: str) -> Explanation | None:
         """Say which clusters (for `*`: languages) of a stream's window grew and shrank; None before it is full."""
@@ -235,17 +252,11 @@ class Monitor:
         self._stale = False
 
     def _split(
-        self, vectors: FloatArray, languages: Sequence[str], texts: Sequence[str] | None, losses: npt.ArrayLike | None
+        self, vectors: FloatArray, languages: Sequence[str], texts: Sequence[str] | None, losses: RealArray
     ) -> tuple[dict[str, Prompts], dict[str, int]]:
         """Place a batch in the space; return its prompts by stream, and the counts of languages that have none."""
-        n = len(vectors)
-        values = np.full(n, np.nan) if losses is None else np.asarray(losses, dtype=np.float64)
-        if values.shape != (n,):
-            raise DataError(f"observe: losses must be one a prompt, NaN where unknown; got shape {values.shape}.")
-        if np.isinf(values).any():
-            raise DataError("observe: losses must be finite, or NaN where unknown; got infinity.")
         free, clusters, distances = place(self.reference.space, vectors, languages)
-        everything = Prompts(free, clusters, distances, values, texts)
+        everything = Prompts(free, clusters, distances, losses, texts)
         found, index = np.unique(np.asarray(languages, dtype=str), return_inverse=True)
         number = {tag: i for i, tag in enumerate(self._languages)}
         numbers = np.array([number.get(str(tag), number[OTHER]) for tag in found], dtype=np.int64)
@@ -271,6 +282,25 @@ class Monitor:
             for shift in found.grew
         )
         return replace(found, grew=grew)
+
+
+def _usable(
+    vectors: FloatArray, languages: Sequence[str], texts: Sequence[str] | None, losses: npt.ArrayLike | None
+) -> tuple[FloatArray, Sequence[str], Sequence[str] | None, RealArray, tuple[Skipped, ...]]:
+    """Return the prompts of a batch that can be counted, and why others can't. Raises DataError for wrong shapes."""
+    n = len(vectors)
+    values: RealArray = np.full(n, np.nan) if losses is None else np.asarray(losses, dtype=np.float64)
+    if values.shape != (n,):
+        raise DataError(f"observe: losses must be one a prompt, NaN where unknown; got shape {values.shape}.")
+    finite = np.isfinite(vectors).all(axis=tuple(range(1, np.ndim(vectors))))
+    sane = ~(np.abs(values) > LARGEST_LOSS)
+    if (finite & sane).all():
+        return vectors, languages, texts, values, ()
+    reasons = ((NO_VECTOR, np.flatnonzero(~finite)), (NO_LOSS, np.flatnonzero(finite & ~sane)))
+    skipped = tuple(Skipped(why, len(rows), f"prompt {rows[0] + 1} of its batch") for why, rows in reasons if len(rows))
+    kept = np.flatnonzero(finite & sane).tolist()
+    texts = None if texts is None else [texts[i] for i in kept]
+    return vectors[kept], [languages[i] for i in kept], texts, values[kept], skipped
 
 
 def _mix(reference: Reference, languages: Sequence[str]) -> LanguageReference:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from compass.data.redaction import redact
 from compass.drift.protocol import Prompts
 from compass.drift.state import NewPrompt
 from compass.semantic.arrays import RealArray
+
+logger = logging.getLogger(__name__)
 
 MODES_ALLOWED = {"off": (), "redacted": ("redacted",), "full": ("full", "redacted")}
 """Option `reservoir` -> forms of prompts that may be stored."""
@@ -41,10 +44,22 @@ class Reservoir:
         best = np.argsort(-ranks)[: self.size]
         chosen = []
         for i in np.sort(best[ranks[best] > lowest_rank]):
-            text = redact(prompts.texts[i], language) if self.mode == "redacted" else prompts.texts[i]
-            cluster = int(prompts.categories[i])
-            chosen.append(NewPrompt(storable(text), language, cluster, self.mode, float(ranks[i])))
+            text = self._stored_form(prompts.texts[i], language)
+            if text is not None:
+                cluster = int(prompts.categories[i])
+                chosen.append(NewPrompt(storable(text), language, cluster, self.mode, float(ranks[i])))
         return chosen
+
+    def _stored_form(self, text: str, language: str) -> str | None:
+        """Return a prompt as it may be stored; None where its private data can't be replaced."""
+        if self.mode != "redacted":
+            return text
+        try:
+            return redact(text, language)
+        except Exception as error:
+            # The prompt is counted all the same; the error may quote it.
+            logger.warning("A prompt is not kept, since redaction failed on it (%s)", type(error).__name__)
+            return None
 
 
 def sampling_ranks(n: int, position: int, half_life: int, rng: np.random.Generator) -> RealArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,11 @@ from compass.drift.explain import Explanation
 
 MIX = "*"
 """Name of the stream of all prompts, whose categories are languages."""
+LARGEST_LOSS = 1e6
+"""A loss is in nats a token: what is larger is an error of whoever measured it, and would drown all others [ours]."""
+NO_LOSS = f"a loss that is not a number of at most {LARGEST_LOSS:,.0f}"
+NO_VECTOR = "a vector that is not finite"
+"""Why a prompt is not counted."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,32 @@ class DriftEvent:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """What the monitor passed over for one reason: lines of the input, prompts, or checks of a test that failed."""
+
+    reason: str
+    """Never holds what a user wrote."""
+    n: int
+    first: str = ""
+    """Place of the first: file and line, or stream and prompt."""
+    at: float | None = None
+    """When the first was passed over, in seconds since 1970; None where it is not stored yet."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dict."""
+        return {"reason": self.reason, "n": self.n, "first": self.first, "at": self.at}
+
+
+def by_reason(skips: Iterable[Skipped]) -> tuple[Skipped, ...]:
+    """Add up what was passed over for the same reason; the first place of each stays."""
+    found: dict[str, Skipped] = {}
+    for skip in skips:
+        before = found.get(skip.reason)
+        found[skip.reason] = dataclasses.replace(before, n=before.n + skip.n) if before else skip
+    return tuple(found.values())
+
+
+@dataclass(frozen=True)
 class Observed:
     """What became of one batch."""
 
@@ -85,3 +116,5 @@ class Observed:
     events: tuple[DriftEvent, ...] = ()
     unwatched: Mapping[str, int] = field(default_factory=dict)
     """Prompts by language that count in the mix alone, since the reference has too few rows of the language."""
+    skipped: tuple[Skipped, ...] = ()
+    """Prompts that could not be counted, and checks that failed, besides what the caller had passed over."""

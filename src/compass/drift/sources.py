@@ -14,15 +14,15 @@ import math
 import re
 import time
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from compass.data.json_text import parse_json
 from compass.data.languages import UNDETERMINED
 from compass.data.readers import LANGUAGE_FIELDS, is_missing, read_row
+from compass.drift.results import LARGEST_LOSS, NO_LOSS, Skipped, by_reason
 from compass.drift.state import Position
 from compass.errors import DataError, LanguageError
 
@@ -33,8 +33,6 @@ LONGEST_LINE = 16 * 2**20
 HEAD_BYTES = 4096
 """Bytes of a file's first line that tell it from another file of its name."""
 CHUNK_BYTES = 2**20
-LARGEST_LOSS = 1e6
-"""A loss is in nats a token: what is larger is an error of whoever measured it, and would drown all others [ours]."""
 UNKNOWN_LANGUAGE = "?"
 """Stands for a tag that names no language: the prompt counts among other languages."""
 LOG_NAME = re.compile(r"\.(jsonl|ndjson)(\.[^/]+)?$", re.IGNORECASE)
@@ -50,6 +48,8 @@ class Record:
     """BCP-47 tag; empty where the line has none."""
     loss: float
     """NaN without feedback."""
+    place: str = ""
+    """File and line."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ class InputBatch:
     records: tuple[Record, ...]
     position: Position | None
     """Where they come from; None for a stream, which can't be read twice."""
-    reasons: Mapping[str, int] = field(default_factory=dict)
-    """Why lines could not be used -> how many."""
+    skipped: tuple[Skipped, ...] = ()
+    """Lines that could not be used, by reason."""
 
     @property
-    def skipped(self) -> int:
-        """Lines that could not be used."""
-        return sum(self.reasons.values())
+    def skipped_lines(self) -> int:
+        """How many lines could not be used."""
+        return sum(skip.n for skip in self.skipped)
 
 
 def parse(line: bytes, columns: Mapping[str, str] | None = None) -> Record:
@@ -179,7 +179,7 @@ def read_files(
 
 def _logs(root: Path, named: set[Path]) -> list[Path]:
     """Return the logs of a folder in the order of their names; files that are none are named once, in a warning."""
-    files = sorted(file for file in root.rglob("*") if file.is_file())
+    files = sorted(file for file in root.rglob("*") if _is_file(file))
     logs = [file for file in files if LOG_NAME.search(file.name)]
     others = [file for file in files if file not in logs and file not in named and not file.name.startswith(".")]
     named.update(others)
@@ -197,11 +197,19 @@ def _logs(root: Path, named: set[Path]) -> list[Path]:
     return [file for file in logs if not _compressed(file) or (_head_of(file), _whole_size(file)) not in plain]
 
 
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError:
+        # In a folder that may be listed and not entered.
+        return False
+
+
 def _stamp(file: Path) -> tuple[int, int]:
     """Return what tells that a file has changed; zeros if it is gone."""
     try:
         found = file.stat()
-    except FileNotFoundError:
+    except OSError:
         return 0, 0
     return found.st_size, found.st_mtime_ns
 
@@ -301,7 +309,7 @@ def _next(
     if end == start:
         return None
     batch = _batch(lines, f"{name} from byte {start}", 1, columns)
-    return InputBatch(batch.records, Position(name, start, end, head), batch.reasons)
+    return InputBatch(batch.records, Position(name, start, end, head), batch.skipped)
 
 
 def _line(stream: IO[bytes]) -> tuple[bytes, int]:
@@ -315,20 +323,22 @@ def _line(stream: IO[bytes]) -> tuple[bytes, int]:
 
 
 def _batch(lines: list[bytes], name: str, first: int, columns: Mapping[str, str] | None) -> InputBatch:
-    records, reasons = [], Counter[str]()
+    records: list[Record] = []
+    skips: list[Skipped] = []
     for number, line in enumerate(lines, first):
         if not line.strip():
             continue
         try:
             if len(line) > LONGEST_LINE:
                 raise ValueError(f"longer than {LONGEST_LINE // 2**20} MiB")
-            records.append(parse(line, columns))
+            records.append(replace(parse(line, columns), place=f"{name}, line {number}"))
         except Exception as error:
             # Nothing that somebody wrote into a log may stop the stream; errors of other kinds may quote the line.
             reason = str(error) if type(error) is ValueError else f"unreadable ({type(error).__name__})"
-            reasons[reason.partition(" (")[0] if reason.startswith("broken JSON") else reason] += 1
+            kind = reason.partition(" (")[0] if reason.startswith("broken JSON") else reason
+            skips.append(Skipped(kind, 1, f"{name}, line {number}"))
             logger.warning("%s, line %d skipped: %s", name, number, reason)
-    return InputBatch(tuple(records), None, reasons)
+    return InputBatch(tuple(records), None, by_reason(skips))
 
 
 def _loss(row: Mapping[str, Any]) -> float:
@@ -336,7 +346,7 @@ def _loss(row: Mapping[str, Any]) -> float:
     loss, correct = row.get("loss"), row.get("correct")
     if not is_missing(loss):
         if isinstance(loss, bool) or not isinstance(loss, int | float) or not abs(loss) <= LARGEST_LOSS:
-            raise ValueError(f"a loss that is not a number of at most {LARGEST_LOSS:,.0f}")
+            raise ValueError(NO_LOSS)
         return float(loss)
     if not is_missing(correct):
         if not isinstance(correct, bool):

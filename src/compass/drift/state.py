@@ -11,6 +11,7 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from compass.drift.results import Skipped
 from compass.drift.tables import (
     BatchRow,
     CheckRow,
@@ -31,6 +32,9 @@ BATCHES_REMEMBERED = 100_000
 """Batch ids that are kept; a batch that is sent again after so many others would be counted twice."""
 CHECKS_KEPT = 10_000
 """Checks that are kept for plots, the newest."""
+
+LONGEST_REASON, LONGEST_PLACE = 200, 500
+"""Characters of what is stored of something that was passed over."""
 
 
 @dataclass(frozen=True)
@@ -123,11 +127,16 @@ class MonitorState:
             row = session.scalar(select(MonitorRow).where(MonitorRow.name == self.name))
             return None if row is None else row.options.get(option)
 
-    def skipped(self) -> dict[str, int]:
-        """Return why lines of the input could not be used -> how many, the most frequent reason first."""
-        rows = select(SkippedRow).where(SkippedRow.monitor == self._id).order_by(SkippedRow.n_lines.desc())
+    def skipped(self) -> list[Skipped]:
+        """Return what was passed over, the most frequent reason first; it needs no `begin`."""
+        rows = (
+            select(SkippedRow)
+            .join(MonitorRow, MonitorRow.id == SkippedRow.monitor)
+            .where(MonitorRow.name == self.name)
+            .order_by(SkippedRow.n_lines.desc(), SkippedRow.reason)
+        )
         with self._session() as session:
-            return {row.reason: row.n_lines for row in session.scalars(rows)}
+            return [Skipped(row.reason, row.n_lines, row.first or "", row.at) for row in session.scalars(rows)]
 
     def counted(self, batch: str | None, position: Position | None) -> bool:
         """Say whether a batch was counted before. Raises MonitorError if a stretch of a file was counted in part."""
@@ -153,7 +162,7 @@ class MonitorState:
         at: float,
         batch: str | None,
         position: Position | None,
-        skipped: Mapping[str, int],
+        skipped: Sequence[Skipped],
     ) -> bool:
         """Write all that a batch changed, or nothing; return False if the batch was counted before.
 
@@ -180,10 +189,7 @@ class MonitorState:
                 session.merge(
                     SourceRow(monitor=self._id, name=position.source, offset=position.end, head=position.head)
                 )
-            for reason, lines in skipped.items():
-                before = session.get(SkippedRow, (self._id, reason))
-                lines += before.n_lines if before else 0
-                session.merge(SkippedRow(monitor=self._id, reason=reason, n_lines=lines))
+            self._skip(session, skipped, at)
             for name, content in streams.items():
                 session.merge(StreamRow(monitor=self._id, name=name, content=content))
             if checks:
@@ -289,6 +295,16 @@ class MonitorState:
             surplus = select(PromptRow.id).where(*mine).order_by(PromptRow.rank.desc(), PromptRow.id).offset(size)
             ids = session.scalars(surplus.limit(len(kept) + size)).all()
             session.execute(delete(PromptRow).where(PromptRow.id.in_(ids)))
+
+    def _skip(self, session: Session, skipped: Sequence[Skipped], at: float) -> None:
+        for skip in skipped:
+            reason = skip.reason[:LONGEST_REASON]
+            row = session.get(SkippedRow, (self._id, reason))
+            if row:
+                row.n_lines += skip.n
+            else:
+                place = skip.first[:LONGEST_PLACE]
+                session.add(SkippedRow(monitor=self._id, reason=reason, n_lines=skip.n, first=place, at=at))
 
     def _trim(self, session: Session, table: type[CheckRow] | type[BatchRow], most: int) -> None:
         newest = select(table.id).where(table.monitor == self._id).order_by(table.id.desc()).offset(most).limit(1)

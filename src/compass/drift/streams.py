@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from compass.drift.explain import Explanation, explain
 from compass.drift.protocol import Batch, Cadence, DriftTest, Prompts, Stream
-from compass.drift.results import Check, DriftEvent
+from compass.drift.results import Check, DriftEvent, Skipped
 from compass.drift.window import BlockWindow
+from compass.errors import MonitorError
+
+logger = logging.getLogger(__name__)
+
+FAILURES_IN_A_ROW = 3
+"""A test that fails in so many batches without a check between them is broken, and the monitor stops [ours]."""
 
 
 class StreamMonitor:
@@ -32,17 +39,21 @@ class StreamMonitor:
         self._names, self._examples = names, examples
         for test in self.tests:
             test.fit(stream)
+        self.failed: dict[str, Skipped] = {}
+        """Tests that failed in the latest batch: what is counted of it."""
         self.restore({})
 
     def observe(self, prompts: Prompts) -> Iterator[tuple[Check, DriftEvent | None]]:
         """Count prompts in their order; yield each check, and the event that it leads to, if any."""
         ends_block = False
+        self.failed = {}
         for span in self.window.spans(len(prompts)):
             part = prompts.take(span)
             ends_block = self.window.add(part.categories)
             yield from self._test("block", part, ends_block)
         if len(prompts):
             yield from self._test("batch", prompts, ends_block)
+        self._take_up_again()
 
     def explain(self) -> Explanation | None:
         """Say which categories of the window grew and shrank; None before it is full."""
@@ -63,12 +74,18 @@ class StreamMonitor:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all that has to be stored, JSON-ready. Keys are those of version 0.1, and those of later tests."""
+        self._stored = self._content(self.tests)
+        return self._stored
+
+    def _content(self, tests: Sequence[DriftTest]) -> dict[str, Any]:
         stored = {
             "window": self.window.to_dict(),
             "alarms": self.alarms,
             "last": {test: check.to_dict() for test, check in self.last.items()},
         }
-        for test in self.tests:
+        if self._failures:
+            stored["failures"] = dict(self._failures)
+        for test in tests:
             test.save(stored)
         return stored
 
@@ -85,6 +102,10 @@ class StreamMonitor:
         """Test -> since when (prompts of the stream), and quiet checks in a row."""
         self.last = {test: Check.from_dict(check) for test, check in stored.get("last", {}).items() if test in names}
         """Latest check of each test."""
+        self._stored = dict(stored)
+        self.failed = {}
+        self._failures: dict[str, int] = dict(stored.get("failures", {}))
+        """Test -> batches that it failed in since its last check."""
         for test in self.tests:
             test.restore(stored)
 
@@ -94,10 +115,39 @@ class StreamMonitor:
             self.stream.name, prompts, window.prompts, window.number, ends_block, window.counts, self.alarms.keys()
         )
         for test in self.tests:
-            if test.cadence == cadence:
+            if test.cadence != cadence or test.name in self.failed:
+                continue
+            try:
                 for check in test.observe(batch):
                     kind = self._judge(check, test.quiet_checks)
+                    self._failures.pop(test.name, None)
                     yield check, DriftEvent(kind, check, self.explain()) if kind else None
+            except Exception as error:
+                # One test must end neither the stream nor the other tests; its message may quote what it was given.
+                self._note_failure(test.name, error)
+
+    def _note_failure(self, test: str, error: Exception) -> None:
+        """Count a test that failed. Raises MonitorError where it does so again and again."""
+        kind, place = type(error).__name__, f"{self.stream.name}, after {self.window.prompts} prompts"
+        self._failures[test] = self._failures.get(test, 0) + 1
+        if self._failures[test] >= FAILURES_IN_A_ROW:
+            raise MonitorError(
+                f"The drift test {test!r} failed in {self._failures[test]} batches without a check between them "
+                f"({place}; {kind}). The last batch is not counted, and is read again at the next start. Mend the test."
+            ) from error
+        logger.warning("The drift test %s failed on %s (%s); the others go on", test, place, kind)
+        logger.debug("Its error:", exc_info=error)
+        self.failed[test] = Skipped(f"a check of the drift test {test} ({kind})", 1, place)
+
+    def _take_up_again(self) -> None:
+        """Let tests that failed go on from what was stored before the batch, beside the windows as they are now."""
+        if not self.failed:
+            return
+        whole = [test for test in self.tests if test.name not in self.failed]
+        content = {**self._stored, **self._content(whole)}
+        for test in self.tests:
+            if test.name in self.failed:
+                test.restore(content)
 
     def _judge(self, check: Check, quiet_checks: int) -> str:
         """Note a check; return `drift` for a new alarm, `recovered` after enough quiet checks, else an empty text."""

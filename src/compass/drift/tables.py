@@ -7,7 +7,19 @@ import re
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, Engine, Float, ForeignKey, Integer, String, Text, create_engine, event
+from sqlalchemy import (
+    BigInteger,
+    Engine,
+    Float,
+    ForeignKey,
+    Integer,
+    String,
+    Text,
+    create_engine,
+    event,
+    inspect,
+    text,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -69,12 +81,14 @@ class SourceRow(Base):
 
 
 class SkippedRow(Base):
-    """Lines of the input that could not be used, by reason."""
+    """What was passed over, by reason, with the place of the first."""
 
     __tablename__ = "compass_skipped"
     monitor: Mapped[int] = mapped_column(ForeignKey("compass_monitors.id", ondelete="CASCADE"), primary_key=True)
     reason: Mapped[str] = mapped_column(String(200), primary_key=True)
     n_lines: Mapped[int] = mapped_column("lines", BigInteger)
+    first: Mapped[str | None] = mapped_column("first_place", Text)
+    at: Mapped[float | None] = mapped_column("first_at", Float)
 
 
 class CheckRow(Base):
@@ -132,11 +146,23 @@ def open_database(url: str) -> Engine:
         if engine.dialect.name == "sqlite":
             _prepare_sqlite(engine)
         Base.metadata.create_all(engine)
+        _add_columns(engine)
     except (SQLAlchemyError, OSError, ValueError) as error:
         engine.dispose()
         reason = _without_password(str(getattr(error, "orig", None) or error), url)
         raise MonitorError(f"database: {_shown(url)} can't be opened: {reason}") from None
     return engine
+
+
+def _add_columns(engine: Engine) -> None:
+    """Add the columns that the table of skipped lines has gained since it was first made."""
+    table = SkippedRow.__tablename__
+    there = {column["name"] for column in inspect(engine).get_columns(table)}
+    with engine.begin() as connection:
+        for column in SkippedRow.__table__.columns:
+            if column.name not in there:
+                kind = column.type.compile(engine.dialect)
+                connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {column.name} {kind}"))
 
 
 def _prepare_sqlite(engine: Engine) -> None:

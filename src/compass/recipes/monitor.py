@@ -14,16 +14,26 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from compass.config import MonitorConfig, MonitorOptions, validate
-from compass.drift import DriftEvent, InputBatch, Monitor, Observed, check_path, describe, read_files, read_stream
+from compass.drift import (
+    DriftEvent,
+    InputBatch,
+    Monitor,
+    MonitorState,
+    Skipped,
+    check_path,
+    describe,
+    read_files,
+    read_stream,
+)
 from compass.encoders import CachedEncoder
+from compass.errors import RunError
 from compass.records import Event
 from compass.runs import layout
 from compass.runs.folder import Run
+from compass.steps.counting import Counting
 from compass.steps.read import columns_of
-from compass.steps.reference import clusters_of, config_of, prompt_language, reference_of
+from compass.steps.reference import clusters_of, config_of, known_text, reference_of
 from compass.steps.resources import Resources
 
 logger = logging.getLogger(__name__)
@@ -63,24 +73,41 @@ def monitor(
     fitted = reference_of(run.folder, run, config, encoder, reference)
 
     # 3. The monitor continues from its stored state; no prompt is counted twice.
-    database = options.database or f"sqlite:///{run.path(layout.MONITOR_STATE).resolve()}"
     with Monitor(
-        fitted, options, database=database, name=name, cluster_names=names, reference_examples=examples,
-        restart=restart, seed=config.run.seed,
+        fitted, options, database=_database(run.folder, options), name=name, cluster_names=names,
+        reference_examples=examples, restart=restart, seed=config.run.seed,
     ) as watching:  # fmt: skip
         # 4. Batch by batch: encode, count, check, report.
-        skipped, before = 0, watching.status()["prompts"]
+        counting, before = Counting(config.data.language, known_text(examples)), watching.status()["prompts"]
         columns = columns_of(config.data, "usage")
         for batch in batches_of(source, watching, options, columns, follow=follow, stop=stop):
             if batch is None:
                 watching.purge()
                 continue
-            skipped += batch.skipped
-            for event in count(watching, encoder, batch, config.data.language).events:
+            for event in counting.count(watching, encoder, batch).events:
                 yield drift_event(event)
+        counting.finish(watching)
         status = watching.status()
-        status |= {"new_prompts": status["prompts"] - before, "skipped_lines": skipped}
+        status |= {"new_prompts": status["prompts"] - before, "skipped_lines": counting.skipped_lines}
         yield Event("status", _summary(status), details=status)
+
+
+def skipped(run_dir: str | Path, options: MonitorConfig, *, name: str = "monitor") -> list[Skipped]:
+    """Return what the monitor of a run has passed over so far, the most frequent reason first; no text is in it."""
+    folder = Path(run_dir)
+    if not folder.is_dir():
+        raise RunError(f"{folder} is not a run folder: there is no such folder.")
+    if not options.database and not (folder / layout.MONITOR_STATE).is_file():
+        return []
+    state = MonitorState(_database(folder, options), name)
+    try:
+        return state.skipped()
+    finally:
+        state.close()
+
+
+def _database(folder: Path, options: MonitorConfig) -> str:
+    return options.database or f"sqlite:///{(folder / layout.MONITOR_STATE).resolve()}"
 
 
 def drift_event(event: DriftEvent) -> Event:
@@ -98,20 +125,6 @@ def _summary(status: Mapping[str, Any]) -> str:
         reasons = ", ".join(f"{lines} {reason}" for reason, lines in status["skipped"].items())
         new += f", {status['skipped_lines']} skipped; all skipped so far: {reasons}"
     return f"{status['prompts']} prompts counted ({new}): {state}"
-
-
-def count(watching: Monitor, encoder: CachedEncoder, batch: InputBatch, language: str) -> Observed:
-    """Encode a batch, with no trace in the cache on disk, and let the monitor count it. language: of untagged rows."""
-    texts = [record.prompt for record in batch.records]
-    dimensions = watching.reference.space.dimensions
-    return watching.observe(
-        encoder.encoder.encode(texts) if texts else np.empty((0, dimensions), dtype=np.float32),
-        [prompt_language(record.language, language) for record in batch.records],
-        texts=texts,
-        losses=[record.loss for record in batch.records],
-        position=batch.position,
-        skipped=batch.reasons,
-    )
 
 
 def batches_of(

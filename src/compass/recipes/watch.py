@@ -11,6 +11,7 @@ twice.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import logging
 import shutil
 import time
@@ -26,7 +27,7 @@ from compass.drift import InputBatch, Monitor
 from compass.encoders import CachedEncoder
 from compass.errors import CompassError, ConfigError, RegistryUnavailableError, RunError
 from compass.recipes import update as update_recipe
-from compass.recipes.monitor import batches_of, check_source, count, drift_event
+from compass.recipes.monitor import batches_of, check_source, drift_event
 from compass.recipes.promote import held_out_sets, keep_mirror
 from compass.recipes.update import NewData
 from compass.records import Event
@@ -34,13 +35,14 @@ from compass.registry import GateDecision, Hooks, Registry, Version, decide
 from compass.runs import layout
 from compass.runs.files import behind_links, check_place
 from compass.runs.folder import Run
+from compass.steps.counting import Counting
 from compass.steps.read import columns_of
-from compass.steps.reference import clusters_of, config_of, reference_of
+from compass.steps.reference import clusters_of, config_of, known_text, reference_of
 from compass.steps.resources import Resources
 from compass.steps.watch_data import options_of_update, rows_of_0_1, rows_of_update
 from compass.steps.watch_events import tell_drift, update_event
 from compass.steps.watch_rules import alarms_of, drift_stands, production, why_not_yet
-from compass.steps.watch_state import DAY, Pending, Site, Updater, open_site
+from compass.steps.watch_state import DAY, Pending, Site, Updater, monitor_name, open_site
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +84,7 @@ def watch(
         # 1. What an earlier process began is brought to its end.
         yield from _finish(site)
         batches: Iterator[InputBatch | None] | None = None
-        skipped = 0
+        counting: Counting | None = None
         while True:
             # 2. What serves now, in its frozen space, against the usage that it was made for.
             version = production(site.registry, language)
@@ -91,6 +93,7 @@ def watch(
                 if batches is None:
                     columns = columns_of(read_stored(version.folder / layout.CONFIG).data, "usage")
                     batches = batches_of(source, watching, options.monitor, columns, follow=follow, stop=stop)
+                counting = counting or Counting(language, known_text(clusters_of(version.folder)[1]))
                 tell_drift(site, watching, version)
                 held = ""
                 for batch in batches:
@@ -98,8 +101,7 @@ def watch(
                     if batch is None:
                         watching.purge()
                     else:
-                        skipped += batch.skipped
-                        seen = count(watching, encoder, batch, language)
+                        seen = counting.count(watching, encoder, batch)
                         for event in seen.events:
                             yield drift_event(event)
                         if seen.events:
@@ -119,10 +121,13 @@ def watch(
                     if site.registry.aliases(language).current != version.id:
                         break
                 else:
+                    counting.finish(watching)
                     status = watching.status()
+                    if counting.skipped_lines:
+                        site.show()
                     state = "drift" if status["drift"] else "no drift"
                     summary = f"{status['prompts']} prompts counted, {version.id} in production: {state}"
-                    yield Event("status", summary, version.id, {**status, "skipped_lines": skipped})
+                    yield Event("status", summary, version.id, {**status, "skipped_lines": counting.skipped_lines})
                     return
 
 
@@ -160,7 +165,7 @@ def _monitor(site: Site, version: Version, *, restart: bool) -> Iterator[tuple[M
         reference_of(version.folder, Run(references / version.id), config, encoder),
         site.options.monitor,
         database=site.database,
-        name=f"watch-{site.language}",
+        name=monitor_name(site.language),
         cluster_names=names,
         reference_examples=examples,
         restart=restart or site.state.watched != version.id,
@@ -192,7 +197,9 @@ def _begin(site: Site, watching: Monitor, version: Version) -> Iterator[Event]:
         usage, train, test = rows_of_update(site, watching, version)
         new, config = NewData(usage, train=train, test=test), options_of_update(site, version, number)
         site.updater.begin(config, parent=version.folder, new=new)
-    except CompassError as error:
+    except Exception as error:
+        if _is_of_the_disk(error):
+            raise
         site.remember(number=number, starts=starts)
         yield _fail(site, number, "", error)
         return
@@ -239,10 +246,9 @@ def _finish(site: Site) -> Iterator[Event]:
             kind, summary = "refusal", f"{version.id} is not promoted ({decision.verdict}). {decision.reason}"
         details = {"decision": decision.to_dict()}
         site.tell(update_event(site, pending.number, kind, summary, version.id, details))
-    except RegistryUnavailableError:
-        # A full disk or a held lock says nothing of the update: the next start goes on with it.
-        raise
-    except CompassError as error:
+    except Exception as error:
+        if _is_of_the_disk(error):
+            raise
         yield _fail(site, pending.number, pending.version, error)
         return
     site.remember(pending=None, ended=site.clock())
@@ -286,11 +292,25 @@ def _withdraw(site: Site, version: str, reason: str) -> None:
         site.registry.withdraw(site.language, reason=reason)
 
 
-def _fail(site: Site, number: int, version: str, error: CompassError) -> Event:
-    """Give an update up: production stays as it is, and the quiet period begins, so that not every check tries it."""
-    logger.warning("Update %d failed: %s", number, error)
-    _withdraw(site, version, str(error))
-    message = f"Update {number} failed, and production stays as it is: {error}"
+def _is_of_the_disk(error: Exception) -> bool:
+    """Say whether a full disk or a held lock is the reason: it says nothing of the update, and the next start goes on
+    with it."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or isinstance(error, RegistryUnavailableError)
+
+
+def _fail(site: Site, number: int, version: str, error: Exception) -> Event:
+    """Give an update up: production stays as it is, and the quiet period begins, so that not every check tries it.
+
+    Whatever its error is, the stream goes on.
+    """
+    # What is not ours may quote prompts.
+    why = str(error) if isinstance(error, CompassError) else f"unexpected {type(error).__name__}"
+    logger.warning("Update %d failed: %s", number, why)
+    if not isinstance(error, CompassError):
+        logger.debug("The error of update %d:", number, exc_info=error)
+    _withdraw(site, version, why)
+    message = f"Update {number} failed, and production stays as it is: {why}"
     site.tell(update_event(site, number, "refusal", message, version))
     site.remember(pending=None, ended=site.clock())
     shutil.rmtree(site.work(number), ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from compass.report.wording import bare_language, language, number, percent, plu
 from compass.runs.files import behind_links, write_text
 
 if TYPE_CHECKING:
+    from compass.drift import Skipped
     from compass.registry import Check, Registry, RegistryEvent, Version
 
 MOST = 20
@@ -22,22 +24,26 @@ TONES = {"promote": "good", "passed": "good", "refuse": "bad", "failed": "bad"}
 KINDS = {"promotion": "good", "refusal": "bad", "drift": "bad"}
 
 
-def build_status(registry: Registry, path: Path, *, verify: bool = True) -> Path:
+def build_status(
+    registry: Registry, path: Path, *, verify: bool = True, skipped: Mapping[str, Sequence[Skipped]] | None = None
+) -> Path:
     """Write the page of a registry as one HTML file that asks nothing of any server, and return its path.
 
     The page has no texts of users; web servers may read it. Where `path` is a link, the file behind it is written.
-    verify: hash every file of every version, so that the page says what is damaged. Raises RegistryError if the
-    registry can't be read, RunError if `path` is no file; a damaged state or history of one language is told on the
-    page.
+    verify: hash every file of every version, so that the page says what is damaged. skipped: what the watch of each
+    language passed over. Raises RegistryError if the registry can't be read, RunError if `path` is no file; a damaged
+    state or history of one language is told on the page.
     """
-    write_text(behind_links(path), render_status(registry, verify=verify), private=False)
+    write_text(behind_links(path), render_status(registry, verify=verify, skipped=skipped), private=False)
     return path
 
 
-def render_status(registry: Registry, *, verify: bool = True) -> str:
+def render_status(
+    registry: Registry, *, verify: bool = True, skipped: Mapping[str, Sequence[Skipped]] | None = None
+) -> str:
     """Return the page as HTML."""
     languages = registry.languages()
-    parts = [_section(registry, tag, verify=verify) for tag in languages]
+    parts = [_section(registry, tag, verify=verify, skipped=(skipped or {}).get(tag, ())) for tag in languages]
     if not parts:
         parts = [Section("summary", "Summary", "Summary", (Text("No version is registered yet.", "lead"),))]
     title = "COMPASS status"
@@ -46,7 +52,7 @@ def render_status(registry: Registry, *, verify: bool = True) -> str:
     return render_page(title, "Registry", registry.root.resolve().name, tuple(parts))
 
 
-def _section(registry: Registry, tag: str, *, verify: bool) -> Section:
+def _section(registry: Registry, tag: str, *, verify: bool, skipped: Sequence[Skipped]) -> Section:
     versions = registry.versions(tag)
     blocks: list[Block] = []
     try:
@@ -80,6 +86,7 @@ def _section(registry: Registry, tag: str, *, verify: bool) -> Section:
     if decisions:
         blocks += _decision(max(decisions, key=lambda pair: pair[0])[1])
     blocks += _events(events)
+    blocks += _skipped(skipped)
     blocks += _versions(versions, roles, checks)
     blocks.append(
         table(
@@ -160,6 +167,23 @@ def _events(events: Sequence[RegistryEvent]) -> list[Block]:
     ]
     note = f"{plural(len(events) - MOST, 'earlier event')} not shown." if len(events) > MOST else ""
     return [table("Events, newest first", ("When", "What", "Message", "Version"), rows, note=note)]
+
+
+def _skipped(skipped: Sequence[Skipped]) -> list[Block]:
+    """List what the monitor passed over; nothing where it passed over nothing."""
+    if not skipped:
+        return []
+    rows = [
+        (
+            skip.reason,
+            number(skip.n),
+            skip.first,
+            _time(datetime.fromtimestamp(skip.at, UTC).isoformat()) if skip.at else "–",
+        )
+        for skip in skipped
+    ]
+    note = "Places and counts alone: what was skipped is not kept."
+    return [table("Skipped by the monitor", ("Reason", "#How often", "First at", "When"), rows, note=note)]
 
 
 def _versions(versions: Sequence[Version], roles: Mapping[str, str], checks: Mapping[str, Check]) -> list[Block]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -41,6 +41,11 @@ def clusters_of(folder: Path) -> tuple[list[str], dict[int, list[str]]]:
         return [], {}
     rows = read_json(path)
     return [row["name"] for row in rows], {row["cluster"]: row["examples"] for row in rows}
+
+
+def known_text(examples: Mapping[int, Sequence[str]]) -> str:
+    """Return an example text of a cluster, which the run's encoder took; empty if there is none."""
+    return next((text for texts in examples.values() for text in texts), "")
 
 
 def reference_of(folder: Path, run: Run, config: AdaptConfig, encoder: CachedEncoder, source: str = "") -> Reference:

@@ -17,6 +17,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from compass.config import WatchOptions
+from compass.drift import MonitorState, Skipped
 from compass.encoders import CachedEncoder
 from compass.errors import CompassError, RunError
 from compass.registry import Hooks, Registry, RegistryEvent
@@ -25,6 +26,8 @@ from compass.registry.files import read_sealed, write_sealed
 logger = logging.getLogger(__name__)
 
 DAY = 86_400.0
+MONITOR_FILE = "monitor.db"
+"""The monitor's state in the folder of a loop."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class Site:
     @property
     def database(self) -> str:
         """SQLAlchemy URL of the monitor's state."""
-        own = f"sqlite:///{(self.folder / 'monitor.db').resolve()}"
+        own = f"sqlite:///{(self.folder / MONITOR_FILE).resolve()}"
         return own if self.dry_run else self.options.monitor.database or own
 
     @property
@@ -128,18 +131,43 @@ class Site:
 
         An event on record is not sent again; after a kill between the two it is, with the same id.
         """
-        from compass.report import build_status
-
         if self.dry_run:
             return
         if event.id not in {known.id for known in self.registry.events(self.language)}:
             self.hooks.send(event)
             self.registry.record(event)
+        self.show()
+
+    def show(self) -> None:
+        """Write the status page again, unless nothing is to be changed."""
+        from compass.report import build_status
+
+        if self.dry_run:
+            return
+        options = self.options
         try:
-            build_status(self.registry, self.status_page)
+            found = skipped_by_language(self.registry, options.watch.watch_dir, options.monitor.database)
+            build_status(self.registry, self.status_page, skipped=found)
         except (OSError, CompassError) as error:
             # A page for people: neither the event nor an update depends on it.
             logger.warning("The status page can't be written, and will be after the next event: %s", error)
+
+
+def monitor_name(language: str) -> str:
+    """Return the name of a loop's monitor in its database."""
+    return f"watch-{language}"
+
+
+def skipped_by_language(registry: Registry, watch_dir: str, database: str) -> dict[str, list[Skipped]]:
+    """Return what the loop of each language has passed over; a language that no loop watches is left out."""
+    found = {}
+    for language in registry.languages():
+        own = Path(watch_dir) / language / MONITOR_FILE
+        if database or own.is_file():
+            state = MonitorState(database or f"sqlite:///{own.resolve()}", monitor_name(language))
+            found[language] = state.skipped()
+            state.close()
+    return found
 
 
 @contextmanager
@@ -191,10 +219,10 @@ def _read(folder: Path) -> State:
 def _copy_state(home: Path, target: Path) -> None:
     if (home / "state.json").is_file():
         shutil.copyfile(home / "state.json", target / "state.json")
-    if (home / "monitor.db").is_file():
+    if (home / MONITOR_FILE).is_file():
         # Not a copy of the file: a loop may be writing it.
-        source = sqlite3.connect(f"{(home / 'monitor.db').resolve().as_uri()}?mode=ro", uri=True)
-        copy = sqlite3.connect(target / "monitor.db")
+        source = sqlite3.connect(f"{(home / MONITOR_FILE).resolve().as_uri()}?mode=ro", uri=True)
+        copy = sqlite3.connect(target / MONITOR_FILE)
         try:
             source.backup(copy)
         finally:

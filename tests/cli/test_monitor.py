@@ -1,0 +1,43 @@
+"""What `compass monitor --skipped` prints; the monitor itself is tested in tests/recipes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from commands import Compass
+from compass.drift import MonitorState, Skipped
+
+
+def test_what_was_skipped_is_listed(compass: Compass, tmp_path: Path) -> None:
+    """Breaks if the reasons can't be had without reading prompts, or the list makes a state where none was."""
+    code, out, _ = compass("monitor", str(tmp_path), "--skipped")
+    assert (code, out) == (0, "Nothing was skipped.\n")
+    assert not list(tmp_path.iterdir())
+    state = MonitorState(f"sqlite:///{tmp_path}/monitor/state.db", "monitor")
+    state.begin("reference", {}, restart=False)
+    skipped = [Skipped("broken JSON", 3, "a.jsonl from byte 0, line 7"), Skipped("[/b] an empty prompt", 4, "b")]
+    state.write(
+        prompts=1, streams={}, checks=[], events=[], kept=[], reservoir_size=1, oldest=0.0, at=1_800_000_000.0,
+        batch=None, position=None, skipped=skipped,
+    )  # fmt: skip
+    state.close()
+    code, out, _ = compass("monitor", str(tmp_path), "--skipped")
+    assert code == 0
+    assert "an empty prompt" in out.split("broken JSON")[0]
+    assert "a.jsonl from byte 0, line 7" in out
+    assert "2027-01-15 08:00 UTC" in out
+    code, out, _ = compass("monitor", str(tmp_path), "--skipped", "--json")
+    assert json.loads(out)[1] == {
+        "reason": "broken JSON", "n": 3, "first": "a.jsonl from byte 0, line 7", "at": 1_800_000_000.0
+    }  # fmt: skip
+
+
+def test_a_source_is_needed_to_count_and_not_to_list(compass: Compass, tmp_path: Path) -> None:
+    """Breaks if a forgotten source counts nothing and looks well."""
+    code, _, err = compass("monitor", str(tmp_path))
+    assert (code, "SOURCE is missing" in err) == (2, True)
+    code, _, err = compass("monitor", str(tmp_path), "-", "--skipped")
+    assert (code, "leave SOURCE out" in err) == (2, True)
+    code, _, err = compass("monitor", str(tmp_path / "none"), "--skipped")
+    assert (code, "no such folder" in err) == (1, True)
