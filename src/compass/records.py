@@ -281,15 +281,28 @@ class CellResult:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A cell in a comparison's folder that the comparison does not show."""
+
+    folder: str
+    """Its name."""
+    reason: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Return a JSON-ready dict."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
-    """One metric of the first strategy against another one, paired by test row."""
+    """One metric of a strategy, the first one where it was trained, against another one, paired by test row."""
 
     budget: int | None
     """None: all budgets."""
     language: str
     """Empty: all languages."""
     metric: str
-    """`exact`, `intent` or `loss`."""
+    """`exact`, `intent`, `loss`, and of free text `chrf`, `token_f1` and `rouge_l`."""
     strategy: str
     against: str
     rows: int

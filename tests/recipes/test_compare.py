@@ -111,7 +111,15 @@ def test_cells_that_fail_do_not_take_the_results_of_the_others(tmp_path: Path, m
         GridConfig(strategies=("compass", "random"), seeds=(0, 1)),
     )
     cells = [
-        SimpleNamespace(strategy=name, budget=1, language="cy", seed=seed, finished=(name, seed) != ("random", 1))
+        SimpleNamespace(
+            strategy=name,
+            budget=1,
+            language="cy",
+            seed=seed,
+            finished=(name, seed) != ("random", 1),
+            folder=tmp_path / f"{name}-{seed}",
+            config=AdaptConfig(),
+        )
         for name in ("compass", "random")
         for seed in (0, 1)
     ]
@@ -119,7 +127,7 @@ def test_cells_that_fail_do_not_take_the_results_of_the_others(tmp_path: Path, m
     monkeypatch.setattr(module, "_prepared", lambda config: (cells, {}))
     monkeypatch.setattr(module, "run_cells", lambda *_: {"cy-1-random": "no relative of cy"})
 
-    def write_results(run, config, cells, draws, permutations):
+    def write_results(run, config, cells, draws, permutations, left_out):
         shown.extend((cell.strategy, cell.seed) for cell in cells)
         return SimpleNamespace(report="report.html")
 

@@ -39,5 +39,11 @@ def compare(
         print_grid(grid(resolved), as_json=json_)
         return
     done = run_compare(resolved)
-    result = {"folder": done.folder, "report": done.report, "cells": done.cells, "comparisons": done.comparisons}
+    result = {
+        "folder": done.folder,
+        "report": done.report,
+        "cells": done.cells,
+        "comparisons": done.comparisons,
+        "left_out": done.left_out,
+    }
     print_result(result, json_, lambda: print_comparisons(done.comparisons))

@@ -90,13 +90,13 @@ def print_comparisons(comparisons: Sequence[Comparison]) -> None:
     """Print the paired differences between strategies."""
     lines = [
         (
-            row.language or "all", str(row.budget or "all"), row.metric, row.against, f"{row.value:.3f}",
-            f"{row.other:.3f}", f"{row.interval.value:+.3f} [{row.interval.low:+.3f}, {row.interval.high:+.3f}]",
+            row.language or "all", str(row.budget or "all"), row.metric, f"{row.strategy} − {row.against}",
+            f"{row.value:.3f}", f"{row.other:.3f}", f"{row.interval.value:+.3f} [{row.interval.low:+.3f}, {row.interval.high:+.3f}]",
             f"{row.p_holm:.3f}", "–" if math.isnan(row.runs_p_holm) else f"{row.runs_p_holm:.3f}",
         )
         for row in comparisons
     ]  # fmt: skip
-    names = ("language", "budget", "metric", "against", "ours", "theirs", "difference", "p rows", "p runs")
+    names = ("language", "budget", "metric", "strategies", "first", "other", "difference", "p rows", "p runs")
     print_table(names, lines, title="Paired differences; p-values after Holm, over test rows and over training runs")
 
 

@@ -49,6 +49,8 @@ def read_evaluation(path: Path) -> Evaluation:
     summary = _read_json(path)
     rows = _read_lines(rows_path)
     try:
+        if len(rows) != int(summary["rows"]):
+            raise ValueError(f"{rows_path.name} has {len(rows)} rows, not {summary['rows']}")
         examples = tuple(Example.from_dict(row) for row in rows)
         predictions = tuple(str(row["prediction"]) for row in rows)
         clusters = [row.get("cluster") for row in rows]

@@ -8,6 +8,7 @@ killed goes on with the cells that are missing, and a strategy that is added cos
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import math
@@ -23,10 +24,11 @@ from compass.data.languages import normalize_tag
 from compass.errors import ConfigError, DataError, RunError
 from compass.progress import duration
 from compass.recipes.adapt import prepare
+from compass.recipes.earlier_cells import earlier_cells
 from compass.recipes.grid import cells_of, draw_config, run_cells, run_draws, seconds_needed
 from compass.recipes.workers import workers_at_once
-from compass.records import CellResult, Comparison
-from compass.report.comparison import build_comparison
+from compass.records import CellResult, Comparison, LeftOut
+from compass.report.comparison import Curves, build_comparison
 from compass.runs.files import write_json, write_parquet, write_text
 from compass.runs.folder import Run
 from compass.selection import get_strategy
@@ -34,12 +36,15 @@ from compass.selection.strategies.one_language import OneLanguage, is_in
 from compass.steps.comparison import (
     PERMUTATIONS,
     Cell,
-    answer_rows,
     budget_curves,
     cell_result,
     paired_comparisons,
+    partial_comparisons,
     pick_overlaps,
-    picked_rows,
+    read_cells,
+    shown_metrics,
+    whole_and_parts,
+    with_all_columns,
 )
 from compass.steps.resources import Resources
 from compass.steps.state import RunData
@@ -60,6 +65,8 @@ class Compared:
     cells: tuple[CellResult, ...]
     comparisons: tuple[Comparison, ...]
     """The first strategy against each other one, by language and budget, and over all languages."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Cells in the folder that are not shown, and why."""
 
 
 def grid(config: CompareConfig) -> list[dict[str, Any]]:
@@ -96,11 +103,15 @@ def compare(config: CompareConfig, *, permutations: int = PERMUTATIONS) -> Compa
         _announce(cells, config.grid.workers)
         failures = run_cells(cells, draws, config.grid.workers)
 
-        # 3. One row for each answer, one for each cell, one for each comparison, and a report of those that are there.
+        # 3. One row for each answer, one for each cell, one for each comparison, and a report of those that are there,
+        # with the comparable ones of earlier comparisons in this folder.
         finished = [cell for cell in cells if cell.finished]
         if not finished:
             raise _failed(failures, cells, "None is finished.")
-        compared = _write_results(run, config, finished, draws, permutations)
+        earlier, left_out = earlier_cells(config, cells)
+        compared = _write_results(
+            run, _with_earlier(config, earlier), [*finished, *earlier], draws, permutations, left_out
+        )
         if failures:
             raise _failed(failures, cells, f"{compared.report} shows the {len(finished)} that are finished.")
     return compared
@@ -127,13 +138,37 @@ def _prepared(config: CompareConfig) -> tuple[list[Cell], dict[tuple[str, int], 
     return cells, {place: Path(draw.run.output_dir) for place, draw in shared.items()}
 
 
+def _with_earlier(config: CompareConfig, earlier: Sequence[Cell]) -> CompareConfig:
+    """Return the grid of a comparison with the strategies and budgets of earlier cells behind its own."""
+    own = config.grid
+    strategies = dict.fromkeys((*own.strategies, *sorted({cell.strategy for cell in earlier})))
+    new = {cell.budget for cell in earlier} - set(own.budgets)
+    budgets = sorted({*own.budgets, *new}) if new else own.budgets
+    return dataclasses.replace(
+        config, grid=dataclasses.replace(own, strategies=tuple(strategies), budgets=tuple(budgets))
+    )
+
+
 def _write_results(
-    run: Run, config: CompareConfig, cells: Sequence[Cell], draws: Mapping[tuple[str, int], Path], permutations: int
+    run: Run,
+    config: CompareConfig,
+    cells: Sequence[Cell],
+    draws: Mapping[tuple[str, int], Path],
+    permutations: int,
+    left_out: Sequence[LeftOut],
 ) -> Compared:
-    answers, picks = [answer_rows(cell) for cell in cells], [picked_rows(cell) for cell in cells]
-    rows = [row for own in answers for row in own]
-    results = [cell_result(cell, own, picked) for cell, own, picked in zip(cells, answers, picks, strict=True)]
+    measured, damaged = read_cells(cells)
+    left_out = [*damaged, *left_out]
+    for one in left_out:
+        logger.warning("Not shown: %s: %s", one.folder, one.reason)
+    if not measured:
+        raise RunError(f"No finished cell in {run.folder} can be read. The first: {left_out[0].reason}")
+    cells, picks = [one.cell for one in measured], [one.picked for one in measured]
+    rows = with_all_columns([row for one in measured for row in one.answers])
+    results = [cell_result(one.cell, one.answers, one.picked) for one in measured]
     comparisons = paired_comparisons(config, rows, draws=permutations)
+    comparisons += partial_comparisons(config, rows, comparisons, draws=permutations)
+    metrics = shown_metrics(rows)
     write_parquet(run.path("rows.parquet"), rows)
     write_parquet(run.path("cells.parquet"), [_columns(cell) for cell in results])
     write_json(run.path("comparisons.json"), [comparison.to_dict() for comparison in comparisons])
@@ -143,12 +178,24 @@ def _write_results(
         results,
         comparisons,
         pick_overlaps(cells, picks),
-        budget_curves(config, rows),
+        _curves(config, rows, metrics),
+        metrics=metrics,
         budget_unit=config.adapt.selection.budget_unit,
         gaps=_gaps(config.grid.strategies, cells),
+        left_out=left_out,
     )
-    write_transfers(run.path(TRANSFERS), draws, results)
-    return Compared(run.folder, report, tuple(results), tuple(comparisons))
+    drawn = {language for language, _ in draws}
+    write_transfers(run.path(TRANSFERS), draws, [result for result in results if result.language in drawn])
+    return Compared(run.folder, report, tuple(results), tuple(comparisons), tuple(left_out))
+
+
+def _curves(
+    config: CompareConfig, rows: Sequence[dict[str, Any]], metrics: Sequence[str]
+) -> dict[tuple[str, str], Curves]:
+    """Return curves by language and metric: every metric over all languages, the first one in each of them."""
+    whole, *parts = whole_and_parts({row["language"] for row in rows})
+    curves = {(whole, metric): budget_curves(config, rows, metric, [whole])[whole] for metric in metrics}
+    return curves | {(part, metrics[0]): budget_curves(config, rows, metrics[0], [part])[part] for part in parts}
 
 
 def _columns(cell: CellResult) -> dict[str, Any]:

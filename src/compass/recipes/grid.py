@@ -60,7 +60,7 @@ def cells_of(config: CompareConfig, draw: AdaptConfig, data: RunData, mean_cost:
     mean_cost: what a pool row costs of the budget on average; it says how many rows a budget is, and so how many
     optimiser steps every strategy gets.
     """
-    cells, home = [], Path(config.adapt.run.output_dir) / "cells"
+    cells, home = [], cells_home(config)
     sources = source_identities(filled_in(draw.data, draw.run.seed))
     files = sources | start_adapter(draw) | folder_contents(draw)
     for budget in config.grid.budgets:
@@ -71,8 +71,8 @@ def cells_of(config: CompareConfig, draw: AdaptConfig, data: RunData, mean_cost:
                 selection=dataclasses.replace(draw.selection, strategy=strategy, budget=budget),
                 training=dataclasses.replace(draw.training, max_steps=steps),
             )
-            payload = _payload(cell)
-            identity = fingerprint(payload | {"files": files | strategy_files(Resources(cell))})
+            payload = cell_payload(cell)
+            identity = cell_identity(cell, files)
             language, seed = cell.data.language, cell.run.seed
             short = re.sub(r"[^\w.-]+", "-", strategy)[:LONGEST_NAME]
             folder = home / f"{language}-{seed}-{short}-{budget}-{identity[:10]}"
@@ -84,7 +84,17 @@ def cells_of(config: CompareConfig, draw: AdaptConfig, data: RunData, mean_cost:
     return cells
 
 
-def _payload(cell: AdaptConfig) -> dict[str, Any]:
+def cells_home(config: CompareConfig) -> Path:
+    """Return the folder of all cells."""
+    return Path(config.adapt.run.output_dir) / "cells"
+
+
+def cell_identity(cell: AdaptConfig, files: Mapping[str, str]) -> str:
+    """Return the hash that a cell is known by; files: hashes of what its draw reads."""
+    return fingerprint(cell_payload(cell) | {"files": {**files, **strategy_files(Resources(cell))}})
+
+
+def cell_payload(cell: AdaptConfig) -> dict[str, Any]:
     """Return what tells a cell from others, JSON-ready, but for the contents of files.
 
     Of the strategy that is its own parameters, and the caps if it has any.
@@ -112,7 +122,7 @@ def _known(folders: Sequence[Path], payload: Mapping[str, Any], sources: Mapping
         if not (folder / layout.CELL).is_file():
             continue
         try:
-            same = fingerprint(_payload(read_stored(folder / layout.CONFIG))) == fingerprint(payload)
+            same = fingerprint(cell_payload(read_stored(folder / layout.CONFIG))) == fingerprint(payload)
         except CompassError as error:
             logger.debug("%s is not read: %s", folder, error)
             continue

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from compass.records import CellResult, Comparison, Interval
+from compass.records import CellResult, Comparison, Difference, Interval, LeftOut
+from compass.report import differences as told
 from compass.report.blocks import Block, Cell, Chart, Charts, Code, Section, Table, Text, table
-from compass.report.figures import budget_curves
+from compass.report.differences import METRICS
+from compass.report.figures import budget_curves, difference_forest
 from compass.report.html import render_page, write_page
-from compass.report.wording import language, memory, metric, number, percent, plural, seconds, signed
+from compass.report.wording import (
+    bare_language,
+    capital,
+    in_sentence,
+    language,
+    memory,
+    number,
+    percent,
+    plural,
+    seconds,
+    signed,
+)
 from compass.runs import layout
 
-METRICS = {
-    "exact": metric("exact_match"),
-    "intent": metric("intent_accuracy"),
-    "loss": replace(metric("loss_per_byte"), title="Loss per byte, mean of rows"),
-}
-LOSS_DIGITS = 4
 LANGUAGES_SHOWN = 5
 """Languages named among a strategy's picks."""
-
 Curves = Mapping[tuple[str, int], Interval]
-"""Exact match by strategy and budget."""
+"""A metric by strategy and budget."""
 
 
 def build_comparison(
@@ -34,19 +39,22 @@ def build_comparison(
     cells: Sequence[CellResult],
     comparisons: Sequence[Comparison],
     overlaps: Mapping[tuple[str, str], float],
-    curves: Mapping[str, Curves],
+    curves: Mapping[tuple[str, str], Curves],
     *,
+    metrics: Sequence[str],
     budget_unit: str,
     gaps: Sequence[str] = (),
+    left_out: Sequence[LeftOut] = (),
 ) -> Path:
     """Write `report.html` of a comparison and return its path; it holds no text of any example.
 
-    overlaps: pairs of strategies -> mean Jaccard
-    overlap of their picks. curves: language ("" for all) -> (strategy, budget) -> exact match with its interval.
-    gaps: what is missing, in sentences.
+    overlaps: pairs of strategies -> mean Jaccard overlap of their picks. curves: (language, metric), language "" for
+    all -> (strategy, budget) -> value with its interval. metrics: those that are shown, the one of the headline first.
+    gaps: what is missing, in sentences. left_out: cells of the folder that are not shown.
     """
+    comparisons = [c for c in comparisons if c.metric in metrics]
     parts = (
-        _headline(strategies, cells, comparisons, gaps),
+        _headline(strategies, cells, comparisons, metrics, gaps, left_out),
         _curves(strategies, curves, budget_unit),
         _differences(comparisons),
         _picks(strategies, cells, overlaps),
@@ -54,7 +62,8 @@ def build_comparison(
         Section(
             "again", "Repeat", "How to repeat",
             (Code("compass compare --config compare.yaml"),
-             Text("Finished cells are kept. After a change of the grid, only new cells are run.", "quiet")),
+             Text("Finished cells are kept. After a change of the grid, only new cells are run. Cells of earlier "
+                  "comparisons in this folder stay on the page where they are comparable.", "quiet")),
         ),
     )  # fmt: skip
     page = render_page("COMPASS comparison", "Folder", folder.resolve().name, parts)
@@ -65,7 +74,9 @@ def _headline(
     strategies: Sequence[str],
     cells: Sequence[CellResult],
     comparisons: Sequence[Comparison],
+    metrics: Sequence[str],
     gaps: Sequence[str],
+    left_out: Sequence[LeftOut],
 ) -> Section:
     languages = sorted({cell.language for cell in cells})
     budgets, seeds = {cell.budget for cell in cells}, {cell.seed for cell in cells}
@@ -73,65 +84,151 @@ def _headline(
         f"{plural(len(strategies), 'strategy', 'strategies')}, {plural(len(languages), 'language')}, "
         f"{plural(len(budgets), 'budget')}, {plural(len(seeds), 'seed')}: {plural(len(cells), 'run')}."
     )
-    lines: list[Block] = [Text(f"{gap}.", "note") for gap in gaps]
-    overall = [c for c in comparisons if c.metric == "exact" and (c.language == "" or len(languages) == 1)]
-    for c in overall:
-        where = "Over all budgets" if c.budget is None else f"At a budget of {c.budget}"
-        lines.append(
-            Text(
-                f"{where}, {c.strategy} answers {percent(c.value)} of the test rows exactly, "
-                f"{c.against} {percent(c.other)}: {_points(c)} points, {_verdict(c)}.",
-                "lead",
+    blocks: list[Block] = [Text(grid), *(Text(f"{gap}.", "note") for gap in gaps)]
+    if left_out:
+        count = f"{plural(len(left_out), 'cell')} of this folder"
+        rows: list[list[str | Cell]] = [[Cell(one.folder, tone="id", code=True), one.reason] for one in left_out]
+        blocks.append(Text(f"{count} {'is' if len(left_out) == 1 else 'are'} not on this page.", "note"))
+        blocks.append(table(f"{capital(count)}, and why not shown", ("Cell", "Reason"), rows))
+    main = _widest(comparisons)
+    for against in dict.fromkeys(c.against for c in main):
+        blocks.append(Text(_sentences([c for c in main if c.against == against], metrics), "lead"))
+    if main:
+        blocks += _one_view(main, metrics)
+    return Section("overview", "Overview", "What was compared", tuple(blocks))
+
+
+def _widest(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Return for each strategy its comparison over the most budgets and languages, all metrics of it."""
+    widest: dict[str, tuple[int | None, str]] = {}
+    for c in sorted(comparisons, key=lambda c: (c.budget is not None, c.language != "")):
+        widest.setdefault(c.against, (c.budget, c.language))
+    first = comparisons[0].strategy if comparisons else ""
+    return [c for c in comparisons if (c.budget, c.language) == widest[c.against] and c.strategy == first]
+
+
+def _sentences(comparisons: Sequence[Comparison], metrics: Sequence[str]) -> str:
+    """Say how two strategies differ by the metric that suits the responses, and what the others say."""
+    by_metric = {c.metric: c for c in comparisons}
+    order = [name for name in metrics if name in by_metric]
+    c = by_metric[order[0]]
+    title = told.metric_in_sentence(c)
+    text = (
+        f"{_where(c)}, {title} is {told.value(c, c.value)} with {c.strategy} and "
+        f"{told.value(c, c.other)} with {c.against}: {told.verdict(c)}."
+    )
+    by_word: dict[str, list[str]] = {}
+    for name in order[1:]:
+        by_word.setdefault(told.word(by_metric[name]), []).append(told.metric_in_sentence(by_metric[name]))
+    others = "; ".join(f"{word} by {_listed(titles)}" for word, titles in by_word.items())
+    return f"{text} {capital(others)}." if others else text
+
+
+def _where(c: Comparison) -> str:
+    budget = "Over all budgets" if c.budget is None else f"At a budget of {c.budget}"
+    return f"{budget}, in {bare_language(c.language)}" if c.language else budget
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _one_view(comparisons: Sequence[Comparison], metrics: Sequence[str]) -> list[Block]:
+    """Show each metric's difference over trainings, or over test rows where there is one training: a line a metric."""
+    trainings = any(not math.isnan(c.runs_p_holm) for c in comparisons)
+    charts: list[Chart] = []
+    for name in metrics:
+        own = [c for c in comparisons if c.metric == name]
+        drawn = [Difference("", name, c.other, c.value, told.main_interval(c)) for c in own]
+        drawn_own = [(d, c) for d, c in zip(drawn, own, strict=True) if math.isfinite(d.interval.low)]
+        if not drawn_own:
+            continue
+        first, how = own[0].strategy, METRICS[name]
+        charts.append(
+            Chart(
+                id=f"view-{name.replace('_', '-')}",
+                title=how.title,
+                summary=("Higher" if how.better > 0 else "Lower") + f" is better for {first}.",
+                figure=difference_forest(
+                    [d for d, _ in drawn_own],
+                    [f"against {c.against}" for _, c in drawn_own],
+                    as_percent=how.as_percent,
+                    what=f"{first} − other",
+                ),
             )
         )
-    return Section("overview", "Overview", "What was compared", (Text(grid), *lines))
+    rows: list[list[str | Cell]] = []
+    for against in dict.fromkeys(c.against for c in comparisons):
+        for name in metrics:
+            rows += [
+                [
+                    against, METRICS[name].title, told.value(c, c.value), told.value(c, c.other),
+                    Cell(told.over_trainings(c) if told.has_trainings(c) else told.over_rows(c), tone=told.tone(c)),
+                    told.p_value(c.runs_p_holm if told.has_trainings(c) else c.p_holm),
+                    number(c.runs) if told.has_trainings(c) else "rows only",
+                    Cell(told.word(c), tone=told.tone(c)),
+                ]
+                for c in comparisons if (c.against, c.metric) == (against, name)
+            ]  # fmt: skip
+    over = "trainings" if trainings else "test rows"
+    note = (
+        f"Differences over {over}, with intervals; shares in points. p is after Holm's correction over the strategies. "
+        "The metric that suits the responses comes first."
+    )
+    columns = ("Against", "Metric", "#First", "#Other", "#Difference", "#p, Holm", "#Pairs", "Reading")
+    view = table(f"{comparisons[0].strategy} against each other strategy, by every metric", columns, rows, note=note)
+    return [Charts(tuple(charts)), view] if charts else [view]
 
 
-def _curves(strategies: Sequence[str], curves: Mapping[str, Curves], unit: str) -> Section:
+def _curves(strategies: Sequence[str], curves: Mapping[tuple[str, str], Curves], unit: str) -> Section:
     charts = []
-    for scope, values in curves.items():
+    for (scope, name), values in curves.items():
+        how = METRICS[name]
         series = {
-            strategy: [(budget, interval) for (name, budget), interval in values.items() if name == strategy]
+            strategy: [(budget, interval) for (own, budget), interval in values.items() if own == strategy]
             for strategy in strategies
         }
         series = {strategy: points for strategy, points in series.items() if points}
         rows = [
-            [strategy, str(budget), percent(interval.value), f"{percent(interval.low)} to {percent(interval.high)}"]
+            [strategy, str(budget), told.written(name, interval.value),
+             f"{told.written(name, interval.low)} to {told.written(name, interval.high)}"]
             for strategy, points in series.items()
             for budget, interval in points
-        ]
+        ]  # fmt: skip
+        title = in_sentence(how.title)
         charts.append(
             Chart(
-                id=f"curve-{scope or 'all'}",
-                title="All languages" if not scope else language(scope),
-                summary="Exact match after training, mean over seeds"
+                id=f"curve-{scope or 'all'}-{name.replace('_', '-')}",
+                title=f"{how.title}, {language(scope) if scope else 'all languages'}",
+                summary=f"{how.title} after training, mean over seeds"
                 + (" and languages" if not scope else "")
-                + ", with intervals over test rows.",
-                figure=budget_curves(series, axis="exact match", unit=unit),
-                table=table("The numbers", ["strategy", "#budget", "#exact match", "#interval"], rows, collapsed=True),
+                + ", with intervals over test rows."
+                + (" Lower is better." if how.better < 0 else ""),
+                figure=budget_curves(series, axis=title, unit=unit, as_percent=how.as_percent),
+                table=table("The numbers", ["strategy", "#budget", f"#{title}", "#interval"], rows, collapsed=True),
             )
         )
     return Section(
-        "curves", "Budgets", "Accuracy by budget", (Charts(tuple(charts)) if charts else Text("No cell is finished."),)
+        "curves", "Budgets", "Results by budget", (Charts(tuple(charts)) if charts else Text("No cell is finished."),)
     )
 
 
 def _differences(comparisons: Sequence[Comparison]) -> Section:
     rows: list[list[str | Cell]] = [
         [
-            *_what(c),
-            f"{_value(c, c.value)} / {_value(c, c.other)}",
-            Cell(_points(c), tone=_tone(c)),
-            _p(c.p_value),
-            _p(c.p_holm),
+            *told.row_head(c),
+            f"{told.value(c, c.value)} / {told.value(c, c.other)}",
+            Cell(told.over_rows(c), tone=told.tone_of(c, c.p_holm, c.interval)),
+            told.p_value(c.p_value),
+            told.p_value(c.p_holm),
             "–" if math.isnan(c.cohens_d) else signed(c.cohens_d, 2),
-            "–" if math.isnan(c.detectable) else _in_unit(c, c.detectable, number),
+            "–" if math.isnan(c.detectable) else told.in_unit(c, c.detectable, number),
             number(c.units),
         ]
         for c in comparisons
     ]
     columns = (
-        "language", "#budget", "metric", "against", "#ours / theirs", "#difference", "#p", "#p, Holm", "#d",
+        "language", "#budget", "metric", "strategies", "#first / other", "#difference", "#p", "#p, Holm", "#d",
         "#detectable", "#items",
     )  # fmt: skip
     note = (
@@ -151,17 +248,17 @@ def _differences(comparisons: Sequence[Comparison]) -> Section:
 
 
 def _between_trainings(comparisons: Sequence[Comparison]) -> Table | None:
-    rows = [
+    rows: list[list[str | Cell]] = [
         [
-            *_what(c),
-            _between(c),
-            _p(c.runs_p_holm),
+            *told.row_head(c),
+            Cell(told.over_trainings(c), tone=told.tone(c)),
+            told.p_value(c.runs_p_holm),
             number(c.runs),
         ]
         for c in comparisons
         if not math.isnan(c.runs_p_holm)
     ]
-    columns = ("language", "#budget", "metric", "against", "#difference", "#p, Holm", "#pairs")
+    columns = ("language", "#budget", "metric", "strategies", "#difference", "#p, Holm", "#pairs")
     note = (
         "What other draws and seeds may give. Mean, t interval and t test are over trainings: each language and seed "
         "counts once, however many test rows it has, and shared items are accounted for. A claim about a strategy, "
@@ -233,54 +330,3 @@ def _overlap(overlaps: Mapping[tuple[str, str], float], one: str, two: str) -> s
 
 def _mean(cells: Sequence[CellResult], name: str) -> float:
     return sum(float(getattr(cell, name)) for cell in cells) / len(cells) if cells else 0.0
-
-
-def _value(c: Comparison, value: float) -> str:
-    return percent(value) if METRICS[c.metric].as_percent else number(value, LOSS_DIGITS)
-
-
-def _in_unit(c: Comparison, difference: float, write: Callable[[float, int], str]) -> str:
-    """Write a difference of shares in points, one of losses as it is."""
-    return write(100 * difference, 1) if METRICS[c.metric].as_percent else write(difference, LOSS_DIGITS)
-
-
-def _points(c: Comparison) -> str:
-    return f"{_in_unit(c, c.interval.value, signed)} {_interval(c, c.interval)}"
-
-
-def _between(c: Comparison) -> str:
-    return f"{_in_unit(c, c.between_runs.value, signed)} {_interval(c, c.between_runs)}"
-
-
-def _what(c: Comparison) -> tuple[str, ...]:
-    """Return a row's first cells: the language, budget, metric and strategy that a comparison is of."""
-    scope = language(c.language) if c.language else "all"
-    return scope, str(c.budget or "all"), METRICS[c.metric].title, c.against
-
-
-def _interval(c: Comparison, interval: Interval) -> str:
-    return f"[{_in_unit(c, interval.low, signed)}, {_in_unit(c, interval.high, signed)}]"
-
-
-def _verdict(c: Comparison) -> str:
-    p = _p_is(c.p_holm)
-    words = {"good": "better", "bad": "worse", "quiet": "no clear difference"}
-    verdict = f"{words[_tone(c)]} (p {p})"
-    if math.isnan(c.runs_p_holm):
-        return verdict
-    return f"{verdict}; over {c.runs} pairs of trainings {_between(c)} (p {_p_is(c.runs_p_holm)})"
-
-
-def _p_is(value: float) -> str:
-    p = _p(value)
-    return p if p.startswith("<") else f"= {p}"
-
-
-def _tone(c: Comparison) -> str:
-    if c.p_holm >= 0.05:
-        return "quiet"
-    return "good" if c.interval.value * METRICS[c.metric].better > 0 else "bad"
-
-
-def _p(value: float) -> str:
-    return "< .001" if value < 0.001 else f"{value:.3f}".lstrip("0")

@@ -78,8 +78,10 @@ def before_after(
     return name_rows(figure, [row[0] for row in rows])
 
 
-def difference_forest(differences: Sequence[Difference], names: Sequence[str], *, as_percent: bool) -> Figure:
-    """Draw paired differences (adapter − base) with intervals against zero; full dots exclude zero."""
+def difference_forest(
+    differences: Sequence[Difference], names: Sequence[str], *, as_percent: bool, what: str = "adapter − base"
+) -> Figure:
+    """Draw paired differences with intervals against zero; full dots exclude zero. what: less what."""
     import plotly.graph_objects as go
 
     scale = 100.0 if as_percent else 1.0
@@ -118,7 +120,7 @@ def difference_forest(differences: Sequence[Difference], names: Sequence[str], *
             )
         )
     figure.update_xaxes(
-        title_text="adapter − base, percentage points" if as_percent else "adapter − base, nats per byte",
+        title_text=f"{what}, percentage points" if as_percent else f"{what}, nats per byte",
         zeroline=True,
         zerolinewidth=2,
         tickformat="+~g",
@@ -127,12 +129,16 @@ def difference_forest(differences: Sequence[Difference], names: Sequence[str], *
     return name_rows(figure, names)
 
 
-def budget_curves(series: Mapping[str, Sequence[tuple[int, Interval]]], *, axis: str, unit: str) -> Figure:
+def budget_curves(
+    series: Mapping[str, Sequence[tuple[int, Interval]]], *, axis: str, unit: str, as_percent: bool = True
+) -> Figure:
     """Draw one line for each strategy over the budgets, with intervals; a single budget gives one dot each.
 
-    series: strategy -> (budget, value with its interval), in [0, 1].
+    series: strategy -> (budget, value with its interval), in [0, 1] where `as_percent`.
     """
     import plotly.graph_objects as go
+
+    shown, sign, digits = (in_percent, " %", ".1f") if as_percent else (rounded, "", ".4~g")
 
     figure = new_figure(0, height=420)
     several = len({budget for points in series.values() for budget, *_ in points}) > 1
@@ -143,28 +149,26 @@ def budget_curves(series: Mapping[str, Sequence[tuple[int, Interval]]], *, axis:
                 name=name,
                 mode="lines+markers" if several else "markers",
                 x=[budget for budget, *_ in points] if several else [name] * len(points),
-                y=[in_percent(interval.value) for _, interval in points],
+                y=[shown(interval.value) for _, interval in points],
                 error_y={
                     "type": "data",
                     "symmetric": False,
-                    "array": [in_percent(interval.high - interval.value) for _, interval in points],
-                    "arrayminus": [in_percent(interval.value - interval.low) for _, interval in points],
+                    "array": [shown(interval.high - interval.value) for _, interval in points],
+                    "arrayminus": [shown(interval.value - interval.low) for _, interval in points],
                     "color": colour,
                     "thickness": 1.5,
                     "width": 0,
                 },
                 line={"color": colour, "width": 2},
                 marker={"color": colour, "symbol": STRATEGY_SYMBOLS[i % len(STRATEGY_SYMBOLS)], "size": 9},
-                customdata=[
-                    [in_percent(interval.low), in_percent(interval.high), budget] for budget, interval in points
-                ],
+                customdata=[[shown(interval.low), shown(interval.high), budget] for budget, interval in points],
                 hovertemplate=(
-                    f"{label(name)}, %{{customdata[2]}} {unit}<br>%{{y:.1f}} % "
-                    "[%{customdata[0]:.1f}, %{customdata[1]:.1f}]<extra></extra>"
+                    f"{label(name)}, %{{customdata[2]}} {unit}<br>%{{y:{digits}}}{sign} "
+                    f"[%{{customdata[0]:{digits}}}, %{{customdata[1]:{digits}}}]<extra></extra>"
                 ),
             )
         )
-    figure.update_yaxes(title_text=axis, ticksuffix=" %", rangemode="tozero")
+    figure.update_yaxes(title_text=axis, ticksuffix=sign, rangemode="tozero" if as_percent else "normal")
     if several:
         figure.update_xaxes(title_text=f"budget, {unit}", type="log")
     return figure
