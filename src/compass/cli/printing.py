@@ -91,7 +91,8 @@ def print_comparisons(comparisons: Sequence[Comparison]) -> None:
     lines = [
         (
             row.language or "all", str(row.budget or "all"), row.metric, f"{row.strategy} − {row.against}",
-            f"{row.value:.3f}", f"{row.other:.3f}", f"{row.interval.value:+.3f} [{row.interval.low:+.3f}, {row.interval.high:+.3f}]",
+            f"{row.value:.3f}", f"{row.other:.3f}",
+            f"{row.interval.value:+.3f} [{row.interval.low:+.3f}, {row.interval.high:+.3f}]",
             f"{row.p_holm:.3f}", "–" if math.isnan(row.runs_p_holm) else f"{row.runs_p_holm:.3f}",
         )
         for row in comparisons
