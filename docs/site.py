@@ -14,6 +14,7 @@ import compass
 from compass.config import (
     AdaptConfig,
     CompareConfig,
+    LabelOptions,
     MonitorOptions,
     Option,
     RegistryOptions,
@@ -28,6 +29,7 @@ DOCS = Path(__file__).parent
 COMMANDS = {
     "compass adapt": AdaptConfig,
     "compass compare": CompareConfig,
+    "compass label": LabelOptions,
     "compass evaluate --tasks": TaskOptions,
     "compass monitor": MonitorOptions,
     "compass update": UpdateOptions,
@@ -39,6 +41,9 @@ COMMANDS = {
 MORE = {
     "Results": (
         "compass.recipes.adapt.Adapted",
+        "compass.recipes.label.Labelled",
+        "compass.data.label_list.LabelList",
+        "compass.data.label_list.LabelPrompt",
         "compass.steps.state.Selected",
         "compass.selection.protocol.Selection",
         "compass.records.Interval",

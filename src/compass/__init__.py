@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from compass.errors import CompassError
     from compass.evaluation import evaluate
     from compass.recipes.adapt import adapt, select
+    from compass.recipes.label import label
     from compass.report import build_report
     from compass.selection import get_strategy
     from compass.semantic import SemanticSpace
@@ -31,6 +32,7 @@ _HOMES = {
     "build_report": "compass.report",
     "evaluate": "compass.evaluation",
     "get_strategy": "compass.selection",
+    "label": "compass.recipes.label",
     "load_config": "compass.config",
     "load_encoder": "compass.encoders",
     "read_examples": "compass.data.readers",
@@ -48,6 +50,7 @@ __all__ = [
     "build_report",
     "evaluate",
     "get_strategy",
+    "label",
     "load_config",
     "load_encoder",
     "read_examples",

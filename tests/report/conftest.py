@@ -55,6 +55,19 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
 
 
+def write_labels(folder: Path, *, n: int = 6) -> None:
+    """Write the list of prompts to answer first, one of them hostile."""
+    prompts = [
+        {"id": f"u{i}", "prompt": HOSTILE if i == 2 else f"{SENTENCES['cy'][i % 3]} {i}", "language": "cy",
+         "stands_for": 9 - i, "served": 0.25, "covered": 0.4 + 0.08 * i, "cluster": i, "reason": f"stands for {9 - i}"}
+        for i in range(n)
+    ]  # fmt: skip
+    notes = ["2 of 120 usage prompts have a response already and are not listed."]
+    about = {"covered_before": 0.31, "worthwhile": 4, "asked_for": n, "usage": 120}
+    listed = {**about, "notes": notes, "prompts": prompts}
+    write_json(folder / "label" / "list.json", listed)
+
+
 def write_selection(folder: Path, *, n_picks: int = 240, n_points: int = 1500) -> None:
     """Write the part of a run folder that `compass select` writes."""
     rng = np.random.default_rng(0)
@@ -320,6 +333,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run. Read-only for tests, except for report.html."""
     folder = tmp_path_factory.mktemp("runs") / "cy"
     write_selection(folder)
+    write_labels(folder)
     write_results(folder)
     return folder
 

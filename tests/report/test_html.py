@@ -119,13 +119,24 @@ def test_sections_come_in_their_order_and_can_be_reached(page: Page) -> None:
     """Would break if a section were lost, moved, or missing from the bar at the top."""
     ids = [a["id"] for tag, a in page.tags if tag == "section"]
     assert ids == [
-        "summary", "need", "map", "picked", "training", "results", "answers", "fertility", "dropped", "diagnostics",
-        "cost", "reproduce",
+        "summary", "need", "map", "picked", "label", "training", "results", "answers", "fertility", "dropped",
+        "diagnostics", "cost", "reproduce",
     ]  # fmt: skip
     links = [a["href"] for tag, a in page.tags if tag == "a" and a.get("class") != "skip"]
     assert links == [f"#{i}" for i in ids]
     every = [a["id"] for _, a in page.tags if a.get("id")]
     assert len(every) == len(set(every))
+
+
+def test_the_prompts_to_label_next_come_with_what_each_stands_for(page: Page, run_folder: Path) -> None:
+    """Would break if the list, its curve or its notes were lost, or a prompt showed where texts are left out."""
+    assert "Label these next" in page.text
+    assert "with all 6 answers it is 80 %. After the first 4, an answer covers less than one more usage" in page.text
+    assert "2 of 120 usage prompts have a response already and are not listed." in page.text
+    assert "1 Gosod amserydd am bum munud 0 9 25 % 40 %" in page.text.replace("\u00a0", " ")
+    bare = Page(build_report(run_folder, include_texts=False).read_text("utf-8"))
+    assert "Label these next" in bare.text
+    assert "Gosod amserydd am bum munud" not in bare.text
 
 
 def test_rows_with_private_data_are_counted(page: Page) -> None:

@@ -17,7 +17,7 @@ TITLES = {
     "run": "Run", "data": "Data", "encoder": "Encoder", "space": "Semantic space", "selection": "Selection",
     "training": "Training", "evaluation": "Evaluation", "grid": "Comparison", "tasks": "lm-eval tasks",
     "monitor": "Drift monitor", "update": "Update", "registry": "Registry", "gate": "Gate", "hooks": "Hooks",
-    "watch": "Watch", "folder": "Run folder",
+    "watch": "Watch", "folder": "Run folder", "label": "Label",
 }  # fmt: skip
 """Section -> title of its options in the help."""
 MODEL = ("model_name_or_path", "model_revision", "trust_remote_code", "adapter", "load_in_4bit", "dtype")

@@ -16,6 +16,7 @@ from compass.sanitize import printable, printable_json, without_secrets
 
 if TYPE_CHECKING:
     from compass.config import AdaptConfig
+    from compass.data.label_list import LabelList
     from compass.records import Comparison, Difference, Event, Metrics
 
 
@@ -75,6 +76,20 @@ def print_differences(differences: Sequence[Difference], *, title: str = "Before
         for row in differences
     ]  # fmt: skip
     print_table(("test", "metric", "before", "after", "difference", "interval"), lines, title=title)
+
+
+def print_labels(labels: LabelList) -> None:
+    """Print the prompts to answer first, with what each stands for and what they cover together."""
+    for note in labels.notes:
+        say(note)
+    if not labels.prompts:
+        return
+    lines = [
+        (str(place), row.prompt, str(row.stands_for), f"{100 * row.served:.0f} %", f"{100 * row.covered:.0f} %")
+        for place, row in enumerate(labels.prompts, 1)
+    ]
+    names = ("", "prompt", "stands for", "served already", "covered with it")
+    print_table(names, lines, title=f"Answer these first: {labels.summary()}")
 
 
 def print_grid(cells: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:

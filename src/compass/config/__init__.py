@@ -22,6 +22,7 @@ from compass.config.evaluate import TaskOptions, TasksConfig
 from compass.config.gate_roles import GATE_ROLES, GateRole, MeasuredTest
 from compass.config.gone import Gone, recorded
 from compass.config.knobs import Option, Options, fields_of, sections_of
+from compass.config.label import LabelConfig, LabelOptions
 from compass.config.loading import (
     all_options,
     gone_options,
@@ -52,6 +53,8 @@ __all__ = [
     "Gone",
     "GridConfig",
     "HookConfig",
+    "LabelConfig",
+    "LabelOptions",
     "MeasuredTest",
     "MonitorConfig",
     "MonitorOptions",

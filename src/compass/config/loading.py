@@ -18,6 +18,7 @@ from compass.config.compare import CompareConfig
 from compass.config.evaluate import TaskOptions
 from compass.config.gone import GONE, Gone, translated
 from compass.config.knobs import Option, Options, fields_of, flag_of, put_together, values_of
+from compass.config.label import LabelOptions
 from compass.config.monitor import MonitorOptions
 from compass.config.reading import read_yaml, unknown
 from compass.config.registry import RegistryOptions
@@ -27,7 +28,9 @@ from compass.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-COMMANDS = (AdaptConfig, CompareConfig, UpdateOptions, MonitorOptions, RegistryOptions, WatchOptions, TaskOptions)
+COMMANDS = (
+    AdaptConfig, CompareConfig, UpdateOptions, MonitorOptions, RegistryOptions, WatchOptions, TaskOptions, LabelOptions,
+)  # fmt: skip
 """What commands take, together every option that there is."""
 
 

@@ -7,7 +7,7 @@ from compass.drift.protocol import Batch, DriftTest, Prompts, Stream
 from compass.drift.reference import LanguageReference, Reference
 from compass.drift.results import MIX, Check, DriftEvent, Observed, Skipped
 from compass.drift.sources import InputBatch, Record, check_path, read_files, read_stream
-from compass.drift.state import KeptPrompt, MonitorState, Position
+from compass.drift.state import KeptPrompt, MonitorState, Position, read_kept
 
 __all__ = [
     "MIX",
@@ -34,6 +34,7 @@ __all__ = [
     "describe",
     "explain",
     "read_files",
+    "read_kept",
     "read_stream",
     "register",
 ]

@@ -71,6 +71,22 @@ class NewPrompt:
     rank: float
 
 
+def read_kept(url: str, names: Sequence[str], language: str, *, oldest: float) -> list[KeptPrompt]:
+    """Return what the monitors of these names keep of a language since `oldest`, newest first; nothing is changed.
+
+    names: monitors of the database that may be there. oldest: seconds since 1970; what is older is due to be deleted.
+    Raises MonitorError if the database can't be read.
+    """
+    found: list[KeptPrompt] = []
+    for name in names:
+        state = MonitorState(url, name)
+        try:
+            found += state.prompts(language) if state.attach() else []
+        finally:
+            state.close()
+    return sorted((prompt for prompt in found if prompt.at >= oldest), key=lambda prompt: -prompt.at)
+
+
 class MonitorState:
     """One monitor's rows in a database."""
 
@@ -120,6 +136,13 @@ class MonitorState:
             self._id, self._version = row.id, row.version
             streams = session.scalars(select(StreamRow).where(StreamRow.monitor == row.id)).all()
             return row.prompts, {stream.name: stream.content for stream in streams}
+
+    def attach(self) -> bool:
+        """Find the monitor's row, to read what it keeps and change nothing; say whether it is there."""
+        with self._session() as session:
+            found = session.scalar(select(MonitorRow.id).where(MonitorRow.name == self.name))
+            self._id = found or 0
+        return found is not None
 
     def stored_option(self, option: str) -> Any:
         """Return what the stored windows depend on, by its name; None where nothing is stored yet."""

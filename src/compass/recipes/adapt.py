@@ -24,6 +24,7 @@ from compass.runs.folder import Run
 from compass.steps.card import write_card
 from compass.steps.evaluate import evaluate, evaluate_one
 from compass.steps.features import preflight
+from compass.steps.label import suggest_labels
 from compass.steps.lengths import keep_fitting, keep_measured
 from compass.steps.lock import is_trained_on_its_picks, write_lock
 from compass.steps.read import read_data
@@ -67,6 +68,7 @@ def adapt(config: AdaptConfig) -> Adapted:
 
         # 3. What usage needs against what the training data has, and the pool's rows that fill the gap.
         selected = select_rows(run, resources, placed)
+        suggest_labels(run, resources, placed)
 
         # 4. An adapter of the base model, trained on the picks and the training data.
         adapter = train(run, resources, selected)
@@ -93,11 +95,12 @@ def select(config: AdaptConfig) -> Selected:
     run = Run(Path(resources.config.run.output_dir))
     with run.locked():
         if not (run.folder / layout.ADAPTER_WEIGHTS).is_file():
-            _write_config(run, resources.config)
+            write_config(run, resources.config)
         data = read_data(run, resources.config.data, seed=resources.config.run.seed)
         selected = select_rows(run, resources, place(run, resources, keep_measured(run, data)))
+        suggest_labels(run, resources, selected)
         if not is_trained_on_its_picks(run.folder):
-            _write_config(run, resources.config)
+            write_config(run, resources.config)
             write_lock(run, resources, trained=False)
         build_report(run.folder)
     return selected
@@ -118,9 +121,10 @@ def _opened(resources: Resources) -> Iterator[Run]:
     """Open the run folder of the options for this process alone, and write them into it."""
     run = Run(Path(resources.config.run.output_dir))
     with run.locked():
-        _write_config(run, resources.config)
+        write_config(run, resources.config)
         yield run
 
 
-def _write_config(run: Run, config: AdaptConfig) -> None:
+def write_config(run: Run, config: AdaptConfig) -> None:
+    """Write the options into the run folder, from which other commands take them."""
     write_text(run.path(layout.CONFIG), dump_config(config))

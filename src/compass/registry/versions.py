@@ -19,7 +19,7 @@ from compass.runs import layout
 from compass.runs.files import file_hash
 
 FORMAT = 1
-ACCOUNTS = (f"{layout.LOGS}/", layout.REPORT)
+ACCOUNTS = (f"{layout.LOGS}/", f"{layout.LABEL}/", layout.REPORT)
 """Kept and checked, but no part of the identity: the same adapter, drawn again, is the same version."""
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from compass.data.label_list import LabelList
 from compass.errors import RunError
 from compass.records import ClassScore, Cluster, ClusterScore, Difference, Interval, Metrics, Picked
 from compass.runs import layout
@@ -114,6 +115,8 @@ class Run:
     base: Mapping[str, TestScores] = field(default_factory=dict)
     adapter: Mapping[str, TestScores] = field(default_factory=dict)
     differences: tuple[Difference, ...] = ()
+    labels: LabelList | None = None
+    """The prompts that a person should answer first; None where no list was made."""
     stages: tuple[Stage, ...] = ()
 
 
@@ -156,6 +159,7 @@ def load_run(folder: Path) -> Run:
         base=_tests(measured / layout.BASE_EVALUATION),
         adapter=_tests(measured / layout.ADAPTER_EVALUATION),
         differences=listed(measured, layout.DIFFERENCES, Difference.from_dict),
+        labels=_labels(folder / layout.LABEL_LIST),
         stages=_last_of_each(_build(folder / layout.STAGE_LOG, _jsonl(folder / layout.STAGE_LOG), _stage)),
     )
 
@@ -170,6 +174,13 @@ def _build(path: Path, rows: Iterable[Row], build: Callable[[Row], Record]) -> t
             what = f"lacks the field {error}" if isinstance(error, KeyError) else f"does not fit ({error})"
             raise RunError(f"{path}: row {number} {what}; run its stage again") from error
     return tuple(records)
+
+
+def _labels(path: Path) -> LabelList | None:
+    if not path.is_file():
+        return None
+    (found,) = _build(path, [_json(path, {})], LabelList.from_dict)
+    return found
 
 
 def _cleaning(item: tuple[str, dict[str, Any]]) -> Cleaning:

@@ -8,6 +8,7 @@ RUN/
   data/                 what was read, after cleaning: usage, training data, pool, tests
   space/                the semantic space and the names of its clusters
   selection/            the picks, the audit of each pick, the account of each cluster and class
+  label/                the prompts that a person should answer first, and files to answer them in
   adapter/              the adapter as peft saves it, with its model card
   training/             the log of the training and what it cost
   trainings/            adapters that are averaged, until they are
@@ -52,6 +53,9 @@ CLUSTERS = "selection/clusters.parquet"
 CLASSES = "selection/answers.parquet"
 SELECTION_SUMMARY = "selection/summary.json"
 MAP = "selection/map.parquet"
+
+LABEL = "label"
+LABEL_LIST = "label/list.json"
 
 ADAPTER = "adapter"
 WEIGHTS_FILE = "adapter_model.safetensors"

@@ -3,6 +3,7 @@
 from compass.selection.caps import Caps
 from compass.selection.catalogue import describe_strategies, get_strategy, strategy_names
 from compass.selection.features import Features, Gradients, ModelVectors, Ngrams, TransferResult, Typology
+from compass.selection.labelling import ToLabel, choose_to_label
 from compass.selection.protocol import Candidates, ClassAccount, Selection, Strategy, build_candidates
 from compass.selection.quotas import proportional, water_filling
 
@@ -16,9 +17,11 @@ __all__ = [
     "Ngrams",
     "Selection",
     "Strategy",
+    "ToLabel",
     "TransferResult",
     "Typology",
     "build_candidates",
+    "choose_to_label",
     "describe_strategies",
     "get_strategy",
     "proportional",

@@ -52,8 +52,10 @@ class ToLabel:
     """(m,) why each row was chosen, in plain words."""
     shortfall: int
     """Rows fewer than n: all others repeat a chosen or a training row, are not offered, or need nothing."""
+    distinct: int
+    """Distinct prompts of usage."""
     sampled: int
-    """Distinct prompts that were looked at."""
+    """How many of them were looked at."""
 
     @property
     def worthwhile(self) -> int:
@@ -84,7 +86,7 @@ def choose_to_label(
     may = np.ones(len(usage), dtype=bool) if offered is None else np.asarray(offered, dtype=bool)
     if len(may) != len(usage):
         raise ValueError(f"offered must have one value for each of the {len(usage)} usage rows; got {len(may)}.")
-    rows, counts, free = _distinct(usage, may, seed)
+    distinct_rows, rows, counts, free = _distinct(usage, may, seed)
     distinct, zero = usage[rows], background(usage, pool if len(pool) else train)
     served = served_share(distinct, train, pool, zero)
     weights = counts * (1.0 - served)
@@ -115,6 +117,7 @@ def choose_to_label(
         gains=np.array(gains),
         reasons=tuple(map(_reason, stands_for.tolist(), served[chosen].tolist(), gains)),
         shortfall=n - len(chosen),
+        distinct=distinct_rows,
         sampled=len(rows),
     )
 
@@ -162,14 +165,14 @@ def background(usage: FloatArray, others: FloatArray) -> float:
 
 def _distinct(
     usage: FloatArray, offered: npt.NDArray[np.bool_], seed: int
-) -> tuple[IntArray, RealArray, npt.NDArray[np.bool_]]:
-    """Return one row of each distinct vector, an offered one if there is, how many are equal to it, and if it is."""
+) -> tuple[int, IntArray, RealArray, npt.NDArray[np.bool_]]:
+    """Return how many distinct vectors there are, and of each (or a sample) a row, how often it occurs, if offered."""
     keys = row_keys(usage, seed)
     # Offered rows first, so that the first of equal ones is offered if any is.
     order = np.argsort(~offered, kind="stable")
     _, first, counts = np.unique(keys[order], return_index=True, return_counts=True)
     rows = order[first][:MOST_PROMPTS]
-    return rows, counts[:MOST_PROMPTS].astype(np.float64), offered[rows]
+    return len(counts), rows, counts[:MOST_PROMPTS].astype(np.float64), offered[rows]
 
 
 def _rows_as_near(usage: FloatArray, others: FloatArray, k: int, zero: float, level: RealArray) -> RealArray:

@@ -15,6 +15,7 @@ from compass.data.readers.fields import Fields
 from compass.data.readers.formats import Row
 from compass.data.readers.hints import listed, nearest
 from compass.data.readers.ids import SourceIds, UniqueIds
+from compass.data.readers.labelled import COLUMNS, flattened
 from compass.data.readers.shapes import LANGUAGE_FIELDS, READ_FIELDS, SYSTEM_FIELDS, Shape, check_columns, find_shape
 from compass.data.readers.sources import open_source
 from compass.errors import DataError, LanguageError
@@ -70,8 +71,8 @@ def iter_examples(
     language = from_any(default_language) if default_language else UNDETERMINED
     if limit is not None and limit < 1:
         raise DataError(f"limit must be at least 1, got {limit}.")
-    found = open_source(os.fspath(source), wanted=READ_FIELDS.union(columns.values()), streaming=streaming)
-    rows = islice(found.rows, limit)
+    found = open_source(os.fspath(source), wanted=READ_FIELDS.union(COLUMNS, columns.values()), streaming=streaming)
+    rows = flattened(islice(found.rows, limit))
     first = list(islice(rows, _PEEK))
     if not first:
         raise DataError(f"{found.name} contains no records.")

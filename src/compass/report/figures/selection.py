@@ -202,6 +202,29 @@ def without_text(point: Point) -> Point:
     return replace(point, text="")
 
 
+def label_curve(covered: Sequence[float], worthwhile: int) -> Figure:
+    """Draw the share of usage's needs that is covered after so many answers, and mark where one may stop."""
+    import plotly.graph_objects as go
+
+    figure = new_figure(0, height=300)
+    figure.add_trace(
+        go.Scatter(
+            x=list(range(len(covered))),
+            y=[in_percent(share) for share in covered],
+            mode="lines+markers",
+            line={"color": PICKED, "width": 2},
+            marker={"color": PICKED, "size": 6},
+            hovertemplate="%{x} answers: %{y} %<extra></extra>",
+        )
+    )
+    if 0 < worthwhile < len(covered) - 1:
+        figure.add_vline(x=worthwhile, line={"color": POOL, "width": 1, "dash": "dash"})
+    figure.update_xaxes(title_text="answers")
+    figure.update_yaxes(title_text="covered (%)", range=[0, 102])
+    figure.update_layout(showlegend=False)
+    return figure
+
+
 def picked_heatmap(picks: Sequence[Picked], languages: Mapping[str, str], names: Mapping[int, str]) -> Figure:
     """Draw how many rows were picked by cluster and language, both in order of frequency.
 

@@ -6,6 +6,7 @@ from compass.report.blocks import Section
 from compass.report.load import Run
 from compass.report.sections.answers import answers
 from compass.report.sections.data import diagnostics, dropped, fertility
+from compass.report.sections.label import label_next
 from compass.report.sections.need import need
 from compass.report.sections.provenance import cost, reproduce, training
 from compass.report.sections.results import results
@@ -14,7 +15,8 @@ from compass.report.sections.summary import summary
 from compass.report.view import View
 
 SECTIONS = (
-    summary, need, text_map, picked, training, results, answers, fertility, dropped, diagnostics, cost, reproduce,
+    summary, need, text_map, picked, label_next, training, results, answers, fertility, dropped,
+    diagnostics, cost, reproduce,
 )  # fmt: skip
 """In the page's order."""
 
