@@ -106,7 +106,7 @@ def test_the_training_data_go_by_both_names(flag: str, monkeypatch: pytest.Monke
     monkeypatch.setattr("compass.cli.adapt.print_plan", lambda config, **_: asked.append(config))
     code, _, err = compass("adapt", "--dry-run", flag, "have.jsonl")
     assert code == 0, err
-    assert asked[0].data.train == "have.jsonl"
+    assert asked[0].data.train == ("have.jsonl",)
 
 
 @pytest.mark.parametrize(

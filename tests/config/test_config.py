@@ -121,7 +121,7 @@ def test_no_two_commands_have_an_option_of_one_name() -> None:
 
 def test_an_alias_is_the_option_itself(tmp_path: Path) -> None:
     """Scripts with `--current` would be refused, or a file that has both names would be read by chance."""
-    assert load(tmp_path, "train: a.jsonl\n", current="b.jsonl").data.train == "b.jsonl"
+    assert load(tmp_path, "train: a.jsonl\n", current="b.jsonl").data.train == ("b.jsonl",)
     assert named_options(None, {"current": "b"}, AdaptConfig, {"train"}) == {"train": "b"}
     assert problems(tmp_path, "current: a\ndata:\n  train: b\n") == (
         "run.yaml:3: train is given twice, first in run.yaml:1; remove one of them",
@@ -152,8 +152,8 @@ def test_overrides_win(tmp_path: Path) -> None:
         ("columns: [prompt=q, response=a=b]", "columns", {"prompt": "q", "response": "a=b"}),
         ("columns: prompt=q, response=a", "columns", {"prompt": "q", "response": "a"}),
         ("language: 'no'", "language", "no"),
-        ("train: none", "train", "none"),
-        ("current: none", "train", "none"),
+        ("train: none", "train", ("none",)),
+        ("current: none", "train", ("none",)),
         ("columns: {current.prompt: q}", "columns", {"train.prompt": "q"}),
         ("columns: prompt=p, current.prompt=q", "columns", {"prompt": "p", "train.prompt": "q"}),
         ("columns: [current.prompt=q]", "columns", {"train.prompt": "q"}),

@@ -43,7 +43,7 @@ def config(tmp_path: Path) -> AdaptConfig:
     pool = [row for tag in ("de", "fr") for row in rows(prompts(60, [1 / 6] * 6, 3), response="ok", language=tag)]
     write_jsonl(tmp_path / "pool.jsonl", [replace(row, prompt=f"{row.prompt} {row.language}") for row in pool])
     base = AdaptConfig()
-    sources = {name: str(tmp_path / f"{name}.jsonl") for name in ("usage", "train")}
+    sources = {"usage": str(tmp_path / "usage.jsonl"), "train": (str(tmp_path / "train.jsonl"),)}
     return replace(
         base,
         run=replace(base.run, output_dir=str(tmp_path / "run"), cache_dir=str(tmp_path / "cache")),
@@ -71,7 +71,7 @@ def test_a_run_folder_needs_no_more_options_and_is_not_read_again(config: AdaptC
     short = label(config, 3)
     (tmp_path / "usage.jsonl").unlink()
     long = label(tmp_path / "run", 8)
-    assert long.labels.prompts[:3] != () and topics_of(long)[:3] == topics_of(short)
+    assert topics_of(long)[:3] == topics_of(short)
     assert len(long.labels.prompts) == 8
     elsewhere = label(tmp_path / "run", 2, label_dir=tmp_path / "mine")
     assert elsewhere.report is None
@@ -84,8 +84,9 @@ def test_answers_come_back_as_training_data_and_move_the_list_on(config: AdaptCo
     first = label(config, 6)
     listed = read_jsonl(first.files["jsonl"])
     answered = [replace(row, response="ok") if i % 2 == 0 else row for i, row in enumerate(listed)]
-    write_jsonl(tmp_path / "train.jsonl", [*read_jsonl(tmp_path / "train.jsonl"), *answered])
-    second = label(replace(config, run=replace(config.run, output_dir=str(tmp_path / "second"))), 6)
+    write_jsonl(tmp_path / "answers.jsonl", answered)
+    data = replace(config.data, train=(*config.data.train, str(tmp_path / "answers.jsonl")))
+    second = label(replace(config, data=data, run=replace(config.run, output_dir=str(tmp_path / "second"))), 6)
     asked = {row.prompt for row in second.labels.prompts}
     assert not asked & {row.prompt for row in answered if row.response}
     assert second.labels.covered_before > first.labels.covered_before

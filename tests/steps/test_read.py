@@ -36,7 +36,7 @@ def _files(folder: Path, *, usage_rows: int = 20) -> DataConfig:
     return DataConfig(
         language="cy",
         usage=_write(folder / "usage.jsonl", usage),
-        train=_write(folder / "current.jsonl", current),
+        train=(_write(folder / "current.jsonl", current),),
         pool=(_write(folder / "pool.jsonl", pool),),
         near_duplicates=1.0,
         identify_languages=False,
@@ -222,7 +222,7 @@ def test_every_source_has_an_identity_of_its_content(tmp_path: Path, monkeypatch
     folder.mkdir()
     usage.write_text("a", "utf-8")
     (folder / "x.arrow").write_text("a", "utf-8")
-    config = DataConfig(language="cy", usage="~/u.jsonl", train="none", pool=(f"{folder}:train", str(folder)))
+    config = DataConfig(language="cy", usage="~/u.jsonl", train=("none",), pool=(f"{folder}:train", str(folder)))
     before = source_identities(config)
     assert set(before) == {"~/u.jsonl", f"{folder}:train", str(folder)}
     usage.write_text("b", "utf-8")
@@ -242,7 +242,7 @@ def test_tests_of_an_earlier_run_do_not_stay(tmp_path: Path) -> None:
 
 def test_the_setting_of_the_embedded_data_is_part_of_the_source(tmp_path: Path) -> None:
     """A run would read the default setting, or parts of two draws; or a folder of one setting would serve the other."""
-    named = {"usage": "assist:disjoint", "train": "assist:disjoint", "pool": ("assist:disjoint",)}
+    named = {"usage": "assist:disjoint", "train": ("assist:disjoint",), "pool": ("assist:disjoint",)}
     config = DataConfig(language="cy", identify_languages=False, near_duplicates=1.0, **named)
     disjoint, _ = cleaned_data(config, 0)
     skewed, _ = cleaned_data(DataConfig(language="cy", identify_languages=False, near_duplicates=1.0), 0)

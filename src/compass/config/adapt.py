@@ -60,8 +60,8 @@ class DataConfig:
     usage: str = knob(
         "assist", "Sample of real usage in the target language; prompts suffice.", basic=True, required=True
     )
-    train: str = knob(
-        "assist",
+    train: tuple[str, ...] = knob(
+        ("assist",),
         "Training data in the target language, or `none`.",
         basic=True,
         required=True,
@@ -92,6 +92,8 @@ class DataConfig:
         """Yield what is wrong together."""
         if self.usage == "none":
             yield ("usage",), "usage must be a source, because the gap is measured against it; got 'none'"
+        if "none" in self.train and len(self.train) > 1:
+            yield ("train",), f"train: 'none' means no training data; leave it out beside {self.train[-1]!r}"
         parts = {name.partition(".")[0] for name in self.columns if "." in name}
         if unknown := sorted(parts - set(COLUMN_SETS)):
             known = ", ".join(COLUMN_SETS)

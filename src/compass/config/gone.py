@@ -140,6 +140,9 @@ def recorded(section: Any) -> dict[str, Any]:
     """
     gone = {name: GONE[name].default for name in RECORDED.get(type(section).__name__, ())}
     values = asdict(section)
+    if len(train := values.get("train", ())) == 1:
+        # Version 0.1 had one source of training data.
+        values["train"] = train[0]
     if "columns" in values:
         values["columns"] = {
             re.sub("^train[.]", "current.", ours): theirs for ours, theirs in values["columns"].items()

@@ -74,7 +74,8 @@ def _recorded(config: DataConfig) -> dict[str, Any]:
 
     return recorded(config) | {
         "usage": plain(config.usage),
-        "current": plain(config.train),
+        # One source is recorded as version 0.1 did it, which knew no more.
+        "current": plain(config.train[0]) if len(config.train) == 1 else tuple(map(plain, config.train)),
         "test": plain(config.test),
         "pool": tuple(map(plain, config.pool)),
         "assist_setting": _assist_setting(config) or "skewed",
@@ -84,7 +85,7 @@ def _recorded(config: DataConfig) -> dict[str, Any]:
 
 def _assist_setting(config: DataConfig) -> str | None:
     """Return the setting of the embedded data that the sources name, None if they do not name it."""
-    return common_setting((config.usage, config.train, config.test, *config.pool))
+    return common_setting((config.usage, *config.train, config.test, *config.pool))
 
 
 def _stage(
@@ -109,12 +110,9 @@ def read(config: DataConfig, seed: int) -> Sources:
         announce("home-assistant-intents")
         assist = load_assist(config.language, setting=setting, seed=seed)
     usage = list(assist.usage) if assist and parse_assist(config.usage) else read_set(config, "usage", config.usage)
-    if assist and parse_assist(config.train):
-        train = list(assist.train)
-    elif config.train in (NONE, ""):
-        train = []
-    else:
-        train = read_set(config, "train", config.train)
+    own = [source for source in config.train if source != NONE and not parse_assist(source)]
+    train = list(assist.train) if assist and any(map(parse_assist, config.train)) else []
+    train += read_set(config, "train", *own) if own else []
     files = [source for source in config.pool if not parse_assist(source)]
     pool = list(assist.pool) if assist and len(files) < len(config.pool) else []
     if files:
@@ -132,13 +130,13 @@ def read(config: DataConfig, seed: int) -> Sources:
     return Sources(usage, train, pool, tests)
 
 
-def read_set(config: DataConfig, part: str, source: str) -> list[Example]:
-    """Read the rows of a source in the target language, with the columns that the options map for this set.
+def read_set(config: DataConfig, part: str, *sources: str) -> list[Example]:
+    """Read the rows of sources in the target language, with the columns that the options map for this set.
 
     part: one of COLUMN_SETS; all but usage need responses.
     """
     return read_examples(
-        source,
+        sources,
         columns=columns_of(config, part),
         default_language=config.language,
         require_response=part != "usage",
@@ -308,7 +306,7 @@ def filled_in(config: DataConfig, seed: int) -> DataConfig:
         config,
         language=tag,
         usage=named(config.usage),
-        train=named(config.train),
+        train=tuple(map(named, config.train)),
         test=named(config.test),
         pool=tuple(map(named, config.pool)),
         retention_tests=tuple(map(named, config.retention_tests)),
@@ -318,7 +316,7 @@ def filled_in(config: DataConfig, seed: int) -> DataConfig:
 def source_identities(config: DataConfig) -> dict[str, str]:
     """Return what tells each source from another one of the same name: its files' hash, `assist`'s packages."""
     found = {}
-    for source in (config.usage, config.train, config.test, *config.pool, *config.retention_tests):
+    for source in (config.usage, *config.train, config.test, *config.pool, *config.retention_tests):
         path = source_path(source)
         if parse_assist(source):
             stamped = versions()

