@@ -68,6 +68,7 @@ def adapt(config: AdaptConfig) -> Adapted:
 
         # 3. What usage needs against what the training data has, and the pool's rows that fill the gap.
         selected = select_rows(run, resources, placed)
+        # What a person could answer, which is worth more than a pick: the report lists it.
         suggest_labels(run, resources, placed)
 
         # 4. An adapter of the base model, trained on the picks and the training data.

@@ -28,6 +28,7 @@ from compass.runs import layout
 from compass.runs.folder import Run
 from compass.semantic.space import SemanticSpace
 from compass.steps.label import PROMPTS_LISTED, find_labels, keep_labels
+from compass.steps.lengths import keep_measured
 from compass.steps.read import read_data, stored_data
 from compass.steps.reference import config_of
 from compass.steps.resources import Resources
@@ -87,7 +88,7 @@ def label(
             # 1. The three sets and their space: of a run that is there, or of a new one, which `adapt` goes on with.
             if new:
                 write_config(run, config)
-                placed = place(run, resources, read_data(run, config.data, seed=config.run.seed))
+                placed = place(run, resources, keep_measured(run, read_data(run, config.data, seed=config.run.seed)))
             else:
                 placed = _of_run(folder, resources)
 
@@ -111,7 +112,7 @@ def _of_run(folder: Path, resources: Resources) -> Placed:
             f"{folder} has no {missing[0]} yet. Run `compass select` or `compass adapt` in it first, or give --usage, "
             "--train and --pool in place of a run folder."
         )
-    data = stored_data(folder)
+    data = keep_measured(Run(folder), stored_data(folder))
     return Placed(data, embed(resources.encoder, data), SemanticSpace.load(folder / layout.SPACE))
 
 
