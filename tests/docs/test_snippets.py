@@ -21,6 +21,7 @@ from compass.cli.app import app
 from compass.config import (
     AdaptConfig,
     CompareConfig,
+    LabelOptions,
     MonitorOptions,
     RegistryOptions,
     TaskOptions,
@@ -34,7 +35,8 @@ from compass.semantic import SemanticSpace
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 KINDS: tuple[type[Any], ...] = (
-    AdaptConfig, CompareConfig, UpdateOptions, MonitorOptions, RegistryOptions, WatchOptions, TaskOptions
+    AdaptConfig, CompareConfig, UpdateOptions, MonitorOptions, RegistryOptions, WatchOptions, TaskOptions,
+    LabelOptions,
 )  # fmt: skip
 
 

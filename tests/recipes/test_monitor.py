@@ -67,6 +67,10 @@ def test_a_folder_is_watched_and_drift_is_told(run_dir, tmp_path):
     assert grown["name"] == "vacuum"
     assert grown["examples"]
     assert drift.details["explanation"]["shrank"][0]["examples"][0].endswith("old")
+    (first, *_) = drift.details["label_next"]
+    assert first["prompt"].startswith("vacuum")
+    assert first["stands_for"] > 20
+    assert drift.summary.endswith("compass label RUN --kept lists the kept prompts to answer first")
     json.dumps([event.to_dict() for event in events])
     assert b"vacuum 4-" not in (run_dir / "monitor" / "reference" / "reference.safetensors").read_bytes()
 

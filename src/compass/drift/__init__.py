@@ -2,6 +2,7 @@
 
 from compass.drift.catalogue import default_tests, describe, register
 from compass.drift.explain import ClusterShift, Explanation, explain
+from compass.drift.labels import label_next
 from compass.drift.monitor import Monitor
 from compass.drift.protocol import Batch, DriftTest, Prompts, Stream
 from compass.drift.reference import LanguageReference, Reference
@@ -33,6 +34,7 @@ __all__ = [
     "default_tests",
     "describe",
     "explain",
+    "label_next",
     "read_files",
     "read_kept",
     "read_stream",

@@ -23,6 +23,7 @@ from compass.drift import (
     Skipped,
     check_path,
     describe,
+    label_next,
     read_files,
     read_stream,
 )
@@ -39,6 +40,7 @@ from compass.steps.resources import Resources
 logger = logging.getLogger(__name__)
 
 STDIN = "-"
+ANSWER_KEPT = "compass label RUN --kept lists the kept prompts to answer first"
 
 
 def monitor(
@@ -85,7 +87,7 @@ def monitor(
                 watching.purge()
                 continue
             for event in counting.count(watching, encoder, batch).events:
-                yield drift_event(event)
+                yield drift_event(event, watching, encoder)
         counting.finish(watching)
         status = watching.status()
         status |= {"new_prompts": status["prompts"] - before, "skipped_lines": counting.skipped_lines}
@@ -110,10 +112,14 @@ def _database(folder: Path, options: MonitorConfig) -> str:
     return options.database or f"sqlite:///{(folder / layout.MONITOR_STATE).resolve()}"
 
 
-def drift_event(event: DriftEvent) -> Event:
-    """Return what the monitor found as an event; prompts kept as examples are among its details."""
+def drift_event(event: DriftEvent, watching: Monitor, encoder: CachedEncoder) -> Event:
+    """Return what the monitor found as an event; kept prompts, as examples and to be answered, are in its details."""
     details = event.to_dict()
-    return Event(details.pop("kind"), describe(event), details=details)
+    summary = describe(event)
+    if event.kind == "drift" and (found := label_next(watching, encoder.encoder.encode, event.check.stream)):
+        details["label_next"] = found
+        summary += f"; {ANSWER_KEPT}"
+    return Event(details.pop("kind"), summary, details=details)
 
 
 def _summary(status: Mapping[str, Any]) -> str:

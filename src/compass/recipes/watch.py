@@ -103,7 +103,7 @@ def watch(
                     else:
                         seen = counting.count(watching, encoder, batch)
                         for event in seen.events:
-                            yield drift_event(event)
+                            yield drift_event(event, watching, encoder)
                         if seen.events:
                             tell_drift(site, watching, version)
 
