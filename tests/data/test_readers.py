@@ -18,7 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compass.data.example import Example, Message
-from compass.data.readers import iter_examples, iter_records, read_examples, read_jsonl, read_row, write_jsonl
+from compass.data.readers import (
+    SourceAccount,
+    iter_examples,
+    iter_records,
+    read_examples,
+    read_jsonl,
+    read_row,
+    write_jsonl,
+)
 from compass.data.readers.formats import FORMATS
 from compass.errors import DataError, LanguageError
 
@@ -220,12 +228,25 @@ def test_a_system_turn_in_a_column_of_its_own_is_context(name: str, tmp_path: Pa
         [{"role": "tool", "content": "7"}, {"role": "assistant", "content": "r"}],
     ],
 )
-def test_tool_calls_are_refused_and_never_half_an_answer(turns: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_rows_with_tool_calls_are_left_out_and_never_half_an_answer(
+    turns: list[dict[str, Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """The words before a call would be taught as the answer. A log's prompt is read all the same."""
     row = {"messages": [{"role": "user", "content": "q"}, *turns, {"role": "assistant", "content": "r"}]}
-    with pytest.raises(DataError, match=r"a\.jsonl, line 1: 'messages' has tool calls"):
+    with pytest.raises(DataError, match=r"none of its 1 rows .*: 1 tool calls\. .* line 1: 'messages' has tool calls"):
         read_examples(lines(tmp_path / "a.jsonl", row))
     assert read_row(row).prompt == "q"
+    good = {"messages": [{"role": "user", "content": "g"}, {"role": "assistant", "content": "r"}]}
+    no_user = {"messages": [{"role": "assistant", "content": "r"}]}
+    accounts: list[SourceAccount] = []
+    path = lines(tmp_path / "b.jsonl", good, {"id": "called", **row}, no_user)
+    (read,) = read_examples(path, accounts=accounts)
+    assert (read.prompt, read.place) == ("g", f"{path}, line 1")
+    assert [(row.id, row.reason, row.place) for row in accounts[0].dropped] == [
+        ("called", "tool calls", f"{path}, line 2"),
+        ("", "no user turn", f"{path}, line 3"),
+    ]
+    assert "2 of 3 rows are left out: 1 tool calls, 1 no user turn" in caplog.text
 
 
 def test_files_of_windows_and_gzip_under_another_name_are_read(tmp_path: Path) -> None:

@@ -258,3 +258,27 @@ def test_a_tag_in_any_form_is_brought_into_the_normal_one() -> None:
     """`pt-br` would be another language than the `pt-BR` of its rows."""
     config = AdaptConfig(data=DataConfig(language="CYM"))
     assert resolve(config) == replace(config, data=replace(config.data, language="cy"))
+
+
+def test_each_row_that_is_left_out_is_named_in_the_run_folder(tmp_path: Path) -> None:
+    """Counts alone do not say which rows to mend, and a text in the list would be one more copy of it."""
+    config = _files(tmp_path)
+    called = {"prompt": "x", "response": [{"role": "assistant", "content": "", "tool_calls": [{}]}], "language": "en"}
+    rows = [json.loads(line) for line in (tmp_path / "pool.jsonl").read_text("utf-8").splitlines()]
+    rows += [{"prompt": "secret", "response": "", "language": "en", "id": "bare"}, called, rows[3]]
+    _write(tmp_path / "pool.jsonl", rows)
+    usage = [json.loads(line) for line in (tmp_path / "usage.jsonl").read_text("utf-8").splitlines()]
+    _write(tmp_path / "usage.jsonl", [*usage, {"prompt": "guten Tag", "language": "de"}])
+    read_data(Run(tmp_path / "run"), config, seed=0)
+    file = tmp_path / "run" / "data" / "dropped.jsonl"
+    found = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    assert [(row["set"], row["reason"], row["place"], row["id"]) for row in found if row["set"] == "usage"] == [
+        ("usage", "other language", f"{tmp_path}/usage.jsonl, line 21", found[0]["id"])
+    ]
+    assert sorted((row["reason"], row["place"].split(", ")[1]) for row in found if row["set"] == "pool") == [
+        ("duplicate", "line 33"), ("no response", "line 31"), ("tool calls", "line 32"),
+    ]  # fmt: skip
+    counted = json.loads((tmp_path / "run" / "data" / "cleaning.json").read_text())
+    assert counted["pool"]["dropped"] == {"tool calls": 1, "no response": 1, "duplicate": 1}
+    assert file.stat().st_mode & 0o077 == 0
+    assert not [word for word in ("secret", "guten", "an example") if word in file.read_text("utf-8")]

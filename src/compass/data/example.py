@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -39,6 +39,9 @@ class Example:
     """In the history of an adapter: `train`, a training row, or `picked`, a row that selection took from the pool."""
     period: int = 0
     """In the history of an adapter: the update that first trained on the row; 0 for the first adapter."""
+
+    place: str = field(default="", compare=False, repr=False)
+    """File and line that the row was read from, for messages; not kept in files."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict without the empty optional fields."""
@@ -79,6 +82,23 @@ class Example:
     def with_language(self, language: str) -> Example:
         """Return a copy that carries another language tag."""
         return replace(self, language=language)
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A row that was left out. Nothing in it is a text of the row."""
+
+    id: str
+    """Empty where the row has none."""
+    reason: str
+    detail: str
+    """Such as the row that it repeats."""
+    place: str = ""
+    """File and line; empty where the row is not of a file."""
+
+    def to_dict(self) -> dict[str, str]:
+        """Return a JSON-ready dict."""
+        return {"place": self.place, "id": self.id, "reason": self.reason, "detail": self.detail}
 
 
 def on_one_line(examples: Iterable[Example]) -> bool:

@@ -28,6 +28,7 @@ from compass.config import (
     recorded,
 )
 from compass.data.example import Example
+from compass.data.readers import SourceAccount
 from compass.errors import RunError
 from compass.evaluation import Evaluation, compare, write_differences
 from compass.records import Difference
@@ -167,10 +168,12 @@ def _read(run: Run, config: AdaptConfig, version: Version, new: NewData) -> RunD
     seed, language = config.run.seed, config.data.language
     data = dataclasses.replace(config.data, usage=_named(new.window, "rows"), test=_named(new.test, "rows"))
     write_text(run.path(layout.CONFIG), dump_config(dataclasses.replace(config, data=data)))
-    usage, held_out = _rows(data, "usage", new.window, seed), _rows(data, "test", new.test, seed)
+    accounts: dict[str, list[SourceAccount]] = {"usage": [], "current": [], "pool": [], f"test {language}": []}
+    usage = _rows(data, "usage", new.window, seed, accounts["usage"])
+    held_out = _rows(data, "test", new.test, seed, accounts[f"test {language}"])
     if not new.test:
         usage, held_out = hold_out_half(usage, seed)
-    train = _rows(data, "train", new.train, seed)
+    train = _rows(data, "train", new.train, seed, accounts["current"])
     tests: dict[str, Sequence[Example]] = {language: held_out} if held_out else {}
     for name, rows in version.tests.items():
         # The parent's own usage makes room for the new one, and says which period it is of.
@@ -179,16 +182,17 @@ def _read(run: Run, config: AdaptConfig, version: Version, new: NewData) -> RunD
     sources = Sources(
         usage=usage,
         train=[*version.history, *as_history(train, TRAIN, version.period + 1)],
-        pool=read_pool(data, pool) if pool else version.unseen_pool(),
+        pool=read_pool(data, pool, accounts["pool"]) if pool else version.unseen_pool(),
         tests=tests,
+        accounts=accounts,
     )
     return clean_data(run, sources, data, seed=seed)
 
 
-def _rows(data: DataConfig, part: str, rows: Rows, seed: int) -> list[Example]:
+def _rows(data: DataConfig, part: str, rows: Rows, seed: int, accounts: list[SourceAccount]) -> list[Example]:
     if not isinstance(rows, str):
         return list(rows)
-    return read_set(data, part, fill_in(rows, language=data.language, seed=seed)) if rows else []
+    return read_set(data, part, fill_in(rows, language=data.language, seed=seed), accounts=accounts) if rows else []
 
 
 def _named(rows: Rows, what: str) -> str:

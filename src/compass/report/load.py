@@ -99,6 +99,8 @@ class Run:
     options: Mapping[str, Any] = field(default_factory=dict)
     lock: Mapping[str, Any] = field(default_factory=dict)
     cleaning: tuple[Cleaning, ...] = ()
+    lists_dropped: bool = False
+    """Whether each dropped row is named in a file: version 0.1 kept counts alone."""
     fertility: tuple[Fertility, ...] = ()
     clusters: tuple[Cluster, ...] = ()
     too_long: Mapping[str, int] = field(default_factory=dict)
@@ -145,6 +147,7 @@ def load_run(folder: Path) -> Run:
         folder=folder,
         options=_options(folder / layout.CONFIG),
         lock=lock,
+        lists_dropped=(folder / layout.DROPPED).is_file(),
         cleaning=_build(folder / layout.CLEANING, _json(folder / layout.CLEANING, {}).items(), _cleaning),
         fertility=listed(folder, layout.FERTILITY, _fertility),
         clusters=_clusters(folder),

@@ -5,7 +5,7 @@ RUN/
   compass.yaml          every option, resolved
   lock.json             versions, revisions, hashes, seeds
   report.html           the whole run on one page
-  data/                 what was read, after cleaning: usage, training data, pool, tests
+  data/                 what was read, after cleaning: usage, training data, pool, tests; what was left out, and why
   space/                the semantic space and the names of its clusters
   selection/            the picks, the audit of each pick, the account of each cluster and class
   label/                the prompts that a person should answer first, and files to answer them in
@@ -34,6 +34,8 @@ POOL = "data/pool.jsonl"
 TESTS = "data/tests"
 TEST_NAMES = "data/tests.json"
 CLEANING = "data/cleaning.json"
+DROPPED = "data/dropped.jsonl"
+"""Each row that was left out: its set, place, id and the reason, but none of its texts."""
 FERTILITY = "data/fertility.json"
 LENGTHS = "data/lengths.json"
 

@@ -6,23 +6,24 @@ import logging
 import random
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from compass.config import AdaptConfig, DataConfig, recorded
 from compass.data.assist import ASSIST, common_setting, load_assist, parse_assist
-from compass.data.cleaning import NGRAM, TRANSLATION, Cleaned
+from compass.data.cleaning import NGRAM, TRANSLATION, Cleaned, with_left_out
 from compass.data.cleaning import clean as clean_rows
-from compass.data.example import Example
+from compass.data.example import Dropped, Example
 from compass.data.identify import identify_languages
 from compass.data.languages import UNDETERMINED, normalize_tag, same_language
 from compass.data.licences import announce
-from compass.data.readers import read_examples, read_jsonl, source_path, write_jsonl
+from compass.data.readers import SourceAccount, read_examples, read_jsonl, source_path, write_jsonl
 from compass.data.redaction import check_installed
 from compass.errors import DataError
 from compass.runs import layout
 from compass.runs.files import file_hash, fingerprint, read_json, write_json
+from compass.runs.files import write_jsonl as write_rows
 from compass.runs.folder import Run
 from compass.runs.machine import versions
 from compass.steps.state import RunData
@@ -30,6 +31,8 @@ from compass.steps.state import RunData
 logger = logging.getLogger(__name__)
 
 NONE = "none"
+OTHER_LANGUAGE = "other language"
+"""Why rows of usage and of the target's test are left out."""
 FEWEST_USAGE_ROWS = 10
 """Below this a usage sample says too little of what usage needs to select by [ours]."""
 
@@ -43,6 +46,8 @@ class Sources:
     pool: Sequence[Example]
     tests: Mapping[str, Sequence[Example]]
     """Held-out rows by test name; those of the target's usage go by its tag."""
+    accounts: Mapping[str, Sequence[SourceAccount]] = field(default_factory=dict)
+    """How each source was read, by set: usage, current, pool, `test NAME`. Rows that are at hand already have none."""
 
 
 def read_data(run: Run, config: DataConfig, *, seed: int) -> RunData:
@@ -109,37 +114,47 @@ def read(config: DataConfig, seed: int) -> Sources:
     if setting := _assist_setting(config):
         announce("home-assistant-intents")
         assist = load_assist(config.language, setting=setting, seed=seed)
-    usage = list(assist.usage) if assist and parse_assist(config.usage) else read_set(config, "usage", config.usage)
+    accounts: dict[str, list[SourceAccount]] = {"usage": [], "current": [], "pool": []}
+    if assist and parse_assist(config.usage):
+        usage = list(assist.usage)
+    else:
+        usage = read_set(config, "usage", config.usage, accounts=accounts["usage"])
     own = [source for source in config.train if source != NONE and not parse_assist(source)]
     train = list(assist.train) if assist and any(map(parse_assist, config.train)) else []
-    train += read_set(config, "train", *own) if own else []
+    train += read_set(config, "train", *own, accounts=accounts["current"]) if own else []
     files = [source for source in config.pool if not parse_assist(source)]
     pool = list(assist.pool) if assist and len(files) < len(config.pool) else []
     if files:
-        pool += read_pool(config, files)
+        pool += read_pool(config, files, accounts["pool"])
     tests: dict[str, Sequence[Example]] = {}
     if assist and parse_assist(config.test or config.usage):
         tests.update(assist.tests)
     elif config.test:
-        tests[config.language] = read_set(config, "test", config.test)
+        of_test = accounts.setdefault(f"test {config.language}", [])
+        tests[config.language] = read_set(config, "test", config.test, accounts=of_test)
     for source in config.retention_tests:
         name = Path(source).name.split(".")[0]
         if name in tests:
             raise DataError(f"Two test sets are named {name!r}. Rename the file {source}.")
-        tests[name] = read_examples(source, columns=columns_of(config, "test"), require_response=True)
-    return Sources(usage, train, pool, tests)
+        of_test = accounts.setdefault(f"test {name}", [])
+        columns = columns_of(config, "test")
+        tests[name] = read_examples(source, columns=columns, require_response=True, accounts=of_test)
+    return Sources(usage, train, pool, tests, accounts)
 
 
-def read_set(config: DataConfig, part: str, *sources: str) -> list[Example]:
+def read_set(
+    config: DataConfig, part: str, *sources: str, accounts: list[SourceAccount] | None = None
+) -> list[Example]:
     """Read the rows of sources in the target language, with the columns that the options map for this set.
 
-    part: one of COLUMN_SETS; all but usage need responses.
+    part: one of COLUMN_SETS; all but usage need responses. accounts: see `read_examples`.
     """
     return read_examples(
         sources,
         columns=columns_of(config, part),
         default_language=config.language,
         require_response=part != "usage",
+        accounts=accounts,
     )
 
 
@@ -156,10 +171,15 @@ def with_responses(name: str, rows: list[Example]) -> list[Example]:
     return found
 
 
-def read_pool(config: DataConfig, sources: Sequence[str]) -> list[Example]:
+def read_pool(config: DataConfig, sources: Sequence[str], accounts: list[SourceAccount] | None = None) -> list[Example]:
     """Read the rows of the pool's sources, with the columns that the options map for it; they need responses."""
-    columns = columns_of(config, "pool")
-    return read_examples(list(sources), columns=columns, streaming=config.streaming, require_response=True)
+    return read_examples(
+        list(sources),
+        columns=columns_of(config, "pool"),
+        streaming=config.streaming,
+        require_response=True,
+        accounts=accounts,
+    )
 
 
 def clean(sources: Sources, config: DataConfig, seed: int) -> tuple[RunData, dict[str, Cleaned]]:
@@ -185,6 +205,8 @@ def clean(sources: Sources, config: DataConfig, seed: int) -> tuple[RunData, dic
         announce("lingua")
         pool = _identified(pool)
     cleaned = _cleaned(config, usage, sources.train, pool, tests)
+    for name, left_out in _left_out(sources, config.language).items():
+        cleaned[name] = with_left_out(cleaned.get(name, Cleaned(())), left_out)
     for name, part in (("current", "the training data"), ("pool", "the pool")):
         if translations := cleaned[name].counts.get(TRANSLATION, 0):
             logger.warning(
@@ -208,6 +230,16 @@ def clean(sources: Sources, config: DataConfig, seed: int) -> tuple[RunData, dic
         tests={name: cleaned[f"test {name}"].examples for name in tests if cleaned[f"test {name}"].examples},
     )
     return data, cleaned
+
+
+def _left_out(sources: Sources, language: str) -> dict[str, list[Dropped]]:
+    """Return the rows that reading left out, and those of usage and the target's test in other languages, by set."""
+    found = {name: [row for of_source in read for row in of_source.dropped] for name, read in sources.accounts.items()}
+    for name, rows in (("usage", sources.usage), (f"test {language}", sources.tests.get(language, ()))):
+        others = [row for row in rows if not _is_in(row, language)]
+        dropped = [Dropped(row.id, OTHER_LANGUAGE, f"tagged {row.language}", row.place) for row in others]
+        found[name] = [*found.get(name, ()), *dropped]
+    return {name: rows for name, rows in found.items() if rows}
 
 
 def _cleaned(
@@ -247,13 +279,17 @@ def _cleaned(
 
 def in_language(what: str, rows: Sequence[Example], language: str) -> list[Example]:
     """Return the rows of a language, and those without a tag as such. Raises DataError if there are none."""
-    kept = [row for row in rows if row.language == UNDETERMINED or same_language(row.language, language)]
+    kept = [row for row in rows if _is_in(row, language)]
     if rows and not kept:
         found = ", ".join(sorted({row.language for row in rows})[:8])
         raise DataError(f"The {what} has no row in {language}: its rows are tagged {found}. Check --language.")
     if len(kept) < len(rows):
         logger.warning("The %s: %d rows in other languages than %s are left out", what, len(rows) - len(kept), language)
     return [row.with_language(language) for row in kept]
+
+
+def _is_in(row: Example, language: str) -> bool:
+    return row.language == UNDETERMINED or same_language(row.language, language)
 
 
 def hold_out_half(usage: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:
@@ -340,6 +376,10 @@ def _write(run: Run, data: RunData, cleaned: Mapping[str, Cleaned]) -> None:
         write_jsonl(run.path(layout.test_file(name)), rows)
     write_json(run.path(layout.TEST_NAMES), list(data.tests))
     write_json(run.path(layout.CLEANING), {name: result.to_dict() for name, result in cleaned.items()})
+    write_rows(
+        run.path(layout.DROPPED),
+        ({"set": name, **row.to_dict()} for name, result in cleaned.items() for row in result.dropped),
+    )
 
 
 def stored_data(folder: Path) -> RunData:

@@ -11,7 +11,8 @@ A new rule is a function and a line in the table in `rules.clean`.
 from __future__ import annotations
 
 from compass.data.cleaning.decontamination import NGRAM, TRANSLATION, decontaminate
-from compass.data.cleaning.result import LISTED_PER_REASON, Cleaned, Dropped
+from compass.data.cleaning.result import Cleaned, with_left_out
 from compass.data.cleaning.rules import clean
+from compass.data.example import Dropped
 
-__all__ = ["LISTED_PER_REASON", "NGRAM", "TRANSLATION", "Cleaned", "Dropped", "clean", "decontaminate"]
+__all__ = ["NGRAM", "TRANSLATION", "Cleaned", "Dropped", "clean", "decontaminate", "with_left_out"]

@@ -68,7 +68,7 @@ class _HeldOut:
             return OVERLAP, f"the same text as {same}"
         grams = (gram for text in (*turns, row.response) for gram in ngrams(text, ngram))
         found = next((gram for gram in grams if gram in self.ngrams), None)
-        return None if found is None else (OVERLAP, f"shares {found!r} with {self.ngrams[found]}")
+        return None if found is None else (OVERLAP, f"{ngram} words in a row of {self.ngrams[found]}")
 
 
 def _index(against: Sequence[Example], ngram: int) -> _HeldOut:

@@ -9,14 +9,23 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
 
-from compass.data.example import Example, Message
+from compass.data.example import Dropped, Example, Message
 from compass.data.languages import UNDETERMINED, from_any
-from compass.data.readers.fields import Fields
+from compass.data.readers.accounts import SourceAccount
+from compass.data.readers.fields import Fields, UnusableRowError
 from compass.data.readers.formats import Row
 from compass.data.readers.hints import listed, nearest
 from compass.data.readers.ids import SourceIds, UniqueIds
 from compass.data.readers.labelled import COLUMNS, flattened
-from compass.data.readers.shapes import LANGUAGE_FIELDS, READ_FIELDS, SYSTEM_FIELDS, Shape, check_columns, find_shape
+from compass.data.readers.shapes import (
+    HISTORY,
+    LANGUAGE_FIELDS,
+    READ_FIELDS,
+    SYSTEM_FIELDS,
+    Shape,
+    check_columns,
+    find_shape,
+)
 from compass.data.readers.sources import open_source
 from compass.errors import DataError, LanguageError
 
@@ -34,6 +43,7 @@ def read_examples(
     streaming: bool = False,
     limit: int | None = None,
     require_response: bool = False,
+    accounts: list[SourceAccount] | None = None,
 ) -> list[Example]:
     """Read one source, or several one after another, into Examples in the order of the file.
 
@@ -41,13 +51,14 @@ def read_examples(
     parallel_id; `{"id": ""}` leaves the file's ids aside, and likewise for the others. default_language: tag of rows
     that carry none (else `und`). streaming: iterate over a hub data set instead of downloading it. limit: rows of each
     source, at most. require_response: refuse a source without a column for responses; a row whose response is empty
-    is kept, and cleaning drops and counts it. Between sources a repeated id gets `-2`, `-3`.
-    Raises DataError (with file and line or record), LanguageError for an unknown tag.
+    is kept, and cleaning drops and counts it. accounts: gets one account of each source: which columns were used, and
+    which rows were left out, because of tool calls for example. Both are logged. Between sources a repeated id gets
+    `-2`, `-3`. Raises DataError (with file and line or record), LanguageError for an unknown tag.
     """
     sources = [source] if isinstance(source, str | os.PathLike) else list(source)
     options: dict[str, Any] = {
         "columns": columns, "default_language": default_language, "streaming": streaming, "limit": limit,
-        "require_response": require_response,
+        "require_response": require_response, "accounts": accounts,
     }  # fmt: skip
     if len(sources) == 1:
         return list(iter_examples(sources[0], **options))
@@ -64,6 +75,7 @@ def iter_examples(
     streaming: bool = False,
     limit: int | None = None,
     require_response: bool = False,
+    accounts: list[SourceAccount] | None = None,
 ) -> Iterator[Example]:
     """Yield the Examples of one source, a row in memory at a time (the ids seen are kept); see `read_examples`."""
     columns = dict(columns or {})
@@ -77,11 +89,20 @@ def iter_examples(
     if not first:
         raise DataError(f"{found.name} contains no records.")
     shape = find_shape(found.name, [row for _, row in first], columns, require_response=require_response)
-    logger.debug("%s: shape %s", found.name, shape.name)
+    account = SourceAccount(found.name, shape)
+    if accounts is not None:
+        accounts.append(account)
     ids = SourceIds(found.name)
     for place, row in chain(first, rows):
-        fields = Fields(row, columns, f"{found.name}, {place}", found.short_name)
-        yield _example(fields, shape, language, ids, place)
+        fields = Fields(row, columns, f"{found.name}, {place}", found.short_name, used=account.used)
+        account.see(row)
+        try:
+            example = _example(fields, shape, language, ids, place)
+        except UnusableRowError as error:
+            account.leave_out(Dropped(_own_id(fields), error.reason, "", fields.place), str(error))
+        else:
+            yield example
+    account.finish()
 
 
 def read_row(row: Row, columns: Mapping[str, str] | None = None) -> Example:
@@ -112,9 +133,8 @@ def _example(fields: Fields, shape: Shape, default_language: str, ids: SourceIds
     content = shape.read(fields, shape)
     context = content.context
     if not any(turn.role == "system" for turn in context):
-        context = (*_system_turn(fields), *context)
-    tag = _language_tag(fields)
-    own_id = "" if fields.ignored("id") else fields.name("id")
+        context = (*_system_turn(fields), *fields.pairs(HISTORY), *context)
+    tag, own_id = _language_tag(fields), _own_id(fields)
     return Example(
         id=ids.check(place, own_id) if own_id else ids.make(content),
         prompt=content.prompt,
@@ -124,13 +144,18 @@ def _example(fields: Fields, shape: Shape, default_language: str, ids: SourceIds
         source=fields.name("source") or fields.source,
         parallel_id=parallel_id or content.parallel_id,
         context=context,
+        place=fields.place,
     )
+
+
+def _own_id(fields: Fields) -> str:
+    return "" if fields.ignored("id") else fields.name("id")
 
 
 def _system_turn(fields: Fields) -> tuple[Message, ...]:
     """Return the system turn that a column beside the prompt holds, if one does."""
-    texts = (fields.text(name) for name in SYSTEM_FIELDS)
-    return tuple(Message("system", text) for text in texts if text.strip())[:1]
+    text = next((text for name in SYSTEM_FIELDS if (text := fields.text(name)).strip()), "")
+    return (Message("system", text),) if text else ()
 
 
 def _language_tag(fields: Fields) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from compass.data.example import Message
@@ -22,7 +22,17 @@ _ROLES = {
 """ShareGPT's and other names of a role -> ours."""
 TOOL = "tool"
 """Role of a call of a tool, and of what a tool returned."""
+TOOL_CALLS, NO_USER_TURN, OTHER_TURN = "tool calls", "no user turn", "a turn of another role"
+"""Why a conversation can't be used."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class UnusableRowError(DataError):
+    """A row that is what it should be, and yet can't be used: it is left out and counted by `reason`."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,8 @@ class Fields:
     """Name of the source, as its rows carry it."""
     prompts_only: bool = False
     """Whether responses are of no interest, as in a log of production."""
+    used: dict[str, str] = field(default_factory=dict)
+    """The file's columns of which a value was read -> our names for them."""
 
     def theirs(self, ours: str) -> str:
         """Return the file's name for a field."""
@@ -47,8 +59,12 @@ class Fields:
 
     def get(self, ours: str) -> Any:
         """Return a field as it is, None if the row lacks it or holds no value (NaN is none)."""
-        value = self.row.get(self.theirs(ours))
-        return None if is_missing(value) else value
+        theirs = self.theirs(ours)
+        value = self.row.get(theirs)
+        if is_missing(value):
+            return None
+        self.used[theirs] = ours
+        return value
 
     def ignored(self, ours: str) -> bool:
         """Say whether the user asked to leave the file's column aside."""
@@ -73,16 +89,33 @@ class Fields:
     def turns(self, ours: str) -> list[Message]:
         """Return the messages of a conversation, in OpenAI's or ShareGPT's field names."""
         name, value = self.theirs(ours), self.get(ours)
-        if isinstance(value, str):  # CSV and some Parquet files hold the list as JSON
-            try:
-                value = parse_json(value)
-            except ValueError as error:
-                raise DataError(
-                    f"{self.place}: {name!r} must be a list of messages, got the text {short(value)}."
-                ) from error
+        if isinstance(value, str):
+            value = self._parsed(name, value)
         if not isinstance(value, list):
             raise DataError(f"{self.place}: {name!r} must be a list of messages, got {type(value).__name__}.")
         return [self._turn(name, turn) for turn in value]
+
+    def pairs(self, ours: str) -> list[Message]:
+        """Return earlier turns, written as pairs of what user and assistant said, or as a list of messages."""
+        value = self.get(ours)
+        if isinstance(value, str) and value.strip():
+            value = self._parsed(self.theirs(ours), value)
+        if value in (None, "", []):
+            return []
+        if not isinstance(value, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+            return self.turns(ours)
+        name = self.theirs(ours)
+        texts = [(role, text) for pair in value for role, text in zip(("user", "assistant"), pair, strict=True)]
+        return [Message(role, _text(self.place, name, text)) for role, text in texts if text]
+
+    def _parsed(self, name: str, value: str) -> Any:
+        """Return what a text holds as JSON: CSV and some Parquet files have lists so."""
+        try:
+            return parse_json(value)
+        except ValueError as error:
+            raise DataError(
+                f"{self.place}: {name!r} must be a list of messages, got the text {short(value)}."
+            ) from error
 
     def _turn(self, name: str, turn: Any) -> Message:
         role = turn.get("role", turn.get("from")) if isinstance(turn, Mapping) else None

@@ -7,12 +7,12 @@ and give it a line in `SHAPES`. The first shape in the table whose prompt column
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from compass.data.choices import CHOICE_FIELDS, has_choices, multiple_choice
 from compass.data.example import Message
-from compass.data.readers.fields import TOOL, Fields, is_missing
+from compass.data.readers.fields import NO_USER_TURN, OTHER_TURN, TOOL, TOOL_CALLS, Fields, UnusableRowError, is_missing
 from compass.data.readers.formats import Row
 from compass.data.readers.hints import nearest
 from compass.data.readers.hub import parse_hub
@@ -24,7 +24,14 @@ ANSWER_FIELDS = (*RESPONSE_FIELDS, "output", "targets", "answer")
 """Columns of a response in any shape; one that the shape does not have of its own is read where those are missing."""
 SYSTEM_FIELDS = ("system", "system_prompt")
 """Columns of a system turn beside the prompt: OpenOrca, LLaMA-Factory."""
-DROP = "Leave the row out."
+HISTORY = "history"
+"""Column of earlier turns as pairs of what user and assistant said: LLaMA-Factory."""
+COMMON_FIELDS: Mapping[str, str] = {
+    **dict.fromkeys(SYSTEM_FIELDS, "system turn"), HISTORY: "earlier turns",
+    **dict.fromkeys(LANGUAGE_FIELDS, "language"),
+    "id": "id", "label": "label", "source": "source", "parallel_id": "what translations share",
+}  # fmt: skip
+"""Columns of every shape -> what they are used for."""
 SUBJECT_FIELDS = ("subject", "category", "topic")
 """Where multiple-choice sets say their subject: Global-MMLU, MMLU-ProX, EXAMS."""
 PARALLEL_FIELDS = ("sample_id", "question_id")
@@ -52,16 +59,24 @@ class Shape:
     read: Callable[[Fields, Shape], Content]
     response: tuple[str, ...] = ()
     """Columns of the response, the first that has a value; none where the prompt's column holds it too."""
-    others: tuple[str, ...] = ()
-    """Further columns that `columns` may map."""
-    as_named: frozenset[str] = frozenset()
-    """Further columns that are read under their own names alone."""
+    others: Mapping[str, str] = field(default_factory=dict)
+    """Further columns that `columns` may map -> what they are used for."""
+    as_named: Mapping[str, str] = field(default_factory=dict)
+    """Further columns, read under their own names alone -> what they are used for."""
     fits: Callable[[Row], bool] | None = None
     """What a row must look like besides, where the prompt's column is not enough to tell."""
 
     def fields(self) -> tuple[str, ...]:
         """Return the fields that `columns` may map."""
         return (self.prompt, *self.response, *self.others)
+
+    def use(self, ours: str) -> str:
+        """Return what a column is used for in this shape; empty if for nothing."""
+        if ours == self.prompt:
+            return "conversation" if self.read is conversation else "prompt"
+        if ours in ANSWER_FIELDS:
+            return "response"
+        return self.others.get(ours) or self.as_named.get(ours) or COMMON_FIELDS.get(ours, "")
 
 
 # -- shapes ------------------------------------------------------------------------------------------------------------
@@ -82,12 +97,12 @@ def conversation(fields: Fields, shape: Shape) -> Content:
     last = max((i for i, turn in enumerate(turns) if turn.role == "user"), default=-1)
     if last < 0:
         roles = ", ".join(turn.role for turn in turns) or "none"
-        raise DataError(f"{fields.place}: no message has the role 'user'; found {roles}.")
+        raise UnusableRowError(NO_USER_TURN, f"{fields.place}: no message has the role 'user'; found {roles}.")
     if fields.prompts_only:
         return Content(turns[last].content)
     if any(turn.role == TOOL for turn in turns):
-        raise DataError(
-            f"{fields.place}: {fields.theirs(shape.prompt)!r} has tool calls, which cannot be used yet. {DROP}"
+        raise UnusableRowError(
+            TOOL_CALLS, f"{fields.place}: {fields.theirs(shape.prompt)!r} has tool calls, which cannot be used yet."
         )
     said = _answer(fields, turns[last + 1 :])
     content = Content(turns[last].content, said, tuple(turns[:last]))
@@ -141,29 +156,36 @@ def _with_response(content: Content, fields: Fields, shape: Shape) -> Content:
 def _answer(fields: Fields, turns: Sequence[Message]) -> str:
     """Return the response of the turns after the prompt; adjoining turns of the assistant are one response."""
     if other := next((turn.role for turn in turns if turn.role != "assistant"), None):
-        raise DataError(f"{fields.place}: a turn of the role {other!r} stands where the response is. {DROP}")
+        raise UnusableRowError(
+            TOOL_CALLS if other == TOOL else OTHER_TURN,
+            f"{fields.place}: a turn of the role {other!r} stands where the response is.",
+        )
     return "\n".join(turn.content for turn in turns)
 
 
 SHAPES: tuple[Shape, ...] = (
     Shape("messages", "messages", conversation),
     Shape("messages", "conversations", conversation),
-    Shape("prompt", "prompt", with_context, RESPONSE_FIELDS, ("context",)),
-    Shape("instruction", "instruction", with_input, ("output", *RESPONSE_FIELDS), ("input", "context")),
+    Shape("prompt", "prompt", with_context, RESPONSE_FIELDS, {"context": "earlier turns"}),
+    Shape(
+        "instruction", "instruction", with_input, ("output", *RESPONSE_FIELDS),
+        dict.fromkeys(("input", "context"), "end of the prompt"),
+    ),
     Shape("aya", "inputs", plain, ("targets",)),
     Shape(
         "choices", "question", choices, ("answer",), fits=has_choices,
-        as_named=frozenset({*CHOICE_FIELDS, *SUBJECT_FIELDS, *PARALLEL_FIELDS}),
+        as_named={
+            **dict.fromkeys(CHOICE_FIELDS, "choices"), **dict.fromkeys(SUBJECT_FIELDS, "label"),
+            **dict.fromkeys(PARALLEL_FIELDS, "what translations share"),
+        },
     ),
     Shape("question", "question", plain, ("answer",)),
 )  # fmt: skip
 """All shapes, in the order in which they are tried. A new shape is one line here."""
 
-MAPPED_FIELDS = frozenset(
-    chain(("id", "label", "source", "parallel_id", *LANGUAGE_FIELDS), *(shape.fields() for shape in SHAPES))
-)
+MAPPED_FIELDS = frozenset(chain(COMMON_FIELDS, *(shape.fields() for shape in SHAPES)))
 """The fields that `columns` may map."""
-READ_FIELDS = MAPPED_FIELDS.union((*SYSTEM_FIELDS, "history"), *(shape.as_named for shape in SHAPES))
+READ_FIELDS = MAPPED_FIELDS.union(*(shape.as_named for shape in SHAPES))
 """All columns that are read where nothing is mapped."""
 
 

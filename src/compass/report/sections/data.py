@@ -97,6 +97,11 @@ def dropped(view: View) -> Section:
         (
             Text(
                 f"Cleaning dropped {number(total)} of {plural(total + kept, 'row')}."
+                + (
+                    f" {layout.DROPPED} names each with its place and reason."
+                    if total and view.run.lists_dropped
+                    else ""
+                )
                 + (f" In {plural(redacted, 'other row')} it replaced private data by placeholders." if redacted else "")
                 + (f" Longer than max_length, and left out as well: {too_long} ({layout.LENGTHS})." if too_long else "")
             ),
