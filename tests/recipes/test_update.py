@@ -147,7 +147,7 @@ def test_retraining_uses_all_history_and_no_anchors(parent: Path) -> None:
 
 
 def test_what_is_no_finished_version_is_refused(parent: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"is not a finished run: adapter/adapter_model.safetensors, .* missing"):
+    with pytest.raises(RunError, match=r"is not a finished run: lock\.json, compass\.yaml, .* missing"):
         read_version(tmp_path)
     window = str(parent.parent / "window.jsonl")
     with pytest.raises(RunError, match="would overwrite its parent"):
@@ -157,7 +157,7 @@ def test_what_is_no_finished_version_is_refused(parent: Path, tmp_path: Path) ->
     weights = file_hash(parent / "adapter" / "adapter_model.safetensors")
     lock.write_text(text.replace(weights, "0" * 64), encoding="utf-8")
     try:
-        with pytest.raises(RunError, match=r"is not the file that its lock\.json names"):
+        with pytest.raises(RunError, match=r"adapter_model\.safetensors is not what the run in"):
             read_version(parent)
     finally:
         lock.write_text(text, encoding="utf-8")

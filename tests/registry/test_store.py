@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from filelock import FileLock
 from compass.config import GateConfig
 from compass.errors import LanguageError, RegistryError, RunError
 from compass.registry import GateDecision, HeldOut, Registry, RegistryEvent, decide
-from compass.runs.files import write_json
+from compass.runs.files import file_hash, write_json
+from compass.runs.finished import served_files
 from compass.runs.folder import Run
 from run_folders import MakeRun
 
@@ -139,6 +141,78 @@ def test_a_cut_output_is_not_registered(registry: Registry, make_run: MakeRun) -
         registry.register(run)
 
 
+def _with_full_lock(run: Path) -> Path:
+    """Let a run's lock name all that decides what is served, as that of this version does."""
+    lock = json.loads((run / "lock.json").read_text("utf-8"))
+    lock["hashes"] |= {name: file_hash(run / name) for name in served_files(run)}
+    write_json(run / "lock.json", lock)
+    return run
+
+
+def _cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize(
+    ("path", "change", "message"),
+    [
+        ("compass.yaml", _cut, r"compass\.yaml is (damaged|not what the run)"),
+        ("lock.json", lambda file: file.write_text("{}"), "names no hashes"),
+        ("lock.json", lambda file: file.write_text('{"hashes": {}}'), "names no hashes"),
+        ("lock.json", lambda file: file.write_text('{"hashes": [1]}'), "names no hashes"),
+        ("lock.json", _cut, "can't be read as JSON"),
+        ("lock.json", lambda file: file.write_text("[" * 100_000), "can't be read as JSON"),
+        ("adapter/adapter_config.json", lambda file: file.write_text('{"r": 8}'), "adapter_config|another size"),
+        ("space/space.json", lambda file: file.write_text("{}"), "space|another size"),
+        ("logs/stages/training.json", lambda file: file.write_text("{}"), "names no outputs"),
+        ("logs/stages/training.json", _cut, "can't be read as JSON"),
+        ("eval/adapter/cy.json", lambda file: file.write_text("[]"), "no evaluation"),
+    ],
+)
+def test_a_damaged_run_is_not_registered(
+    registry: Registry, make_run: MakeRun, path: str, change: Callable[[Path], object], message: str, full: bool
+) -> None:
+    """What is sealed as a version would be served, or could never be read again."""
+    run = make_run(0)
+    if full:
+        _with_full_lock(run)
+    change(run / path)
+    with pytest.raises(RunError, match=message):
+        registry.register(run)
+    assert registry.versions("cy") == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new"),
+    [("adapter/adapter_config.json", '"r": 16', '"r": 32'), ("compass.yaml", "seed: 0", "seed: 1")],
+)
+def test_an_edit_that_keeps_the_size_is_seen(
+    registry: Registry, make_run: MakeRun, path: str, old: str, new: str
+) -> None:
+    run = _with_full_lock(make_run(0))
+    file = run / path
+    text = file.read_text("utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), "utf-8")
+    with pytest.raises(RunError, match="is not what the run in"):
+        registry.register(run)
+
+
+def test_a_version_is_checked_when_its_name_is_resolved(registry: Registry, make_run: MakeRun) -> None:
+    """A server or a monitor that asks for production must not get what somebody has edited since."""
+    version = registry.register(make_run(0))
+    registry.promote("cy")
+    for path in ("adapter/adapter_config.json", "space/space.json", "compass.yaml", "lock.json"):
+        file = version.folder / path
+        before = file.read_bytes()
+        damage(file)
+        with pytest.raises(RegistryError, match=f"is damaged, so it is not safe to use it.*{path}"):
+            registry.get("cy", "production")
+        file.write_bytes(before)
+        assert registry.get("cy", "production") == version
+
+
 def test_an_edited_run_is_not_registered(registry: Registry, make_run: MakeRun) -> None:
     """Weights of the same size that the run didn't write would be sealed as its own."""
     run = make_run(0)
@@ -147,7 +221,7 @@ def test_an_edited_run_is_not_registered(registry: Registry, make_run: MakeRun) 
         registry.register(run)
     assert registry.versions("cy") == ()
     assert registry.languages() == ()
-    assert not list((registry.root / "cy" / "versions").iterdir())
+    assert not registry.root.exists(), "refused before anything is made"
 
 
 def test_a_run_at_work_is_not_registered(registry: Registry, make_run: MakeRun) -> None:

@@ -51,9 +51,11 @@ def test_the_audit_serves_where_texts_are_not_kept(selected_folder: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("lock.json", "{", r"lock\.json cannot be read as JSON"),
+        ("lock.json", "{", r"lock\.json can't be read as JSON"),
         ("lock.json", "[]", r"lock\.json must hold a JSON dict; it holds a list"),
-        ("selection/selected.jsonl", '{"rank": 1', r"selected\.jsonl, line 1, is not JSON"),
+        ("selection/selected.jsonl", '{"rank": 1', r"selected\.jsonl:1 is not JSON"),
+        ("selection/selected.jsonl", "[]", r"selected\.jsonl:1 must hold a JSON object"),
+        ("lock.json", "[" * 100_000, r"lock\.json can't be read as JSON"),
         ("selection/selected.jsonl", '{"rank": 1}', r"selected\.jsonl: row 1 lacks the field 'score'"),
         ("selection/summary.json", '{"notes": []}', r"summary\.json: row 1 does not fit"),
         ("selection/map.parquet", "nonsense", r"map\.parquet cannot be read as Parquet"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ from compass.cli.printing import print_differences, print_json, print_plan, prin
 from compass.cli.process import set_up_logging
 from compass.config import load_config
 from compass.runs import layout
+from compass.runs.files import read_json
 
 SECTIONS = ("run", "data", "encoder", "space", "selection", "training", "evaluation")
 
@@ -70,7 +70,7 @@ def select(
     run_select(resolved)
     folder = Path(resolved.run.output_dir)
     result = {
-        **json.loads((folder / layout.SELECTION_SUMMARY).read_text("utf-8")),
+        **read_json(folder / layout.SELECTION_SUMMARY, dict),
         "selected": folder / layout.PICKS,
         "audit": folder / layout.AUDIT,
         "report": folder / layout.REPORT,

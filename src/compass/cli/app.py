@@ -31,6 +31,7 @@ from compass.cli.process import (
 from compass.cli.registry import registry
 from compass.cli.update import update
 from compass.errors import CompassError, ConfigError, DataError
+from compass.runs.files import is_full_disk
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -119,11 +120,11 @@ def _with_dashes(arguments: Sequence[str]) -> list[str]:
 
 def _of_the_system(error: Exception) -> str:
     """Return what to say of a full disk or a place that can't be written to; empty for other errors."""
+    if is_full_disk(error):
+        place = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
+        return f"The disk is full{place}. Free some space and run the same command again; it skips finished stages."
     if not isinstance(error, OSError):
         return ""
-    if error.errno == errno.ENOSPC:
-        place = f" ({error.filename})" if error.filename else ""
-        return f"The disk is full{place}. Free some space and run the same command again; it skips finished stages."
     if error.errno in NO_SUCH_PLACE and error.filename:
         return (
             f"{error.filename}: {error.strerror}. Choose a place that exists and that you may write to; finished "

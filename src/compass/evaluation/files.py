@@ -165,7 +165,7 @@ def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON ({error}); evaluate again to write it") from error
 
 
@@ -173,5 +173,5 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     try:
         # Not splitlines: it also splits at U+2028 and others, which JSON strings may hold as they are.
         return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSONL ({error}); evaluate again to write it") from error

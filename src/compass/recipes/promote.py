@@ -81,7 +81,7 @@ def held_out_sets(candidate: Version, baseline: Version, *, roles: Sequence[Gate
             f"{candidate.id} was not measured against its parent: it was not made by compass update. Promote it with "
             "--without-gate if you know that it is better."
         )
-    measured = read_json(candidate.folder / layout.LOCK).get("parent", {}).get("adapter")
+    measured = read_json(candidate.folder / layout.LOCK, dict).get("parent", {}).get("adapter")
     serving, _size = baseline.files[layout.ADAPTER_WEIGHTS]
     if measured != serving:
         raise RegistryError(
@@ -89,7 +89,7 @@ def held_out_sets(candidate: Version, baseline: Version, *, roles: Sequence[Gate
             f"({(measured or 'none')[:12]}, not {serving[:12]}). Update from the version in production (its run folder "
             f"is {baseline.folder}), or promote with --without-gate."
         )
-    names = read_json(candidate.folder / layout.TEST_NAMES)
+    names = read_json(candidate.folder / layout.TEST_NAMES, list)
     sets = []
     for test, role in roles_of(names, candidate.language, roles).items():
         before = read_evaluation(candidate.folder / layout.PARENT_EVALUATION / f"{test}.json")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import signal
@@ -15,6 +14,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from compass.progress import progress
+from compass.runs.files import is_full_disk
 from compass.signals import ended, handled
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def in_parallel(title: str, jobs: Mapping[str, Job], workers: int) -> dict[str, 
         try:
             return job(processes, _environment(worker, count, devices))
         except OSError as error:
-            if error.errno == errno.ENOSPC:
+            if is_full_disk(error):
                 raise
             return str(error)
         finally:

@@ -204,6 +204,6 @@ def _parsed(raw: bytes) -> dict[str, Any] | None:
 
     try:
         content = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None

@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from compass.errors import RegistryError
+from compass.errors import RegistryError, RunError
 from compass.registry.versions import Version
 from compass.runs import layout
+from compass.runs.files import read_json
 
 LOGS = tuple(f"{folder}/" for folder in (layout.LOGS, layout.EVALUATION, layout.TRAINING))
 """Folders whose JSONL files hold no rows of data."""
@@ -138,12 +139,15 @@ def _lines(text: str) -> list[str]:
 def _read_line(line: str, path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(line))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise RegistryError(f"{path} can't be read ({error}). `verify` says whether it is damaged.") from error
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return dict(_read(path, json.loads)) if path.is_file() else {}
+    try:
+        return dict(read_json(path, dict)) if path.is_file() else {}
+    except RunError as error:
+        raise RegistryError(f"{error} `verify` says whether it is damaged.") from error
 
 
 def _read(path: Path, parse: Any) -> Any:
@@ -151,7 +155,7 @@ def _read(path: Path, parse: Any) -> Any:
 
     try:
         return parse(path.read_text("utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise RegistryError(f"{path} can't be read ({error}). `verify` says whether it is damaged.") from error
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compass.errors import RegistryError
-from compass.runs.files import write_bytes
+from compass.errors import RegistryError, RunError
+from compass.runs.files import read_json, write_bytes
 
 BLOCK = 1 << 20
 """Bytes that are copied and hashed at a time."""
@@ -31,10 +31,10 @@ def seal(content: Mapping[str, Any]) -> dict[str, Any]:
 def read_sealed(path: Path) -> dict[str, Any]:
     """Read JSON that `seal` closed. Raises RegistryError if it can't be read or a character of it has changed."""
     try:
-        content = json.loads(path.read_text("utf-8"))
-        whole = isinstance(content, dict) and seal(content) == content
-    except (OSError, ValueError) as error:
-        raise RegistryError(f"{path} can't be read ({type(error).__name__}: {error}).") from error
+        content = read_json(path, dict)
+        whole = seal(content) == content
+    except (RunError, ValueError) as error:
+        raise RegistryError(f"{path} can't be read: {error}") from error
     if not whole:
         raise RegistryError(f"{path} is damaged: its content does not match its checksum.")
     return dict(content)
@@ -77,7 +77,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             rows.append(json.loads(line))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RegistryError(f"{path}, line {number}, is damaged ({error}).") from error
     return rows
 

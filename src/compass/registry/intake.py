@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import math
 import os
@@ -22,16 +21,11 @@ from compass.registry.files import copy_hashed, write_sealed
 from compass.registry.folders import last_number
 from compass.registry.versions import Version, check_version, identity_of
 from compass.runs import layout
-from compass.runs.files import PARTIAL, file_hash, sync_folder
+from compass.runs.files import PARTIAL, file_hash, read_json, sync_folder
+from compass.runs.finished import SERVED, check_finished, check_stages, other_file, read_lock
 
 logger = logging.getLogger(__name__)
 
-
-NEEDED = (
-    layout.CONFIG, layout.LOCK, layout.ADAPTER_CONFIG, layout.ADAPTER_WEIGHTS, layout.SPACE_SETTINGS,
-    layout.SPACE_WEIGHTS,
-)  # fmt: skip
-"""Files without which a run can't be served, watched or repeated."""
 
 MONITOR = f"{layout.MONITOR}/"
 
@@ -44,31 +38,9 @@ grows, holds prompts where it may, and is purged of them."""
 
 
 def check_run(folder: Path) -> None:
-    """See that a run folder is finished. Raises RunError naming what is missing or not whole."""
-    missing = [path for path in NEEDED if not (folder / path).is_file()]
-    if missing:
-        raise RunError(
-            f"{folder} is not a finished run: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. "
-            "Run the command that made it again: it goes on where it stopped."
-        )
-    hashes = json.loads((folder / layout.LOCK).read_text("utf-8")).get("hashes")
-    if hashes and layout.ADAPTER_WEIGHTS not in hashes:
-        raise RunError(
-            f"{folder} is not a finished run: its lock.json names no adapter. It was not finished, or compass select "
-            "picked new rows after its training. Run compass adapt in it."
-        )
-    for record in sorted((folder / layout.STAGE_RECORDS).glob("*.json")):
-        outputs: dict[str, int] = json.loads(record.read_text("utf-8"))["outputs"]
-        # The model card is written once more after the measurements.
-        kept = {
-            path: size for path, size in outputs.items() if not path.endswith(".md") and not path.startswith(MONITOR)
-        }
-        wrong = [path for path, size in kept.items() if _size(folder / path) != size]
-        if wrong:
-            raise RunError(
-                f"{folder} is not a finished run: the stage {record.stem!r} wrote {wrong[0]}, which is missing or has "
-                "another size now. Run the command that made it again."
-            )
+    """See that a run folder is finished. Raises RunError naming what is missing or not what the run wrote."""
+    check_finished(folder)
+    check_stages(folder, besides=(MONITOR,))
 
 
 @contextmanager
@@ -86,8 +58,13 @@ def language_of(folder: Path) -> str:
     """Return the language that a run was made for. Raises RunError if it names none."""
     import yaml
 
-    options = yaml.safe_load((folder / layout.CONFIG).read_text("utf-8"))
-    language = (options.get("data") or {}).get("language") or options.get("language")
+    try:
+        options = yaml.safe_load((folder / layout.CONFIG).read_text("utf-8"))
+        language = (options.get("data") or {}).get("language") or options.get("language")
+    except (OSError, ValueError, AttributeError, RecursionError, yaml.YAMLError) as error:
+        raise RunError(
+            f"{folder / layout.CONFIG} can't be read as options ({error}). Run the command that made it again."
+        ) from error
     if not language:
         raise RunError(f"{folder / layout.CONFIG} names no language. Pass one: language='cy'.")
     return str(language)
@@ -166,7 +143,7 @@ def run_files(folder: Path, leave_out: Sequence[str] = ()) -> tuple[list[str], l
         if file.is_dir() or any(fnmatch(path, pattern) for pattern in SCRATCH):
             continue
         if any(fnmatch(path, pattern) for pattern in leave_out):
-            if path in NEEDED:
+            if path in (layout.LOCK, *SERVED):
                 raise RunError(f"leave_out must not match {path}: a version needs it; got {leave_out}")
             left.append(path)
         else:
@@ -190,21 +167,20 @@ def take_in(source: Path, target: Path, paths: Sequence[str], *, link: bool) -> 
 
 def check_against_lock(folder: Path, files: Mapping[str, tuple[str, int]]) -> None:
     """Compare the bytes taken in with the hashes that the run itself wrote down. Raises RunError if they differ."""
-    lock = json.loads((folder / layout.LOCK).read_text("utf-8"))
-    for path, sha in lock.get("hashes", {}).items():
+    for path, sha in read_lock(folder)["hashes"].items():
         if path in files and files[path][0] != sha:
-            raise RunError(
-                f"{path} is not what the run in {folder} wrote (lock.json has another SHA-256). Run the command that "
-                "made it again, or use a run folder that nobody has edited."
-            )
+            raise other_file(folder, path)
 
 
 def run_metrics(folder: Path) -> dict[str, dict[str, float]]:
     """Return the adapter's metrics by test set and name, as the run measured them; empty where it measured nothing."""
     found: dict[str, dict[str, float]] = {}
     for path in sorted((folder / layout.ADAPTER_EVALUATION).glob("*.json")):
-        summary = json.loads(path.read_text("utf-8"))
-        found[summary["name"]] = {name: float(value["value"]) for name, value in summary["metrics"].items()}
+        summary = read_json(path)
+        try:
+            found[summary["name"]] = {name: float(value["value"]) for name, value in summary["metrics"].items()}
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise RunError(f"{path} is no evaluation ({error!r}). Run the command that made it again.") from error
     return found
 
 
@@ -216,10 +192,6 @@ def _linked(source: Path, target: Path) -> bool:
         logger.info("%s can't be hard-linked (%s): copied instead", source, error.strerror)
         return False
     return True
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else -1
 
 
 def _check_room(source: Path, folder: Path, paths: Sequence[str]) -> None:

@@ -35,7 +35,7 @@ from compass.registry.files import append_line, read_lines
 from compass.registry.folders import home_of, homes, id_of, last_number, listed
 from compass.registry.gate import PROMOTE, GateDecision
 from compass.registry.intake import add_version, check_run, language_of, run_at_rest
-from compass.registry.versions import Check, Version, check_version, read_version
+from compass.registry.versions import Check, Version, check_version, damage_of, read_version
 from compass.runs.files import sync_folder
 
 logger = logging.getLogger(__name__)
@@ -132,9 +132,17 @@ class Registry:
 
     def get(self, language: str, name: str) -> Version:
         """Return the version with a name: `candidate`, `production`, `previous`, `3`, `v3`, an id, or six or more
-        characters of its hash. Raises RegistryError if there is none, or more than one.
+        characters of its hash. What decides what is served is compared with the registered hashes.
+
+        Raises RegistryError if there is none, or more than one, or it is damaged.
         """
-        return read_version(home_of(self.folder(language), id_of(self.folder(language), name)))
+        version = self._named(language, name)
+        if problems := damage_of(version):
+            raise RegistryError(
+                f"Version {version.id} is damaged, so it is not safe to use it. {'; '.join(problems)}. Register the "
+                "run again, roll back, or choose another version."
+            )
+        return version
 
     def aliases(self, language: str) -> Aliases:
         """Return what is candidate and what is in production. Raises RegistryError if the state is damaged."""
@@ -180,7 +188,7 @@ class Registry:
         folder = self.folder(language)
         with self._locked(folder, "state"):
             now = read_aliases(folder)
-            version = self.get(language, name)
+            version = self._named(language, name)
             if version.id == now.current:
                 raise RegistryError(f"{version.id} is in production already. There is nothing to promote.")
             self._allow(version, now, decision, over)
@@ -302,6 +310,11 @@ class Registry:
     def events(self, language: str) -> tuple[RegistryEvent, ...]:
         """Return a language's events, oldest first."""
         return tuple(RegistryEvent.from_dict(line) for line in read_lines(self.folder(language) / "events.jsonl"))
+
+    def _named(self, language: str, name: str) -> Version:
+        """Return the version with a name, whole or not."""
+        folder = self.folder(language)
+        return read_version(home_of(folder, id_of(folder, name)))
 
     def _allow(self, version: Version, now: Aliases, decision: GateDecision | None, over: str) -> None:
         if decision is not None:

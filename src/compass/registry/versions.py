@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def read_version(home: Path) -> Version:
             f"{home / 'manifest.json'} has format {content.get('format')!r}; this release reads format {FORMAT}. "
             "Install the compass-peft that wrote it."
         )
-    return Version(
+    version = Version(
         id=content["id"],
         number=content["number"],
         language=content["language"],
@@ -119,6 +120,37 @@ def read_version(home: Path) -> Version:
         left_out=tuple(content["left_out"]),
         notes=content["notes"],
     )
+    if version.id != home.name or identity_of(version.files) != version.identity:
+        raise RegistryError(
+            f"{home / 'manifest.json'} belongs to {version.id}, or its list of files isn't its identity's. Restore it "
+            "from a backup, or register the run again."
+        )
+    return version
+
+
+def damage_of(version: Version) -> tuple[str, ...]:
+    """Return what is wrong with the files of a version that decide what is served; a file is hashed once, until it
+    changes in size or time."""
+    served = {layout.CONFIG, layout.LOCK}
+    problems = []
+    for path, (sha, _size) in version.files.items():
+        if path in served or path.startswith((f"{layout.ADAPTER}/", f"{layout.SPACE}/")):
+            problems += _problem(version.folder / path, sha)
+    return tuple(problems)
+
+
+def _problem(file: Path, sha: str) -> list[str]:
+    try:
+        found = file.stat()
+        same = _hash_at(file, found.st_size, found.st_mtime_ns, found.st_ctime_ns) == sha
+    except OSError as error:
+        return [f"{file} can't be read ({error.strerror})"]
+    return [] if same else [f"{file} has changed: its SHA-256 isn't the registered one"]
+
+
+@lru_cache(maxsize=4096)
+def _hash_at(file: Path, size: int, modified: int, changed: int) -> str:
+    return file_hash(file)
 
 
 def check_version(home: Path) -> Check:
@@ -128,8 +160,6 @@ def check_version(home: Path) -> Check:
     except RegistryError as error:
         return Check(home.name, 0, (str(error),))
     problems = []
-    if version.id != home.name or identity_of(version.files) != version.identity:
-        problems.append(f"{home / 'manifest.json'} belongs to {version.id}, or its list of files isn't its identity's")
     for path, (sha, size) in version.files.items():
         file = version.folder / path
         try:

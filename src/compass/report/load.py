@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,6 +12,7 @@ from compass.data.label_list import LabelList
 from compass.errors import RunError
 from compass.records import ClassScore, Cluster, ClusterScore, Difference, Interval, Metrics, Picked
 from compass.runs import layout
+from compass.runs.files import read_json, read_jsonl
 
 Row = TypeVar("Row")
 Record = TypeVar("Record")
@@ -332,34 +332,11 @@ def _cluster_id(value: Any) -> int:
 
 
 def _json(path: Path, default: Any) -> Any:
-    if not path.is_file():
-        return default
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read as JSON ({error}); run its stage again") from error
-    if type(value) is not type(default):
-        raise RunError(f"{path} must hold a JSON {type(default).__name__}; it holds a {type(value).__name__}")
-    return value
+    return read_json(path, type(default)) if path.is_file() else default
 
 
 def _jsonl(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    rows = []
-    try:
-        # Not splitlines: it also splits at U+2028 and others, which JSON strings may hold as they are.
-        lines = path.read_text("utf-8").split("\n")
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error}); run its stage again") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            raise RunError(f"{path}, line {number}, is not JSON ({error}); run its stage again") from error
-    return rows
+    return read_jsonl(path) if path.is_file() else []
 
 
 def _parquet(path: Path) -> list[dict[str, Any]]:

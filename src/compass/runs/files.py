@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,13 +21,15 @@ from compass.errors import RunError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What the system says where there is no room: on the disk, in a quota, under a limit of file size."""
-FULL_IN_WORDS = (
-    "No space left on device", "Disk quota exceeded", "File too large", "database or disk is full",
-    "PytorchStreamWriter failed writing",
-)  # fmt: skip
-"""What libraries make of it: safetensors, pyarrow, sqlite and torch raise errors of their own."""
+FULL_IN_WORDS = re.compile(
+    "No space left on device|Disk quota exceeded|File too large|database or disk is full"
+    r"|PytorchStreamWriter failed writing|inline_container.* unexpected pos|\d+ requested and \d+ written",
+    re.DOTALL,
+)
+"""What libraries make of it: safetensors, pyarrow, sqlite, torch and numpy raise errors of their own."""
 PARTIAL = ".partial"
 """End of the name of a file that is being written."""
+RESTORE = "Restore the file, or run the command that wrote it again."
 PRIVATE = 0o600
 """Mode of a file that may hold prompts."""
 
@@ -81,9 +84,7 @@ def _kind(mode: int) -> str:
 def is_full_disk(error: BaseException | None) -> bool:
     """Say whether an error, or one that it was raised for, is that there is no room to write."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in FULL:
-            return True
-        if any(words in str(error) for words in FULL_IN_WORDS):
+        if (isinstance(error, OSError) and error.errno in FULL) or FULL_IN_WORDS.search(str(error)):
             return True
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return False
@@ -136,14 +137,18 @@ def write_parquet(path: Path, table: Any) -> None:
         pq.write_table(table if isinstance(table, pa.Table) else pa.Table.from_pylist(list(table)), partial)
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file of ours. Raises RunError, with the file's name, if it is missing or damaged."""
+def read_json(path: Path, kind: type | None = None) -> Any:
+    """Read a JSON file of ours. kind: `dict` or `list`, where the file must hold one.
+
+    Raises RunError, with the file's name, if it is missing, damaged or of another kind.
+    """
     try:
-        return json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise RunError(
-            f"{path} can't be read as JSON ({error}). Restore it, or run the command that wrote it again."
-        ) from error
+        raise RunError(f"{path} can't be read as JSON ({error}). {RESTORE}") from error
+    if kind is not None and not isinstance(content, kind):
+        raise RunError(f"{path} must hold a JSON {kind.__name__}; it holds a {type(content).__name__}. {RESTORE}")
+    return content
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -152,7 +157,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         # Not splitlines, which also cuts at U+2028 and others that JSON leaves inside of a text.
         lines = path.read_text("utf-8").split("\n")
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} can't be read ({error}). Run the command that wrote it again.") from error
+        raise RunError(f"{path} can't be read ({error}). {RESTORE}") from error
     rows = []
     for number, line in enumerate(lines, start=1):
         if not line:
@@ -160,9 +165,9 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         try:
             rows.append(json.loads(line))
         except (ValueError, RecursionError) as error:
-            raise RunError(
-                f"{path}:{number} is not JSON ({error}). Restore the file, or run the command that wrote it again."
-            ) from error
+            raise RunError(f"{path}:{number} is not JSON ({error}). {RESTORE}") from error
+        if not isinstance(rows[-1], dict):
+            raise RunError(f"{path}:{number} must hold a JSON object. {RESTORE}")
     return rows
 
 

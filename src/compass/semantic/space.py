@@ -12,6 +12,7 @@ import numpy as np
 
 from compass.errors import ConfigError, DataError, RunError
 from compass.runs import layout
+from compass.runs.files import read_json
 from compass.semantic.arrays import FloatArray, IntArray, check_vectors, unit_rows
 from compass.semantic.kmeans import GridPoint, assign_nearest, choose_n_clusters, spherical_kmeans
 from compass.semantic.offsets import mean_offset, mean_offsets, remove_offsets, within_cluster_offsets
@@ -155,7 +156,7 @@ class SemanticSpace:
 
         path = Path(folder)
         try:
-            meta = json.loads((path / layout.SPACE_SETTINGS_FILE).read_text(encoding="utf-8"))
+            meta = read_json(path / layout.SPACE_SETTINGS_FILE, dict)
             if meta["format"] != FORMAT:
                 raise RunError(f"{path}: space of format {meta['format']}, this version reads {FORMAT}. Fit it again.")
             tensors = load_file(path / layout.SPACE_WEIGHTS_FILE)
@@ -170,7 +171,7 @@ class SemanticSpace:
                 mean_offset_=tensors["mean_offset"],
                 grid_=tuple(GridPoint(**point) for point in meta["grid"]),
             )
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
             raise RunError(
                 f"{path}: no semantic space can be read from here ({error}). Fit and save it again."
             ) from error

@@ -72,7 +72,7 @@ def read_picks(run: Run, selection: Selection, candidates: Candidates, data: Run
         scores=np.array([row["score"] for row in audit], dtype=np.float64),
         reasons=[row["reason"] for row in audit],
         demand=selection.demand,
-        notes=read_json(run.folder / layout.SELECTION_SUMMARY).get("notes", {}),
+        notes=read_json(run.folder / layout.SELECTION_SUMMARY, dict).get("notes", {}),
         classes=selection.classes,
     )
 
@@ -95,7 +95,7 @@ def _audit_table(audit: Sequence[Picked]) -> Any:
 
 def _clusters(run: Run, selection: Selection, candidates: Candidates) -> list[Cluster]:
     """Return the account of each cluster, by its number."""
-    names = {int(entry["cluster"]): str(entry["name"]) for entry in read_json(run.folder / layout.CLUSTER_NAMES)}
+    names = {int(entry["cluster"]): str(entry["name"]) for entry in read_json(run.folder / layout.CLUSTER_NAMES, list)}
     usage = histogram(candidates.usage_clusters, candidates.n_clusters)
     train = histogram(candidates.train_clusters, candidates.n_clusters)
     usage_shares, train_shares = shares(usage), shares(train)

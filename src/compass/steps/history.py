@@ -12,14 +12,12 @@ from compass.data.example import Example
 from compass.data.readers import read_jsonl
 from compass.errors import RunError
 from compass.runs import layout
-from compass.runs.files import file_hash, read_json
+from compass.runs.files import file_hash
+from compass.runs.finished import check_finished
 from compass.steps.read import stored_tests
 
-NEEDED = (
-    layout.ADAPTER_WEIGHTS, layout.CONFIG, layout.TRAIN, layout.POOL, layout.TEST_NAMES, layout.LOCK, layout.PICKS,
-    layout.SPACE_WEIGHTS,
-)  # fmt: skip
-"""Files of a run folder that an update reads."""
+NEEDED = (layout.TRAIN, layout.POOL, layout.TEST_NAMES, layout.PICKS)
+"""Files of a run folder that an update reads, besides those that decide what is served."""
 
 TRAIN, PICKED = "train", "picked"
 """How a row came into a history: as a training row, or picked from the pool."""
@@ -57,19 +55,11 @@ class Version:
 
 
 def read_version(folder: Path) -> Version:
-    """Read a finished run folder. Raises RunError if a file is missing or the adapter is not the one in its lock."""
-    missing = [name for name in NEEDED if not (folder / name).is_file()]
-    if missing:
-        raise RunError(
-            f"{folder} is not a finished run: {', '.join(missing)} is missing. Give the output_dir of `compass adapt` "
-            "or `compass update`, and let it finish first."
-        )
-    lock = read_json(folder / layout.LOCK)
-    if file_hash(folder / layout.ADAPTER_WEIGHTS) != lock["hashes"].get(layout.ADAPTER_WEIGHTS):
-        raise RunError(
-            f"{folder}: {layout.ADAPTER_WEIGHTS} is not the file that its lock.json names. Restore it, or run the "
-            "command again."
-        )
+    """Read a finished run folder. Raises RunError if a file is missing, or is not the one in its lock."""
+    lock = check_finished(folder, more=NEEDED)
+    for part in ("encoder", "model"):
+        if not isinstance(lock.get(part), dict) or not {"name", "revision"} <= lock[part].keys():
+            raise RunError(f"{folder / layout.LOCK} is damaged: it does not say which {part} the run had.")
     period = int(lock.get("update", {}).get("period", 0))
     earlier = read_jsonl(folder / layout.TRAIN)
     history = as_history(earlier, TRAIN, 0) if not period else [_with_role(row) for row in earlier]

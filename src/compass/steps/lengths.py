@@ -117,7 +117,7 @@ def stored_lengths(run: Run) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        stored = read_json(file)
+        stored = read_json(file, dict)
         _read(stored)
     except (RunError, AttributeError, LookupError, TypeError, ValueError):
         logger.warning("%s can't be read: the rows are measured again", file)

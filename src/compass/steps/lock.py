@@ -8,6 +8,7 @@ from typing import Any
 
 from compass.runs import layout
 from compass.runs.files import file_hash, fingerprint, read_json, write_json
+from compass.runs.finished import served_files
 from compass.runs.folder import Run
 from compass.runs.machine import versions
 from compass.steps.resources import Resources, licences_of
@@ -17,10 +18,9 @@ def write_lock(run: Run, resources: Resources, *, trained: bool) -> None:
     """Write the lock of a run. trained: it has an adapter of its own picks; else it is one of `compass select`."""
     config = resources.config
     files = sorted((run.folder / layout.DATA).rglob("*.jsonl"))
-    files += [run.folder / layout.SPACE_WEIGHTS, run.folder / layout.PICKS]
-    weights = run.folder / layout.ADAPTER_WEIGHTS
-    if trained and weights.is_file():
-        files.append(weights)
+    files += [run.folder / name for name in (layout.CONFIG, layout.SPACE_SETTINGS, layout.SPACE_WEIGHTS, layout.PICKS)]
+    if trained and (run.folder / layout.ADAPTER_WEIGHTS).is_file():
+        files += [run.folder / name for name in served_files(run.folder) if name.startswith(f"{layout.ADAPTER}/")]
     content: dict[str, Any] = {
         "versions": versions(),
         "seed": config.run.seed,
@@ -38,6 +38,8 @@ def write_lock(run: Run, resources: Resources, *, trained: bool) -> None:
 
 def is_trained_on_its_picks(folder: Path) -> bool:
     """Say whether a folder's adapter is of the folder's picks, by its lock."""
-    lock = folder / layout.LOCK
-    hashes = read_json(lock)["hashes"] if lock.is_file() else {}
+    file = folder / layout.LOCK
+    hashes = read_json(file, dict).get("hashes") if file.is_file() else None
+    if not isinstance(hashes, dict):
+        return False
     return layout.ADAPTER_WEIGHTS in hashes and hashes.get(layout.PICKS) == file_hash(folder / layout.PICKS)

@@ -394,7 +394,7 @@ def stored_data(folder: Path) -> RunData:
 
 def stored_tests(folder: Path) -> dict[str, tuple[Example, ...]]:
     """Read the test sets of a run folder, in their order."""
-    names = read_json(folder / layout.TEST_NAMES)
+    names = read_json(folder / layout.TEST_NAMES, list)
     return {name: tuple(read_jsonl(folder / layout.test_file(name))) for name in names}
 
 

@@ -39,7 +39,7 @@ def clusters_of(folder: Path) -> tuple[list[str], dict[int, list[str]]]:
     path = folder / layout.CLUSTER_NAMES
     if not path.is_file():
         return [], {}
-    rows = read_json(path)
+    rows = read_json(path, list)
     return [row["name"] for row in rows], {row["cluster"]: row["examples"] for row in rows}
 
 

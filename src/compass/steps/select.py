@@ -93,7 +93,7 @@ def _is_trained_for(run: Run, config: AdaptConfig) -> bool:
     """Say whether the run's adapter was trained with this seed and model: then the inputs of its picks are the same."""
     if not is_trained_on_its_picks(run.folder):
         return False
-    lock = read_json(run.folder / layout.LOCK)
+    lock = read_json(run.folder / layout.LOCK, dict)
     before = (lock.get("seed"), lock.get("model", {}).get("name"))
     return before == (config.run.seed, config.training.model_name_or_path)
 

@@ -96,11 +96,9 @@ def read_adapter_config(adapter: Path) -> dict[str, Any]:
             f"{adapter} is not an adapter folder: it has no adapter_config.json. Give the `adapter` folder of a run."
         )
     try:
-        config = read_json(file)
+        config = dict(read_json(file, dict))
     except RunError as error:
         raise ModelError(f"{adapter} is a damaged adapter: {error}") from error
-    if not isinstance(config, dict):
-        raise ModelError(f"{file} must hold an object with peft's options; it holds a {type(config).__name__}.")
     kind, rank = config.get("peft_type"), config.get("r")
     if kind != KIND:
         raise ModelError(f"{file}: peft_type is {kind!r}, and only {KIND} is read: LoRA, DoRA and rsLoRA.")

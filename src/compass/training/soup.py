@@ -18,7 +18,7 @@ import numpy as np
 
 from compass.config import TrainingConfig
 from compass.data.example import Example
-from compass.errors import ModelError
+from compass.errors import ModelError, RunError
 from compass.runs import layout
 from compass.runs.files import fingerprint, read_json, write_json
 from compass.training.adapters import adapter_rank, check_adapter, check_target_modules
@@ -108,7 +108,13 @@ def _seed(seed: int, part: int) -> int:
 def _finished_with(folder: Path) -> str:
     """Return the fingerprint of what a finished training was made from, nothing if there is none."""
     path = folder / layout.RESULT_FILE
-    return str(read_json(path)["inputs"]) if path.is_file() else ""
+    if not path.is_file():
+        return ""
+    try:
+        return str(read_json(path, dict)["inputs"])
+    except (RunError, KeyError):
+        logger.warning("%s can't be read: the training counts as not finished", path)
+        return ""
 
 
 def _read(folder: Path) -> TrainingResult:
