@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from stand_in import expected
 
-from compass.encoders.endpoint import EndpointEncoder, retry_after
+from compass.encoders.endpoint import EndpointEncoder
+from compass.endpoint import retry_after
 from compass.errors import EncoderError
 
 KEY = "sk-very-secret"

@@ -16,6 +16,7 @@ from compass.errors import ConfigError
 TITLES = {
     "run": "Run", "data": "Data", "encoder": "Encoder", "space": "Semantic space", "selection": "Selection",
     "training": "Training", "evaluation": "Evaluation", "grid": "Comparison", "tasks": "lm-eval tasks",
+    "judging": "Judge",
     "monitor": "Drift monitor", "update": "Update", "registry": "Registry", "gate": "Gate", "hooks": "Hooks",
     "watch": "Watch", "folder": "Run folder", "label": "Label",
 }  # fmt: skip

@@ -18,7 +18,7 @@ from compass.config.adapt import (
 from compass.config.checking import advice, validate
 from compass.config.compare import CompareConfig, GridConfig
 from compass.config.dumping import changed_flags, dump_config
-from compass.config.evaluate import TaskOptions, TasksConfig
+from compass.config.evaluate import JudgeConfig, TaskOptions, TasksConfig
 from compass.config.gate_roles import GATE_ROLES, GateRole, MeasuredTest
 from compass.config.gone import Gone, recorded
 from compass.config.knobs import Option, Options, fields_of, sections_of
@@ -53,6 +53,7 @@ __all__ = [
     "Gone",
     "GridConfig",
     "HookConfig",
+    "JudgeConfig",
     "LabelConfig",
     "LabelOptions",
     "MeasuredTest",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from compass.config.adapt import AdaptConfig
+from compass.config.checking import Conflict
 from compass.config.knobs import knob
 
 
@@ -28,8 +30,28 @@ class TasksConfig:
 
 
 @dataclass(frozen=True)
+class JudgeConfig:
+    """A model on a server that says which of two answers is better."""
+
+    judge: str = knob(
+        "", "OpenAI-compatible server that compares answers: base and adapter, or two run folders.", basic=True,
+        from_operator=True,
+    )  # fmt: skip
+    judge_model: str = knob("", "Name of the judge's model.", basic=True)
+    judge_requests: int = knob(
+        0, "Requests that may be sent in this call, two a row; 0 = only print how many it takes.", basic=True, low=0
+    )
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield what is wrong together."""
+        if self.judge and not self.judge_model:
+            yield ("judge_model",), "judge_model: the judge needs the name of its model. Write --judge-model NAME"
+
+
+@dataclass(frozen=True)
 class TaskOptions:
-    """All options of `compass evaluate --tasks`."""
+    """All options of `compass evaluate`."""
 
     adapt: AdaptConfig = field(default_factory=AdaptConfig)
     tasks: TasksConfig = field(default_factory=TasksConfig)
+    judging: JudgeConfig = field(default_factory=JudgeConfig)

@@ -210,7 +210,7 @@ def compare(base: Evaluation, adapter: Evaluation, *, units: Sequence[Hashable] 
     rows of one item do, see `items`.
     Draws, level and seed are the base evaluation's. Raises DataError if the two were not measured on the same rows.
     """
-    _check_same_rows(base, adapter)
+    check_same_rows(base, adapter)
     ours = ratios(base.scores, base.nats, base.n_bytes)
     theirs = ratios(adapter.scores, adapter.nats, adapter.n_bytes)
     differences = []
@@ -244,7 +244,7 @@ def compare_by_cluster(base: Evaluation, adapter: Evaluation) -> list[Difference
     Both evaluations need clusters. An interval of a cluster of a few rows is rough; `Evaluation.by_cluster` has the
     number of rows. Raises DataError if the rows differ or clusters are missing.
     """
-    _check_same_rows(base, adapter)
+    check_same_rows(base, adapter)
     if base.clusters is None:
         raise DataError(f"the evaluation of {base.name!r} has no clusters; hand them to evaluate(clusters=...)")
     differences = []
@@ -304,7 +304,8 @@ def _check_examples(examples: Sequence[Example], name: str) -> None:
         )
 
 
-def _check_same_rows(base: Evaluation, adapter: Evaluation) -> None:
+def check_same_rows(base: Evaluation, adapter: Evaluation) -> None:
+    """Raise DataError if two evaluations are not of the same rows in the same order."""
     ours = [(example.id, example.prompt, example.response) for example in base.examples]
     theirs = [(example.id, example.prompt, example.response) for example in adapter.examples]
     if ours != theirs:
