@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed
 
-.PHONY: demo demo-drift test lint docs format install lock clean
+.PHONY: demo demo-drift test fuzz lint docs format install lock clean
 
 demo: $(STAMP)
 	$(BIN)/compass adapt --model-name-or-path $(MODEL) --output-dir $(RUN) $(DEMO_ARGS)
@@ -28,6 +28,11 @@ demo-drift: $(STAMP)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# 2,000 nasty inputs over readers, options, run folders, registries, monitor lines and adapters; new ones in each run.
+FUZZ ?= 2000
+fuzz: $(STAMP)
+	COMPASS_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/fuzz --timeout 3600
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -20,16 +20,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+LONGEST_MESSAGE, LONGEST_PROBLEM = 8_000, 1_000
+"""Characters of a message, and of one problem in it: it may quote what was found, and that may be a whole file."""
+
 
 class CompassError(Exception):
     """Base of every error that compass raises on purpose."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_cut(message, LONGEST_MESSAGE))
 
 
 class ConfigError(CompassError):
     """One or more options are wrong; `problems` lists every one of them."""
 
     def __init__(self, problems: str | Sequence[str]) -> None:
-        self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
+        found = (problems,) if isinstance(problems, str) else problems
+        self.problems: tuple[str, ...] = tuple(_cut(problem, LONGEST_PROBLEM) for problem in found)
         super().__init__("\n".join(self.problems))
 
 
@@ -76,3 +83,10 @@ class MissingExtraError(CompassError):
         super().__init__(
             f"{purpose} needs the package {package!r}. Install it with: pip install 'compass-peft[{extra}]'"
         )
+
+
+def _cut(message: str, longest: int) -> str:
+    """Return a message without its middle where it is too long: the end often says what to do."""
+    if len(message) <= longest:
+        return message
+    return f"{message[: longest * 2 // 3]} [...] {message[-longest // 4 :]}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from compass.progress import progress
-from compass.runs.files import is_full_disk
+from compass.runs.files import PRIVATE, is_full_disk
 from compass.signals import ended, handled
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,8 @@ class Processes:
     def run(self, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> str:
         """Run `compass` with its output in a file; return the end of that if it failed."""
         command = [sys.executable, "-m", "compass.cli", *arguments]
-        with log.open("ab") as file:
+        # What goes wrong may quote rows.
+        with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE), "ab") as file:
             process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
             self._running.add(process)
             try:

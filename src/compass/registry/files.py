@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from compass.errors import RegistryError, RunError
-from compass.runs.files import read_json, write_bytes
+from compass.runs.files import opened, read_json, write_bytes
 
 BLOCK = 1 << 20
 """Bytes that are copied and hashed at a time."""
@@ -86,7 +86,7 @@ def copy_hashed(source: Path, target: Path) -> tuple[str, int]:
     """Copy a file, sync it, and return the SHA-256 and the size of the bytes that were written."""
     digest = hashlib.sha256()
     size = 0
-    with source.open("rb") as reader, target.open("xb") as writer:
+    with opened(source) as reader, target.open("xb") as writer:
         while block := reader.read(BLOCK):
             digest.update(block)
             writer.write(block)

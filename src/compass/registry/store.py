@@ -250,7 +250,11 @@ class Registry:
             try:
                 return read_aliases(folder)
             except RegistryError:
+                pass
+            try:
                 return aliases.repair(folder, last_number(folder))
+            except OSError as error:
+                raise _disk_error(error, "repair the aliases", folder) from error
 
     def history(self, language: str) -> tuple[Move, ...]:
         """Return every move of an alias, oldest first. Raises RegistryError if the history is damaged."""

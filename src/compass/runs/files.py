@@ -14,6 +14,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -137,13 +138,31 @@ def write_parquet(path: Path, table: Any) -> None:
         pq.write_table(table if isinstance(table, pa.Table) else pa.Table.from_pylist(list(table)), partial)
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[BufferedReader]:
+    """Open a file to read it. Raises OSError for a pipe or a device in its place, which nobody may ever write to."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a file", str(path))
+    with os.fdopen(descriptor, "rb") as file:
+        yield file
+
+
+def read_text(path: Path) -> str:
+    """Read UTF-8 text of a file of ours. Raises OSError, or ValueError for another encoding."""
+    with opened(path) as file:
+        return file.read().decode("utf-8")
+
+
 def read_json(path: Path, kind: type | None = None) -> Any:
     """Read a JSON file of ours. kind: `dict` or `list`, where the file must hold one.
 
     Raises RunError, with the file's name, if it is missing, damaged or of another kind.
     """
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} can't be read as JSON ({error}). {RESTORE}") from error
     if kind is not None and not isinstance(content, kind):
@@ -155,7 +174,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Read the JSON objects of a file of ours, one a line. Raises RunError, with file and line, if it is damaged."""
     try:
         # Not splitlines, which also cuts at U+2028 and others that JSON leaves inside of a text.
-        lines = path.read_text("utf-8").split("\n")
+        lines = read_text(path).split("\n")
     except (OSError, ValueError) as error:
         raise RunError(f"{path} can't be read ({error}). {RESTORE}") from error
     rows = []
@@ -173,7 +192,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
