@@ -61,7 +61,7 @@ def test_the_command_is_installed_and_prints_its_version() -> None:
 
 LIMITS = {
     "adapt": 25, "compare": 25, "evaluate": 20, "monitor": 20, "select": 20, "train": 20, "update": 20, "watch": 20,
-    "registry promote": 20,
+    "registry promote": 20, "inspect": 20,
 }  # fmt: skip
 """Command -> options that its `--help` may show at most."""
 

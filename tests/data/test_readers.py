@@ -264,9 +264,72 @@ def test_files_of_windows_and_gzip_under_another_name_are_read(tmp_path: Path) -
     pq.write_table(pa.table([["a"], ["b"]], names=["prompt", "prompt"]), tmp_path / "twice.parquet")
     with pytest.raises(DataError, match=r"twice\.parquet: the column 'prompt' is there twice"):
         read_examples(tmp_path / "twice.parquet")
-    (tmp_path / "semi.csv").write_text("prompt;response\na;b\n", "utf-8")
-    with pytest.raises(DataError, match=r"semi\.csv: its columns are separated by semicolons"):
-        read_examples(tmp_path / "semi.csv")
+    (tmp_path / "semi.csv").write_text('prompt;response\na, b;"c;d"\n', "utf-8")
+    assert [(e.prompt, e.response, e.place[-6:]) for e in read_examples(tmp_path / "semi.csv")] == [
+        ("a, b", "c;d", "line 2")
+    ]
+
+
+TURNS = [{"role": "user", "content": "p"}, {"role": "assistant", "content": "r"}]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"version": 2, "source": "s", "data": [{"prompt": "p", "response": "r"}]},
+        {"rows": [{"messages": TURNS}]},
+        {"messages": TURNS},
+        {"prompt": TURNS[:1], "completion": TURNS[1:]},
+        {"prompt": "p", "response": "r", "tools": [{"name": "t"}, {"name": "u"}]},
+        {"prompt": ["p"], "response": ["r"]},
+        {"prompt": {"0": "p"}, "response": {"0": "r"}},
+    ],
+)
+def test_a_json_file_that_is_one_object_is_read(content: Any, indent: int | None, tmp_path: Path) -> None:
+    """It would be refused as broken JSON Lines, or its only row be one without a prompt."""
+    (tmp_path / "a.json").write_text(json.dumps(content, indent=indent), "utf-8")
+    (read,) = read_examples(tmp_path / "a.json")
+    assert (read.prompt, read.response) == ("p", "r")
+    (tmp_path / "b.json").write_text(json.dumps(content) + "\n" + json.dumps(content), "utf-8")
+    if "prompt" in content and isinstance(content["prompt"], str):
+        assert len(read_examples(tmp_path / "b.json")) == 2
+
+
+def test_a_json_file_with_several_lists_is_named(tmp_path: Path) -> None:
+    """Rows of a test split would be taken for those to train on."""
+    row = {"prompt": "p", "response": "r"}
+    (tmp_path / "a.json").write_text(json.dumps({"train": [row], "test": [row]}, indent=1), "utf-8")
+    with pytest.raises(DataError, match=r"a\.json: it is one object with the lists train, test"):
+        read_examples(tmp_path / "a.json")
+
+
+def test_history_becomes_earlier_turns(tmp_path: Path) -> None:
+    """An answer would stand without the question that it goes on from."""
+    rows = [
+        {"instruction": "c", "output": "d", "system": "s", "history": [["a", "b"], ["", None]]},
+        {"prompt": "c", "response": "d", "history": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]},
+        {"prompt": "c", "response": "d", "history": '[["a", "b"]]'},
+        {"prompt": "c", "response": "d", "history": []},
+    ]
+    pairs = (("user", "a"), ("assistant", "b"))
+    assert [tuple((turn.role, turn.content) for turn in read_row(row).context) for row in rows] == [
+        (("system", "s"), *pairs), pairs, pairs, (),
+    ]  # fmt: skip
+    with pytest.raises(DataError, match="'history' must be a list of messages, got the text x"):
+        read_examples(lines(tmp_path / "a.jsonl", {"prompt": "c", "history": "x"}))
+
+
+def test_columns_that_are_not_used_are_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A misspelt column would vanish without a word."""
+    row = {"prompt": "p", "respones": "r", "url": "u", "label": None, "completion": "c", "answer": "a"}
+    accounts: list[SourceAccount] = []
+    read_examples(lines(tmp_path / "a.jsonl", row, row), accounts=accounts)
+    assert [r.message.split(": ", 1)[1] for r in caplog.records] == ["columns that are not used: respones, url, answer"]
+    assert accounts[0].uses == {"prompt": "prompt", "completion": "response"}
+    pq.write_table(pa.table({"prompt": ["p"], "url": ["u"], "label": [None]}), tmp_path / "a.parquet")
+    read_examples(tmp_path / "a.parquet", accounts=accounts)
+    assert accounts[1].unused == ["url"]
 
 
 def test_mapping_errors(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from compass.cli.compare import compare
 from compass.cli.evaluate import evaluate
 from compass.cli.help import HelpCommand
 from compass.cli.info import env, report, strategies
+from compass.cli.inspect import inspect
 from compass.cli.label import label
 from compass.cli.monitor import monitor, watch
 from compass.cli.printing import say
@@ -40,7 +41,21 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Adapt an LLM to the languages that its users really speak.",
 )
-for command in (adapt, label, select, train, evaluate, compare, monitor, update, watch, report, strategies, env):
+for command in (
+    adapt,
+    label,
+    select,
+    train,
+    evaluate,
+    compare,
+    monitor,
+    update,
+    watch,
+    inspect,
+    report,
+    strategies,
+    env,
+):
     app.command(cls=HelpCommand)(command)
 app.command(cls=HelpCommand, hidden=True)(prepare)
 app.add_typer(registry, name="registry")

@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from compass.sanitize import printable, printable_json, without_secrets
 
+MOST_LANGUAGES = 8
+"""Languages that are listed of a source; JSON has all."""
+
 if TYPE_CHECKING:
     from compass.config import AdaptConfig
     from compass.data.label_list import LabelList
     from compass.records import Comparison, Difference, Event, Metrics
+    from compass.steps.inspect import Inspected, Lengths
 
 
 def print_result(result: Mapping[str, Any], as_json: bool, table: Callable[[], None] | None = None) -> None:
@@ -60,7 +64,52 @@ def print_plan(config: AdaptConfig, *, as_json: bool) -> None:
     if as_json:
         print_json([step.to_dict() for step in steps])
         return
+    if sources := [source for step in steps for source in step.sources]:
+        print_sources(sources)
     print_table(("step", "what", "estimate"), [(s.name, s.what, s.estimate) for s in steps], title="Plan")
+
+
+def print_inspected(found: Inspected) -> None:
+    """Print one source, then its rows by outcome."""
+    say(f"{found.source}: {found.rows} rows, read as {found.read_as}, shape {found.shape}")
+    say(f"  columns used: {_uses(found.used)}")
+    say(f"  columns not used: {', '.join(found.unused) or 'none'}")
+    say(f"  languages: {_counts(found.languages)}")
+    say(f"  turns: {_counts(found.roles)}")
+    if found.lengths:
+        say(f"  {_lengths(found.lengths)}")
+    print_table(("rows", "outcome", "first at"), [(str(o.rows), o.name, o.first) for o in found.outcomes])
+
+
+def print_sources(found: Sequence[Inspected]) -> None:
+    """Print a line for each source of a run."""
+    rows = [
+        (
+            one.read_as, one.source, one.shape, _uses(one.used), ", ".join(one.unused), _counts(one.languages),
+            "; ".join(f"{o.rows} {o.name} ({o.first})" for o in one.outcomes),
+        )
+        for one in found
+    ]  # fmt: skip
+    names = ("set", "source", "shape", "columns used", "not used", "languages", "rows, and the first of them")
+    print_table(names, rows, title="Sources")
+
+
+def _uses(used: Mapping[str, str]) -> str:
+    return ", ".join(name if name == use else f"{name} ({use})" for name, use in used.items())
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    shown = [f"{n} {'without a tag' if name == 'und' else name}" for name, n in list(counts.items())[:MOST_LANGUAGES]]
+    more = len(counts) - MOST_LANGUAGES
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def _lengths(found: Lengths) -> str:
+    text = f"{found.unit} a row: median {found.median}, 95 % up to {found.p95}, longest {found.longest}"
+    if found.max_length:
+        text += f"; above max_length, {found.max_length}, and left out of training: {found.too_long}"
+        text += f" (the first: {found.first_too_long})" if found.too_long else ""
+    return text
 
 
 def print_differences(differences: Sequence[Difference], *, title: str = "Before and after") -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from compass.config import AdaptConfig
 from compass.encoders import load_encoder
 from compass.progress import duration
 from compass.runs import layout
 from compass.steps.features import preflight
+from compass.steps.inspect import Inspected, inspect_sets
 from compass.steps.lengths import SETS, measure, without
 from compass.steps.read import clean, read
 from compass.steps.resources import Resources
@@ -33,10 +35,13 @@ class Step:
     name: str
     what: str
     estimate: str
+    sources: tuple[Inspected, ...] = ()
+    """Of the first step: how each source of rows is understood."""
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""
-        return {"step": self.name, "what": self.what, "estimate": self.estimate}
+        told: dict[str, Any] = {"step": self.name, "what": self.what, "estimate": self.estimate}
+        return told | ({"sources": [source.to_dict() for source in self.sources]} if self.sources else {})
 
 
 def plan(config: AdaptConfig) -> list[Step]:
@@ -52,8 +57,11 @@ def plan(config: AdaptConfig) -> list[Step]:
     preflight(resources, training=name.startswith("embedded:") or Path(name).is_dir())
     from compass.training.balance import class_repeats
 
-    data, cleaned = clean(read(config.data, config.run.seed), config.data, config.run.seed)
-    dropped = f"dropped {sum(sum(result.counts.values()) for result in cleaned.values())}"
+    found = read(config.data, config.run.seed)
+    data, cleaned = clean(found, config.data, config.run.seed)
+    sources = tuple(inspect_sets(found, cleaned, config.data.language))
+    n_dropped = sum(sum(result.counts.values()) for result in cleaned.values())
+    dropped = f"dropped {n_dropped}" + (f", each to be named in {layout.DROPPED}" if n_dropped else "")
     if config.data.redact:
         dropped += f", private data replaced in {sum(result.redacted for result in cleaned.values())}"
     data, tokens = _fitting(resources, data)
@@ -77,7 +85,7 @@ def plan(config: AdaptConfig) -> list[Step]:
     sizes = f"usage {len(data.usage)}, training data {len(data.train)}, pool {len(data.pool)}; tests: {tests}"
     removal = resources.strategy.language_removal or config.space.language_removal
     return [
-        Step("data", f"{sizes}; {dropped}; {tokens}", "done"),
+        Step("data", f"{sizes}; {dropped}; {tokens}", "done", sources),
         Step("embedding", f"{missing} of {len(texts)} texts, the others are in the cache", encoding),
         Step("space", f"{config.space.clustering}, language removal {removal}", "under a minute"),
         Step("selection", f"{selection.strategy}, {selection.budget} {selection.budget_unit}", "seconds"),

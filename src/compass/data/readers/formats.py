@@ -15,6 +15,7 @@ import io
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +110,73 @@ def json_lines(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
 
 
 def json_rows(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
-    """Yield the rows of a JSON file: the objects of one array, or JSON Lines. Raises DataError with file and line."""
-    first = next((text.lstrip()[0] for _, text in text_lines(path) if text.strip()), "")
-    return _json_array(path) if first == "[" else json_lines(path)
+    """Yield the rows of a JSON file: the objects of one array, of the one list in an object, or of JSON Lines.
+
+    An object may also be a table by columns, as data frames write it, or a single row. Raises DataError with file and
+    line.
+    """
+    lines = (text for _, text in text_lines(path) if text.strip())
+    first, second = next(lines, ""), next(lines, "")
+    if first.lstrip().startswith("["):
+        return _json_array(path)
+    try:
+        parse_json(first)
+    except ValueError:
+        whole = first.strip() + second.strip()
+    else:
+        whole = "" if second else first
+    if whole.startswith("{"):
+        try:
+            content = parse_json("".join(text for _, text in text_lines(path)))
+        except ValueError:
+            content = None
+        if isinstance(content, dict):
+            return _json_of_one(path, content, wanted)
+    return json_lines(path)
+
+
+def _json_of_one(path: Path, content: Row, wanted: Wanted) -> Iterator[PlacedRow]:
+    """Yield the rows that a single object holds."""
+    if columns := _by_columns(content):
+        for number, cells in enumerate(zip(*columns.values(), strict=True), 1):
+            yield f"record {number}", dict(zip(columns, cells, strict=True))
+        return
+    known = set(wanted) if wanted is not None else None
+    lists = {
+        name: value
+        for name, value in content.items()
+        if isinstance(value, list) and value and all(isinstance(row, dict) for row in value)
+        and _holds_rows(value[0], content, known)
+    }  # fmt: skip
+    if len(lists) > 1:
+        raise DataError(
+            f"{path}: it is one object with the lists {', '.join(lists)}, and which of them are the rows is not said. "
+            "Write the one that you mean to a file of its own."
+        )
+    for name, rows in lists.items():
+        for number, row in enumerate(rows, 1):
+            yield f"record {number} of {name}", row
+    if not lists:
+        yield "record 1", content
+
+
+def _holds_rows(row: Row, around: Row, known: Collection[str] | None) -> bool:
+    """Say whether an object in a list is a row, rather than a turn of the row that the list is a part of."""
+    if known is None:
+        return not {"role", "from"} & row.keys()
+    return 0 < len(known & row.keys()) >= len(known & around.keys())
+
+
+def _by_columns(content: Row) -> dict[str, list[Any]]:
+    """Return the columns of a table that is written column by column; empty if it is no such table."""
+    values = list(content.values())
+    if values and all(isinstance(value, dict) for value in values) and len({tuple(value) for value in values}) == 1:
+        return {name: list(value.values()) for name, value in content.items()} if all(values) else {}
+    if not values or not all(isinstance(value, list) and value for value in values):
+        return {}
+    same_length = len({len(value) for value in values}) == 1
+    holds_cells = any(not isinstance(cell, dict) for value in values for cell in value)
+    return dict(content) if same_length and holds_cells else {}
 
 
 def _json_array(path: Path) -> Iterator[PlacedRow]:
@@ -134,7 +199,7 @@ def _json_object(place: str, row: Any) -> Row:
 
 
 def csv_rows(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
-    """Yield the rows of a comma-separated file with a header. Raises DataError with file and line."""
+    """Yield the rows of a CSV file with a header; semicolons will do. Raises DataError with file and line."""
     return _separated(path, ",")
 
 
@@ -145,12 +210,15 @@ def tsv_rows(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
 
 def _separated(path: Path, delimiter: str) -> Iterator[PlacedRow]:
     csv.field_size_limit(LONGEST_CELL)
-    reader = csv.reader((text for _, text in text_lines(path)), delimiter=delimiter, strict=True)
+    lines = (text for _, text in text_lines(path))
+    names = next(lines, "")
+    if delimiter == "," and names.count(";") > names.count(","):
+        # As spreadsheets write it where the comma is the decimal sign.
+        delimiter = ";"
+    reader = csv.reader(chain([names], lines), delimiter=delimiter, strict=True)
     start = 1
     try:
         header = [name.strip() for name in next(reader, [])]
-        if len(header) == 1 and delimiter == "," and ";" in header[0]:
-            raise DataError(f"{path}: its columns are separated by semicolons. Save it with commas, or as .tsv.")
         for name in header:
             if header.count(name) > 1:
                 raise DataError(f"{path}, line 1: the column {name!r} is there twice.")

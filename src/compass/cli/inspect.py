@@ -1,0 +1,47 @@
+"""`compass inspect`: how sources are understood, before anything is made of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from compass.cli.flags import Config, Json, Verbose, with_options
+from compass.cli.printing import print_inspected, print_json
+from compass.cli.process import set_up_logging
+from compass.config import AdaptConfig, load_config, named_options
+
+
+@with_options(
+    also=(
+        "columns", "language", "max_chars", "near_duplicates", "identify_languages", "streaming",
+        "model_name_or_path", "model_revision", "trust_remote_code", "max_length",
+    ),
+    basic=("max_length",),
+)  # fmt: skip
+def inspect(
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Files, folders or hub data sets.")],
+    config: Config = None,
+    json_: Json = False,
+    verbose: Verbose = False,
+    *,
+    options: Any = None,
+) -> None:
+    """Say how sources are read, and which rows would be dropped.
+
+    With a model its tokenizer counts tokens and what is longer than max_length; without one words are counted.
+    """
+    set_up_logging(verbose)
+    from compass.steps import inspect as step
+    from compass.steps.resources import Resources
+
+    resources, tokenizer = Resources(load_config(config, options)), None
+    if named_options(config, options, AdaptConfig, {"model_name_or_path"}):
+        tokenizer = resources.tokenizer
+    data, longest = resources.config.data, resources.config.training.max_length
+    found = [step.inspect(source, data, tokenizer=tokenizer, max_length=longest) for source in sources]
+    if json_:
+        print_json(found)
+        return
+    for one in found:
+        print_inspected(one)
