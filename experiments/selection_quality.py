@@ -93,6 +93,19 @@ def draw(language: str, seed: int, share: float, mixed: bool) -> Draw:
     return Draw(needed, usage, current, pool)
 
 
+def with_free_text(data: Draw, share: float, *, whole_intents: bool) -> Draw:
+    """Give a part of the rows a response of their own, which is free text: rows at random, or all rows of an intent."""
+
+    def respond(row: Example) -> Example:
+        what = row.label if whole_intents else row.id
+        if random.Random(f"free text/{what}").random() >= share:
+            return row
+        return dataclasses.replace(row, response=f"Certainly, this was done as you asked, see note {row.id}.")
+
+    current, pool = ([respond(row) for row in rows] for rows in (data.current, data.pool))
+    return dataclasses.replace(data, current=current, pool=pool)
+
+
 def place(data: Draw, language: str, encoder: Encoder, removal: str, n_clusters: int, seed: int) -> Candidates:
     """Fit a space on one draw and gather what strategies may see."""
     sets = (data.usage, data.current, data.pool)
@@ -153,13 +166,15 @@ def measure(
     n_clusters: int,
     names: Sequence[str],
     cache: Path,
+    free_text: float = 0.0,
+    whole_intents: bool = False,
 ) -> None:
     """Run every cell and print a table for each setting, then the share by language."""
     for setting, (share, mixed) in SETTINGS.items():
         found: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
         for language in languages:
             for seed in range(seeds):
-                data = draw(language, seed, share, mixed)
+                data = with_free_text(draw(language, seed, share, mixed), free_text, whole_intents=whole_intents)
                 spaces = {r: place(data, language, encoder, r, n_clusters, seed) for r in ("within-cluster", "none")}
                 for name in names:
                     strategy = get_strategy(name)
@@ -189,12 +204,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--budget", type=int, default=240)
     parser.add_argument("--clusters", type=int, default=48)
     parser.add_argument("--strategies", nargs="+", default=STRATEGIES)
+    parser.add_argument("--free-text", type=float, default=0.0, help="share of rows whose response is free text")
+    parser.add_argument("--whole-intents", action="store_true", help="that share of the intents, with all their rows")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "compass")
     options = parser.parse_args(arguments)
     encoder = load_encoder(AdaptConfig().encoder, options.cache)
     measure(
-        encoder, options.languages, options.seeds, options.budget, options.clusters, options.strategies, options.cache
-    )
+        encoder, options.languages, options.seeds, options.budget, options.clusters, options.strategies, options.cache,
+        options.free_text, options.whole_intents,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from itertools import combinations
 
 import pytest
@@ -31,7 +32,7 @@ def test_a_source_names_its_setting(source: str, setting: str | None) -> None:
 @pytest.mark.parametrize("source", ["assist:", "assist:disjiont"])
 def test_an_unknown_setting_is_refused_with_those_there_are(source: str) -> None:
     """A typo would give the default setting, and figures under the wrong name."""
-    with pytest.raises(DataError, match=r"has no setting .*assist:skewed or assist:disjoint"):
+    with pytest.raises(DataError, match=r"has no setting .*assist:skewed or assist:disjoint or assist:mixed-usage"):
         parse_assist(source)
 
 
@@ -56,3 +57,18 @@ def test_a_draw_is_what_its_setting_says(setting: str) -> None:
     assert all(in_training[name] == 10 for name in data.known)
     assert all(json.loads(row.response)["intent"] == row.label for row in data.pool)
     assert load_assist("cy", setting=setting) == data
+
+
+@pytest.mark.parametrize("language", ["cy", "ne", "el"])
+def test_mixed_usage_asks_for_twelve_intents_alike_of_which_the_training_data_knows_six(language: str) -> None:
+    """Breaks if a half of usage is larger, if a test sentence is trained on, or if a language falls short of rows."""
+    data = load_assist(language, setting="mixed-usage")
+    usage, test, train = (Counter(row.label for row in rows) for rows in (data.usage, data.tests[language], data.train))
+    asked = {*data.needed, *data.known}
+    assert len(asked) == 12
+    assert usage == dict.fromkeys(asked, 6)
+    assert test == dict.fromkeys(asked, 15)
+    assert train == dict.fromkeys(data.needed, 2) | dict.fromkeys(data.known, 10)
+    parts = (data.usage, data.train, data.pool, *data.tests.values())
+    prompts = [{(row.language, row.prompt) for row in rows} for rows in parts]
+    assert sum(map(len, prompts)) == len(set.union(*prompts)) == sum(map(len, parts))

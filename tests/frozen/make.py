@@ -9,8 +9,9 @@ a file of its own because such a change is foreseen there.
 by case); the values of version 0.1 stay beside it:
 - A row is reserved for each gap cluster beforehand, where rows for empty clusters used to be put first and everything
   was picked again. Such a row is the last of the picks, and 119 of 120 rows are the same.
-- Where classes have no quotas (some responses are free text, there is no training data) each usage row is its own
-  class: the cap of 15 % per class and the bonus for likely classes are gone.
+- Where classes have no quotas (responses are free text, there is no training data) each usage row is its own class: the
+  cap of 15 % per class and the bonus for likely classes are gone. Where some responses are free text, these are one
+  class more.
 - With budgets in tokens the half row of the round-robin is half of the mean row, as in every other strategy that
   splits over clusters; it was half a token.
 

@@ -65,17 +65,42 @@ def test_translations_of_one_question_are_no_class(make_candidates):
 
 
 def test_classes_that_cannot_have_quotas_change_no_pick(by_topic):
-    """Breaks if classes steer the picks that say nothing of the prompt (choices A to D), or a few among free text."""
+    """Breaks if classes steer the picks that say nothing of the prompt (choices A to D)."""
     rng = np.random.default_rng(0)
     letters = dataclasses.replace(by_topic, train_classes=rng.integers(0, 4, 12), pool_classes=rng.integers(0, 4, 160))
-    text = dataclasses.replace(by_topic, pool_classes=np.where(np.arange(160) % 3, by_topic.pool_classes, -1))
     one = dataclasses.replace(by_topic, train_classes=np.zeros(12, dtype=np.int64))
     without = dataclasses.replace(by_topic, train_classes=None, pool_classes=None)
     off = get_strategy("compass:class_quotas=false").select(by_topic, 40, seed=0)
-    for c in (letters, text, one, without):
+    for c in (letters, one, without):
         selection = get_strategy("compass").select(c, 40, seed=0)
         assert selection.indices.tolist() == off.indices.tolist()
         assert selection.classes is off.classes is None
+
+
+def test_short_responses_among_free_text_that_do_not_repeat_are_no_classes(by_topic):
+    """Breaks if commands or numbers, each given once, get quotas because translations of one page share them."""
+    some = np.arange(12) % 2 == 0
+    unique = dataclasses.replace(by_topic, train_classes=np.where(some, np.arange(12), -1))
+    assert why_no_class_quotas(unique, 0) == "too many responses are free text"
+    repeated = dataclasses.replace(by_topic, train_classes=np.where(some, by_topic.train_classes, -1))
+    assert why_no_class_quotas(repeated, 0) == ""
+
+
+def test_free_text_beside_classes_is_one_class_more(by_topic):
+    """Breaks if the quotas of all classes go because some responses are free text, or if its rows go without.
+
+    Usage asks for topics 0 and 1 alike; the responses of topic 1 are free text, in the training data as in the pool.
+    """
+    changes = {
+        name: np.where((own := getattr(by_topic, name)) == 1, -1, own) for name in ("train_classes", "pool_classes")
+    }
+    selection = get_strategy("compass").select(dataclasses.replace(by_topic, **changes), 40, seed=0)
+    topics = np.bincount(by_topic.pool_clusters[selection.indices], minlength=4)
+    assert topics[:2].tolist() == [20, 20]
+    account = selection.classes
+    free = account.classes.tolist().index(-1)
+    assert (account.train[free], account.supply[free], account.quotas[free], account.picked[free]) == (2, 40, 20, 20)
+    assert account.expected[free] == pytest.approx(0.5, abs=0.05)
 
 
 def test_a_note_says_why_there_are_no_quotas(by_topic):

@@ -45,7 +45,8 @@ def _with_train(columns: Any) -> Any:
 class DataConfig:
     """What is read. A source is a file (.jsonl, .ndjson, .json, .csv or .tsv, each also with .gz after it, or
     .parquet), a folder saved by `datasets`, `hub:NAME[/CONFIG][@REVISION][:SPLIT]`, or the embedded data set: `assist`,
-    whose training data has a few rows of what usage needs, or `assist:disjoint`, whose training data has none.
+    whose training data has a few rows of what usage needs, `assist:disjoint`, whose training data has none, or
+    `assist:mixed-usage`, half of whose usage the training data knows well.
     `{language}` in a source is the target language, for data with a file or configuration for each
     (`hub:CohereLabs/Global-MMLU/{language}:dev`), and `{seed}` the seed, for draws of your own.
     """

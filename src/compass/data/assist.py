@@ -1,7 +1,8 @@
 """The embedded data set `assist`: home-assistant commands in 65 languages, with a function call as the response.
 
 As a source it is named `assist`, or with one of its settings: `assist:disjoint`. Its sentences come from `grammars`.
-The settings (`skewed`, `disjoint`) and all sizes are our own choice, fixed before any result was seen [ours].
+The settings (`skewed`, `disjoint`, `mixed-usage`) and all sizes are our own choice [ours]; those of the first two were
+fixed before any result was seen.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class AssistSetting:
     train_rows_per_known_intent: int = 10
     """Training rows of each known intent."""
     known_intents: int = 6
-    """Intents that the training data covers well and usage does not ask for."""
+    """Intents that the training data covers well."""
+    usage_asks_known: bool = False
+    """Whether usage and tests ask for the known intents as they do for the needed ones."""
     test_per_intent: int = 25
     """Held-out usage rows of each needed intent."""
     pool_needed_share: float = 0.2
@@ -47,6 +50,7 @@ class AssistSetting:
 SETTINGS: Mapping[str, AssistSetting] = {
     "skewed": AssistSetting(),
     "disjoint": AssistSetting(train_rows_per_needed_intent=0),
+    "mixed-usage": AssistSetting(usage_asks_known=True, test_per_intent=15),
 }
 
 
@@ -60,7 +64,7 @@ class AssistData:
     tests: Mapping[str, tuple[Example, ...]]
     """Held-out rows by test name: `<language>` for the target, and for each retention language."""
     needed: tuple[str, ...]
-    """Intents that usage asks for and the training data lacks."""
+    """Intents that usage asks for and the training data (nearly) lacks."""
     known: tuple[str, ...]
     """Intents that the training data covers well."""
 
@@ -100,10 +104,10 @@ def load_assist(
 ) -> AssistData:
     """Draw usage, training data, pool and tests for a target language under a documented setting [ours].
 
-    Usage and tests hold the needed intents alone; the training data holds the known ones and, in the skewed setting,
-    two rows of each needed intent; `pool_needed_share` of the pool's rows carry a needed intent. Tests in the
-    retention languages share no sentence with the pool. Raises LanguageError for a language without a grammar,
-    DataError if its grammar has too few sentences.
+    Usage and tests hold the needed intents alone, in `mixed-usage` the known ones as well. The training data holds the
+    known ones and, but for the disjoint setting, two rows of each needed intent; `pool_needed_share` of the pool's rows
+    carry a needed intent. Tests in the retention languages share no sentence with the pool. Raises LanguageError for a
+    language without a grammar, DataError if its grammar has too few sentences.
     """
     if setting not in SETTINGS:
         raise DataError(f"assist: unknown setting {setting!r}. Use one of: {', '.join(SETTINGS)}.")
@@ -118,7 +122,8 @@ def load_assist(
     pool: list[Example] = []
     for tag, intents in pool_by_language.items():
         rng = random.Random(f"assist/{language}/{seed}/{tag}")
-        held_out, rest = _hold_out(intents, needed if tag in retention_languages else (), sizes, rng)
+        asked = [*needed, *(known if sizes.usage_asks_known else ())]
+        held_out, rest = _hold_out(intents, asked if tag in retention_languages else (), sizes, rng)
         if tag in retention_languages:
             tests[tag] = tuple(_shuffled(held_out, rng))
         pool += _pool_rows(rest, needed, sizes, rng)
@@ -155,7 +160,14 @@ def _target_rows(
         train += rows[start:stop][: sizes.train_rows_per_needed_intent]
         test += rows[stop : stop + sizes.test_per_intent]
     for intent in known:
-        train += rng.sample(by_intent[intent], min(sizes.train_rows_per_known_intent, len(by_intent[intent])))
+        rows = list(by_intent[intent])
+        if sizes.usage_asks_known:
+            asked = _shuffled(rows, rng)
+            stop = sizes.usage_per_intent + sizes.test_per_intent
+            usage += asked[: sizes.usage_per_intent]
+            test += asked[sizes.usage_per_intent : stop]
+            rows = asked[stop:]
+        train += rng.sample(rows, min(sizes.train_rows_per_known_intent, len(rows)))
     in_test = tuple(_shuffled(test, rng))
     return tuple(_shuffled(usage, rng)), tuple(_shuffled(train, rng)), in_test
 
@@ -187,7 +199,8 @@ def _choose_intents(
     that every seed of a run asks for the same intents.
     """
     skewed = SETTINGS["skewed"]
-    enough = sizes.usage_per_intent + skewed.train_rows_per_needed_intent + sizes.test_per_intent
+    owned = max(sizes.train_rows_per_known_intent if sizes.usage_asks_known else 0, skewed.train_rows_per_needed_intent)
+    enough = sizes.usage_per_intent + owned + sizes.test_per_intent
     spread = Counter(intent for intents in pool_by_language.values() for intent in intents)
     candidates = sorted(
         intent
@@ -201,6 +214,15 @@ def _choose_intents(
         )
     random.Random(f"assist/intents/{language}").shuffle(candidates)
     needed = candidates[: sizes.needed_intents]
+    if sizes.usage_asks_known:
+        # Usage and tests take rows of these too, so they are intents with enough.
+        known = candidates[sizes.needed_intents :][: sizes.known_intents]
+        if len(known) < sizes.known_intents:
+            raise DataError(
+                f"assist: {language} has {len(candidates)} intents with at least {enough} sentences, mixed-usage needs "
+                f"{sizes.needed_intents + sizes.known_intents}. Choose a language with a richer grammar, such as cy."
+            )
+        return needed, known
     others = sorted((i for i in by_intent if i not in needed), key=lambda i: (-len(by_intent[i]), i))
     return needed, others[: sizes.known_intents]
 

@@ -9,8 +9,10 @@ from compass.semantic.arrays import IntArray, RealArray, nearest_rows, row_keys
 
 LEAST_AGREEMENT = 0.2
 """Cohen's kappa between the classes of neighbours, below which classes say nothing [ours]."""
-LEAST_WITH_CLASS = 0.95
-"""Share of the pool and of the training data that must have a class: free text has none [ours]."""
+FEW = 0.05
+"""Share of rows that may be passed over: of free text beside classes, or of classes beside free text [ours]."""
+ROWS_OF_A_CLASS = 2
+"""Mean training rows of a class beside free text, at least: short responses that don't repeat are no classes [ours]."""
 AGREEMENT_ROWS = 3000
 """Pool rows on which the agreement is measured, drawn by their content."""
 
@@ -30,9 +32,18 @@ def why_no_class_quotas(candidates: Candidates, seed: int) -> str:
 
 
 def has_classes(candidates: Candidates) -> bool:
-    """Say whether (nearly) all responses of the pool and of the training data have a class."""
+    """Say whether the responses of the pool and of the training data have classes, all of them or beside free text."""
+    pool, train = candidates.pool_classes, candidates.train_classes
+    if pool is None or train is None or any(not len(part) or np.mean(part >= 0) < FEW for part in (pool, train)):
+        return False
+    known = train[train >= 0]
+    return not has_free_text(candidates) or len(known) >= ROWS_OF_A_CLASS * len(np.unique(known))
+
+
+def has_free_text(candidates: Candidates) -> bool:
+    """Say whether more than a few responses of the pool or of the training data are free text."""
     parts = (candidates.pool_classes, candidates.train_classes)
-    return all(part is not None and len(part) and np.mean(part >= 0) >= LEAST_WITH_CLASS for part in parts)
+    return any(part is not None and len(part) and np.mean(part < 0) > FEW for part in parts)
 
 
 def agreement(candidates: Candidates, seed: int) -> float:

@@ -7,9 +7,11 @@ each class. Classes that the training data lacks are judged by the votes of the 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from compass.selection.agreement import neighbours, rows_with_class
+from compass.selection.agreement import has_free_text, neighbours, rows_with_class
 from compass.selection.density import best_rows
 from compass.selection.protocol import Candidates
 from compass.semantic.arrays import FloatArray, IntArray, RealArray, row_keys
@@ -26,6 +28,23 @@ LEAST_LIKELY = 0.02
 """Probability below which a usage row does not ask for a class [ours]."""
 CHUNK_ROWS = 2048
 """Training rows that are compared with all others at once: memory goes by this, not by the square of them."""
+
+
+def with_free_text(candidates: Candidates) -> tuple[Candidates, int | None]:
+    """Let free text be one class more, where there is more than a little of it. Returns its number, None without it.
+
+    What usage expects is then a class or free text, by the same rule, and each gets its quota.
+    """
+    pool, train = candidates.pool_classes, candidates.train_classes
+    if pool is None or train is None or not has_free_text(candidates):
+        return candidates, None
+    number = int(max(pool.max(initial=-1), train.max(initial=-1))) + 1
+    numbered = replace(
+        candidates,
+        pool_classes=np.where(pool < 0, number, pool),
+        train_classes=np.where(train < 0, number, train),
+    )
+    return numbered, number
 
 
 def class_probabilities(

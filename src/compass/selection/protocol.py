@@ -98,7 +98,7 @@ class ClassAccount:
     """What usage asks of each class and what it gets; (G,) each."""
 
     classes: IntArray
-    """Their numbers, as in `Candidates`."""
+    """Their numbers, as in `Candidates`; -1 stands for all free text together."""
     expected: RealArray
     """Share of usage that is expected to ask for it; an estimate, for usage has no responses."""
     train: IntArray

@@ -39,11 +39,14 @@ def by_class(
     likely: RealArray,
     budget: int,
     seed: int,
+    *,
+    free_text: int | None = None,
 ) -> tuple[Requests, ClassAccount]:
     """Split the budget over classes; the usage rows that expect a class share its quota in proportion to P.
 
     query: (n_U, d); density: (n_A,); classes: (G,) and likely: (n_U, G), from `class_probabilities`. What the pool
-    lacks of these classes goes to the nearest rows of others. Returns the requests, and the account of the classes.
+    lacks of these classes goes to the nearest rows of others. free_text: the class that is none; its rows are requested
+    as those without classes are. Returns the requests, and the account of the classes.
     """
     if candidates.pool_classes is None or candidates.train_classes is None:
         raise ValueError("class quotas need the classes of the pool and of the training data")
@@ -55,6 +58,13 @@ def by_class(
     place = np.argsort(np.argsort(row_keys(candidates.pool, seed), kind="stable"), kind="stable")
     parts = []
     for k in np.flatnonzero(quotas).tolist():
+        if classes[k] == free_text:
+            parts.append(
+                by_usage_row(
+                    candidates, query, density, int(quotas[k]), expected=likely[:, k], among=members[k], train=train[k]
+                )
+            )
+            continue
         quota, wanting = int(quotas[k]), np.flatnonzero(likely[:, k])
         # In whole rows: who asks for less than one would take one all the same, and more than the class's quota.
         n_rows = max(1, round(quota / candidates.mean_cost))
@@ -69,34 +79,46 @@ def by_class(
     if left := budget - int(quotas.sum()):
         others = np.flatnonzero(~np.isin(candidates.pool_classes, classes[quotas > 0]))
         parts.append(by_usage_row(candidates, query, density, left, among=others))
-    account = ClassAccount(classes, expected, n_train, supply, quotas, picked=np.zeros_like(quotas))
+    names = classes if free_text is None else np.where(classes == free_text, -1, classes)
+    account = ClassAccount(names, expected, n_train, supply, quotas, picked=np.zeros_like(quotas))
     return concatenate(parts), account
 
 
 def by_usage_row(
-    candidates: Candidates, query: FloatArray, density: RealArray, budget: int, *, among: IntArray | None = None
+    candidates: Candidates,
+    query: FloatArray,
+    density: RealArray,
+    budget: int,
+    *,
+    expected: RealArray | None = None,
+    among: IntArray | None = None,
+    train: IntArray | None = None,
 ) -> Requests:
-    """Let each usage row ask for an equal part of the budget, less what the training data covers of it.
+    """Let each usage row ask for its part of the budget, less what the training data covers of it.
 
-    query: (n_U, d); density: (n_A,); among: (k,) pool rows to choose from; None: all.
+    query: (n_U, d); density: (n_A,); expected: (n_U,) its parts, None: equal ones; among: (k,) pool rows to choose
+    from, and train: (m,) training rows that count, None: all.
     """
     n = len(candidates.usage)
-    owned = training_worth(covered(candidates), candidates.mean_cost)
-    shares = water_filling(np.full(n, 1 / n), owned, np.full(n, budget), budget)
+    parts = np.full(n, 1 / n) if expected is None else expected / expected.sum()
+    owned = training_worth(covered(candidates, train), candidates.mean_cost)
+    shares = water_filling(parts, owned, np.full(n, budget), budget)
     length = max(SHORTEST_LIST, math.ceil(LIST_FACTOR * budget / n / candidates.mean_cost))
     rows, scores = best_rows(candidates, query, density, length, among=among)
     return _requests(candidates, np.arange(n), rows, scores, shares)
 
 
-def covered(candidates: Candidates) -> RealArray:
+def covered(candidates: Candidates, train: IntArray | None = None) -> RealArray:
     """Return how many training rows cover each usage row, (n_U,); a row that covers several is shared among them.
 
-    Where many pool rows lie nearer to a usage row than a training row does, that row does not cover it.
+    Where many pool rows lie nearer to a usage row than a training row does, that row does not cover it. train: (m,)
+    training rows that count; None: all.
     """
-    if not len(candidates.train):
+    rows = candidates.train if train is None else candidates.train[train]
+    if not len(rows):
         return np.zeros(len(candidates.usage))
     _, nearest = nearest_rows(candidates.usage, candidates.pool, COVERED_WITHIN)
-    covers = candidates.usage @ candidates.train.T >= nearest[:, -1:]
+    covers = candidates.usage @ rows.T >= nearest[:, -1:]
     amount: RealArray = (covers / np.maximum(covers.sum(axis=0), 1)).sum(axis=1)
     return amount
 

@@ -125,7 +125,7 @@ def _classes(account: ClassAccount, candidates: Candidates, data: RunData) -> li
     rows = [*data.train, *data.pool]
     names = {
         number: class_name(rows[row].response) for number, row in zip(classes.tolist(), first.tolist(), strict=True)
-    }
+    } | {-1: "free text"}
     order = np.argsort(-account.expected, kind="stable")
     order = order[(account.expected[order] > 0) | (account.train[order] > 0) | (account.picked[order] > 0)]
     train_shares = shares(account.train.astype(np.float64))

@@ -17,7 +17,7 @@ import numpy as np
 from compass.selection.agreement import why_no_class_quotas
 from compass.selection.audit import cluster_gap, finish
 from compass.selection.caps import DEFAULT_CAPS, Caps
-from compass.selection.classes import class_probabilities
+from compass.selection.classes import class_probabilities, with_free_text
 from compass.selection.density import pool_density, queries
 from compass.selection.protocol import Candidates, Selection, parameter
 from compass.selection.requests import by_class, by_usage_row, demand_of, rows_for_gaps
@@ -45,8 +45,9 @@ class Compass:
         account, why_not = None, why_no_class_quotas(candidates, seed) if self.class_quotas else ""
         if self.class_quotas and not why_not:
             # 4, 5. P(class | usage row); requests of usage rows and classes, which share the quota of the class.
-            classes, likely = class_probabilities(candidates, query, density, seed)
-            requests, account = by_class(candidates, query, density, classes, likely, budget, seed)
+            numbered, free_text = with_free_text(candidates)
+            classes, likely = class_probabilities(numbered, query, density, seed)
+            requests, account = by_class(numbered, query, density, classes, likely, budget, seed, free_text=free_text)
         else:
             # 5. Without classes each usage row is its own class.
             requests = by_usage_row(candidates, query, density, budget)
