@@ -59,7 +59,7 @@ def test_the_evidence_has_every_cheap_strategy() -> None:
     # A pool has no rows of `all` beyond its budget; the other three need files or a GPU.
     assert set(config.grid.strategies) == set(strategy_names()) - {"all", "given", "langrank", "less"}
     assert len(grid(config)) == 13 * 3 * 3 * 3
-    assert {path.stem for path in (EXPERIMENTS / "evidence").glob("*.yaml")} == {"assist", "sib200"}
+    assert {path.stem for path in (EXPERIMENTS / "evidence").glob("*.yaml")} == {"assist", "sib200", "tldr"}
 
 
 def test_the_models_differ_in_nothing_else() -> None:
@@ -173,6 +173,45 @@ def test_the_sets_of_sib200_are_read_and_share_no_sentence(tmp_path: Path, monke
     places = {row.id: row.id.rsplit("-", 1)[1] for row in (*data.pool, *data.tests["sw"])}
     pool, test = ({places[row.id] for row in part} for part in (data.pool, data.tests["sw"]))
     assert not pool & test
+
+
+def test_the_sets_of_tldr_are_read_and_no_page_of_a_test_is_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page of a test row that is in the pool, in whatever language or platform, would give its command away."""
+    rows = [
+        {"id": f"tldr-{language}-{platform}-f{family}-p{page}-{i}", "lang": language, "platform": platform,
+         "prompt": f"{language} {platform} {family} {page} {i}",
+         "response": f"f{family} --option-{page} {language} {i}",
+         "command": f"f{family}-p{page}"}
+        for language in ("ta", "en", "ko", "fr") for platform in ("common", "linux") for family in range(12)
+        for page in range(3) for i in range(5)
+    ]  # fmt: skip
+    with gzip.open(tmp_path / "tldr.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    command = [sys.executable, EXPERIMENTS / "tldr.py", "tldr.jsonl.gz", "runs/evidence/tldr/data/0"]
+    subprocess.run([*command, "--targets", "ta", "--pool-rows", "300"], cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.chdir(tmp_path)
+
+    config = load_options(CompareConfig, EXPERIMENTS / "evidence" / "tldr.yaml")
+    assert len(grid(config)) == 7 * 3 * 9
+    draw = draw_config(config, "ta", 0)
+    data = cleaned(replace(draw.data, identify_languages=False, near_duplicates=1.0), 0)
+    needed = {row.label for row in data.usage}
+    assert Counter(row.label for row in data.usage) == dict.fromkeys(needed, 6)
+    assert len(needed) == 6
+    own = Counter(row.label for row in data.train)
+    assert {label: own[label] for label in needed} == dict.fromkeys(needed, 2)
+    assert sum(own.values()) == 72
+    assert {row.label for row in data.tests["ta"]} == needed
+    assert len(data.pool) == 300
+    assert Counter(row.label in needed for row in data.pool)[True] == 20  # 6.5 % of 300
+    tested = {row.id.rsplit("-", 3)[1:3][0] + row.id.rsplit("-", 3)[2] for row in data.tests["ta"]}
+    others = {
+        row.id.rsplit("-", 3)[1:3][0] + row.id.rsplit("-", 3)[2] for row in (*data.pool, *data.usage, *data.train)
+    }
+    assert tested
+    assert not tested & others
 
 
 def test_a_ceiling_is_drawn_from_what_the_test_asks_for(tmp_path: Path) -> None:
