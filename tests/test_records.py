@@ -73,7 +73,7 @@ def test_an_event_is_one_flat_line() -> None:
         "version": "v0002-ab",
         "decision": {"verdict": "promote"},
     }
-    assert Event("held", "No update yet").to_dict() == {"event": "held", "summary": "No update yet"}
+    assert Event("blocked", "No update yet").to_dict() == {"event": "blocked", "summary": "No update yet"}
 
 
 def test_a_cells_languages_keep_their_order() -> None:

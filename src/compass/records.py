@@ -235,7 +235,7 @@ class Event:
     """One thing that `monitor` or `watch` reports while it runs."""
 
     kind: str
-    """`drift`, `recovered`, `held`, `update`, `promotion`, `refusal`, `would`, and `status` at the end."""
+    """`drift`, `recovered`, `blocked`, `update`, `promotion`, `refusal`, `would`, and `status` at the end."""
     summary: str
     """One line for people."""
     version: str = ""

@@ -36,7 +36,7 @@ def test_names_what_grew_and_what_shrank():
     assert found.shrank[0].examples == ("turn on the light",)
     assert found.grew[0].change == pytest.approx(0.38)
     assert sum(shift.contribution for shift in (*found.grew, *found.shrank)) + found.unlisted == pytest.approx(1.0)
-    assert found.sentences()[0].startswith("vacuum: 0.0 % -> 38.0 %")
+    assert found.sentences()[0].startswith("vacuum: from 0.0 % to 38.0 %")
     stored = json.loads(json.dumps(found.to_dict()))
     assert stored["grew"][0]["cluster"] == 3
     assert Explanation.from_dict(stored) == found

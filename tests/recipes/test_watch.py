@@ -268,21 +268,21 @@ def test_a_refusal_leaves_production_and_starts_the_quiet_period(world):
     world.right = WORSE
     first = world.registry.aliases("cy").current
     events = run(world)
-    assert kinds(events) == ["update", "refusal", "held", "status"]
+    assert kinds(events) == ["update", "refusal", "blocked", "status"]
     refused = events[[event.kind for event in events].index("refusal")]
     assert refused.details["decision"]["verdict"] == "refuse"
-    assert "quiet period" in next(event.summary for event in events if event.kind == "held")
+    assert "quiet period" in next(event.summary for event in events if event.kind == "blocked")
     aliases = world.registry.aliases("cy")
     assert (aliases.current, aliases.candidate) == (first, "")
     assert world.registry.events("cy")[-1].details["decision"]["verdict"] == "refuse"
 
     world.clock.now += 7 * 3600
     write(world.logs / "day3.jsonl", prompts(100, MOVED, 5))
-    assert kinds(run(world)) == ["update", "refusal", "held", "status"]
+    assert kinds(run(world)) == ["update", "refusal", "blocked", "status"]
     world.clock.now += 7 * 3600
     write(world.logs / "day4.jsonl", prompts(100, MOVED, 6))
     held = run(world)
-    assert kinds(held) == ["held", "status"]
+    assert kinds(held) == ["blocked", "status"]
     assert "budget of 2 updates a day" in held[0].summary
     world.clock.now += 24 * 3600
     world.right = BETTER
@@ -302,7 +302,7 @@ def test_a_dry_run_says_what_it_would_do_and_changes_nothing(world):
 
     before = hashes()
     events = run(world, dry_run=True)
-    assert kinds(events) == ["would", "held", "status"]
+    assert kinds(events) == ["would", "blocked", "status"]
     assert events[-1].details["prompts"] == 500, "it goes on where the real loop is"
     assert before == hashes()
     assert not world.made
@@ -316,8 +316,8 @@ def test_without_kept_prompts_an_update_needs_a_source(world):
         world.options, monitor=dataclasses.replace(world.options.monitor, reservoir="off")
     )
     events = run(world)
-    assert kinds(events) == ["held", "status"]
-    assert "an update needs the new usage" in next(e.summary for e in events if e.kind == "held")
+    assert kinds(events) == ["blocked", "status"]
+    assert "an update needs the new usage" in next(e.summary for e in events if e.kind == "blocked")
 
     rows = [Example(str(i), text, "ie", "cy") for i, text in enumerate(prompts(80, MOVED, 8))]
     write_jsonl(world.root / "labelled.jsonl", [*rows, Example("en", "news en", "yes", "en")])
@@ -343,7 +343,7 @@ def test_an_update_that_fails_is_told_and_the_watch_goes_on(world, monkeypatch):
 
     world.updater = Updater(fails, fails)
     events = run(world)
-    assert kinds(events) == ["refusal", "held", "status"]
+    assert kinds(events) == ["refusal", "blocked", "status"]
     assert "failed" in world.registry.events("cy")[-1].message
     assert len(world.registry.versions("cy")) == 1
 
@@ -357,7 +357,7 @@ def test_an_update_that_ends_in_any_error_does_not_end_the_watch(world):
 
     world.updater = Updater(world.updater.begin, fails)
     events = run(world)
-    assert kinds(events) == ["refusal", "held", "status"]
+    assert kinds(events) == ["refusal", "blocked", "status"]
     assert "unexpected LookupError" in events[-3].summary
     assert "secret" not in json.dumps([event.to_dict() for event in [*events, *world.registry.events("cy")]])
 
@@ -412,7 +412,7 @@ def test_too_little_usage_makes_no_version(world):
     world.options = dataclasses.replace(
         world.options, watch=dataclasses.replace(world.options.watch, update_usage=str(source))
     )
-    assert kinds(run(world)) == ["refusal", "held", "status"]
+    assert kinds(run(world)) == ["refusal", "blocked", "status"]
     assert "has 12 rows in cy" in world.registry.events("cy")[-1].message
     assert not world.made
 
@@ -533,10 +533,10 @@ def test_a_clock_that_was_a_year_ahead_makes_no_loop_wait(world):
     drift(world)
     world.right = WORSE
     world.clock.now += 365 * 86_400
-    assert kinds(run(world)) == ["update", "refusal", "held", "status"]
+    assert kinds(run(world)) == ["update", "refusal", "blocked", "status"]
     world.clock.now -= 365 * 86_400
     write(world.logs / "day3.jsonl", prompts(100, MOVED, 5))
-    assert kinds(run(world)) == ["update", "refusal", "held", "status"]
+    assert kinds(run(world)) == ["update", "refusal", "blocked", "status"]
 
 
 def test_a_loop_of_version_0_1_tells_no_drift_again(world):

@@ -128,30 +128,28 @@ class _Walker:
 
     def walk(self, expression: Any, depth: int) -> str:
         """Return the text of one random expansion. Raises _DeadEnd if it meets an open wildcard."""
-        from hassil.expression import Alternative, Group, ListReference, Permutation, RuleReference, TextChunk
-
         if depth > MAX_DEPTH:
             raise _DeadEnd
-        if isinstance(expression, TextChunk):
+        # Classes of hassil by name: to import them in here would take most of a walk's time.
+        kind = type(expression).__name__
+        if kind == "TextChunk":
             return str(expression.original_text)
-        if isinstance(expression, Alternative):
+        if kind == "Sequence":
+            return "".join([self.walk(item, depth + 1) for item in expression.items])
+        if kind == "Alternative":
             return self.walk(self._rng.choice(expression.items), depth + 1) if expression.items else ""
-        if isinstance(expression, Permutation):
+        if kind == "Permutation":
             items = self._rng.sample(expression.items, len(expression.items))
-            return " ".join(self.walk(item, depth + 1) for item in items)
-        if isinstance(expression, Group):
-            return "".join(self.walk(item, depth + 1) for item in expression.items)
-        if isinstance(expression, RuleReference):
+            return " ".join([self.walk(item, depth + 1) for item in items])
+        if kind == "RuleReference":
             if expression.rule_name not in self._rules:
                 raise _DeadEnd
             return self.walk(self._rules[expression.rule_name].expression, depth + 1)
-        if isinstance(expression, ListReference):
+        if kind == "ListReference":
             return self._value(expression, depth)
         raise _DeadEnd
 
     def _value(self, reference: Any, depth: int) -> str:
-        from hassil.intents import RangeSlotList, TextSlotList
-
         if reference.is_inline_range:
             start, stop, step = reference.get_inline_range()
             number = self._rng.choice(range(start, stop + 1, step))
@@ -159,10 +157,11 @@ class _Walker:
         values = self._lists.get(reference.list_name)
         if reference.list_name in self._wildcards:
             raise _DeadEnd
-        if isinstance(values, TextSlotList) and values.values:
+        kind = type(values).__name__
+        if kind == "TextSlotList" and values.values:
             value = self._rng.choice(values.values)
             return self._fill(reference, value.value_out, self.walk(value.text_in, depth + 1))
-        if isinstance(values, RangeSlotList) and values.digits:
+        if kind == "RangeSlotList" and values.digits:
             said: float = self._rng.choice(list(values.get_numbers()))
             meant = said if values.multiplier is None else said * values.multiplier
             return self._fill(reference, int(meant) if meant == int(meant) else meant, str(said))

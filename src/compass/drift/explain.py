@@ -72,7 +72,7 @@ class Explanation:
     def sentences(self) -> list[str]:
         """Return a line for people for each listed cluster."""
         return [
-            f"{shift.name}: {100 * shift.reference_share:.1f} % -> {100 * shift.window_share:.1f} % "
+            f"{shift.name}: from {100 * shift.reference_share:.1f} % to {100 * shift.window_share:.1f} % "
             f"({100 * shift.contribution:.0f} % of the divergence)"
             for shift in (*self.grew, *self.shrank)
         ]

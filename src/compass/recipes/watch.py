@@ -69,8 +69,8 @@ def watch(
     overrides: options of `adapt` for the updates, over those of the version in production. follow: wait for more until
     `stop()`. dry_run: say what would be done, and change nothing. restart: begin the windows anew, as after a change of
     their options. encoder, updater: in place of the version's own encoder and of `update`. Events are `drift`,
-    `recovered`, `held`, `update`, `promotion`, `refusal`, `would`, and `status` at the end. Raises CompassError with a
-    message for people.
+    `recovered`, `blocked`, `update`, `promotion`, `refusal`, `would`, and `status` at the end. Raises CompassError
+    with a message for people.
     """
     check_options(options)
     language = normalize_tag(language)
@@ -95,7 +95,7 @@ def watch(
                     batches = batches_of(source, watching, options.monitor, columns, follow=follow, stop=stop)
                 counting = counting or Counting(language, known_text(clusters_of(version.folder)[1]))
                 tell_drift(site, watching, version)
-                held = ""
+                blocked = ""
                 for batch in batches:
                     # 3. Count, check, tell.
                     if batch is None:
@@ -110,9 +110,9 @@ def watch(
                     # 4. Drift that stands leads to an update: monitor, update, gate, promotion.
                     if drift_stands(site, watching):
                         why_not = why_not_yet(site, watching)
-                        if why_not and why_not != held:
-                            yield Event("held", f"No update yet: {why_not}")
-                        held = why_not
+                        if why_not and why_not != blocked:
+                            yield Event("blocked", f"No update yet: {why_not}")
+                        blocked = why_not
                         if not why_not:
                             yield from _begin(site, watching, version)
                             yield from _finish(site)

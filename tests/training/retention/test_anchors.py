@@ -120,5 +120,5 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         draw_anchors([0, 1], periods=[0, 0, 1], seed=0)
     with pytest.raises(DataError, match="no rule 'best'"):
         draw_anchors([0, 1], rule="best", seed=0)
-    with pytest.raises(DataError, match="Period 1 has 2 rows at hand, more than its size 1"):
+    with pytest.raises(DataError, match="Period 1 has 2 training rows, more than its size 1"):
         draw_anchors([0, 0, 0], periods=[0, 1, 1], period_sizes={0: 5, 1: 1}, seed=0)

@@ -100,7 +100,7 @@ def _sizes(present: IntArray, at_hand: IntArray, period_sizes: Mapping[int, int]
     if (sizes < at_hand).any():
         worst = int(present[np.argmax(at_hand - sizes)])
         raise DataError(
-            f"Period {worst} has {int(at_hand[present == worst][0])} rows at hand, more than its size "
+            f"Period {worst} has {int(at_hand[present == worst][0])} training rows, more than its size "
             f"{period_sizes.get(worst, 0)}. Give the number of rows that it had."
         )
     return sizes
