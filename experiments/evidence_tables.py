@@ -227,7 +227,7 @@ def _difference(c: Comparison | None, metric: str) -> str:
     return text(value) + interval + stars
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     """Print the strategies by budget, by language, and the variants of strategies by budget."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="a file of experiments/evidence, without .yaml")
@@ -237,7 +237,7 @@ def main() -> None:
     parser.add_argument("--first", default="compass", help="strategy that the others are compared with")
     parser.add_argument("--least", type=int, default=1, help="trainings at a budget from which a strategy is shown")
     parser.add_argument("--write", action="store_true", help="write the tables into experiments/evidence/NAME.md")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     folder = arguments.results / arguments.name
     if arguments.add:
         if not (arguments.add / "cells.parquet").is_file():

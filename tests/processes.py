@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from forked import Forked
+
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60, every: float = 0.05) -> None:
     """Fail if the condition does not hold within so many seconds."""
@@ -19,7 +21,11 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60, every: float = 
 
 
 def kill_when(
-    process: subprocess.Popen[bytes], condition: Callable[[], bool], seconds: float = 300, *, group: bool = False
+    process: subprocess.Popen[bytes] | Forked,
+    condition: Callable[[], bool],
+    seconds: float = 300,
+    *,
+    group: bool = False,
 ) -> None:
     """Send `kill -9` once the condition holds, to the process or its group; fail if it ends before that."""
 

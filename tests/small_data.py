@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Files:
-    """A small draw of `assist` as files, and a cache of its own."""
+    """A small draw of `assist` as files, and the cache of this session."""
 
     folder: Path
     cache: Path
@@ -17,5 +17,5 @@ class Files:
         """Return the options of a small run; `more` comes last and wins."""
         names = {"usage": "usage", "current": "current", "pool": "pool", "test": "test", "retention-tests": "english"}
         flags = [part for flag, name in names.items() for part in (f"--{flag}", str(self.folder / f"{name}.jsonl"))]
-        sizes = ["--budget", "24", "--max-steps", "4", "--save-steps", "2", "--max-new-tokens", "16"]
+        sizes = ["--budget", "24", "--max-steps", "2", "--save-steps", "2", "--max-new-tokens", "4"]
         return ["--language", "cy", *flags, *sizes, "--output-dir", str(output), *more]

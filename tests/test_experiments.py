@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import runpy
 import subprocess
 import sys
 from collections import Counter
@@ -234,7 +235,7 @@ def test_a_ceiling_is_drawn_from_what_the_test_asks_for(tmp_path: Path) -> None:
     assert kinds == [0, 2] * 10
 
 
-def test_the_evidence_is_counted_again_from_kept_results(tmp_path: Path) -> None:
+def test_the_evidence_is_counted_again_from_kept_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A table would keep what was trained again, or compare strategies on other draws than the first one's."""
 
     def write(folder: Path, exact: dict[tuple[str, int], float]) -> None:
@@ -250,9 +251,11 @@ def test_the_evidence_is_counted_again_from_kept_results(tmp_path: Path) -> None
         for name, content in (("rows", rows), ("cells", cells)):
             pq.write_table(pa.Table.from_pylist(content), folder / f"{name}.parquet")
 
+    main = runpy.run_path(str(EXPERIMENTS / "evidence_tables.py"))["main"]
+
     def table(*more: str | Path) -> str:
-        command = [sys.executable, EXPERIMENTS / "evidence_tables.py", "assist", "--results", tmp_path / "kept", *more]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+        main(["assist", "--results", str(tmp_path / "kept"), *map(str, more)])
+        return capsys.readouterr().out
 
     write(tmp_path / "one", {("compass", 0): 0.1, ("compass", 1): 0.5, ("random", 0): 0.5, ("random", 1): 0.2})
     table("--add", tmp_path / "one")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from small_data import Files
 from tiny_model import make_tiny_model
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "tutorial.ipynb"
@@ -19,10 +20,12 @@ def test_no_output_is_kept() -> None:
     assert [cell for cell in CELLS if cell.get("outputs") or cell.get("execution_count")] == []
 
 
-def test_cells_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cells_run(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A cell that raises is the first thing that a new user sees."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COMPASS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COMPASS_CACHE", str(files.cache))
     names: dict[str, Any] = {"__name__": "__main__"}
     for number, cell in enumerate(CELLS):
         if cell["cell_type"] != "code":

@@ -12,7 +12,7 @@ import pytest
 
 from compass.config import AdaptConfig, UpdateConfig, load_config
 from compass.data.example import Example
-from compass.data.readers import read_jsonl
+from compass.data.readers import read_jsonl, write_jsonl
 from compass.errors import DataError, RunError
 from compass.evaluation import read_evaluation
 from compass.recipes.adapt import adapt
@@ -21,33 +21,33 @@ from compass.runs.files import file_hash
 from compass.steps.history import read_version
 from compass.steps.read import stored_data
 from compass.training.retention.fisher import Fisher
+from small_data import Files
 from tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def parent(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of adapt on a few Welsh commands."""
-    from compass.data.assist import load_assist
-    from compass.data.readers import write_jsonl
-
     folder = tmp_path_factory.mktemp("update")
-    data = load_assist("cy")
     model = make_tiny_model(folder / "model")
-    write_jsonl(folder / "usage.jsonl", data.usage[:30])
-    write_jsonl(folder / "window.jsonl", data.tests["cy"][:40])
-    write_jsonl(folder / "current.jsonl", data.train[:40])
-    write_jsonl(folder / "more.jsonl", data.train[40:52])
-    write_jsonl(folder / "pool.jsonl", data.pool[:300])
-    write_jsonl(folder / "test.jsonl", data.tests["cy"][40:46])
-    write_jsonl(folder / "english.jsonl", data.tests["en"][:4])
+    usage, asked, train, pool, english = (
+        read_jsonl(files.folder / f"{name}.jsonl") for name in ("usage", "asked", "current", "pool", "english")
+    )
+    write_jsonl(folder / "usage.jsonl", usage[:30])
+    write_jsonl(folder / "window.jsonl", asked[:40])
+    write_jsonl(folder / "current.jsonl", train[:40])
+    write_jsonl(folder / "more.jsonl", train[40:52])
+    write_jsonl(folder / "pool.jsonl", pool[:300])
+    write_jsonl(folder / "test.jsonl", asked[40:46])
+    write_jsonl(folder / "english.jsonl", english[:4])
     sources = {name: str(folder / f"{name}.jsonl") for name in ("usage", "current", "pool", "test")}
     adapt(
         load_config(
             None,
             {
-                "output_dir": str(folder / "v0"), "cache_dir": str(folder / "cache"), "language": "cy", "budget": 16,
+                "output_dir": str(folder / "v0"), "cache_dir": str(files.cache), "language": "cy", "budget": 16,
                 "retention_tests": [str(folder / "english.jsonl")], "max_steps": 2, "max_new_tokens": 4,
                 "model_name_or_path": str(model), "lora_r": 4, "averaged_trainings": 2, "n_clusters": 6,
                 "max_length": 200, "bootstrap_draws": 100, **sources,

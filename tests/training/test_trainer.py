@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
-import sys
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from compass.training.generation import LanguageModel
 from compass.training.head import IGNORED
 from compass.training.models import BaseModel
 from compass.training.trainer import train
+from forked import Forked
 from processes import kill_when
 
 CONFIG = TrainingConfig(
@@ -117,20 +117,6 @@ def test_rows_that_do_not_fit_are_left_out_and_counted(
         train([long], base=tiny, config=config, output_dir=tmp_path / "c", seed=0)
 
 
-SCRIPT = """
-import json, sys
-from pathlib import Path
-from typing import Any
-from compass.config import TrainingConfig
-from compass.data.example import Example
-from compass.training.models import BaseModel
-from compass.training.trainer import train
-folder, model, settings, rows = sys.argv[1:]
-train([Example.from_dict(row) for row in json.loads(rows)], base=BaseModel(model, model, "local", ""),
-      config=TrainingConfig(**json.loads(settings)), output_dir=Path(folder), seed=0)
-"""
-
-
 @pytest.mark.parametrize("tail_average", [0.0, 1.0])
 def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     tiny: BaseModel, examples: list[Example], tmp_path: Path, tail_average: float
@@ -139,22 +125,17 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
 
     That holds for the mean of all steps too.
     """
-    config = dataclasses.replace(CONFIG, num_train_epochs=20, tail_average=tail_average)
+    config = dataclasses.replace(CONFIG, num_train_epochs=8, tail_average=tail_average)
     whole = train(examples, base=tiny, config=config, output_dir=tmp_path / "whole", seed=0)
 
     folder = tmp_path / "killed"
-    arguments = [
-        sys.executable, "-c", SCRIPT, str(folder), tiny.path, json.dumps(dataclasses.asdict(config)),
-        json.dumps([row.to_dict() for row in examples]),
-    ]  # fmt: skip
-    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        kill_when(process, lambda: any(folder.glob("checkpoints/checkpoint-*/complete")), seconds=120)
+    process = Forked(train, examples, base=tiny, config=config, output_dir=folder, seed=0)
+    kill_when(process, lambda: any(folder.glob("checkpoints/checkpoint-*/complete")), seconds=120)
+    assert process.wait() == -signal.SIGKILL
     assert not (folder / "adapter").exists(), "the run finished before it was killed"
 
     spent = max(seconds_of(file.parent) for file in folder.glob("checkpoints/checkpoint-*/complete"))
-    # The base model as the script names it: whoever names another trains anew.
-    base = BaseModel(tiny.path, tiny.path, "local", "")
-    second = train(examples, base=base, config=config, output_dir=folder, seed=0)
+    second = train(examples, base=tiny, config=config, output_dir=folder, seed=0)
     assert second.resumed_from_step >= 2
     assert second.train_seconds > spent > 0, "what the killed process took is part of the cost"
     resumed = (folder / "adapter" / "adapter_model.safetensors").read_bytes()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from compass.training.models import BaseModel
 from compass.training.retention.fisher import Fisher, adapter_fisher
 from compass.training.trainer import train
 from compass.training.update import update_adapter
+from forked import Forked
 from processes import kill_when
 
 CONFIG = TrainingConfig(
@@ -83,23 +83,6 @@ def test_missing_ingredients_and_unmergeable_adapters_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-SCRIPT = """
-import json, sys
-from pathlib import Path
-from compass.config import TrainingConfig, UpdateConfig
-from compass.data.example import Example
-from compass.training.retention.fisher import Fisher
-from compass.training.models import BaseModel
-from compass.training.update import update_adapter
-folder, model, start, settings, rows, old = sys.argv[1:]
-rows, old = ([Example.from_dict(row) for row in json.loads(text)] for text in (rows, old))
-result = update_adapter(rows, adapter=Path(start), base=BaseModel(model, model, "local", ""),
-    config=TrainingConfig(**json.loads(settings)), options=UpdateConfig(method="ecda"), output_dir=Path(folder), seed=0,
-    anchors=old, fisher=Fisher.load(Path(start).parent / "fisher.safetensors"))
-print(result.resumed_from_step)
-"""
-
-
 def test_a_killed_update_goes_on_and_ends_with_the_same_weights(
     tiny: BaseModel, examples: list[Example], start: Path, tmp_path: Path
 ) -> None:
@@ -113,19 +96,17 @@ def test_a_killed_update_goes_on_and_ends_with_the_same_weights(
         lora_dropout=0.1,
     )
 
-    whole = update_adapter(
-        examples, adapter=start, base=tiny, config=config, options=UpdateConfig(method="ecda"),
-        output_dir=tmp_path / "a", seed=0, anchors=OLD[:5], fisher=Fisher.load(start.parent / "fisher.safetensors"),
-    )  # fmt: skip
+    given = {
+        "adapter": start, "base": tiny, "config": config, "options": UpdateConfig(method="ecda"), "seed": 0,
+        "anchors": OLD[:5], "fisher": Fisher.load(start.parent / "fisher.safetensors"),
+    }  # fmt: skip
+    whole = update_adapter(examples, output_dir=tmp_path / "a", **given)
     folder = tmp_path / "killed"
-    arguments = [
-        sys.executable, "-c", SCRIPT, str(folder), tiny.path, str(start), json.dumps(dataclasses.asdict(config)),
-        json.dumps([row.to_dict() for row in examples]), json.dumps([row.to_dict() for row in OLD[:5]]),
-    ]  # fmt: skip
-    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        kill_when(process, lambda: any(folder.glob("checkpoints/checkpoint-*/complete")), seconds=120)
+    process = Forked(update_adapter, examples, output_dir=folder, **given)
+    kill_when(process, lambda: any(folder.glob("checkpoints/checkpoint-*/complete")), seconds=120)
+    assert process.wait() == -signal.SIGKILL
     assert not (folder / "adapter").exists(), "the run finished before it was killed"
-    second = subprocess.run(arguments, capture_output=True, text=True, check=True)
-    assert int(second.stdout.split()[-1]) >= 4
+    second = update_adapter(examples, output_dir=folder, **given)
+    assert second.resumed_from_step >= 4
     resumed = (folder / "adapter" / "adapter_model.safetensors").read_bytes()
     assert resumed == (whole.adapter / "adapter_model.safetensors").read_bytes()

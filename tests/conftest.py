@@ -1,0 +1,38 @@
+"""What the tests of several rooms share: a small draw of the embedded data, and one cache for the whole session."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from small_data import Files
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """The draw is made once, and texts are embedded once, by whichever of the test processes comes first."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder = root / "assist"
+    with FileLock(root / "assist.lock"):
+        if not (folder / "english.jsonl").exists():
+            _write_draw(folder)
+    return Files(folder, root / "compass-cache")
+
+
+def _write_draw(folder: Path) -> None:
+    from compass.data.assist import load_assist
+    from compass.data.readers import write_jsonl
+
+    data = load_assist("cy")
+    write_jsonl(folder / "usage.jsonl", data.usage)
+    write_jsonl(folder / "current.jsonl", data.train)
+    write_jsonl(folder / "pool.jsonl", random.Random(0).sample(list(data.pool), 700))
+    write_jsonl(folder / "asked.jsonl", data.tests["cy"])
+    write_jsonl(folder / "test.jsonl", data.tests["cy"][:12])
+    write_jsonl(folder / "english.jsonl", data.tests["en"][:6])
