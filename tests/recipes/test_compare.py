@@ -15,6 +15,7 @@ from scipy.stats import ttest_rel
 
 from compass.config import AdaptConfig, CompareConfig, EvaluationConfig, GridConfig, RunConfig
 from compass.data.example import Example
+from compass.data.readers import write_jsonl
 from compass.errors import DataError, LanguageError, RunError
 from compass.evaluation import write_evaluation
 from compass.evaluation.evaluate import assemble
@@ -22,6 +23,7 @@ from compass.recipes import compare as module
 from compass.recipes.compare import compare, grid
 from compass.steps import transfers
 from compass.steps.comparison import answer_rows, paired_comparisons
+from compass.steps.features import read_transfer_results
 from compass.steps.state import RunData
 
 LANGUAGES, SEEDS, BUDGETS, ITEMS = ("cy", "ne"), (0, 1, 2), (100, 200), range(20)
@@ -188,19 +190,21 @@ def test_the_mean_of_trainings_stands_beside_their_interval() -> None:
 
 
 def test_transfer_is_measured_where_all_languages_of_a_target_were_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A failed cell would put a mean over small budgets beside one over large ones, and turn the order round."""
-    written: dict[tuple[str, str], float] = {}
-    monkeypatch.setattr(transfers, "read_jsonl", lambda path: [])
-    monkeypatch.setattr(transfers, "transfer_result", lambda target, source, score, **_: (target, source, score))
-    monkeypatch.setattr(transfers, "write_transfer_results", lambda path, found: written.update(
-        {(target, source): score for target, source, score in found}
-    ))  # fmt: skip
+    pytest.importorskip("urielplus")
+    draws = {(target, 0): tmp_path / target for target in ("cy", "ne")}
+    for (target, _), folder in draws.items():
+        write_jsonl(folder / "data" / "usage.jsonl", [Example("u", "golau ymlaen", language=target)])
+        write_jsonl(folder / "data" / "current.jsonl", [])
+        pool = [Example(tag, f"lampe {tag}", "x", language=tag) for tag in ("de", "fr")]
+        write_jsonl(folder / "data" / "pool.jsonl", pool)
     cells = [("cy", "de", 100, 0.3), ("cy", "de", 1000, 0.6), ("cy", "fr", 1000, 0.5), ("ne", "de", 100, 0.1),
              ("ne", "fr", 1000, 0.2)]  # fmt: skip
     figures = [SimpleNamespace(language=target, strategy=f"only-{source}", seed=0, budget=budget, exact=exact)
                for target, source, budget, exact in cells]  # fmt: skip
-    transfers.write_transfers(tmp_path / "transfer_results.jsonl", {("cy", 0): tmp_path, ("ne", 0): tmp_path}, figures)
-    assert written == {("cy", "de"): 0.6, ("cy", "fr"): 0.5}
+    transfers.write_transfers(tmp_path / "transfer_results.jsonl", draws, figures)
+    written = read_transfer_results(tmp_path / "transfer_results.jsonl")
+    assert {(one.target, one.source): one.score for one in written} == {("cy", "de"): 0.6, ("cy", "fr"): 0.5}
     assert "No transfer results for ne" in caplog.text
