@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -102,3 +103,12 @@ def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"compass-peft\[sentence-transformers\]"):
         SentenceTransformersEncoder("any/model")
+
+
+def test_an_encoder_with_code_of_its_own_is_refused_with_a_way_on(tmp_path: Path) -> None:
+    """The library says to pass trust_remote_code, an option that is the base model's alone here."""
+    code = {"AutoConfig": "configuration_my.MyConfig", "AutoModel": "modeling_my.MyModel"}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "my", "auto_map": code}), encoding="utf-8")
+    (tmp_path / "configuration_my.py").write_text("raise SystemExit('it was run')", encoding="utf-8")
+    with pytest.raises(EncoderError, match=r"code is never run, whatever --trust-remote-code says.*/v1/embeddings"):
+        SentenceTransformersEncoder(str(tmp_path))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from compass.errors import RegistryError
 from compass.registry import Registry
+from disks import fill, small_disk
 from run_folders import MakeRun
 
 DRIVER = Path(__file__).with_name("driver.py")
@@ -148,35 +147,24 @@ def test_no_room_for_the_history(three: Registry) -> None:
     assert history.read_bytes().count(b"\n") == len(three.history("cy"))
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 300 kB, where one may be mounted."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = shutil.which("mount")
-    command = [mount or "mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
-    if not mount or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a tmpfs; the kernel's file-size limit is tested instead")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_a_disk_that_is_full(small_disk: Path, make_run: MakeRun) -> None:
+def test_a_disk_that_is_full(tmp_path: Path, make_run: MakeRun) -> None:
     """As above, with ENOSPC from a real file system, until there is room again."""
-    registry = Registry(small_disk / "registry")
+    with small_disk(tmp_path / "small") as folder:
+        _check_full_disk(folder, make_run)
+
+
+def _check_full_disk(folder: Path, make_run: MakeRun) -> None:
+    registry = Registry(folder / "registry")
     registry.register(make_run(0))
     registry.promote("cy")
     registry.register(make_run(1))
     big = make_run(2)
     (big / "training").mkdir()
-    (big / "training" / "log.bin").write_bytes(bytes(shutil.disk_usage(small_disk).free + 1))
+    (big / "training" / "log.bin").write_bytes(bytes(shutil.disk_usage(folder).free + 1))
     with pytest.raises(RegistryError, match=r"Cannot register .* are needed, .* are free"):
         registry.register(big)
-    ballast = small_disk / "ballast"
-    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
-    assert shutil.disk_usage(small_disk).free == 0
+    ballast = fill(folder)
+    assert shutil.disk_usage(folder).free == 0
     with pytest.raises(RegistryError, match=r"Cannot promote .*No space left"):
         registry.promote("cy")
     with pytest.raises(RegistryError, match="Cannot register"):

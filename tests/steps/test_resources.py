@@ -8,12 +8,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from compass.config import AdaptConfig, load_options
 from compass.data.example import Example
 from compass.runs.files import write_json
 from compass.runs.folder import Run
+from compass.runs.places import same_place
 from compass.selection import Candidates, get_strategy
 from compass.steps.audit import write_selection
 from compass.steps.card import _licence
+from compass.steps.resources import Resources
 from compass.steps.state import RunData
 
 FUNCTIONS = ("TurnOn", "TurnOff")
@@ -77,3 +80,43 @@ def test_the_account_of_classes_is_of_this_selection(tmp_path: Path) -> None:
 def test_a_licence_is_named_as_the_hub_names_it(name, lines):
     """`other` hides a free licence from everyone who filters by it."""
     assert _licence(name) == lines
+
+
+def test_a_model_folder_is_one_however_it_is_spelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By another spelling a finished run would be trained again, and every text embedded again."""
+    for name in ("model", "encoder", "embedded"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("model")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def resolved(model: str, encoder: str = "encoder", output: str = "run") -> AdaptConfig:
+        overrides = {"language": "cy", "model_name_or_path": model, "encoder": encoder, "output_dir": output}
+        return Resources(load_options(AdaptConfig, None, overrides)).config
+
+    spellings = ("model", "./model/", "link", "~/model", str(tmp_path / "run" / ".." / "model"))
+    for name in spellings:
+        config = resolved(name, encoder="encoder".join(name.replace("link", "model").rsplit("model", 1)))
+        assert config.training.model_name_or_path == str((tmp_path / "model").resolve())
+        assert config.encoder.encoder == str((tmp_path / "encoder").resolve())
+    for name in ("embedded:gemma3-270m", "org/model"):
+        assert resolved(name, "embedded").training.model_name_or_path == name
+    assert resolved("model", "embedded").encoder.encoder == "embedded"
+    # Version 0.1 wrote what the user had given, and its stages go by that.
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "compass.yaml").write_text("model_name_or_path: ./model\nencoder: encoder/\n", "utf-8")
+    for name in spellings:
+        assert resolved(name).training.model_name_or_path == "./model"
+        assert resolved(name).encoder.encoder == "encoder/"
+    (tmp_path / "run" / "compass.yaml").write_text("model_name_or_path: [", "utf-8")
+    assert resolved("model").training.model_name_or_path == str((tmp_path / "model").resolve())
+
+
+def test_two_names_are_of_one_model_by_place_or_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert same_place(("m#prompt=", "1"), (f"{tmp_path}/m/#prompt=", "1"))
+    assert same_place(("gone#prompt=", "sha256:ab"), ("m#prompt=", "sha256:ab"))
+    assert not same_place(("m#prompt=", "1"), ("m#prompt=x", "1"))
+    assert not same_place(("m", "sha256:ab"), ("m", "sha256:cd"))
+    assert not same_place(("org/a", "1"), ("org/b", "1"))

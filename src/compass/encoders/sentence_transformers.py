@@ -45,6 +45,12 @@ class SentenceTransformersEncoder:
                 trust_remote_code=False,
             )
         except (OSError, ValueError, RuntimeError, ImportError) as error:
+            if "trust_remote_code" in str(error):
+                raise EncoderError(
+                    f"The sentence-transformers model {model!r} brings code of its own, and an encoder's code is never "
+                    "run, whatever --trust-remote-code says. Take an encoder without code, or serve this one and give "
+                    "the address of its /v1/embeddings endpoint."
+                ) from error
             raise EncoderError(
                 f"The sentence-transformers model {model!r} (revision {revision or 'newest'!r}) cannot be loaded: "
                 f"{error}. Give the name of a hub model you can reach, or the path of a folder that holds one."

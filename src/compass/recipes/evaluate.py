@@ -100,7 +100,8 @@ def _models(config: AdaptConfig) -> tuple[BaseModel, dict[str, Path | None]]:
     """Return the base model, and by name what is measured: no adapter, and the adapter if there is one, which fits."""
     from compass.training import check_adapter
 
-    base, adapter = Resources(config).base, config.training.adapter
+    resources = Resources(config)
+    base, adapter = resources.base, resources.config.training.adapter
     if not adapter:
         return base, {BASE: None}
     check_adapter(Path(adapter), base)

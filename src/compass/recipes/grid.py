@@ -27,7 +27,7 @@ from compass.steps.comparison import Cell
 from compass.steps.features import strategy_files
 from compass.steps.plan import training_seconds
 from compass.steps.read import filled_in, source_identities
-from compass.steps.resources import Resources, folder_contents, start_adapter
+from compass.steps.resources import Resources, folder_contents, spelt_once, start_adapter
 from compass.steps.state import RunData
 from compass.steps.train import training_identity
 
@@ -46,12 +46,20 @@ def draw_config(config: CompareConfig, language: str, seed: int) -> AdaptConfig:
     # No draw spends a budget; the grid's own keeps the default from being warned of in its log.
     selection = dataclasses.replace(draw.selection, budget=min(config.grid.budgets))
     draw = dataclasses.replace(draw, data=dataclasses.replace(draw.data, language=language), selection=selection)
+    folder = _draw_folder(draw, language, seed)
+    if not folder.is_dir():
+        # One that was made under another spelling of its models stays.
+        draw = spelt_once(draw)
+        folder = _draw_folder(draw, language, seed)
+    return dataclasses.replace(draw, run=dataclasses.replace(draw.run, seed=seed, output_dir=str(folder)))
+
+
+def _draw_folder(draw: AdaptConfig, language: str, seed: int) -> Path:
     identity = fingerprint(
         {"data": recorded(draw.data), "encoder": recorded(draw.encoder), "space": asdict(draw.space),
          "evaluation": recorded(draw.evaluation), "model": _model(draw), "seed": seed}
     )  # fmt: skip
-    folder = Path(draw.run.output_dir) / "draws" / f"{language}-{seed}-{identity[:10]}"
-    return dataclasses.replace(draw, run=dataclasses.replace(draw.run, seed=seed, output_dir=str(folder)))
+    return Path(draw.run.output_dir) / "draws" / f"{language}-{seed}-{identity[:10]}"
 
 
 def cells_of(config: CompareConfig, draw: AdaptConfig, data: RunData, mean_cost: float) -> list[Cell]:

@@ -259,7 +259,7 @@ def _known_answers(resources: Resources, version: Version) -> dict[str, Path]:
     before = read_stored(version.folder / layout.CONFIG)
     model = version.lock["model"]
     same = (
-        [model["name"], model["revision"]] == [base.name, base.revision]
+        base.is_same(model["name"], model["revision"])
         and version.lock["versions"] == versions()
         and precision(before) == precision(config)
         and before.evaluation.max_new_tokens == config.evaluation.max_new_tokens

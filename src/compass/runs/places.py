@@ -22,6 +22,16 @@ def canonical(name: str) -> str:
     return str(folder) if name and folder.is_dir() else name
 
 
+def same_place(a: tuple[str, str], b: tuple[str, str]) -> bool:
+    """Say whether two pairs of a name and a revision are of one model; what follows a `#` in a name are its options."""
+    (name_a, revision_a), (name_b, revision_b) = a, b
+    if revision_a != revision_b:
+        return False
+    (place_a, _, options_a), (place_b, _, options_b) = name_a.partition("#"), name_b.partition("#")
+    here = canonical(place_a) == canonical(place_b) or is_content_hash(revision_a)
+    return options_a == options_b and here
+
+
 def looks_local(name: str) -> bool:
     """Say whether a name can only be a path: the hub has `NAME` and `OWNER/NAME`."""
     return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name or local_path(name).exists()

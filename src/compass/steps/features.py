@@ -19,6 +19,7 @@ from compass.data.typology import relatives, uriel_distances
 from compass.encoders import CachedEncoder
 from compass.errors import DataError, SelectionError
 from compass.runs.files import file_hash, write_jsonl
+from compass.runs.places import local_path
 from compass.selection import (
     Features,
     Gradients,
@@ -144,10 +145,13 @@ def _lines(path: Path, option: str, hint: str) -> list[tuple[int, str]]:
 def preflight(resources: Resources, *, training: bool = True) -> None:
     """Raise now what would otherwise be raised after the data is read, embedded and placed.
 
-    That is ConfigError for an unknown strategy, DataError for a file that it is given and can't be read, and, with
-    `training`, ModelError for a base model that can't be had, layers that it lacks, or an adapter that does not fit it.
+    That is ConfigError for an unknown strategy, EncoderError for an encoder's folder that can't be loaded, DataError
+    for a file that the strategy is given and can't be read, and, with `training`, ModelError for a base model that
+    can't be had, layers that it lacks, or an adapter that does not fit it.
     """
     config, strategy = resources.config, resources.strategy
+    if local_path(config.encoder.encoder).is_dir():
+        _ = resources.encoder
     if file := transfer_file(strategy):
         read_transfer_results(file)
     if "given" in strategy.needs:

@@ -93,7 +93,7 @@ def check_rows(tokenizer: Any, name: str, rows: Sequence[Example]) -> list[int]:
             lengths.append(len(encode_example(tokenizer, row)))
         except DataError as error:
             refused += 1
-            first = first or f"{error} (from {row.source or name})"
+            first = first or f"{error} ({row.place or row.source or name})"
     if refused:
         raise DataError(f"{refused} of {len(rows)} rows of {name} can't be put to the model. {first}")
     return lengths

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compass.config import AdaptConfig
+from compass.config import AdaptConfig, named_options
 from compass.data.assist import common_setting
 from compass.data.licences import LICENCES, announce
 from compass.encoders import CachedEncoder, load_encoder
+from compass.errors import ConfigError
 from compass.runs import layout
 from compass.runs.files import file_hash
+from compass.runs.places import canonical
 from compass.selection import Caps, Strategy, get_strategy
 from compass.steps.read import resolve
 
@@ -25,7 +29,7 @@ class Resources:
 
     def __init__(self, config: AdaptConfig, *, encoder: CachedEncoder | None = None) -> None:
         """encoder: one that is open already. Raises LanguageError if the target language is none."""
-        self.config = resolve(config)
+        self.config = spelt_once(resolve(config))
         if encoder is not None:
             self.encoder = encoder
 
@@ -86,6 +90,38 @@ class Resources:
             trust_remote_code=training.trust_remote_code,
             prepare=prepare,
         )
+
+
+def spelt_once(config: AdaptConfig) -> AdaptConfig:
+    """Return the options with one spelling of each model folder: that of the run folder, if it names the same place.
+
+    Caches and the inputs of stages go by names, and a relative path, a link or a slash at the end is no other model.
+    """
+    training, encoder = config.training, config.encoder
+    file = Path(config.run.output_dir) / layout.CONFIG
+    before: dict[str, Any] = {}
+    if file.is_file():
+        # A damaged one is written anew.
+        with contextlib.suppress(ConfigError):
+            before = named_options(file, None, AdaptConfig, {"model_name_or_path", "adapter", "encoder"})
+
+    def spelt(option: str, name: str) -> str:
+        first = before.get(option)
+        kept = isinstance(first, str) and first and canonical(first) == canonical(name)
+        return str(first) if kept else canonical(name)
+
+    return dataclasses.replace(
+        config,
+        training=dataclasses.replace(
+            training,
+            model_name_or_path=spelt("model_name_or_path", training.model_name_or_path),
+            adapter=spelt("adapter", training.adapter),
+        ),
+        # The packaged encoder's name is a word, whatever folders there are.
+        encoder=encoder
+        if encoder.encoder == "embedded"
+        else dataclasses.replace(encoder, encoder=spelt("encoder", encoder.encoder)),
+    )
 
 
 def cache_folder(chosen: str = "") -> Path:

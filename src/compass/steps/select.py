@@ -14,6 +14,7 @@ from compass.errors import SelectionError
 from compass.runs import layout
 from compass.runs.files import file_hash, fingerprint, read_json
 from compass.runs.folder import Run
+from compass.runs.places import canonical
 from compass.selection import Candidates, Selection, build_candidates
 from compass.steps.audit import read_picks, write_selection
 from compass.steps.features import read_features, strategy_files
@@ -94,8 +95,8 @@ def _is_trained_for(run: Run, config: AdaptConfig) -> bool:
     if not is_trained_on_its_picks(run.folder):
         return False
     lock = read_json(run.folder / layout.LOCK, dict)
-    before = (lock.get("seed"), lock.get("model", {}).get("name"))
-    return before == (config.run.seed, config.training.model_name_or_path)
+    name = str(lock.get("model", {}).get("name"))
+    return lock.get("seed") == config.run.seed and canonical(name) == canonical(config.training.model_name_or_path)
 
 
 def _costs(resources: Resources, data: RunData) -> Any:

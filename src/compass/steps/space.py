@@ -16,6 +16,7 @@ from compass.errors import EncoderError, RunError
 from compass.runs import layout
 from compass.runs.files import file_hash, write_json
 from compass.runs.folder import Run
+from compass.runs.places import same_place
 from compass.semantic.arrays import FloatArray, row_chunks
 from compass.semantic.diagnostics import diagnose, name_clusters
 from compass.semantic.space import SemanticSpace
@@ -41,8 +42,8 @@ def place_in(run: Run, resources: Resources, data: RunData, parent: Path, fitted
     fitted_with: name and revision of the encoder that the space was fitted with. Raises RunError for another one.
     """
     encoder = resources.encoder
-    if [encoder.name, encoder.revision] != list(fitted_with):
-        name, revision = fitted_with
+    name, revision = fitted_with
+    if not same_place((encoder.name, encoder.revision), (name, revision)):
         raise RunError(
             f"The space of {parent} was fitted with the encoder {name} ({revision}), and {encoder.name} "
             f"({encoder.revision}) was loaded. Use the same encoder, or make a new run with compass adapt."
