@@ -237,6 +237,7 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
             "lora_r: 32\naveraged_trainings: 3",
             "lora_r times averaged_trainings, the rank of the averaged adapter, must not exceed",
         ),
+        ("train: [none, b.jsonl]", "train: 'none' means no training data; leave it out beside 'b.jsonl'"),
         ("use_dora: true\naveraged_trainings: 2", "averaged_trainings: DoRA adapters can't be averaged"),
         ("columns: {pol.prompt: q}", "columns: 'pol' is not a set of rows; write one of usage, train"),
         ("num_train_epochs: 0", "num_train_epochs or max_steps must be above 0"),

@@ -282,3 +282,19 @@ def test_each_row_that_is_left_out_is_named_in_the_run_folder(tmp_path: Path) ->
     assert counted["pool"]["dropped"] == {"tool calls": 1, "no response": 1, "duplicate": 1}
     assert file.stat().st_mode & 0o077 == 0
     assert not [word for word in ("secret", "guten", "an example") if word in file.read_text("utf-8")]
+
+
+def test_training_data_may_come_from_several_sources(tmp_path: Path) -> None:
+    """Answers that come back would have to be pasted into the file of the training data, whose ids they may repeat."""
+    config = _files(tmp_path)
+    answers = [
+        {"id": "a", "prompt": "cwestiwn rhif 1", "response": "un"},
+        {"id": "b", "prompt": "arall", "response": ""},
+    ]
+    more = _write(tmp_path / "answers.jsonl", answers)
+    config = replace(config, train=(*config.train, more))
+    found = read(config, 0)
+    assert [row.prompt for row in found.train] == [f"enghraifft {i}" for i in range(5)] + ["cwestiwn rhif 1", "arall"]
+    assert len({row.id for row in found.train}) == 7
+    assert more in source_identities(config)
+    assert read(replace(config, train=("none",)), 0).train == []

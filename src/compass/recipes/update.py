@@ -40,6 +40,7 @@ from compass.runs.machine import versions
 from compass.steps.card import write_card
 from compass.steps.evaluate import evaluate, evaluate_one, precision
 from compass.steps.history import TRAIN, Version, as_history, read_version
+from compass.steps.label import suggest_labels
 from compass.steps.lengths import keep_fitting
 from compass.steps.lock import write_lock
 from compass.steps.read import Sources, clean_data, fill_in, hold_out_half, read_pool, read_set, stored_data
@@ -132,6 +133,7 @@ def _follow(run: Run, resources: Resources, options: UpdateConfig, version: Vers
     # 3. What the new usage needs, the history lacks and the pool has.
     candidates = place_candidates(resources, placed)
     selected = choose(run, resources, placed, candidates)
+    suggest_labels(run, resources, placed)
 
     # 4. What of the history is replayed, and which weights it needs.
     anchors = draw_anchors(run, config, options, version, data.train, candidates.train_clusters)
