@@ -117,7 +117,8 @@ def test_a_finished_run_is_not_run_again() -> None:
     new = written("run/logs/stages.jsonl")[before:]
     stages = ["data", "space", "selection", "training", "evaluation-base", "evaluation-adapter"]
     assert [row["stage"] for row in new if row["skipped"]] == stages
-    assert [row["stage"] for row in new if not row["skipped"]] == []
+    # Version 0.1 made no list of prompts to label.
+    assert [row["stage"] for row in new if not row["skipped"]] == ["label"]
     for name in ("adapter/adapter_model.safetensors", "selection/selected.jsonl", "eval/adapter/cy.json"):
         assert Path("run", name).read_bytes() == (STORED / "run" / name).read_bytes()
     # A lock names more files now.
@@ -134,7 +135,7 @@ def test_picks_stay_only_with_the_seed_and_model_that_they_were_trained_with(key
     before = len(lines("run/logs/stages.jsonl"))
     calls.select_again(Path("run"))
     skipped = {row["stage"]: row["skipped"] for row in written("run/logs/stages.jsonl")[before:]}
-    assert skipped == {"data": True, "space": True, "selection": False}
+    assert skipped == {"data": True, "space": True, "selection": False, "label": False}
 
 
 def test_a_run_is_read_by_an_update() -> None:
