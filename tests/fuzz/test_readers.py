@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compass.data.readers import read_examples, read_jsonl, write_jsonl
+from compass.data.readers.accounts import SourceAccount
 from fuzzing import damaged, fuzz, json_values, raw, refused_or_fine, scalars, texts
 
 FIELDS = (
@@ -71,11 +72,15 @@ def test_a_data_file(data: st.DataObject) -> None:
             path.write_bytes(data.draw(raw))
         columns = data.draw(st.none() | st.dictionaries(names, names, max_size=2))
         with refused_or_fine():
-            examples = read_examples(path, columns=columns, require_response=data.draw(st.booleans()))
+            accounts: list[SourceAccount] = []
+            required = data.draw(st.booleans())
+            examples = read_examples(path, columns=columns, require_response=required, accounts=accounts)
             assert examples
             assert all(isinstance(row.prompt, str) and isinstance(row.response, str) for row in examples)
             assert len({row.id for row in examples}) == len(examples)
             if how == "whole":
-                assert len(examples) == len(inputs), "a row was lost, and nothing was said"
+                (account,) = accounts
+                assert account.rows == len(inputs)
+                assert len(examples) + len(account.dropped) == len(inputs), "a row was lost, and nothing was said"
             write_jsonl(Path(folder) / "again.jsonl", examples)
             assert read_jsonl(Path(folder) / "again.jsonl") == examples

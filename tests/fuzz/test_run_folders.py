@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +39,13 @@ READERS: tuple[Callable[[Path], object], ...] = (
 )
 
 
+@pytest.fixture(scope="module")
+def _loaded() -> None:
+    """Load the libraries that draw a report before the first input: that takes longer than an input may."""
+    render(load_run(RUN))
+
+
+@pytest.mark.usefixtures("_loaded")
 @fuzz(12, share=0.12)
 @given(data=st.data())
 def test_a_damaged_run_folder(data: st.DataObject) -> None:

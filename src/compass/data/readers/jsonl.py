@@ -21,6 +21,8 @@ from compass.runs.files import replacing
 def read_jsonl(path: str | os.PathLike[str]) -> list[Example]:
     """Read back what `write_jsonl` wrote. Raises DataError with file and line."""
     found = existing_path(os.fspath(path))
+    if not found.is_file():
+        raise DataError(f"{found} is not a file. Restore it, or run the command that wrote it again.")
     return [_example(f"{found}, {place}", row) for place, row in json_lines(found)]
 
 
