@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -268,6 +269,15 @@ def test_files_of_windows_and_gzip_under_another_name_are_read(tmp_path: Path) -
     assert [(e.prompt, e.response, e.place[-6:]) for e in read_examples(tmp_path / "semi.csv")] == [
         ("a, b", "c;d", "line 2")
     ]
+
+
+def test_parquet_with_a_text_that_is_not_utf_8_is_refused_with_its_record(tmp_path: Path) -> None:
+    """Parquet declares UTF-8 and does not check it: a traceback would name neither file nor record."""
+    offsets = pa.py_buffer(np.array([0, 1, 3, 4], dtype=np.int32).tobytes())
+    texts = pa.Array.from_buffers(pa.string(), 3, [None, offsets, pa.py_buffer(b"a\xff\xfeb")])
+    pq.write_table(pa.table({"prompt": texts}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet, record 2: a text that is not UTF-8"):
+        read_examples(tmp_path / "a.parquet")
 
 
 TURNS = [{"role": "user", "content": "p"}, {"role": "assistant", "content": "r"}]

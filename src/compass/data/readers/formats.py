@@ -250,11 +250,22 @@ def parquet_rows(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
             read = [name for name in names if wanted is None or name in wanted]
             # A file without any wanted column is read whole, so that the error can list the columns it has.
             for batch in file.iter_batches(batch_size=1024, columns=read or None):
-                for row in batch.to_pylist():
+                for row in _rows_of(batch):
                     number += 1
                     yield f"record {number}", {**dict.fromkeys(names), **row} if number == 1 else row
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}, record {number + 1}: a text that is not UTF-8. Write the file again.") from error
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: cannot be read as Parquet after record {number} ({error}).") from error
+
+
+def _rows_of(batch: Any) -> Iterator[Row]:
+    """Yield the rows of a batch; where one of them can't be decoded, those before it first."""
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError:
+        for i in range(batch.num_rows):
+            yield from batch.slice(i, 1).to_pylist()
 
 
 FORMATS: Mapping[str, Format] = {
