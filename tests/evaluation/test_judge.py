@@ -152,6 +152,7 @@ def test_nothing_is_sent_without_a_number(
     kept = "".join(path.read_text("utf-8") for path in done.folder.iterdir())
     assert "secret-key" not in kept + caplog.text
     assert json.loads((done.folder / "cy.json").read_text("utf-8"))["wins"] == 6
+    assert {path.stat().st_mode & 0o777 for path in done.folder.iterdir()} == {0o600}
 
 
 def test_a_server_that_fails_is_told_and_what_was_judged_is_kept(server: Server, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from compass.endpoint import Endpoint
 from compass.errors import ModelError
 from compass.evaluation.evaluate import Evaluation, check_same_rows, items
 from compass.records import Difference
-from compass.runs.files import fingerprint
+from compass.runs.files import PRIVATE, fingerprint
 from compass.stats import paired_difference
 
 logger = logging.getLogger(__name__)
@@ -138,7 +139,7 @@ class Judge:
         key = self._hash(messages)
         self.answers.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         cut = self.answers.is_file() and self.answers.read_bytes()[-1:] not in (b"", b"\n")
-        with self.answers.open("a", encoding="utf-8") as file:
+        with open(self.answers, "a", encoding="utf-8", opener=lambda path, how: os.open(path, how, PRIVATE)) as file:
             file.write(("\n" if cut else "") + json.dumps({"key": key, "verdict": verdict}) + "\n")
         self._known[key] = verdict
         return verdict
@@ -219,7 +220,7 @@ def _judged(one: Evaluation, verdicts: dict[int, tuple[str, str]], left: int) ->
         ones = np.ones(len(rows))
         interval = paired_difference(
             (lost, ones), (won, ones), draws=one.bootstrap_draws, confidence=one.confidence, seed=one.seed,
-            units=items([one.examples[i] for i in rows]),
+            units=items([one.examples[i] for i in rows]), proportion=True,
         )  # fmt: skip
         difference = Difference(one.name, "judge", float(lost.mean()), float(won.mean()), interval)
     return Judged(
