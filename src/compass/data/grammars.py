@@ -154,7 +154,7 @@ class _Walker:
             start, stop, step = reference.get_inline_range()
             number = self._rng.choice(range(start, stop + 1, step))
             return self._fill(reference, number, str(number))
-        values = self._lists.get(reference.list_name)
+        values: Any = self._lists.get(reference.list_name)
         if reference.list_name in self._wildcards:
             raise _DeadEnd
         kind = type(values).__name__
