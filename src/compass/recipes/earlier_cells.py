@@ -92,7 +92,7 @@ def _other_options(cell: Cell, folder: Path) -> str:
     if not names:
         return ""
     told = [
-        f"{name.rpartition('.')[2]} was {there.get(name, 'not there')}, here {here.get(name, 'not there')}"
+        f"{name.rpartition('.')[2]} was {_said(there.get(name))}, here {_said(here.get(name))}"
         for name in names[:MOST_OPTIONS]
     ]
     more = len(names) - len(told)
@@ -115,6 +115,10 @@ def _other_files(cell: Cell, folder: Path, sources: Mapping[str, str], others: M
 def _plain(config: AdaptConfig) -> Mapping[str, Any]:
     content: Mapping[str, Any] = json.loads(json.dumps(cell_payload(config)))
     return content
+
+
+def _said(value: Any) -> str:
+    return "nothing" if value in (None, "", [], {}) else str(value)
 
 
 def _leaves(content: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -85,16 +85,18 @@ def _headline(
         f"{plural(len(budgets), 'budget')}, {plural(len(seeds), 'seed')}: {plural(len(cells), 'run')}."
     )
     blocks: list[Block] = [Text(grid), *(Text(f"{gap}.", "note") for gap in gaps)]
+    count = f"{plural(len(left_out), 'cell')} of this folder"
     if left_out:
-        count = f"{plural(len(left_out), 'cell')} of this folder"
-        rows: list[list[str | Cell]] = [[Cell(one.folder, tone="id", code=True), one.reason] for one in left_out]
-        blocks.append(Text(f"{count} {'is' if len(left_out) == 1 else 'are'} not on this page.", "note"))
-        blocks.append(table(f"{capital(count)}, and why not shown", ("Cell", "Reason"), rows))
+        verb = "is" if len(left_out) == 1 else "are"
+        blocks.append(Text(f"{count} {verb} not on this page; the list is below.", "note"))
     main = _widest(comparisons)
     for against in dict.fromkeys(c.against for c in main):
         blocks.append(Text(_sentences([c for c in main if c.against == against], metrics), "lead"))
     if main:
         blocks += _one_view(main, metrics)
+    if left_out:
+        rows: list[list[str | Cell]] = [[Cell(one.folder, tone="id", code=True), one.reason] for one in left_out]
+        blocks.append(table(f"{count}, and why not shown", ("Cell", "Reason"), rows))
     return Section("overview", "Overview", "What was compared", tuple(blocks))
 
 
