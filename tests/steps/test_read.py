@@ -10,9 +10,18 @@ import pytest
 
 from compass.config import AdaptConfig, DataConfig, load_options
 from compass.data.cleaning import Cleaned
+from compass.data.example import Example
 from compass.errors import DataError, LanguageError
 from compass.runs.folder import Run
-from compass.steps.read import clean, filled_in, read, read_data, resolve, source_identities
+from compass.steps.read import (
+    clean,
+    filled_in,
+    read,
+    read_data,
+    resolve,
+    source_identities,
+    with_identified_languages,
+)
 from compass.steps.state import RunData
 
 
@@ -298,3 +307,20 @@ def test_training_data_may_come_from_several_sources(tmp_path: Path) -> None:
     assert len({row.id for row in found.train}) == 7
     assert more in source_identities(config)
     assert read(replace(config, train=("none",)), 0).train == []
+
+
+def test_rows_of_an_unidentifiable_target_keep_no_neighbours_tag(caplog) -> None:
+    """Untagged rows in the target's own language would count as its neighbour's, without a word."""
+    maori = "Whakawetohia nga raiti o te ruma noho, ka kati i te tatau o te kihini i mua i te moe"
+    english = "Turn off the lights in the living room and close the kitchen door before you go to bed"
+    target = [Example("u", maori, "x", "mi"), Example("v", english, "x", "mi")]
+    pool = [
+        Example("1", english, "x"), Example("2", "Genir pawb yn rhydd ac yn gydradd mewn urddas a hawliau", "x"),
+        Example("3", "stop", "x"), Example("4", "hello", "x", "en"),
+    ]  # fmt: skip
+    known = with_identified_languages(pool, target[1:], "en")
+    assert [row.language for row in known] == ["en", "cy", "und", "en"]
+    assert "does not know" not in caplog.text
+    found = with_identified_languages(pool, target, "mi")
+    assert [row.language for row in found] == ["und", "cy", "und", "en"]
+    assert "does not know Māori (mi). Rows of the pool without a tag stay `und` where they read as en" in caplog.text

@@ -49,10 +49,10 @@ LICENCES: Mapping[str, Licence] = {
         "As the package's metadata and its licence file say.",
     ),
     "hassil": Licence("hassil", "Apache-2.0", "https://github.com/OHF-Voice/hassil"),
-    "lingua": Licence(
-        "lingua language models (lingua-language-detector)",
-        "Apache-2.0",
-        "https://github.com/pemistahl/lingua-py",
+    "py3langid": Licence(
+        "Model of language identification (py3langid)",
+        "BSD-3-Clause",
+        "https://github.com/adbar/py3langid",
     ),
 }
 """Licence by artefact."""

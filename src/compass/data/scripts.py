@@ -1,8 +1,9 @@
-"""Scripts that write words without spaces between them."""
+"""Which script letters are of, and scripts that write words without spaces between them."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from functools import lru_cache
 
 _IDEOGRAPHIC = ("CJK", "HIRAGANA", "KATAKANA", "BOPOMOFO")
@@ -12,6 +13,37 @@ _FIRST_UNSPACED = "\u0e00"
 
 CHARACTERS_PER_WORD = {"ideographic": 2, "south-east-asian": 4}
 """Characters that stand for one word of a script without spaces, in n-grams [ours; near the means of zh and th]."""
+
+
+_ISO_15924 = {
+    "ARABIC": "Arab", "ARMENIAN": "Armn", "BENGALI": "Beng", "BOPOMOFO": "Hani", "CJK": "Hani", "CYRILLIC": "Cyrl",
+    "DEVANAGARI": "Deva", "ETHIOPIC": "Ethi", "GEORGIAN": "Geor", "GREEK": "Grek", "GUJARATI": "Gujr",
+    "GURMUKHI": "Guru", "HANGUL": "Hang", "HEBREW": "Hebr", "HIRAGANA": "Kana", "KANNADA": "Knda", "KATAKANA": "Kana",
+    "KHMER": "Khmr", "LAO": "Laoo", "LATIN": "Latn", "MALAYALAM": "Mlym", "MYANMAR": "Mymr", "ORIYA": "Orya",
+    "SINHALA": "Sinh", "TAMIL": "Taml", "TELUGU": "Telu", "THAI": "Thai", "TIBETAN": "Tibt",
+}  # fmt: skip
+"""First word of a letter's Unicode name -> script (ISO 15924); both kana count as one, bopomofo as Han."""
+
+LETTERS_PER_SIGN = 3
+"""Letters that a character of a script without spaces counts for [ours]."""
+
+
+@lru_cache(maxsize=65536)
+def script_of_letter(character: str) -> str:
+    """Return the script of a letter (`Latn`, `Hani`; `Zzzz` for one that no entry names), `` for what is no letter."""
+    if not character.isalpha():
+        return ""
+    return _ISO_15924.get(unicodedata.name(character, "").partition(" ")[0], "Zzzz")
+
+
+def letters_by_script(text: str) -> Counter[str]:
+    """Count a text's letters by script; one of a script without spaces counts for three."""
+    found: Counter[str] = Counter()
+    for character, times in Counter(text).items():
+        script = script_of_letter(character)
+        if script:
+            found[script] += times * (LETTERS_PER_SIGN if is_unspaced(character) else 1)
+    return found
 
 
 @lru_cache(maxsize=65536)

@@ -1,0 +1,180 @@
+"""Rows that are in another language than their tag says.
+
+Precision comes before recall: a wrong row costs little, and a whole script's translation prompts cost much. So the
+script is looked at first, code, links, quotations and names are left aside (`prose`), and a row stays where any run of
+words in it speaks for its tag. Thresholds are nats of evidence (see `identify`), set on half of the pages of
+tldr-pages, EXAMS' training part and half of SIB-200's languages; LOG.md has what they do on the others [ours].
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
+
+import regex
+
+from compass.data.cleaning.result import Found
+from compass.data.example import Example
+from compass.data.identify import (
+    MAX_CHARS,
+    NO_LANGUAGE,
+    Evidence,
+    close_languages,
+    evidence,
+    identified_as,
+    scripts_of,
+    supported_languages,
+)
+from compass.data.languages import UNDETERMINED
+from compass.data.prose import prose
+from compass.data.scripts import letters_by_script, script_of_letter
+
+WRONG_LANGUAGE = "wrong language"
+
+FEWEST_LETTERS = 10
+"""Letters that a text has to have to be judged."""
+MARGIN = 14.0
+"""Nats by which another language of the run has to be ahead of the tag's."""
+MARGIN_OUTSIDE = 40.0
+"""The same for a language that no row is tagged with: a rare guess."""
+MARGIN_OTHER_SCRIPT = 8.0
+"""Nats by which a language has to be ahead of no language at all, where the script is not the tag's."""
+RUN = 3.0
+"""Nats by which a run of words speaks for the tag's language, so that the row stays."""
+RUN_WORDS, RUN_LETTERS = 8, 8
+"""Words of a run at most, letters at least."""
+OTHER_SCRIPT_SHARE = 0.4
+"""Share of the letters in another script, from which a row tagged with a language in Latin may be in another one:
+names and commands are in Latin everywhere."""
+
+FEWEST_BESIDE = 4
+"""Letters of a run that stands beside another script, at least."""
+
+_LATIN = "Latn"
+_EAST_ASIAN = frozenset({"Hang", "Hani", "Kana"})
+"""Scripts that share Han characters: what is beside them tells the languages apart."""
+_BREAKS = regex.compile(r"[.:;!?()\[\]\n\"«»“”„。！？：；（）、—–]+")
+_PARENTHESES = regex.compile(r"\([^()]*\)|（[^（）]*）")
+
+
+def find_wrong_language(rows: Sequence[Example], *, languages: Collection[str] = ()) -> Found:
+    """Find rows whose prompt is clearly in another language than their tag says.
+
+    languages: those of the run; the rows' tags and English are always among them. A row whose tag identification does
+    not know, or which states another script than the language's usual one, is not judged.
+    """
+    tags = {*languages, *(row.language for row in rows), "en"} - {UNDETERMINED}
+    run = {identified_as(tag) for tag in tags} - {UNDETERMINED}
+    found: Found = {}
+    for index, row in enumerate(rows):
+        if row.language == UNDETERMINED or _states_script(row.language):
+            continue
+        own = identified_as(row.language)
+        other = UNDETERMINED if own == UNDETERMINED else contradicting_language(row.prompt, own, run)
+        if other != UNDETERMINED:
+            found[index] = (WRONG_LANGUAGE, f"tagged {row.language}, reads as {other}")
+    return found
+
+
+def contradicting_language(prompt: str, own: str, run: Collection[str]) -> str:
+    """Return the language that a prompt is in although it is tagged `own`, `und` if nothing contradicts the tag.
+
+    own, run: tags of `supported_languages`.
+    """
+    text = prose(prompt, names=False)[:MAX_CHARS]
+    letters = letters_by_script(text)
+    if letters.total() < FEWEST_LETTERS:
+        return UNDETERMINED
+    own_scripts = scripts_of(own)
+    in_own = sum(letters[script] for script in own_scripts)
+    if _LATIN not in own_scripts:
+        # Letters of a script that only some languages use are no names and commands: two of them are a word.
+        judge_own = in_own >= 2
+    else:
+        judge_own = letters.total() - in_own < OTHER_SCRIPT_SHARE * letters.total()
+    if judge_own:
+        scripts = _EAST_ASIAN if "Hani" in own_scripts else own_scripts
+        return _within_script(_letters_of(text, scripts), own, run)
+    beside = _letters_of(_PARENTHESES.sub(" ", prose(prompt)[:MAX_CHARS]), own_scripts)
+    return _in_other_script(text, beside, own, run)
+
+
+def _within_script(text: str, own: str, run: Collection[str]) -> str:
+    """Judge a text by its letters in the scripts of its tag."""
+    script = letters_by_script(text).most_common(1)[0][0]
+    tag, margin = _rival(evidence(text), own, script, run)
+    if margin < (MARGIN if tag in run else MARGIN_OUTSIDE):
+        return UNDETERMINED
+    rivals = {NO_LANGUAGE, tag, *run} - set(_close_to(own))
+    return UNDETERMINED if any(_speaks_for(own, words, rivals) for words in _runs(text)) else tag
+
+
+def _in_other_script(text: str, beside: str, own: str, run: Collection[str]) -> str:
+    """Judge a text that is in another script than its tag's; beside: what is in that of the tag."""
+    own_scripts = scripts_of(own)
+    letters = Counter({s: n for s, n in letters_by_script(text).items() if s not in own_scripts})
+    script, _ = letters.most_common(1)[0]
+    if script == _LATIN:
+        text = _PARENTHESES.sub(" ", text)
+    foreign = _letters_of(text, letters)
+    if letters_by_script(foreign).total() < FEWEST_LETTERS:
+        return UNDETERMINED
+    found = evidence(foreign)
+    tag, margin = _rival(found, own, script, run, against_own=False)
+    if margin < (MARGIN_OTHER_SCRIPT if tag in run else MARGIN_OUTSIDE):
+        return UNDETERMINED
+    rivals = {NO_LANGUAGE, *run} - set(_close_to(own))
+    return UNDETERMINED if _speaks_for(own, beside, rivals, fewest=FEWEST_BESIDE) else tag
+
+
+def _rival(
+    found: Evidence, own: str, script: str, run: Collection[str], *, against_own: bool = True
+) -> tuple[str, float]:
+    """Return the language written in a script that a text speaks for, and by how many nats against own or no language.
+
+    A language of the run comes first where it has its margin.
+    """
+    may_be = _written_in(script, own)
+    floor, _ = found.of((NO_LANGUAGE, *_close_to(own)) if against_own else (NO_LANGUAGE,))
+    inside, tag = found.of([tag for tag in may_be if tag in run])
+    if inside - floor >= (MARGIN if against_own else MARGIN_OTHER_SCRIPT):
+        return tag, inside - floor
+    outside, tag = found.of([tag for tag in may_be if tag not in run])
+    return tag, outside - floor
+
+
+def _speaks_for(own: str, words: str, rivals: Collection[str], fewest: int = RUN_LETTERS) -> bool:
+    if letters_by_script(words).total() < fewest:
+        return False
+    found = evidence(words)
+    return found.of(_close_to(own))[0] - found.of(rivals)[0] >= RUN
+
+
+@lru_cache(maxsize=1024)
+def _close_to(own: str) -> tuple[str, ...]:
+    return tuple(tag for tag in supported_languages() if close_languages(tag, own))
+
+
+@lru_cache(maxsize=4096)
+def _written_in(script: str, own: str) -> tuple[str, ...]:
+    """Return the languages that are written in a script and are not close to a language."""
+    return tuple(tag for tag in supported_languages() if script in scripts_of(tag) and tag not in _close_to(own))
+
+
+def _runs(text: str) -> Iterator[str]:
+    """Yield what stands between punctuation, and windows of it where that is long."""
+    for part in _BREAKS.split(text):
+        words = part.split()
+        for start in range(0, max(1, len(words) - RUN_WORDS // 2), RUN_WORDS // 2):
+            yield " ".join(words[start : start + RUN_WORDS])
+
+
+def _letters_of(text: str, scripts: Collection[str]) -> str:
+    """Return a text with the letters of other scripts left out."""
+    kept = (c if not c.isalpha() or script_of_letter(c) in scripts else " " for c in text)
+    return " ".join("".join(kept).split())
+
+
+def _states_script(tag: str) -> bool:
+    return tag.count("-") > 0 and len(tag.split("-")[1]) == 4 and not tag.startswith("zh")
