@@ -54,7 +54,7 @@ def known(tag: str) -> str:
 def wrong_rows(name: str, rows: list[tuple[str, str]], outside: list[tuple[str, str]], seed: int) -> None:
     draw = random.Random(f"{name}/{seed}")
     rows = draw.sample(rows, min(20_000, len(rows)))
-    tags = {known(tag) for tag, _ in rows}
+    tags = sorted({known(tag) for tag, _ in rows})
     foreign = [(tag, text) for tag, text in outside if not any(close_languages(known(tag), own) for own in tags)]
     planted: dict[int, str] = {}
     given = [tag for tag, _ in rows]

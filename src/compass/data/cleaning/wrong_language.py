@@ -34,7 +34,7 @@ WRONG_LANGUAGE = "wrong language"
 
 FEWEST_LETTERS = 10
 """Letters that a text has to have to be judged."""
-MARGIN = 14.0
+MARGIN = 18.0
 """Nats by which another language of the run has to be ahead of the tag's."""
 MARGIN_OUTSIDE = 40.0
 """The same for a language that no row is tagged with: a rare guess."""
