@@ -94,6 +94,7 @@ def inspect(source: str, config: DataConfig, *, tokenizer: Any | None = None, ma
         duplicates=answered,
         near_duplicates=config.near_duplicates if answered else 1.0,
         check_language=answered and config.identify_languages,
+        languages=[config.language] if config.language else (),
         require_response=answered,
         name=source,
     )
