@@ -11,6 +11,7 @@ import pytest
 from compass.config import AdaptConfig, DataConfig, load_options
 from compass.data.cleaning import Cleaned
 from compass.data.example import Example
+from compass.data.untagged import with_identified_languages
 from compass.errors import DataError, LanguageError
 from compass.runs.folder import Run
 from compass.steps.read import (
@@ -20,7 +21,6 @@ from compass.steps.read import (
     read_data,
     resolve,
     source_identities,
-    with_identified_languages,
 )
 from compass.steps.state import RunData
 

@@ -8,8 +8,8 @@ from compass.registry.events import RegistryEvent
 from compass.registry.gate import GateDecision, HeldOut, TestRow, decide
 from compass.registry.hooks import Delivery, Hooks, verify_signature
 from compass.registry.mirror import mirror
-from compass.registry.store import Pruned, Registry
-from compass.registry.versions import Check, Version
+from compass.registry.store import Registry
+from compass.registry.versions import Check, Pruned, Version
 
 __all__ = [
     "Aliases",

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compass.errors import RegistryError, RunError
-from compass.runs.files import opened, read_json, write_bytes
+from compass.errors import RegistryError, RegistryUnavailableError, RunError
+from compass.runs.files import is_full_disk, opened, read_json, write_bytes
 
 BLOCK = 1 << 20
 """Bytes that are copied and hashed at a time."""
@@ -107,3 +107,15 @@ def _end_of_last_line(file: Any) -> int:
             return int(start + found + 1)
         end = start
     return 0
+
+
+def disk_error(error: OSError, what: str, folder: Path) -> RegistryUnavailableError:
+    """Say what the disk refused, and what to do. what: what was about to be done."""
+    return RegistryUnavailableError(
+        f"Cannot {what}: {error.strerror} ({error.filename or folder}). Nothing has changed. "
+        + (
+            "Free some space (`prune` removes old versions) and try again."
+            if is_full_disk(error)
+            else "Check the folder's permissions."
+        )
+    )

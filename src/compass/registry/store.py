@@ -14,12 +14,10 @@ What is on disk decides, for every process alike: nothing is kept in memory betw
 
 from __future__ import annotations
 
-import errno
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -31,11 +29,11 @@ from compass.errors import RegistryError, RegistryUnavailableError
 from compass.registry import aliases
 from compass.registry.aliases import Aliases, Move, read_aliases
 from compass.registry.events import RegistryEvent
-from compass.registry.files import append_line, read_lines
+from compass.registry.files import append_line, disk_error, read_lines
 from compass.registry.folders import home_of, homes, id_of, last_number, listed
 from compass.registry.gate import PROMOTE, GateDecision
 from compass.registry.intake import add_version, check_run, language_of, run_at_rest
-from compass.registry.versions import Check, Version, check_version, damage_of, read_version
+from compass.registry.versions import Check, Pruned, Version, check_version, damage_of, read_version
 from compass.runs.files import sync_folder
 
 logger = logging.getLogger(__name__)
@@ -44,18 +42,6 @@ NOTHING = "none"
 """Says of `over` that nothing may be in production yet."""
 LOCK_TIMEOUT = 30.0
 """Seconds to wait for another process at work in the registry."""
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
-@dataclass(frozen=True)
-class Pruned:
-    """What a prune took away, what it kept and why."""
-
-    removed: tuple[str, ...]
-    kept: Mapping[str, str]
-    """Reason by id."""
-    freed: int
-    """Bytes."""
 
 
 class Registry:
@@ -112,7 +98,7 @@ class Registry:
                     trigger=trigger, metrics=metrics, notes=notes or {}, leave_out=leave_out, link=link,
                 )  # fmt: skip
             except OSError as error:
-                raise _disk_error(error, f"register {source}", folder) from error
+                raise disk_error(error, f"register {source}", folder) from error
             finally:
                 if incoming.exists():
                     shutil.rmtree(incoming, ignore_errors=True)
@@ -254,7 +240,7 @@ class Registry:
             try:
                 return aliases.repair(folder, last_number(folder))
             except OSError as error:
-                raise _disk_error(error, "repair the aliases", folder) from error
+                raise disk_error(error, "repair the aliases", folder) from error
 
     def history(self, language: str) -> tuple[Move, ...]:
         """Return every move of an alias, oldest first. Raises RegistryError if the history is damaged."""
@@ -309,7 +295,7 @@ class Registry:
             try:
                 append_line(folder / "events.jsonl", event.to_dict())
             except OSError as error:
-                raise _disk_error(error, f"record the event {event.kind}", folder) from error
+                raise disk_error(error, f"record the event {event.kind}", folder) from error
 
     def events(self, language: str) -> tuple[RegistryEvent, ...]:
         """Return a language's events, oldest first."""
@@ -374,7 +360,7 @@ class Registry:
                 removed=removed,
             )
         except OSError as error:
-            raise _disk_error(error, f"{action} {after}".strip(), folder) from error
+            raise disk_error(error, f"{action} {after}".strip(), folder) from error
 
     def _make(self, folder: Path) -> None:
         # Versions hold users' prompts: nobody else on the machine needs to read them, also where the root was there.
@@ -403,15 +389,3 @@ class Registry:
                 f"Another process has held {folder / name}.lock for {self.lock_timeout:g} s. Wait for it, or see what "
                 "it is doing; the lock goes with the process that holds it."
             ) from error
-
-
-def _disk_error(error: OSError, what: str, folder: Path) -> RegistryUnavailableError:
-    full = error.errno in FULL
-    return RegistryUnavailableError(
-        f"Cannot {what}: {error.strerror} ({error.filename or folder}). Nothing has changed. "
-        + (
-            "Free some space (`prune` removes old versions) and try again."
-            if full
-            else "Check the folder's permissions."
-        )
-    )

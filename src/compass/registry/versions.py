@@ -179,3 +179,14 @@ def identity_of(files: Mapping[str, tuple[str, int]]) -> str:
     """Return the content hash of a set of files: SHA-256 over each path and its SHA-256."""
     deciding = {path: sha for path, (sha, _size) in files.items() if not path.startswith(ACCOUNTS)}
     return hashlib.sha256(canonical(deciding)).hexdigest()
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What a prune took away, what it kept and why."""
+
+    removed: tuple[str, ...]
+    kept: Mapping[str, str]
+    """Reason by id."""
+    freed: int
+    """Bytes."""

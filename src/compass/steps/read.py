@@ -15,11 +15,11 @@ from compass.data.assist import ASSIST, common_setting, load_assist, parse_assis
 from compass.data.cleaning import NGRAM, TRANSLATION, Cleaned, with_left_out
 from compass.data.cleaning import clean as clean_rows
 from compass.data.example import Dropped, Example
-from compass.data.identify import can_identify, identify_languages, neighbours
-from compass.data.languages import UNDETERMINED, language_name, normalize_tag, same_language
+from compass.data.languages import UNDETERMINED, normalize_tag, same_language
 from compass.data.licences import announce
 from compass.data.readers import SourceAccount, read_examples, read_jsonl, source_path, write_jsonl
 from compass.data.redaction import check_installed
+from compass.data.untagged import with_identified_languages
 from compass.errors import DataError
 from compass.runs import layout
 from compass.runs.files import file_hash, fingerprint, read_json, write_json
@@ -35,10 +35,6 @@ OTHER_LANGUAGE = "other language"
 """Why rows of usage and of the target's test are left out."""
 FEWEST_USAGE_ROWS = 10
 """Below this a usage sample says too little of what usage needs to select by [ours]."""
-
-
-ROWS_FOR_NEIGHBOURS = 500
-"""Rows of a language that identification does not know, by which its neighbours are found, at most."""
 
 
 @dataclass(frozen=True)
@@ -309,34 +305,6 @@ def hold_out_half(usage: Sequence[Example], seed: int) -> tuple[list[Example], l
     chosen = random.Random(f"held-out/{seed}").sample(list(answered), len(answered) // 2)
     held_out = set(chosen)
     return [row for row in usage if row.prompt not in held_out], [row for p in chosen for row in answered[p]]
-
-
-def with_identified_languages(pool: Sequence[Example], target_rows: Sequence[Example], language: str) -> list[Example]:
-    """Return the pool, each row without a tag under the language that it is found to be in; unsure ones stay `und`.
-
-    target_rows: rows in the target language. A language that identification does not know reads as its neighbours: rows
-    that read as one of these stay `und`, and a warning says so.
-    """
-    untagged = [i for i, row in enumerate(pool) if row.language == UNDETERMINED]
-    if not untagged:
-        return list(pool)
-    known_rows: dict[str, list[str]] = {language: [row.prompt for row in target_rows]}
-    for row in pool:
-        if row.language != UNDETERMINED:
-            known_rows.setdefault(row.language, []).append(row.prompt)
-    reserved = set()
-    for tag in (tag for tag in known_rows if not can_identify(tag)):
-        taken = neighbours(known_rows[tag][:ROWS_FOR_NEIGHBOURS])
-        reserved |= set(taken)
-        logger.warning(
-            "Language identification does not know %s (%s). Rows of the pool without a tag stay `und`%s. Tag the "
-            "pool's rows to use those in %s by their language.", language_name(tag), tag,
-            f" where they read as {', '.join(taken)}, as rows in {tag} do" if taken else " where they are in it", tag,
-        )  # fmt: skip
-    found = dict(zip(untagged, identify_languages([pool[i].prompt for i in untagged], reserved=reserved), strict=True))
-    unsure = sum(tag == UNDETERMINED for tag in found.values())
-    logger.info("Of %d rows of the pool without a language tag %d stay `und`", len(untagged), unsure)
-    return [row.with_language(found[i]) if i in found else row for i, row in enumerate(pool)]
 
 
 def fill_in(name: str, **values: object) -> str:

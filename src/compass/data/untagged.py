@@ -1,0 +1,43 @@
+"""The language of rows that have no tag."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from compass.data.example import Example
+from compass.data.identify import can_identify, identify_languages, neighbours
+from compass.data.languages import UNDETERMINED, language_name
+
+logger = logging.getLogger(__name__)
+
+ROWS_FOR_NEIGHBOURS = 500
+"""Rows of a language that identification does not know, by which its neighbours are found, at most."""
+
+
+def with_identified_languages(pool: Sequence[Example], target_rows: Sequence[Example], language: str) -> list[Example]:
+    """Return the pool, each row without a tag under the language that it is found to be in; unsure ones stay `und`.
+
+    target_rows: rows in the target language. A language that identification does not know reads as its neighbours: rows
+    that read as one of these stay `und`, and a warning says so.
+    """
+    untagged = [i for i, row in enumerate(pool) if row.language == UNDETERMINED]
+    if not untagged:
+        return list(pool)
+    known_rows: dict[str, list[str]] = {language: [row.prompt for row in target_rows]}
+    for row in pool:
+        if row.language != UNDETERMINED:
+            known_rows.setdefault(row.language, []).append(row.prompt)
+    reserved = set()
+    for tag in (tag for tag in known_rows if not can_identify(tag)):
+        taken = neighbours(known_rows[tag][:ROWS_FOR_NEIGHBOURS])
+        reserved |= set(taken)
+        logger.warning(
+            "Language identification does not know %s (%s). Rows of the pool without a tag stay `und`%s. Tag the "
+            "pool's rows to use those in %s by their language.", language_name(tag), tag,
+            f" where they read as {', '.join(taken)}, as rows in {tag} do" if taken else " where they are in it", tag,
+        )  # fmt: skip
+    found = dict(zip(untagged, identify_languages([pool[i].prompt for i in untagged], reserved=reserved), strict=True))
+    unsure = sum(tag == UNDETERMINED for tag in found.values())
+    logger.info("Of %d rows of the pool without a language tag %d stay `und`", len(untagged), unsure)
+    return [row.with_language(found[i]) if i in found else row for i, row in enumerate(pool)]
