@@ -256,8 +256,9 @@ def test_files_of_windows_and_gzip_under_another_name_are_read(tmp_path: Path) -
         ("a.jsonl", '{"prompt": "Καλημέρα\\u2028ŵ"}\n{"prompt": "b"}\n'),
         ("a.csv", "prompt\nΚαλημέρα\nb\n"),
     ):
-        (tmp_path / name).write_bytes(text.encode("utf-16"))
-        assert [e.prompt[:8] for e in read_examples(tmp_path / name)] == ["Καλημέρα", "b"]
+        for encoding in ("utf-16", "utf-32"):
+            (tmp_path / name).write_bytes(text.encode(encoding))
+            assert [e.prompt[:8] for e in read_examples(tmp_path / name)] == ["Καλημέρα", "b"]
     (tmp_path / "packed.jsonl").write_bytes(gzip.compress(b'{"prompt": "a"}\n'))
     assert [e.prompt for e in read_examples(tmp_path / "packed.jsonl")] == ["a"]
     (tmp_path / "wide.csv").write_text(f"prompt, response\n{'a' * 200_000},b\n", "utf-8")
@@ -269,6 +270,41 @@ def test_files_of_windows_and_gzip_under_another_name_are_read(tmp_path: Path) -
     assert [(e.prompt, e.response, e.place[-6:]) for e in read_examples(tmp_path / "semi.csv")] == [
         ("a, b", "c;d", "line 2")
     ]
+    for mark in "\t|":
+        (tmp_path / "other.csv").write_text(f"prompt{mark}response\na, b{mark}c;d\n", "utf-8")
+        assert [(e.prompt, e.response) for e in read_examples(tmp_path / "other.csv")] == [("a, b", "c;d")]
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [
+            {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "input_text", "text": "b"}, "c"]},
+            {"role": "assistant", "content": [{"type": "output_text", "text": "r", "image": None}]},
+        ],
+        {"role": ["user", "assistant"], "content": ["a\nb\nc", "r"]},
+        [
+            {"role": "user", "from": None, "content": None, "value": "a\nb\nc"},
+            {"role": None, "from": "gpt", "value": "r"},
+        ],
+        json.dumps({"from": ["human", "gpt"], "value": ["a\nb\nc", "r"]}),
+    ],
+)
+def test_turns_in_parts_and_field_by_field(turns: Any, tmp_path: Path) -> None:
+    """OpenAI's and Hugging Face's chat files write turns so; one of them refused the whole file."""
+    row = {"messages": turns}
+    (read,) = read_examples(lines(tmp_path / "a.jsonl", row))
+    assert (read.prompt, read.response) == ("a\nb\nc", "r")
+    assert read_row(row).prompt == "a\nb\nc"
+
+
+def test_rows_with_pictures_are_left_out_and_counted(tmp_path: Path) -> None:
+    """What is asked about a picture makes no sense without it, and the other rows of the file do."""
+    picture = [{"role": "user", "content": [{"type": "text", "text": "q"}, {"type": "image_url", "image_url": {}}]}]
+    accounts: list[SourceAccount] = []
+    path = lines(tmp_path / "a.jsonl", {"messages": picture}, {"messages": [{"role": "user", "content": "a"}]})
+    assert [row.prompt for row in read_examples(path, accounts=accounts)] == ["a"]
+    assert [(row.reason, row.place) for row in accounts[0].dropped] == [("images or other media", f"{path}, line 1")]
 
 
 def test_parquet_with_a_text_that_is_not_utf_8_is_refused_with_its_record(tmp_path: Path) -> None:
@@ -365,6 +401,18 @@ BAD: dict[str, tuple[str, bytes, str]] = {
         b"promt,reply\na,b\n",
         r"no column for the prompt.*nearest: 'promt'.*Found: promt, reply",
     ),
+    "an id is no prompt": ("a.csv", b"message_id,text\n123456,abc d\n654321,how are you\n", r"example prompt=text"),
+    "in capitals": ("a.csv", b"Response,Prompt\nlong answer,a\n", r"example prompt=Prompt"),
+    "no text at all": ("a.json", b"{}", r"Found: none\..*example prompt=COLUMN"),
+    "an answer is no prompt": ("a.csv", b"completion\na\n", r"example prompt=COLUMN"),
+    "turns of another name": (
+        "a.jsonl",
+        b'{"id":"x","items":[{"from":"human","value":"a"}]}\n',
+        r"example messages=items",
+    ),
+    "zip": ("a.jsonl", b"PK\x03\x04\xff", r"a\.jsonl is a zip file, not text\. Unpack it"),
+    "zstd": ("a.csv", b"\x28\xb5\x2f\xfd\x04", r"a\.csv is a Zstandard file"),
+    "packed twice": ("a.jsonl.gz", gzip.compress(b"BZh91AY"), r"is a bzip2 file"),
     "not UTF-8": ("a.jsonl", b'{"prompt":"p"}\n{"prompt":"caf\xe9"}\n', r"line 2: not UTF-8 \(byte 0xe9"),
     "not UTF-8 in CSV": ("a.csv", b"prompt\ncaf\xe9\n", r"line 2: not UTF-8"),
     "empty": ("a.jsonl", b"", r"a\.jsonl is empty"),

@@ -64,6 +64,15 @@ def test_prompts_alone_are_inspected_as_usage(tmp_path: Path) -> None:
     assert (found.read_as, found.outcomes) == ("usage", (Outcome("kept", 2, "line 1"),))
 
 
+def test_a_source_without_any_usable_row_is_shown_as_well(tmp_path: Path) -> None:
+    """Whoever asks why nothing can be used got the error alone."""
+    row = {"messages": [{"role": "assistant", "content": "a"}]}
+    path = tmp_path / "a.jsonl"
+    path.write_text(f"{json.dumps(row)}\n" * 2, "utf-8")
+    found = inspect(str(path), DataConfig())
+    assert (found.rows, found.outcomes) == (2, (Outcome("no user turn", 2, "line 1"),))
+
+
 def test_the_sources_of_a_run(tmp_path: Path) -> None:
     """Breaks if held-out usage counts as dropped, or a row of one source counts for another."""
     usage = [{"prompt": f"cwestiwn rhif {i}", "response": f"ateb {i}"} for i in range(20)]

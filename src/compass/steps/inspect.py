@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,8 +13,10 @@ import numpy as np
 from compass.config import DataConfig
 from compass.data.cleaning import Cleaned, clean, with_left_out
 from compass.data.example import Dropped, Example
-from compass.data.readers import SourceAccount, read_examples
+from compass.data.readers import NoUsableRowError, SourceAccount, read_examples
 from compass.steps.read import Sources, columns_of, fill_in
+
+logger = logging.getLogger(__name__)
 
 Row = TypeVar("Row", Example, Dropped)
 
@@ -84,9 +87,13 @@ def inspect(source: str, config: DataConfig, *, tokenizer: Any | None = None, ma
     """
     accounts: list[SourceAccount] = []
     columns = columns_of(config, "pool")
-    rows = read_examples(
-        fill_in(source, language=config.language), columns=columns, streaming=config.streaming, accounts=accounts
-    )
+    path = fill_in(source, language=config.language)
+    try:
+        rows = read_examples(path, columns=columns, streaming=config.streaming, accounts=accounts)
+    except NoUsableRowError as error:
+        # What became of its rows is what was asked for.
+        logger.warning("%s", error)
+        rows = []
     answered = any(row.response.strip() for row in rows)
     cleaned = clean(
         rows,

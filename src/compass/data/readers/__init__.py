@@ -23,7 +23,7 @@ A new file format is a function and a line in `formats.FORMATS`; a new row shape
 
 from __future__ import annotations
 
-from compass.data.readers.accounts import SourceAccount
+from compass.data.readers.accounts import NoUsableRowError, SourceAccount
 from compass.data.readers.examples import iter_examples, iter_records, read_examples, read_row
 from compass.data.readers.fields import is_missing
 from compass.data.readers.jsonl import read_jsonl, write_jsonl
@@ -32,6 +32,7 @@ from compass.data.readers.sources import source_path
 
 __all__ = [
     "LANGUAGE_FIELDS",
+    "NoUsableRowError",
     "SourceAccount",
     "is_missing",
     "iter_examples",

@@ -15,6 +15,10 @@ from compass.errors import DataError
 logger = logging.getLogger(__name__)
 
 
+class NoUsableRowError(DataError):
+    """A source that was read to its end, and none of whose rows can be used."""
+
+
 @dataclass
 class SourceAccount:
     """One source as it was read."""
@@ -46,11 +50,11 @@ class SourceAccount:
         self.first = self.first or why
 
     def finish(self) -> None:
-        """Say what was not used. Raises DataError if that is every row."""
+        """Say what was not used. Raises NoUsableRowError if that is every row."""
         counts = Counter(row.reason for row in self.dropped)
         reasons = ", ".join(f"{n} {reason}" for reason, n in counts.most_common())
         if self.dropped and len(self.dropped) == self.rows:
-            raise DataError(
+            raise NoUsableRowError(
                 f"{self.name}: none of its {self.rows} rows can be used: {reasons}. The first: {self.first}"
             )
         if self.dropped:

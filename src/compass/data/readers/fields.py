@@ -23,7 +23,10 @@ _ROLES = {
 TOOL = "tool"
 """Role of a call of a tool, and of what a tool returned."""
 TOOL_CALLS, NO_USER_TURN, OTHER_TURN = "tool calls", "no user turn", "a turn of another role"
+MEDIA = "images or other media"
 """Why a conversation can't be used."""
+TEXT_PARTS = ("text", "input_text", "output_text")
+"""Types of the parts of a turn that are text, where its content is a list."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -91,6 +94,8 @@ class Fields:
         name, value = self.theirs(ours), self.get(ours)
         if isinstance(value, str):
             value = self._parsed(name, value)
+        if isinstance(value, Mapping):
+            value = _by_turns(value)
         if not isinstance(value, list):
             raise DataError(f"{self.place}: {name!r} must be a list of messages, got {type(value).__name__}.")
         return [self._turn(name, turn) for turn in value]
@@ -118,15 +123,40 @@ class Fields:
             ) from error
 
     def _turn(self, name: str, turn: Any) -> Message:
-        role = turn.get("role", turn.get("from")) if isinstance(turn, Mapping) else None
+        role = _first(turn, "role", "from") if isinstance(turn, Mapping) else None
         if not isinstance(role, str):
             raise DataError(
                 f"{self.place}: each message of {name!r} must be an object with role and content, got {short(turn)}."
             )
-        content = _text(self.place, f"{name}.content", turn.get("content", turn.get("value")))
+        content = self._said(f"{name}.content", _first(turn, "content", "value"))
         if turn.get("tool_calls") or turn.get("function_call"):
             role = TOOL
         return Message(_ROLES.get(role.lower(), role.lower()), content)
+
+    def _said(self, name: str, value: Any) -> str:
+        """Return what a turn says: a text, or the texts of its parts, a line each."""
+        if not isinstance(value, list):
+            return _text(self.place, name, value)
+        texts = []
+        for part in value:
+            text = part.get("text") if isinstance(part, Mapping) else part
+            if isinstance(part, Mapping) and not is_missing(kind := part.get("type")) and kind not in TEXT_PARTS:
+                raise UnusableRowError(MEDIA, f"{self.place}: {name!r} has a part of the type {short(kind)!r}.")
+            texts.append(_text(self.place, name, text))
+        return "\n".join(text for text in texts if text)
+
+
+def _first(turn: Mapping[str, Any], *names: str) -> Any:
+    """Return the first of some fields that has a value: in tables a turn has the fields of all names."""
+    return next((turn[name] for name in names if not is_missing(turn.get(name))), None)
+
+
+def _by_turns(columns: Mapping[str, Any]) -> Any:
+    """Return the turns of a conversation that is written field by field, as `datasets` stores lists of objects."""
+    values = list(columns.values())
+    if not values or not all(isinstance(value, list) for value in values) or len({len(value) for value in values}) > 1:
+        return columns
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*values, strict=True)]
 
 
 def is_missing(value: Any) -> bool:

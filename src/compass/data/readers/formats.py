@@ -33,6 +33,10 @@ GZIP = b"\x1f\x8b"
 """What a gzip file begins with."""
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 """What a text file in UTF-16 begins with."""
+UTF_32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+PACKED = {b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "Zstandard", b"BZh": "bzip2", b"\xfd7zX": "xz", b"PAR1": "Parquet"}
+"""What other files begin with that come under a name of a text file."""
+DELIMITERS = ",;\t|"
 LONGEST_CELL = 2**31 - 1
 """Characters of a CSV cell: long rows are cleaning's to drop and count."""
 
@@ -65,9 +69,9 @@ def find_format(path: Path) -> Format:
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (number from 1, text with its line end) of a text file in UTF-8, or UTF-16 with its mark; also of gzip.
+    """Yield (number from 1, text with its line end) of a text file in UTF-8, or UTF-16 or UTF-32 with its mark.
 
-    Raises DataError for broken gzip or text of another encoding.
+    Also of gzip. Raises DataError for other compressed files, broken gzip and text of another encoding.
     """
     number = 0
     with path.open("rb") as raw_stream:
@@ -75,11 +79,14 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
     compressed = start == GZIP or path.suffix.lower() == ".gz"
     with gzip.open(path) if compressed else path.open("rb") as stream:
         try:
-            start = stream.read(2)
+            start = stream.read(4)
             stream.seek(0)
-            if start in UTF_16:
+            if packed := next((kind for mark, kind in PACKED.items() if start.startswith(mark)), None):
+                raise DataError(f"{path} is a {packed} file, not text. Unpack it, or name it as what it is.")
+            if start[:2] in UTF_16 or start in UTF_32:
                 # Files of Windows; lines can't be cut at the byte of a line feed.
-                with io.TextIOWrapper(stream, "utf-16", newline="") as decoded:
+                encoding = "utf-32" if start in UTF_32 else "utf-16"
+                with io.TextIOWrapper(stream, encoding, newline="") as decoded:
                     yield from enumerate(decoded, 1)
                 return
             for number, raw in enumerate(stream, 1):
@@ -199,7 +206,7 @@ def _json_object(place: str, row: Any) -> Row:
 
 
 def csv_rows(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
-    """Yield the rows of a CSV file with a header; semicolons will do. Raises DataError with file and line."""
+    """Yield the rows of a CSV file with a header; `;`, tabs and `|` will do. Raises DataError with file and line."""
     return _separated(path, ",")
 
 
@@ -212,9 +219,9 @@ def _separated(path: Path, delimiter: str) -> Iterator[PlacedRow]:
     csv.field_size_limit(LONGEST_CELL)
     lines = (text for _, text in text_lines(path))
     names = next(lines, "")
-    if delimiter == "," and names.count(";") > names.count(","):
-        # As spreadsheets write it where the comma is the decimal sign.
-        delimiter = ";"
+    if delimiter == ",":
+        # Spreadsheets write semicolons where the comma is the decimal sign.
+        delimiter = max(DELIMITERS, key=names.count)
     reader = csv.reader(chain([names], lines), delimiter=delimiter, strict=True)
     start = 1
     try:

@@ -6,9 +6,11 @@ and give it a line in `SHAPES`. The first shape in the table whose prompt column
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from typing import Any
 
 from compass.data.choices import CHOICE_FIELDS, has_choices, multiple_choice
 from compass.data.example import Message
@@ -202,6 +204,27 @@ def check_columns(columns: Mapping[str, str]) -> None:
             )
 
 
+def _example_of_columns(rows: Sequence[Row]) -> str:
+    """Return a mapping that makes sense for these rows: of a known name written otherwise, or of the longest texts."""
+    found = list(dict.fromkeys(chain.from_iterable(rows)))
+    for ours in [shape.prompt for shape in SHAPES]:
+        if same := next((name for name in found if name.strip().casefold() == ours), None):
+            return f"{ours}={same}"
+    turns = (name for row in rows for name, value in row.items() if isinstance(value, list) and value)
+    if talk := next((name for name in turns if any(_is_turn(row.get(name)) for row in rows)), None):
+        return f"messages={talk}"
+    characters: Counter[str] = Counter()
+    for row in rows:
+        characters.update({name: len(value) for name, value in row.items() if isinstance(value, str)})
+    texts = [name for name, _ in characters.most_common() if name.strip().casefold() not in MAPPED_FIELDS]
+    return f"prompt={texts[0] if texts else 'COLUMN'}"
+
+
+def _is_turn(value: Any) -> bool:
+    first = value[0] if isinstance(value, list) and value else None
+    return isinstance(first, Mapping) and bool({"role", "from"} & first.keys())
+
+
 def find_shape(name: str, rows: Sequence[Row], columns: Mapping[str, str], *, require_response: bool) -> Shape:
     """Return the first shape whose prompt column is there; one whose prompt column is mapped comes before the others.
 
@@ -231,8 +254,8 @@ def find_shape(name: str, rows: Sequence[Row], columns: Mapping[str, str], *, re
     if not fitting:
         raise DataError(
             f"{name}: no column for the prompt (prompt, messages, instruction, inputs or question)"
-            f"{nearest('prompt', found)} Found: {', '.join(found)}. Map it with columns, for example prompt="
-            f"{found[0] if found else 'text'}."
+            f"{nearest('prompt', found)} Found: {', '.join(found) or 'none'}. Map it with columns, for example "
+            f"{_example_of_columns(rows)}."
         )
     shape = next((shape for shape in fitting if shape.prompt in columns), fitting[0])
     if require_response and shape.response and not have & {*shape.response, *ANSWER_FIELDS}:
