@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from commands import Compass
+from compass.cli.printing import print_differences, print_inspected
 from compass.recipes.adapt import Adapted
-from compass.records import Difference
+from compass.records import Difference, Interval
+from compass.steps.inspect import Inspected, Lengths
+from compass.steps.plan import _to_embed, _to_evaluate
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(compass: Compass, tmp_path: Path) -> None:
@@ -73,3 +76,41 @@ def test_a_result_is_json_for_machines_and_lines_for_people(
     _, out, _ = compass("adapt", "--output-dir", "run")
     assert "+0.200" in out
     assert out.splitlines()[-1] == f"report: {tmp_path / 'run' / 'report.html'}"
+
+
+def test_metrics_have_their_titles(capsys: pytest.CaptureFixture[str]) -> None:
+    """The table said `chrf` and `rouge l`, the report chrF and ROUGE-L."""
+    interval = Interval(0.1, 0.0, 0.2)
+    names = ("chrf", "token_f1", "rouge_l", "of_my_own")
+    print_differences([Difference("cy", name, 0.1, 0.2, interval) for name in names])
+    out = capsys.readouterr().out
+    assert all(title in out for title in ("chrF", "Token F1", "ROUGE-L", "of my own"))
+
+
+def test_an_inspected_source_reads_as_sentences(capsys: pytest.CaptureFixture[str]) -> None:
+    """A file of any kind was said to be `read as pool`."""
+    lengths = Lengths("tokens", 3, 5, 9, 12, 10, 1, "a.jsonl, line 3")
+    print_inspected(
+        Inspected("a.jsonl", "pool", "prompt", 3, {"prompt": "prompt"}, (), {"cy": 3}, {"user": 3}, (), lengths)
+    )
+    out = capsys.readouterr().out
+    assert "3 rows, shape prompt, read as prompts with responses" in out
+    assert "per row: median 5, 95th percentile 9, longest 12; 1 above max_length (10)" in out
+
+
+@pytest.mark.parametrize(("missing", "said"), [(9, "9 texts"), (2, "2 of 9 texts; the others are in the cache")])
+def test_texts_to_embed(missing: int, said: str) -> None:
+    assert _to_embed(missing, 9) == said
+
+
+@pytest.mark.parametrize(
+    ("tests", "said"),
+    [
+        (0, "none: no held-out row has a response"),
+        (1, "base and adapter on 1 test"),
+        (2, "base and adapter on 2 tests"),
+    ],
+)
+def test_tests_to_evaluate(tests: int, said: str) -> None:
+    """The plan of a run without a test set promised an evaluation on 0 tests, of one on `1 tests`."""
+    assert _to_evaluate(tests) == said

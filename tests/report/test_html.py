@@ -15,6 +15,7 @@ from compass.records import Cluster
 from compass.report import build_report
 from compass.report.html import render
 from compass.report.load import Run
+from compass.report.sections.provenance import _course
 from compass.runs import layout
 
 
@@ -150,6 +151,12 @@ def test_rows_that_are_too_long_are_counted(selected_folder: Path) -> None:
     (selected_folder / "data" / "lengths.json").write_text(json.dumps({"inputs": {}, "sets": sets}), "utf-8")
     page = build_report(selected_folder).read_text("utf-8")
     assert "Longer than max_length, and left out as well: 2 of pool (data/lengths.json)." in page
+    sets["current"]["places"] = [4]
+    (selected_folder / "data" / "lengths.json").write_text(json.dumps({"inputs": {}, "sets": sets}), "utf-8")
+    text = Page(build_report(selected_folder).read_text("utf-8")).text
+    assert "left out as well: 1 of training data, 2 of pool" in text
+    assert "training data 72 " in text
+    assert "current" not in text.partition("Rows kept and dropped")[2].partition("Checks of the semantic space")[0]
 
 
 def test_classes_have_their_shares_and_quotas(page: Page, selected_folder: Path) -> None:
@@ -289,3 +296,10 @@ def test_free_text_is_told_by_its_loss(run_folder: Path, tmp_path: Path) -> None
     text = Page(build_report(folder).read_text("utf-8")).text
     assert "loss per byte went from 1.900" in text
     assert "measured by loss per byte, chrF, token F1, ROUGE-L and exact match" in text
+
+
+def test_a_training_that_logged_once_has_no_course() -> None:
+    """The page said that the loss went from 5.573 at step 1 to 5.573 at step 1."""
+    first, last = {"loss": 5.5, "step": 1}, {"loss": 4.0, "step": 9}
+    assert _course(first, first) == "The training loss was 5.500 at step 1, the only one that was logged."
+    assert _course(first, last) == "The training loss went from 5.500 at step 1 to 4.000 at step 9."

@@ -38,7 +38,7 @@ def evaluate(
     data: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[DATA]...", help="Test files with prompts and responses; with --judge, or one or two run folders."
+            metavar="[DATA]...", help="Test files with prompts and responses; with --judge also a run folder, or two."
         ),
     ] = None,
     tasks: Annotated[

@@ -16,6 +16,7 @@ from compass.sanitize import printable, printable_json, without_secrets
 
 MOST_LANGUAGES = 8
 """Languages that are listed of a source; JSON has all."""
+READ_AS = {"usage": "prompts alone", "pool": "prompts with responses"}
 
 if TYPE_CHECKING:
     from compass.config import AdaptConfig
@@ -71,7 +72,7 @@ def print_plan(config: AdaptConfig, *, as_json: bool) -> None:
 
 def print_inspected(found: Inspected) -> None:
     """Print one source, then its rows by outcome."""
-    say(f"{found.source}: {found.rows} rows, read as {found.read_as}, shape {found.shape}")
+    say(f"{found.source}: {found.rows} rows, shape {found.shape}, read as {READ_AS.get(found.read_as, found.read_as)}")
     say(f"  columns used: {_uses(found.used)}")
     say(f"  columns not used: {', '.join(found.unused) or 'none'}")
     say(f"  languages: {_counts(found.languages)}")
@@ -105,10 +106,10 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 
 def _lengths(found: Lengths) -> str:
-    text = f"{found.unit} a row: median {found.median}, 95 % up to {found.p95}, longest {found.longest}"
+    text = f"{found.unit} per row: median {found.median}, 95th percentile {found.p95}, longest {found.longest}"
     if found.max_length:
-        text += f"; above max_length, {found.max_length}, and left out of training: {found.too_long}"
-        text += f" (the first: {found.first_too_long})" if found.too_long else ""
+        text += f"; {found.too_long} above max_length ({found.max_length}) and left out of training"
+        text += f", the first at {found.first_too_long}" if found.too_long else ""
     return text
 
 
@@ -117,9 +118,11 @@ def print_differences(differences: Sequence[Difference], *, title: str = "Before
     if not differences:
         say("Not evaluated: no held-out row has a response.")
         return
+    from compass.report.wording import metric
+
     lines = [
         (
-            row.name, row.metric.replace("_", " "), f"{row.base:.3f}", f"{row.adapter:.3f}",
+            row.name, metric(row.metric).title, f"{row.base:.3f}", f"{row.adapter:.3f}",
             f"{row.interval.value:+.3f}", f"{row.interval.low:+.3f} to {row.interval.high:+.3f}",
         )
         for row in differences

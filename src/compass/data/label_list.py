@@ -69,7 +69,7 @@ class LabelList:
         if not self.prompts:
             return f"training data and pool cover {100 * self.covered_before:.0f} % of what usage needs."
         text = (
-            f"training data and pool cover {100 * self.covered_before:.0f} % of what usage needs, with all "
+            f"training data and pool cover {100 * self.covered_before:.0f} % of what usage needs; with all "
             f"{len(self.prompts)} answers it is {100 * self.prompts[-1].covered:.0f} %."
         )
         if 0 < self.worthwhile < len(self.prompts):

@@ -39,5 +39,7 @@ def with_identified_languages(pool: Sequence[Example], target_rows: Sequence[Exa
         )  # fmt: skip
     found = dict(zip(untagged, identify_languages([pool[i].prompt for i in untagged], reserved=reserved), strict=True))
     unsure = sum(tag == UNDETERMINED for tag in found.values())
-    logger.info("Of %d rows of the pool without a language tag %d stay `und`", len(untagged), unsure)
+    logger.info(
+        "Rows of the pool without a language tag: %d; their language stays unknown (`und`) in %d", len(untagged), unsure
+    )
     return [row.with_language(found[i]) if i in found else row for i, row in enumerate(pool)]

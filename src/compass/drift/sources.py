@@ -308,7 +308,7 @@ def _next(
             lines.append(line)
     if end == start:
         return None
-    batch = _batch(lines, f"{name} from byte {start}", 1, columns)
+    batch = _batch(lines, f"{name} from byte {start}" if start else name, 1, columns)
     return InputBatch(batch.records, Position(name, start, end, head), batch.skipped)
 
 

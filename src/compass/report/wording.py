@@ -91,6 +91,11 @@ def plural(count: float, one: str, many: str = "") -> str:
     return f"{number(count)} {one if count == 1 else many or one + 's'}"
 
 
+def set_name(name: str) -> str:
+    """Return what a data set of a run is called; files write `current` for the training data."""
+    return "training data" if name == "current" else name
+
+
 def capital(text: str) -> str:
     """Return the text with its first letter in upper case."""
     return text[:1].upper() + text[1:]

@@ -25,6 +25,9 @@ POOL, USAGE = "pool", "usage"
 MOST_MEASURED = 10_000
 """Rows of a source whose tokens are counted; of more, every so many."""
 
+SET_NAMES = {"current": "train"}
+"""Sets whose name in a run folder is not that of their option."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -125,7 +128,8 @@ def inspect_sets(sources: Sources, cleaned: Mapping[str, Cleaned], language: str
         for account in accounts:
             kept = _of(account, (row for part in parts for row in part.examples))
             dropped = _of(account, (row for part in parts for row in part.dropped))
-            found.append(_inspected(name, account, kept, dropped, _of(account, everything.get(name, ())), None))
+            read = _of(account, everything.get(name, ()))
+            found.append(_inspected(SET_NAMES.get(name, name), account, kept, dropped, read, None))
     return found
 
 

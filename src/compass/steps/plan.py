@@ -86,13 +86,21 @@ def plan(config: AdaptConfig) -> list[Step]:
     removal = resources.strategy.language_removal or config.space.language_removal
     return [
         Step("data", f"{sizes}; {dropped}; {tokens}", "done", sources),
-        Step("embedding", f"{missing} of {len(texts)} texts, the others are in the cache", encoding),
+        Step("embedding", _to_embed(missing, len(texts)), encoding),
         Step("space", f"{config.space.clustering}, language removal {removal}", "under a minute"),
         Step("selection", f"{selection.strategy}, {selection.budget} {selection.budget_unit}", "seconds"),
         Step("training", f"{training.model_name_or_path}, {rows}", fitting),
-        Step("evaluation", f"base and adapter on {len(data.tests)} tests", evaluating),
+        Step("evaluation", _to_evaluate(len(data.tests)), evaluating),
         Step("report", str(Path(config.run.output_dir) / layout.REPORT), "seconds"),
     ]
+
+
+def _to_embed(missing: int, texts: int) -> str:
+    return f"{texts} texts" if missing == texts else f"{missing} of {texts} texts; the others are in the cache"
+
+
+def _to_evaluate(tests: int) -> str:
+    return f"base and adapter on {tests} test{'s' * (tests != 1)}" if tests else "none: no held-out row has a response"
 
 
 def _fitting(resources: Resources, data: RunData) -> tuple[RunData, str]:

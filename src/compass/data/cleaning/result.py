@@ -53,5 +53,6 @@ def apply_rules(examples: Iterable[Example], rules: Iterable[Rule], name: str = 
         if found:
             rows = [row for index, row in enumerate(rows) if index not in found]
     counts = Counter(row.reason for row in dropped)
-    logger.info("Cleaning%s kept %d rows; dropped: %s", f" {name}" * bool(name), len(rows), dict(counts) or "none")
+    why = ", ".join(f"{n} {reason}" for reason, n in counts.items()) or "none"
+    logger.info("Cleaning%s kept %d rows; dropped: %s", f" {name}" * bool(name), len(rows), why)
     return Cleaned(tuple(rows), tuple(dropped), dict(counts))

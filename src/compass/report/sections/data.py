@@ -8,7 +8,7 @@ from typing import Any
 from compass.report import figures
 from compass.report.blocks import Block, Cell, Chart, Section, Text, table
 from compass.report.view import FIGURE_LANGUAGES, View, absent
-from compass.report.wording import capital, language, number, of_all, plain, plural
+from compass.report.wording import capital, language, number, of_all, plain, plural, set_name
 from compass.runs import layout
 
 MEANINGS = (
@@ -77,7 +77,7 @@ def dropped(view: View) -> Section:
     redacted = sum(row.redacted for row in cleaning)
     rows: list[Sequence[str | Cell]] = [
         [
-            row.name,
+            set_name(row.name),
             number(row.kept),
             *(
                 Cell(number(row.dropped.get(reason, 0)), tone="" if row.dropped.get(reason) else "quiet")
@@ -88,7 +88,7 @@ def dropped(view: View) -> Section:
         ]
         for row in cleaning
     ]
-    too_long = ", ".join(f"{number(rows)} of {name}" for name, rows in view.run.too_long.items() if rows)
+    too_long = ", ".join(f"{number(rows)} of {set_name(name)}" for name, rows in view.run.too_long.items() if rows)
     total, kept = sum(sum(row.dropped.values()) for row in cleaning), sum(row.kept for row in cleaning)
     return Section(
         "dropped",

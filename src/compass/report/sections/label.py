@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compass.report import figures
+from compass.report import figures, wording
 from compass.report.blocks import Block, Cell, Chart, Code, Section, Table, Text, table
 from compass.report.view import View, absent
 from compass.report.wording import number, percent, plural
@@ -20,7 +20,7 @@ def label_next(view: View) -> Section:
     blocks: list[Block] = [
         Text(
             "One answer in the target language is worth many rows of the pool. These are the prompts whose answers "
-            f"would cover most of what nothing serves yet: {found.summary()}"
+            f"would cover most of what nothing serves yet. {wording.capital(found.summary())}"
         ),
         *(Text(note, "quiet") for note in found.notes),
     ]

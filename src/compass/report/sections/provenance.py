@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from compass.report import figures, wording
 from compass.report.blocks import Block, Cell, Chart, Code, Facts, Section, Text, table
@@ -46,14 +47,21 @@ def training(view: View) -> Section:
             Chart(
                 "curves",
                 "Training curves",
-                f"The training loss went from {number(float(first['loss']), 3)} at step {number(float(first['step']))} "
-                f"to {number(float(last['loss']), 3)} at step {number(float(last['step']))}. The training loss does "
-                "not tell how the adapter answers new rows: the results below do.",
+                f"{_course(first, last)} The training loss does not tell how the adapter answers new rows: the results "
+                "below do.",
                 figures.training_curves(run.training_log),
                 table("The trainer's log", ("#Step", "#Epoch", "#Loss", "#Learning rate"), rows, collapsed=True),
             )
         )
     return Section("training", "Training", title, tuple(blocks))
+
+
+def _course(first: Mapping[str, Any], last: Mapping[str, Any]) -> str:
+    loss, step = number(float(first["loss"]), 3), number(float(first["step"]))
+    if first is last:
+        return f"The training loss was {loss} at step {step}, the only one that was logged."
+    end, last_step = number(float(last["loss"]), 3), number(float(last["step"]))
+    return f"The training loss went from {loss} at step {step} to {end} at step {last_step}."
 
 
 def cost(view: View) -> Section:
