@@ -81,7 +81,8 @@ def test_help_is_short_and_leads_to_all_options(compass: Compass, command: str) 
     assert code == 0
     assert set(options_of(short)) <= set(options_of(full))
     more = len(options_of(full)) - len(options_of(short))
-    assert short.splitlines()[-1] == f"compass {command} --help-all shows {more} more options."
+    plural = "s" * (more != 1)
+    assert short.splitlines()[-1] == f"compass {command} --help-all shows {more} more option{plural}."
     assert "--help-all" not in full
 
 

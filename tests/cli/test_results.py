@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from commands import Compass
-from compass.cli.printing import print_differences, print_inspected
+from compass.cli.printing import print_comparisons, print_differences, print_inspected
 from compass.recipes.adapt import Adapted
-from compass.records import Difference, Interval
+from compass.records import Comparison, Difference, Interval
 from compass.steps.inspect import Inspected, Lengths
 from compass.steps.plan import _to_embed, _to_evaluate
 
@@ -114,3 +114,16 @@ def test_texts_to_embed(missing: int, said: str) -> None:
 def test_tests_to_evaluate(tests: int, said: str) -> None:
     """The plan of a run without a test set promised an evaluation on 0 tests, of one on `1 tests`."""
     assert _to_evaluate(tests) == said
+
+
+def test_a_comparison_prints_titles_and_no_p_of_zero(capsys: pytest.CaptureFixture[str]) -> None:
+    """The table said `token_f1` and p = 0.000, which no permutation test can show."""
+    interval = Interval(0.1, 0.0, 0.2)
+    shared = {"budget": 12, "language": "cy", "strategy": "nearest", "against": "random", "rows": 9, "units": 9,
+              "value": 0.2, "other": 0.1, "interval": interval, "p_value": 0.0001, "p_holm": 0.0001, "cohens_d": 1.0,
+              "detectable": 0.1, "runs": 2, "between_runs": interval, "runs_p_value": 0.3, "runs_p_holm": 0.3,
+    }  # fmt: skip
+    print_comparisons([Comparison(metric=name, **shared) for name in ("loss", "token_f1", "exact", "of_my_own")])
+    out = capsys.readouterr().out
+    assert all(word in out for word in ("Loss per byte", "Token F1", "Exact match", "of my own", "< .001", ".300"))
+    assert "0.000 " not in out

@@ -73,7 +73,7 @@ class HelpCommand(TyperCommand):
         parts = [usage, *_paragraphs(self.help or "")]
         parts += [_table(title, rows) for title, rows in tables.items() if rows]
         if hidden:
-            parts.append(f"{ctx.command_path} {HELP_ALL} shows {hidden} more options.")
+            parts.append(f"{ctx.command_path} {HELP_ALL} shows {hidden} more option{'s' * (hidden != 1)}.")
         return "\n\n".join(parts) + "\n"
 
 

@@ -155,12 +155,16 @@ def print_grid(cells: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
 
 def print_comparisons(comparisons: Sequence[Comparison]) -> None:
     """Print the paired differences between strategies."""
+    from compass.report.differences import METRICS, p_value
+    from compass.report.wording import metric
+
     lines = [
         (
-            row.language or "all", str(row.budget or "all"), row.metric, f"{row.strategy} − {row.against}",
+            row.language or "all", str(row.budget or "all"),
+            (METRICS.get(row.metric) or metric(row.metric)).title, f"{row.strategy} − {row.against}",
             f"{row.value:.3f}", f"{row.other:.3f}",
             f"{row.interval.value:+.3f} [{row.interval.low:+.3f}, {row.interval.high:+.3f}]",
-            f"{row.p_holm:.3f}", "–" if math.isnan(row.runs_p_holm) else f"{row.runs_p_holm:.3f}",
+            p_value(row.p_holm), "–" if math.isnan(row.runs_p_holm) else p_value(row.runs_p_holm),
         )
         for row in comparisons
     ]  # fmt: skip
@@ -170,10 +174,12 @@ def print_comparisons(comparisons: Sequence[Comparison]) -> None:
 
 def print_metrics(evaluations: Mapping[str, Mapping[str, Metrics]]) -> None:
     """Print the base model's metrics on each test."""
+    from compass.report.wording import metric
+
     lines = [
-        (name, metric.replace("_", " "), f"{value.value:.3f}", f"{value.low:.3f} to {value.high:.3f}")
+        (name, metric(measured).title, f"{value.value:.3f}", f"{value.low:.3f} to {value.high:.3f}")
         for name, models in evaluations.items()
-        for metric, value in models["base"].items()
+        for measured, value in models["base"].items()
     ]
     print_table(("test", "metric", "value", "interval"), lines, title="Evaluation")
 
