@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from compass import progress as module
-from compass.progress import duration, pace, progress
+from compass.progress import _log_lines, duration, pace, progress
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,14 @@ def test_a_log_line_comes_every_ten_seconds_at_most(monkeypatch, caplog):
         "Cells: 2 of 9 cells, 6.0 s each, about 42 s left",
         "Cells: 4 of 9 cells, 6.0 s each, about 30 s left",
     ]
+
+
+def test_the_last_line_promises_no_time(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison ended with `4 of 4 cells, 39 s each, about 0 s left`."""
+    clock = iter([0.0, 60.0, 120.0])
+    monkeypatch.setattr("compass.progress.time.monotonic", lambda: next(clock))
+    with caplog.at_level("INFO"):
+        advance = _log_lines("Cells", 2, "cells")
+        advance(1)
+        advance(1)
+    assert caplog.messages == ["Cells: 1 of 2 cells, 60 s each, about 60 s left", "Cells: 2 of 2 cells, 60 s each"]

@@ -69,7 +69,7 @@ def _log_lines(description: str, total: int, unit: str) -> Advance:
         if now - last >= LOG_EVERY_SECONDS:
             last = now
             seconds = now - start
-            left = f", {duration((total - done) * seconds / done)} left" if done else ""
+            left = f", {duration((total - done) * seconds / done)} left" if 0 < done < total else ""
             logger.info("%s: %d of %d %s, %s%s", description, done, total, unit, pace(done, seconds, unit), left)
 
     return advance
