@@ -242,3 +242,79 @@ def test_a_compressed_log_is_unpacked_again_only_when_it_has_changed(tmp_path, m
     assert read.call_count == 2
     file.write_bytes(gzip.compress(lines("two", "three").encode()))
     assert prompts(follow) == ["two", "three"]
+
+
+def test_many_bad_lines_are_counted_and_the_first_named(tmp_path, caplog):
+    """Breaks if a broken log of a million lines writes a million warnings, or only some of them are counted."""
+    (tmp_path / "a.jsonl").write_text("x\n" * 150 + '{"prompt": 1}\n')
+    with caplog.at_level(logging.WARNING):
+        found = list(read_files(tmp_path, {}, batch_size=40))
+    assert sum(batch.skipped_lines for batch in found) == 151
+    named = [message for message in caplog.messages if " skipped: " in message]
+    assert [message.split(" skipped")[0] for message in named[:3]] == [f"a.jsonl, line {n}" for n in (1, 2, 3)]
+    assert len(named) == 4
+    assert [message.split()[0] for message in caplog.messages if "so far" in message] == ["10", "100"]
+
+
+@pytest.mark.parametrize("how", ["rename", "copy", "gzip", "both"])
+def test_a_file_by_itself_is_read_to_its_end_when_it_is_rotated(tmp_path, how):
+    """Breaks if what was written between the last look and the rotation is lost, or an older log is counted."""
+    log, old = tmp_path / "prompts.jsonl", tmp_path / "prompts.jsonl.1"
+    (tmp_path / "prompts.jsonl.2").write_text(lines("older"))
+    log.write_text(lines("0", "1"))
+    places = {batch.position.source: batch.position for batch in read_files(log, {}, batch_size=1)}
+    with log.open("a") as file:
+        file.write(lines("2", "3", "4"))
+    if how in ("gzip", "both"):
+        old.with_suffix(".1.gz").write_bytes(gzip.compress(log.read_bytes()))
+    if how != "gzip":
+        old.write_bytes(log.read_bytes())
+    if how == "copy":
+        log.write_text("")
+    else:
+        log.unlink()
+        log.touch()
+    for new, expected in (("5", ["2", "3", "4", "5"]), ("6", ["6"]), ("7", ["7"])):
+        with log.open("a") as file:
+            file.write(lines(new))
+        found = list(read_files(log, places, batch_size=2))
+        assert prompts(found) == expected
+        places |= {batch.position.source: batch.position for batch in found}
+        if how == "both" and new == "5":
+            old.unlink()
+
+
+def test_a_followed_file_may_be_away_while_it_is_rotated(tmp_path):
+    """Breaks if the moment between rename and creation ends the monitor, or hides the log for good."""
+    log = tmp_path / "prompts.jsonl"
+    log.write_text(lines("a"))
+    rounds = iter(range(100))
+    follow = read_files(log, {}, batch_size=10, follow=True, poll_seconds=0.0, stop=lambda: next(rounds) > 60)
+    assert prompts([next(follow)]) == ["a"]
+    with log.open("a") as file:
+        file.write(lines("b"))
+    log.rename(tmp_path / "prompts.jsonl.1")
+    assert prompts([next(follow)]) == ["b"]
+    assert next(follow) is None
+    log.write_text(lines("c"))
+    assert prompts(follow) == ["c"]
+
+
+def test_logs_that_vanish_or_cannot_be_unpacked(tmp_path, caplog, monkeypatch):
+    """Breaks if a log that goes between two looks ends the monitor, or compressed bytes are counted as bad lines."""
+    (tmp_path / "a.jsonl").write_text(lines("a"))
+    (tmp_path / "a.jsonl.1.xz").write_bytes(b"\xfd7zXZ\n\n\n")
+    gone = tmp_path / "gone.jsonl.gz"
+    monkeypatch.setattr(sources, "_is_file", lambda file: True)
+    monkeypatch.setattr(type(gone), "rglob", lambda *_: [tmp_path / "a.jsonl", tmp_path / "a.jsonl.1.xz", gone])
+    with caplog.at_level(logging.WARNING):
+        found = list(read_files(tmp_path, {}, batch_size=10))
+    assert (prompts(found), sum(batch.skipped_lines for batch in found)) == (["a"], 0)
+    assert "plain or in gzip: a.jsonl.1.xz" in caplog.text
+
+
+def test_a_prompt_about_a_picture_is_skipped_by_its_reason():
+    """Breaks if its text is counted as a prompt of its own, or the reason says that there is no prompt."""
+    turn = {"role": "user", "content": [{"type": "text", "text": "q"}, {"type": "image_url", "image_url": {}}]}
+    with pytest.raises(ValueError, match="images or other media"):
+        parse(json.dumps({"messages": [turn]}).encode())

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from compass.drift.explain import Explanation
 
+logger = logging.getLogger(__name__)
+
 MIX = "*"
 """Name of the stream of all prompts, whose categories are languages."""
+MOST_WARNINGS = 3
+"""Lines skipped for one reason that are named in the log one by one."""
 LARGEST_LOSS = 1e6
 """A loss is in nats a token: what is larger is an error of whoever measured it, and would drown all others [ours]."""
 NO_LOSS = f"a loss that is not a number of at most {LARGEST_LOSS:,.0f}"
@@ -93,6 +99,22 @@ class Skipped:
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""
         return {"reason": self.reason, "n": self.n, "first": self.first, "at": self.at}
+
+
+class SkipWarnings:
+    """Names the first lines that are skipped for a reason; of more, says how many at 10, 100, 1,000, and so on."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+
+    def add(self, place: str, kind: str, reason: str) -> None:
+        """Note one line. reason: the kind, and where in the line."""
+        self._seen[kind] += 1
+        n = self._seen[kind]
+        if n <= MOST_WARNINGS:
+            logger.warning("%s skipped: %s", place, reason)
+        elif str(n).strip("0") == "1":
+            logger.warning("%d lines skipped so far for one reason: %s; the latest: %s", n, kind, place)
 
 
 def by_reason(skips: Iterable[Skipped]) -> tuple[Skipped, ...]:

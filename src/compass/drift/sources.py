@@ -7,6 +7,7 @@ counted by reason; a warning names file and place, never the content.
 
 from __future__ import annotations
 
+import glob
 import gzip
 import hashlib
 import logging
@@ -21,8 +22,8 @@ from typing import IO, Any
 
 from compass.data.json_text import parse_json
 from compass.data.languages import UNDETERMINED
-from compass.data.readers import LANGUAGE_FIELDS, is_missing, read_row
-from compass.drift.results import LARGEST_LOSS, NO_LOSS, Skipped, by_reason
+from compass.data.readers import LANGUAGE_FIELDS, UnusableRowError, is_missing, read_row
+from compass.drift.results import LARGEST_LOSS, NO_LOSS, Skipped, SkipWarnings, by_reason
 from compass.drift.state import Position
 from compass.errors import DataError, LanguageError
 
@@ -37,6 +38,8 @@ UNKNOWN_LANGUAGE = "?"
 """Stands for a tag that names no language: the prompt counts among other languages."""
 LOG_NAME = re.compile(r"\.(jsonl|ndjson)(\.[^/]+)?$", re.IGNORECASE)
 """Names of logs in a folder: `app.jsonl`, `app.ndjson`, and rotated ones, `app.jsonl.1`, `app.jsonl.2.gz`."""
+UNREAD_SUFFIXES = (".zst", ".xz", ".bz2", ".zip", ".lz4")
+"""Suffixes of logs that were compressed otherwise than by gzip."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,8 @@ def parse(line: bytes, columns: Mapping[str, str] | None = None) -> Record:
             found = read_row(row, columns)
         except LanguageError:
             unknown, found = True, read_row(row, {**(columns or {}), **dict.fromkeys(LANGUAGE_FIELDS, "")})
+    except UnusableRowError as error:
+        raise ValueError(error.reason) from None
     except DataError:
         raise ValueError("no prompt, or a field of another type") from None
     # Databases refuse NUL in texts.
@@ -102,16 +107,16 @@ def read_stream(
     """Yield the lines of a stream as they come: what is there makes a batch, of `batch_size` prompts at most."""
     # read1 returns what a pipe holds; read would wait for a whole chunk.
     read: Callable[[int], bytes] = getattr(stream, "read1", stream.read)
-    rest, number = b"", 0
+    rest, number, warnings = b"", 0, SkipWarnings()
     while chunk := read(CHUNK_BYTES):
         *lines, rest = (rest + chunk).split(b"\n")
         # What is more is not kept, but the line stays too long.
         rest = rest[: LONGEST_LINE + 1]
         for start in range(0, len(lines), batch_size):
-            yield _batch(lines[start : start + batch_size], name, number + start + 1, columns)
+            yield _batch(lines[start : start + batch_size], name, number + start + 1, columns, warnings)
         number += len(lines)
     if rest.strip():
-        yield _batch([rest], name, number + 1, columns)
+        yield _batch([rest], name, number + 1, columns, warnings)
 
 
 def read_files(
@@ -130,29 +135,34 @@ def read_files(
     new files until `stop()`, and yields None when there is nothing new, after waiting `poll_seconds`. A last line
     without a line feed is left until it is whole; without `follow` it is taken as it is. A file that was cut or
     replaced is read from its start, and one of a folder that was renamed or compressed, as logs are when they are
-    rotated, from where it was left. Files of a folder that are no logs are named once. Raises DataError if the path
+    rotated, from where it was left; a file that is read by itself is looked for under its name with more after it
+    (`app.jsonl.1`). Files of a folder that are no logs are named once. Raises DataError if the path
     does not exist.
     """
     root = check_path(path)
+    alone = root.is_file()
+    folder, warnings = root.parent if alone else root, SkipWarnings()
     places = dict(offsets)
     left: list[Position] = []
     named: set[Path] = set()
     finished: dict[Path, tuple[int, int]] = {}
     while not stop():
         idle = True
-        for file in [root] if root.is_file() else _logs(root, named):
+        for file in _with_rotated(root) if alone else _logs(root, named):
             stamp = _stamp(file)
             if _compressed(file) and finished.get(file) == stamp:
                 # To look for what is new it would have to be unpacked again.
                 continue
-            name = file.name if file == root else file.relative_to(root).as_posix()
+            name = file.relative_to(folder).as_posix()
             # Names need not be valid text on Linux, and a database takes nothing else.
             name = name.encode("utf-8", "backslashreplace").decode("utf-8")
-            if file != root:
-                places |= _renamed(root, file, name, places, left)
+            places |= _renamed(folder, file, name, places, left)
+            if alone and file != root and name not in places:
+                # What was rotated before reading began.
+                continue
             while not stop():
                 try:
-                    batch = _next(file, name, places.get(name), batch_size, columns, whole_lines=follow)
+                    batch = _next(file, name, places.get(name), batch_size, columns, warnings, whole_lines=follow)
                 except FileNotFoundError:
                     # Rotated away between the listing and now.
                     break
@@ -177,23 +187,36 @@ def read_files(
             yield None
 
 
+def _with_rotated(file: Path) -> list[Path]:
+    """Return a file after those that may be what it was before it was rotated."""
+    rotated = sorted(file.parent.glob(f"{glob.escape(file.name)}.*"))
+    rotated = [old for old in rotated if _is_file(old) and old.suffix.lower() not in UNREAD_SUFFIXES]
+    return [*_once(rotated), file]
+
+
 def _logs(root: Path, named: set[Path]) -> list[Path]:
     """Return the logs of a folder in the order of their names; files that are none are named once, in a warning."""
     files = sorted(file for file in root.rglob("*") if _is_file(file))
-    logs = [file for file in files if LOG_NAME.search(file.name)]
+    logs = [file for file in files if LOG_NAME.search(file.name) and file.suffix.lower() not in UNREAD_SUFFIXES]
     others = [file for file in files if file not in logs and file not in named and not file.name.startswith(".")]
     named.update(others)
     if others:
         some = ", ".join(str(file.relative_to(root)) for file in others[:3])
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-        logger.warning("%s: not read, since only .jsonl and .ndjson files are: %s%s", root, some, more)
+        logger.warning(
+            "%s: not read, since only .jsonl and .ndjson files are, plain or in gzip: %s%s", root, some, more
+        )
     if not logs and root not in named:
         named.add(root)
         logger.warning("%s holds no .jsonl or .ndjson file", root)
+    return _once(logs)
+
+
+def _once(logs: list[Path]) -> list[Path]:
+    """Leave out compressed logs that stand beside the plain ones: while a log is compressed, both are there."""
     if not any(map(_compressed, logs)):
         return logs
-    plain = {(head, file.stat().st_size) for file in logs if not _compressed(file) and (head := _head_of(file))}
-    # While a log is compressed, both are there for a moment.
+    plain = {(head, _stamp(file)[0]) for file in logs if not _compressed(file) and (head := _head_of(file))}
     return [file for file in logs if not _compressed(file) or (_head_of(file), _whole_size(file)) not in plain]
 
 
@@ -219,10 +242,13 @@ def _compressed(file: Path) -> bool:
 
 
 def _whole_size(file: Path) -> int:
-    """Return the size of a compressed file's content in bytes, modulo 2**32, as gzip wrote it down; 0 if it is cut."""
-    with file.open("rb") as stream:
-        stream.seek(max(0, stream.seek(0, 2) - 4))
-        return int.from_bytes(stream.read(4), "little")
+    """Return the size of a compressed file's content in bytes, modulo 2**32, as gzip wrote it down; 0 if it is gone."""
+    try:
+        with file.open("rb") as stream:
+            stream.seek(max(0, stream.seek(0, 2) - 4))
+            return int.from_bytes(stream.read(4), "little")
+    except OSError:
+        return 0
 
 
 def _open(file: Path) -> IO[bytes]:
@@ -280,6 +306,7 @@ def _next(
     place: Position | None,
     batch_size: int,
     columns: Mapping[str, str] | None,
+    warnings: SkipWarnings,
     *,
     whole_lines: bool,
 ) -> InputBatch | None:
@@ -308,7 +335,7 @@ def _next(
             lines.append(line)
     if end == start:
         return None
-    batch = _batch(lines, f"{name} from byte {start}" if start else name, 1, columns)
+    batch = _batch(lines, f"{name} from byte {start}" if start else name, 1, columns, warnings)
     return InputBatch(batch.records, Position(name, start, end, head), batch.skipped)
 
 
@@ -322,7 +349,9 @@ def _line(stream: IO[bytes]) -> tuple[bytes, int]:
     return (line if last is line else line + last[-1:]), size
 
 
-def _batch(lines: list[bytes], name: str, first: int, columns: Mapping[str, str] | None) -> InputBatch:
+def _batch(
+    lines: list[bytes], name: str, first: int, columns: Mapping[str, str] | None, warnings: SkipWarnings
+) -> InputBatch:
     records: list[Record] = []
     skips: list[Skipped] = []
     for number, line in enumerate(lines, first):
@@ -337,7 +366,7 @@ def _batch(lines: list[bytes], name: str, first: int, columns: Mapping[str, str]
             reason = str(error) if type(error) is ValueError else f"unreadable ({type(error).__name__})"
             kind = reason.partition(" (")[0] if reason.startswith("broken JSON") else reason
             skips.append(Skipped(kind, 1, f"{name}, line {number}"))
-            logger.warning("%s, line %d skipped: %s", name, number, reason)
+            warnings.add(f"{name}, line {number}", kind, reason)
     return InputBatch(tuple(records), None, by_reason(skips))
 
 

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from compass.data.readers.accounts import NoUsableRowError, SourceAccount
 from compass.data.readers.examples import iter_examples, iter_records, read_examples, read_row
-from compass.data.readers.fields import is_missing
+from compass.data.readers.fields import UnusableRowError, is_missing
 from compass.data.readers.jsonl import read_jsonl, write_jsonl
 from compass.data.readers.shapes import LANGUAGE_FIELDS
 from compass.data.readers.sources import source_path
@@ -34,6 +34,7 @@ __all__ = [
     "LANGUAGE_FIELDS",
     "NoUsableRowError",
     "SourceAccount",
+    "UnusableRowError",
     "is_missing",
     "iter_examples",
     "iter_records",
