@@ -127,3 +127,13 @@ def test_a_comparison_prints_titles_and_no_p_of_zero(capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert all(word in out for word in ("Loss per byte", "Token F1", "Exact match", "of my own", "< .001", ".300"))
     assert "0.000 " not in out
+
+
+def test_a_bad_source_takes_nothing_from_those_before_it(compass: Compass, tmp_path: Path) -> None:
+    """One broken file of four left the other three unsaid."""
+    good = tmp_path / "good.jsonl"
+    good.write_text('{"prompt": "p", "response": "r"}\n', "utf-8")
+    code, out, err = compass("inspect", str(good), str(tmp_path / "missing.jsonl"))
+    assert code == 2
+    assert "good.jsonl: 1 row," in out
+    assert "no such file" in err

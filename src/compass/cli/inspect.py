@@ -29,7 +29,7 @@ def inspect(
 ) -> None:
     """Say how sources are read, and which rows would be dropped.
 
-    With a model its tokenizer counts tokens and what is longer than max_length; without one words are counted.
+    With a model, lengths are in its tokens, and rows above max_length are counted. Without one, they are in words.
     """
     set_up_logging(verbose)
     from compass.steps import inspect as step
@@ -39,9 +39,11 @@ def inspect(
     if named_options(config, options, AdaptConfig, {"model_name_or_path"}):
         tokenizer = resources.tokenizer
     data, longest = resources.config.data, resources.config.training.max_length
-    found = [step.inspect(source, data, tokenizer=tokenizer, max_length=longest) for source in sources]
+    found = []
+    for source in sources:
+        found.append(step.inspect(source, data, tokenizer=tokenizer, max_length=longest))
+        if not json_:
+            # At once: a later source that can't be read takes nothing away.
+            print_inspected(found[-1])
     if json_:
         print_json(found)
-        return
-    for one in found:
-        print_inspected(one)

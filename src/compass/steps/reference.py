@@ -84,7 +84,7 @@ def _reference_rows(folder: Path, config: AdaptConfig, source: str) -> Sequence[
         return held_out
     logger.warning(
         "The run has only %d held-out usage rows, so the rows that the space was fitted on join the reference. They "
-        "lie closer to the clusters than new prompts will. Better give 300 prompts of fresh usage as the reference.",
+        "lie closer to the clusters than new prompts will. Give 300 prompts of fresh usage as the reference.",
         len(held_out),
     )
     return [*held_out, *read_jsonl(folder / layout.USAGE)]
