@@ -287,6 +287,7 @@ def test_files_of_windows_and_gzip_under_another_name_are_read(tmp_path: Path) -
             {"role": "user", "from": None, "content": None, "value": "a\nb\nc"},
             {"role": None, "from": "gpt", "value": "r"},
         ],
+        [{"role": "user", "text": "a\nb\nc"}, {"role": "assistant", "text": "r"}],
         json.dumps({"from": ["human", "gpt"], "value": ["a\nb\nc", "r"]}),
     ],
 )

@@ -63,7 +63,8 @@ PLAIN = [
     "d41d8cd98f00b204e9800998ecf8427e", "550e8400-e29b-41d4-a716-446655440000", "ISBN 978-0-306-40615-7",
     "where is order 4155552671", "1250 + 3750 - 499", "51.5074, -0.1278", "48°51'29.6\"N", "21-15, 19-21, 15-13",
     "$1,234,567.89", "12 345 678 people", "std::vector<int>", "logo@2x.png", "react@18.2.0", "git@github.com:org/repo",
-    "127.0.0.1 and ::1", "password: required", "api_key = os.environ['KEY']", "call me at 10:30", "call 911",
+    "127.0.0.1 and ::1", "netmask 255.255.240.0", "password: required", "api_key = os.environ['KEY']",
+    "call me at 10:30", "call 911",
     "call the function 1234567 times", "2026年5月3日10时30分", "1732876543", "tell me about 2125551234 + 1",
 ]  # fmt: skip
 

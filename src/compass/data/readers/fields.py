@@ -128,7 +128,7 @@ class Fields:
             raise DataError(
                 f"{self.place}: each message of {name!r} must be an object with role and content, got {short(turn)}."
             )
-        content = self._said(f"{name}.content", _first(turn, "content", "value"))
+        content = self._said(f"{name}.content", _first(turn, "content", "value", "text"))
         if turn.get("tool_calls") or turn.get("function_call"):
             role = TOOL
         return Message(_ROLES.get(role.lower(), role.lower()), content)

@@ -32,6 +32,7 @@ _OTHERS = regex.compile(
     r"|(?<![\d.,])\d++(?:[ .,]\d{3})*+(?:[.,]\d++)?\s?"
     r"(?:[€$£¥₹₽%]|(?:kg|km|cm|mm|m²|ms|kb|mb|gb|eur|usd|px|euros?|dollars?)\b)"  # amounts
     r"|[€$£¥₹₽]\s?\d[\d ,.]*"
+    r"|(?<![\d.])255(?:\.\d{1,3}){3}(?![\d.]*\d)"  # masks of networks
     r"|\b[A-Za-z]{2,5}[-/#]\d[\d-]*|#\s?\d+"  # SKU-12345, #12345
     r"|(?<!\d)\d++(?:\s?[*=<>x×+]\s?\d++|\s/\s\d++)+",  # sums
     regex.IGNORECASE,
