@@ -74,9 +74,8 @@ def print_inspected(found: Inspected) -> None:
     """Print one source, then its rows by outcome."""
     from compass.report.wording import plural
 
-    say(
-        f"{found.source}: {plural(found.rows, 'row')}, shape {found.shape}, read as {READ_AS.get(found.read_as, found.read_as)}"
-    )
+    read_as = READ_AS.get(found.read_as, found.read_as)
+    say(f"{found.source}: {plural(found.rows, 'row')}, shape {found.shape}, read as {read_as}")
     say(f"  columns used: {_uses(found.used)}")
     say(f"  columns not used: {', '.join(found.unused) or 'none'}")
     say(f"  languages: {_counts(found.languages)}")
