@@ -88,6 +88,53 @@ def test_weights_that_fit_nothing_are_counted(
         train(rows, base=tiny, config=config, output_dir=adapter / "out", seed=0)
 
 
+def _one(value: float) -> Callable[[Weights], Weights]:
+    """Set the first number of one weight."""
+
+    def change(weights: Weights) -> Weights:
+        name = min(weights)
+        weights[name].view(-1)[0] = value
+        return weights
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_one(float("nan")), r"1 weights .*lora_A\.weight: not finite"),
+        (_one(float("-inf")), "1 weights .*not finite"),
+        (lambda weights: {name: weight.int() for name, weight in weights.items()}, r"12 weights .*torch\.int32"),
+        (lambda weights: {name: weight.cfloat() for name, weight in weights.items()}, r"12 weights .*complex64"),
+    ],
+)
+def test_weights_that_are_no_numbers_are_refused(
+    tiny: BaseModel, adapter: Path, change: Callable[[Weights], Weights], said: str
+) -> None:
+    """Each answer would be measured as if the adapter had given it."""
+    save_file(change(load_file(adapter / WEIGHTS)), adapter / WEIGHTS)
+    with pytest.raises(ModelError, match=f"{WEIGHTS}: {said}"):
+        check_adapter(adapter, tiny)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"lora_alpha": float("nan")}, "lora_alpha, .*; it is nan"),
+        ({"lora_alpha": 0}, "other than 0; it is 0"),
+        ({"alpha_pattern": {"q_proj": "8"}}, "lora_alpha, .*; it is '8'"),
+        ({"target_modules": "(q_proj"}, r"can't be loaded \(error: missing \)"),
+        ({"rank_pattern": {"(": 4}}, r"can't be loaded \(error: missing \)"),
+    ],
+)
+def test_a_configuration_with_senseless_values_is_refused(
+    tiny: BaseModel, adapter: Path, change: dict[str, Any], said: str
+) -> None:
+    _edit(adapter, lambda config: {**config, **change})
+    with pytest.raises(ModelError, match=said):
+        check_adapter(adapter, tiny)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -60,11 +60,19 @@ def read_version(folder: Path) -> Version:
     for part in ("encoder", "model"):
         if not isinstance(lock.get(part), dict) or not {"name", "revision"} <= lock[part].keys():
             raise RunError(f"{folder / layout.LOCK} is damaged: it does not say which {part} the run had.")
-    period = int(lock.get("update", {}).get("period", 0))
+    period = _period(folder, lock)
     earlier = read_jsonl(folder / layout.TRAIN)
-    history = as_history(earlier, TRAIN, 0) if not period else [_with_role(row) for row in earlier]
+    history = as_history(earlier, TRAIN, 0) if not period else [_with_role(row, folder) for row in earlier]
     history += as_history(read_jsonl(folder / layout.PICKS), PICKED, period)
     return Version(folder, period, tuple(history), stored_tests(folder), lock)
+
+
+def _period(folder: Path, lock: Mapping[str, Any]) -> int:
+    update = lock.get("update", {"period": 0})
+    period = update.get("period") if isinstance(update, dict) else None
+    if isinstance(period, bool) or not isinstance(period, int) or period < 0:
+        raise RunError(f"{folder / layout.LOCK} is damaged: update.period is no whole number; update is {update!r}.")
+    return period
 
 
 def as_history(rows: Sequence[Example], role: str, period: int) -> list[Example]:
@@ -72,9 +80,14 @@ def as_history(rows: Sequence[Example], role: str, period: int) -> list[Example]
     return [dataclasses.replace(row, role=role, period=period) for row in rows]
 
 
-def _with_role(row: Example) -> Example:
+def _with_role(row: Example, folder: Path) -> Example:
     """Return a row of a stored history with its role and period, which version 0.1 kept in its id."""
     if row.role:
         return row
-    period, role, own = row.id.split("/", 2)
-    return dataclasses.replace(row, id=own, role=OLD_ROLES[role], period=int(period))
+    try:
+        period, role, own = row.id.split("/", 2)
+        return dataclasses.replace(row, id=own, role=OLD_ROLES[role], period=int(period))
+    except (ValueError, KeyError) as error:
+        raise RunError(
+            f"{folder / layout.TRAIN} is damaged: of row {row.id!r} it does not say from which period it is."
+        ) from error

@@ -7,6 +7,7 @@ name and shape, before anything is loaded. Nothing is ever looked up on the hub,
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -61,6 +62,7 @@ def check_adapter(adapter: Path, base: BaseModel) -> None:
     """
     check_trained_on(adapter, base)
     found = weight_shapes(adapter)
+    check_values(adapter)
     if base.is_ready:
         _check_fit(adapter, found, *_expected(adapter, base))
 
@@ -104,6 +106,11 @@ def read_adapter_config(adapter: Path) -> dict[str, Any]:
         raise ModelError(f"{file}: peft_type is {kind!r}, and only {KIND} is read: LoRA, DoRA and rsLoRA.")
     if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
         raise ModelError(f"{file}: r, the adapter's rank, must be a whole number from 1; it is {rank!r}.")
+    patterns = config.get("alpha_pattern")
+    for scale in (config.get("lora_alpha", 8), *(patterns.values() if isinstance(patterns, dict) else ())):
+        # At 0 nothing is left of the adapter, and what is no number makes every answer one.
+        if isinstance(scale, bool) or not isinstance(scale, int | float) or not math.isfinite(scale) or scale == 0:
+            raise ModelError(f"{file}: lora_alpha, the adapter's scale, must be a number other than 0; it is {scale!r}.")
     return config
 
 
@@ -125,6 +132,26 @@ def weight_shapes(adapter: Path) -> Shapes:
         raise ModelError(
             f"{file} can't be read as safetensors ({error}): it is cut or damaged. Restore it, or train again."
         ) from error
+
+
+def check_values(adapter: Path) -> None:
+    """Refuse an adapter whose weights are no finite floating-point numbers. Raises ModelError with their count."""
+    from safetensors import safe_open
+
+    file = adapter / layout.WEIGHTS_FILE
+    wrong = []
+    with translated(file), safe_open(file, framework="pt") as opened:
+        for name in sorted(opened.keys()):
+            weight = opened.get_tensor(name)
+            if not weight.is_floating_point():
+                wrong.append(f"{name}: {weight.dtype}")
+            elif not weight.float().isfinite().all():
+                wrong.append(f"{name}: not finite")
+    if wrong:
+        raise ModelError(
+            f"{file}: {len(wrong)} weights are no finite floating-point numbers ({_first(wrong, str)}). Restore the "
+            "file, or train again with a lower learning_rate."
+        )
 
 
 def check_target_modules(names: Sequence[str], base: BaseModel) -> None:

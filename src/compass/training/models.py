@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import logging
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -210,6 +211,7 @@ def translated(what: object) -> Iterator[None]:
         AttributeError,
         RuntimeError,
         ImportError,
+        re.error,
         SafetensorError,
     ) as error:
         if is_full_disk(error):
