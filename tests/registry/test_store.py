@@ -462,3 +462,42 @@ def test_bad_numbers_are_not_written(registry: Registry, make_run: MakeRun) -> N
     assert registry.register(make_run(0), metrics=metrics).metrics == {"cy": {"exact_match": 0.5}}
     with pytest.raises(ValueError, match="keep must be at least 0"):
         registry.prune("cy", keep=-1)
+
+
+def _last_line(file: Path, **changes: object) -> None:
+    *lines, last = file.read_text("utf-8").splitlines()
+    file.write_text("\n".join([*lines, json.dumps(json.loads(last) | changes)]) + "\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"kind": {"a": 1}}, "kind of an event can't be dict"),
+        ({"kind": "else"}, "kind must be one of drift, update"),
+        ({"at": -1.1}, "at of an event can't be float"),
+        ({"details": [1]}, "details of an event can't be list"),
+        ({"more": ""}, "no event has these fields: kind, .*, more"),
+    ],
+)
+def test_an_event_that_is_none_is_named(three: Registry, changes: dict[str, object], said: str) -> None:
+    """The status page would end in a traceback, of whatever library meets the value first."""
+    three.record(RegistryEvent("drift", "cy", "Usage drifted."))
+    _last_line(three.root / "cy" / "events.jsonl", **changes)
+    with pytest.raises(RegistryError, match=rf"events\.jsonl, line \d+, is damaged: {said}"):
+        three.events("cy")
+
+
+def test_a_line_that_is_no_object_is_named(three: Registry) -> None:
+    for name, read in (("events.jsonl", three.events), ("history.jsonl", three.history)):
+        with (three.root / "cy" / name).open("a") as file:
+            file.write("[1]\n")
+        with pytest.raises(RegistryError, match=rf"{name}, line \d+, is damaged: it is no JSON object"):
+            read("cy")
+
+
+def test_a_move_that_no_seal_can_be_made_of_is_damaged(three: Registry) -> None:
+    """JSON's NaN ends in a traceback where the checksum is counted."""
+    _last_line(three.root / "cy" / "history.jsonl", reason=float("nan"))
+    with pytest.raises(RegistryError, match=r"history\.jsonl, line \d+, is damaged: its checksum"):
+        three.history("cy")
+    assert three.repair("cy").current.startswith("v0001")

@@ -113,3 +113,10 @@ def test_what_the_monitor_skipped_is_on_the_page(registry: Registry, tmp_path: P
         assert expected in page.text
     assert not [tag for tag, _ in page.tags if tag in ("b", "img")]
     assert "Skipped by" not in Page(build_status(registry, tmp_path / "status.html").read_text("utf-8")).text
+
+
+@pytest.mark.parametrize("decision", [{}, {"verdict": "refuse", "tests": [1]}, {"verdict": 1, "tests": None}])
+def test_a_damaged_decision_is_told(registry: Registry, tmp_path: Path, decision: dict[str, object]) -> None:
+    registry.record(RegistryEvent("refusal", "cy", "no", "v", {"decision": decision}, at="2999-01-01T00:00:00+00:00"))
+    text = Page(build_status(registry, tmp_path / "status.html").read_text("utf-8")).text
+    assert "The gate's last decision is damaged" in text

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from compass.errors import RegistryError
-from compass.registry.files import append_line, read_lines, read_sealed, seal, write_sealed
+from compass.registry.files import append_line, is_sealed, read_lines, read_sealed, seal, write_sealed
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ def moves(folder: Path) -> tuple[Move, ...]:
     """
     lines = read_lines(folder / "history.jsonl")
     for number, line in enumerate(lines, start=1):
-        if seal(line) != line or line["sequence"] != number:
+        if not is_sealed(line) or line.get("sequence") != number:
             raise RegistryError(
                 f"{folder / 'history.jsonl'}, line {number}, is damaged: its checksum or its sequence number is wrong. "
                 "Restore the file from a backup; the aliases themselves don't depend on it."
@@ -171,7 +171,7 @@ def repair(folder: Path, last_number: int) -> Aliases:
     whole = []
     for raw in path.read_bytes().split(b"\n") if path.is_file() else []:
         line = _parsed(raw)
-        if line and seal(line) == line:
+        if line and is_sealed(line):
             whole.append(Move.from_dict(line))
     if not whole:
         raise RegistryError(f"{path} has no whole line to rebuild the aliases from. Promote a version to set them.")
@@ -195,7 +195,8 @@ def _write(folder: Path, made: Move, last_number: int) -> None:
 def _complete_history(folder: Path, last: Move) -> None:
     """Append the last move if its line is missing: the process that made it was killed, or the disk was full."""
     lines = read_lines(folder / "history.jsonl")
-    if not lines or lines[-1].get("sequence", 0) < last.sequence:
+    written = lines[-1].get("sequence") if lines else 0
+    if not isinstance(written, int) or written < last.sequence:
         append_line(folder / "history.jsonl", seal(last.to_dict()))
 
 

@@ -44,5 +44,12 @@ class RegistryEvent:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> RegistryEvent:
-        """Read back what `to_dict` returned."""
-        return cls(**content)
+        """Read back what `to_dict` returned. Raises ValueError for what it did not return."""
+        for name, value in content.items():
+            kind = Mapping if name == "details" else str
+            if not isinstance(value, kind):
+                raise ValueError(f"{name} of an event can't be {type(value).__name__}")
+        try:
+            return cls(**content)
+        except TypeError as error:
+            raise ValueError(f"no event has these fields: {', '.join(content)}") from error

@@ -28,14 +28,22 @@ def seal(content: Mapping[str, Any]) -> dict[str, Any]:
     return {**bare, "seal": hashlib.sha256(canonical(bare)).hexdigest()}
 
 
+def is_sealed(content: Mapping[str, Any]) -> bool:
+    """Say whether the content is what `seal` closed."""
+    try:
+        return seal(content) == content
+    except (ValueError, RecursionError):
+        # Not a number, which no seal is ever made of.
+        return False
+
+
 def read_sealed(path: Path) -> dict[str, Any]:
     """Read JSON that `seal` closed. Raises RegistryError if it can't be read or a character of it has changed."""
     try:
         content = read_json(path, dict)
-        whole = seal(content) == content
-    except (RunError, ValueError) as error:
+    except RunError as error:
         raise RegistryError(f"{path} can't be read: {error}") from error
-    if not whole:
+    if not is_sealed(content):
         raise RegistryError(f"{path} is damaged: its content does not match its checksum.")
     return dict(content)
 
@@ -68,7 +76,7 @@ def append_line(path: Path, content: Mapping[str, Any]) -> None:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the finished lines of a JSONL file, oldest first; none where there is no file.
 
-    Raises RegistryError for a line that is not JSON, unless it is the last and has no end: that one is being written.
+    Raises RegistryError for a line that is no JSON object, unless it is the last and has no end: that one is being written.
     """
     if not path.is_file():
         return []
@@ -76,9 +84,12 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise RegistryError(f"{path}, line {number}, is damaged ({error}).") from error
+        if not isinstance(row, dict):
+            raise RegistryError(f"{path}, line {number}, is damaged: it is no JSON object.")
+        rows.append(row)
     return rows
 
 

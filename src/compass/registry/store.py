@@ -298,8 +298,15 @@ class Registry:
                 raise disk_error(error, f"record the event {event.kind}", folder) from error
 
     def events(self, language: str) -> tuple[RegistryEvent, ...]:
-        """Return a language's events, oldest first."""
-        return tuple(RegistryEvent.from_dict(line) for line in read_lines(self.folder(language) / "events.jsonl"))
+        """Return a language's events, oldest first. Raises RegistryError for a line that is none."""
+        path = self.folder(language) / "events.jsonl"
+        found = []
+        for number, line in enumerate(read_lines(path), start=1):
+            try:
+                found.append(RegistryEvent.from_dict(line))
+            except ValueError as error:
+                raise RegistryError(f"{path}, line {number}, is damaged: {error}.") from error
+        return tuple(found)
 
     def _named(self, language: str, name: str) -> Version:
         """Return the version with a name, whole or not."""

@@ -120,6 +120,13 @@ def _lead(current: str, candidate: str, checks: Mapping[str, Check]) -> str:
 
 
 def _decision(content: Mapping[str, Any]) -> list[Block]:
+    try:
+        return [_decision_table(content)]
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        return [Text(f"The gate's last decision is damaged ({type(error).__name__}: {error}).", "note")]
+
+
+def _decision_table(content: Mapping[str, Any]) -> Block:
     verdict = str(content["verdict"])
     rows = [
         (
@@ -142,15 +149,13 @@ def _decision(content: Mapping[str, Any]) -> list[Block]:
         "Test", "Role", "#n", "#Before", "#After", "#Difference", "#Interval", "#p", "#Must be above", "Verdict",
         "What would help",
     )  # fmt: skip
-    return [
-        table(
-            f"The gate's last decision: {verdict}",
-            columns,
-            rows,
-            note=f"{about}, {_time(str(content['decided_at']))}. {content['reason']} Each test is one-sided at "
-            f"a level of {percent(content['level'], 0)}. The ends of an interval are one-sided limits.",
-        )
-    ]
+    return table(
+        f"The gate's last decision: {verdict}",
+        columns,
+        rows,
+        note=f"{about}, {_time(str(content['decided_at']))}. {content['reason']} Each test is one-sided at "
+        f"a level of {percent(content['level'], 0)}. The ends of an interval are one-sided limits.",
+    )
 
 
 def _events(events: Sequence[RegistryEvent]) -> list[Block]:
