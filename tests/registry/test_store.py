@@ -153,6 +153,29 @@ def _cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
+@pytest.mark.parametrize("name", ["chat_template.jinja", "tokenizer.json", "modeling.py", "more/tokenizer.json"])
+def test_a_file_beside_the_adapter_that_the_run_did_not_write_is_refused(
+    registry: Registry, make_run: MakeRun, name: str
+) -> None:
+    """It would be served with the adapter: a template decides what each prompt becomes."""
+    run = _with_full_lock(make_run(0))
+    (run / "adapter" / name).parent.mkdir(exist_ok=True)
+    (run / "adapter" / name).write_text("{}")
+    with pytest.raises(RunError, match=f"adapter/{name} is not of the run"):
+        registry.register(run)
+
+
+@pytest.mark.parametrize("name", ["compass.yaml", "adapter/adapter_config.json", "space/space.json"])
+def test_a_lock_that_lost_a_hash_is_none_of_version_0_1(registry: Registry, make_run: MakeRun, name: str) -> None:
+    """Else the file could be changed with it, for locks of version 0.1 have no such hash."""
+    run = _with_full_lock(make_run(0))
+    lock = json.loads((run / "lock.json").read_text("utf-8"))
+    del lock["hashes"][name]
+    write_json(run / "lock.json", lock)
+    with pytest.raises(RunError, match=f"names no hash of {name}"):
+        registry.register(run)
+
+
 @pytest.mark.parametrize("full", [True, False])
 @pytest.mark.parametrize(
     ("path", "change", "message"),

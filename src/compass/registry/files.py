@@ -76,7 +76,7 @@ def append_line(path: Path, content: Mapping[str, Any]) -> None:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the finished lines of a JSONL file, oldest first; none where there is no file.
 
-    Raises RegistryError for a line that is no JSON object, unless it is the last and has no end: that one is being written.
+    Raises RegistryError for a line that is no JSON object, unless it is the last and has no end: it is being written.
     """
     if not path.is_file():
         return []

@@ -15,6 +15,8 @@ SERVED = (
 )  # fmt: skip
 """Files that decide what is served and watched; a lock names the hash of each. Tokenizer and template files that lie in
 `adapter/` belong to them."""
+NOT_IN_0_1 = (layout.CONFIG, layout.ADAPTER_CONFIG, layout.SPACE_SETTINGS)
+"""Of these the locks of version 0.1 have no hash."""
 LAST_OPTION = ("evaluation", "confidence")
 """What a whole options file of version 0.1, whose lock has no hash of it, ends with."""
 AGAIN = "Run the command that made it again: it goes on where it stopped."
@@ -51,15 +53,24 @@ def read_lock(folder: Path) -> dict[str, Any]:
             "picked new rows after its training. Run compass adapt in it."
         )
     # Version 0.1 wrote the hashes of weights and data alone.
-    if layout.CONFIG in hashes and (left := [name for name in SERVED if name not in hashes]):
+    if any(name in hashes for name in NOT_IN_0_1) and (left := [name for name in SERVED if name not in hashes]):
         raise RunError(f"{file} is damaged: it names no hash of {', '.join(left)}. {AGAIN}")
     return lock
 
 
 def check_hashes(folder: Path, lock: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Compare files with the hashes that the run's lock has of them. Raises RunError for one that differs."""
+    """Compare files with the hashes that the run's lock has of them. Raises RunError for one that differs or has none.
+
+    The locks of version 0.1 have no hash but those of weights.
+    """
+    hashes = lock["hashes"]
     for name in names:
-        if (sha := lock["hashes"].get(name)) and file_hash(folder / name) != sha:
+        if name not in hashes and layout.CONFIG in hashes:
+            raise RunError(
+                f"{name} is not of the run in {folder}: its lock.json has no hash of it. Remove the file, or run the "
+                "command that made the run again."
+            )
+        if (sha := hashes.get(name)) and file_hash(folder / name) != sha:
             raise other_file(folder, name)
 
 
@@ -73,7 +84,7 @@ def other_file(folder: Path, name: str) -> RunError:
 
 def served_files(folder: Path) -> list[str]:
     """Return the files of a run that decide what is served, as paths in the folder, sorted."""
-    own = {path.relative_to(folder).as_posix() for path in (folder / layout.ADAPTER).glob("*") if path.is_file()}
+    own = {path.relative_to(folder).as_posix() for path in (folder / layout.ADAPTER).rglob("*") if path.is_file()}
     # The model card is written once more after the measurements.
     return sorted({name for name in own if not name.endswith(".md")} | {*SERVED})
 

@@ -40,7 +40,10 @@ def clusters_of(folder: Path) -> tuple[list[str], dict[int, list[str]]]:
     if not path.is_file():
         return [], {}
     rows = read_json(path, list)
-    return [row["name"] for row in rows], {row["cluster"]: row["examples"] for row in rows}
+    try:
+        return [str(row["name"]) for row in rows], {int(row["cluster"]): list(row["examples"]) for row in rows}
+    except (LookupError, TypeError, ValueError) as error:
+        raise RunError(f"{path} is damaged ({error!r}): it doesn't name the clusters. Restore the file.") from error
 
 
 def known_text(examples: Mapping[int, Sequence[str]]) -> str:

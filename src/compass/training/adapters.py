@@ -110,7 +110,9 @@ def read_adapter_config(adapter: Path) -> dict[str, Any]:
     for scale in (config.get("lora_alpha", 8), *(patterns.values() if isinstance(patterns, dict) else ())):
         # At 0 nothing is left of the adapter, and what is no number makes every answer one.
         if isinstance(scale, bool) or not isinstance(scale, int | float) or not math.isfinite(scale) or scale == 0:
-            raise ModelError(f"{file}: lora_alpha, the adapter's scale, must be a number other than 0; it is {scale!r}.")
+            raise ModelError(
+                f"{file}: lora_alpha, the adapter's scale, must be a number other than 0; it is {scale!r}."
+            )
     return config
 
 
