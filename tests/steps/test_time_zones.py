@@ -9,7 +9,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from compass.encoders.endpoint import retry_after
+from compass.endpoint import retry_after
 from compass.registry import RegistryEvent
 from compass.registry.hooks import _seconds
 from compass.steps.watch_events import iso_time

@@ -173,7 +173,7 @@ class Hooks:
         # Closes the connection under a thread that is late; its next read is its last.
         client.close()
         if late:
-            raise _TryAgainError(f"it did not answer within {self._webhook_timeout:g} s")
+            raise self._too_late()
         if failed:
             raise failed[0]
 
@@ -198,12 +198,17 @@ class Hooks:
                 client.stream("POST", self._config.webhook_url, content=body, headers=headers) as response,
             ):
                 status, asked = response.status_code, response.headers.get("Retry-After", "")
+        except httpx.TimeoutException:
+            raise self._too_late() from None
         except httpx.TransportError as error:
             raise _TryAgainError(self._clean(f"{type(error).__name__}: {error}")) from None
         if status in TRY_AGAIN or status >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise _TryAgainError(f"it answered HTTP {status}", _seconds(asked))
         if not 200 <= status < 300:
             raise _RefusedError(f"it answered HTTP {status}. Check webhook_url and the receiver's secret")
+
+    def _too_late(self) -> _TryAgainError:
+        return _TryAgainError(f"it did not answer within {self._webhook_timeout:g} s")
 
     def _run(self, event: RegistryEvent) -> int:
         # The command has no need of the webhook's secret.
