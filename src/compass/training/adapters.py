@@ -7,7 +7,10 @@ name and shape, before anything is loaded. Nothing is ever looked up on the hub,
 
 from __future__ import annotations
 
+import json
 import math
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +26,9 @@ PICKLE = "adapter_model.bin"
 """peft's former format, which runs code when it is loaded."""
 KIND = "LORA"
 """The kind of adapter that is read, as peft writes it: LoRA, DoRA and rsLoRA, which are what servers load."""
+PATTERN_SECONDS = 10.0
+"""Time that the patterns of module names get."""
+MATCH = "import json, re, sys; p, m = json.load(sys.stdin); [re.fullmatch(a, b) for a in p for b in m]"
 SHOWN = 3
 """Names of weights that a message shows of each kind."""
 
@@ -136,6 +142,33 @@ def weight_shapes(adapter: Path) -> Shapes:
         ) from error
 
 
+def check_patterns(adapter: Path, modules: Sequence[str]) -> None:
+    """Refuse patterns of module names that are none, or that take for ever: peft has no time limit for them.
+
+    modules: names of the base model's. They are matched in a process of their own, which can be ended. Raises
+    ModelError.
+    """
+    config, file = read_adapter_config(adapter), adapter / layout.ADAPTER_CONFIG_FILE
+    for key in ("target_modules", "exclude_modules", "rank_pattern", "alpha_pattern"):
+        value = config.get(key)
+        patterns = [value] if isinstance(value, str) else list(value) if isinstance(value, dict) else []
+        if not patterns or value == "all-linear":
+            continue
+        given = json.dumps([[rf"(?:.*\.)?(?:{pattern})" for pattern in patterns], list(modules)])
+        try:
+            subprocess.run(
+                [sys.executable, "-I", "-c", MATCH], input=given, text=True, capture_output=True, check=True,
+                timeout=PATTERN_SECONDS,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            problem = "takes too long to match"
+        except subprocess.CalledProcessError as error:
+            problem = f"is none: {error.stderr.strip().rpartition(': ')[2]}"
+        else:
+            continue
+        raise ModelError(f"{file}: the pattern of {key} {problem}. Name the modules in a list.")
+
+
 def check_values(adapter: Path) -> None:
     """Refuse an adapter whose weights are no finite floating-point numbers. Raises ModelError with their count."""
     from safetensors import safe_open
@@ -192,6 +225,7 @@ def _expected(adapter: Path, base: BaseModel) -> tuple[Shapes, Shapes]:
     from peft import PeftConfig, get_peft_model, get_peft_model_state_dict
 
     layers = skeleton(base)
+    check_patterns(adapter, [name for name, _ in layers.named_modules()])
     with _quiet(), translated(adapter), torch.device("meta"):
         config = PeftConfig.from_pretrained(str(adapter))
         # What the weights begin from costs time and is overwritten.
