@@ -25,7 +25,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -180,6 +179,8 @@ class Hooks:
     def _post_once(self, client: Any, event: RegistryEvent, body: bytes) -> None:
         import httpx
 
+        from compass.endpoint import retry_after
+
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "compass-peft",
@@ -203,7 +204,7 @@ class Hooks:
         except httpx.TransportError as error:
             raise _TryAgainError(self._clean(f"{type(error).__name__}: {error}")) from None
         if status in TRY_AGAIN or status >= httpx.codes.INTERNAL_SERVER_ERROR:
-            raise _TryAgainError(f"it answered HTTP {status}", _seconds(asked))
+            raise _TryAgainError(f"it answered HTTP {status}", retry_after(asked, datetime.now(UTC)))
         if not 200 <= status < 300:
             raise _RefusedError(f"it answered HTTP {status}. Check webhook_url and the receiver's secret")
 
@@ -293,18 +294,6 @@ def _without_addresses(url: str) -> Iterator[None]:
         yield
     finally:
         noisy.removeFilter(hide)
-
-
-def _seconds(header: str) -> float | None:
-    """Return the seconds that a Retry-After header asks for, None if it says nothing."""
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return None
 
 
 def _wait(state: RetryCallState) -> float:

@@ -22,7 +22,7 @@ from compass.steps.reference import prompt_language
 logger = logging.getLogger(__name__)
 
 PROBE = "Good morning."
-"""A text that any encoder takes; used where no prompt and no example of a cluster is at hand that this one took."""
+"""A text that any encoder takes; used where no prompt or example of a cluster is known that this one took."""
 MOST_IN_A_ROW = 1000
 """So many prompts, none of which the encoder took, are no longer a matter of single prompts [ours]."""
 

@@ -106,7 +106,7 @@ def _to_evaluate(tests: int) -> str:
 def _fitting(resources: Resources, data: RunData) -> tuple[RunData, str]:
     """Return the data without rows that are too long for the model, and what to say of them.
 
-    Raises DataError for rows that the model's chat template refuses, if the tokenizer is at hand.
+    Raises DataError for rows that the model's chat template refuses, if the tokenizer is on this machine.
     """
     longest = resources.config.training.max_length
     if resources.tokenizer_at_hand is None:

@@ -47,7 +47,7 @@ class Sources:
     tests: Mapping[str, Sequence[Example]]
     """Held-out rows by test name; those of the target's usage go by its tag."""
     accounts: Mapping[str, Sequence[SourceAccount]] = field(default_factory=dict)
-    """How each source was read, by set: usage, current, pool, `test NAME`. Rows that are at hand already have none."""
+    """How each source was read, by set: usage, current, pool, `test NAME`. Rows that were handed in have none."""
 
 
 def read_data(run: Run, config: DataConfig, *, seed: int) -> RunData:
