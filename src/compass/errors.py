@@ -13,6 +13,7 @@ CompassError
 ├── RunError           a run folder is missing, incomplete or belongs to other inputs
 ├── RegistryError      a version or an alias of the registry is missing, damaged or may not be moved
 │   └── RegistryUnavailableError  the registry can't be written now: a full disk, a lock that another process holds
+├── ServeError         a model server does not answer, or refuses what it is asked for
 └── MissingExtraError  an optional dependency is not installed (says the pip line)
 """
 
@@ -74,6 +75,10 @@ class RegistryError(CompassError):
 
 class RegistryUnavailableError(RegistryError):
     """The registry can't be written now, and nothing in it has changed: the same call may succeed later."""
+
+
+class ServeError(CompassError):
+    """A model server does not answer, or refuses what the gateway asks of it."""
 
 
 class MissingExtraError(CompassError):
