@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,36 @@ def test_rows_that_are_too_long_are_left_out_counted_and_kept_in_a_file(
     assert not caplog.text, "measured once"
     write_json(run.folder / layout.LENGTHS, {"sets": {"pool": 3}})
     assert keep_fitting(run, Resources(config), data) == kept
+
+
+def test_rows_that_are_too_long_are_in_the_list_of_all_that_are_left_out(tmp_path: Path, model: Path) -> None:
+    """Who looks there for a row that is missing would not find it, and each command would read the data again."""
+    config = _options(tmp_path, model)
+    run = Run(tmp_path / "run")
+    file = run.folder / layout.DROPPED
+
+    def listed() -> list[tuple[str, str, str]]:
+        found = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+        assert not any(text in json.dumps(found) for text in ("pwll", "hen 0", "ateb")), "no texts"
+        return [(row["set"], row["reason"], row["place"].rpartition("/")[2]) for row in found]
+
+    data = read_data(run, Resources(config).config.data, seed=0)
+    before = listed()
+    keep_fitting(run, Resources(config), data)
+    why = "longer than max_length"
+    long = [("current", why, "current.jsonl, line 1"), *(("pool", why, f"pool.jsonl, line {i}") for i in (1, 2))]
+    assert listed() == [*before, *long]
+    record = (run.folder / layout.stage_record("data")).read_bytes()
+    again = read_data(run, Resources(config).config.data, seed=0)
+    assert (run.folder / layout.stage_record("data")).read_bytes() == record, "the data was read again"
+    keep_fitting(run, Resources(config), again)
+    assert listed() == [*before, *long], "the places in the sources, though the rows come from the folder now"
+    run.forget("data")
+    keep_fitting(run, Resources(config), read_data(run, Resources(config).config.data, seed=0))
+    assert listed() == [*before, *long], "what reading again has written anew"
+    longer = Resources(replace(config, training=replace(config.training, max_length=4096)))
+    keep_fitting(run, longer, read_data(run, longer.config.data, seed=0))
+    assert listed() == before, "rows that fit now"
 
 
 def test_a_plan_counts_rows_that_are_too_long(tmp_path: Path, model: Path) -> None:

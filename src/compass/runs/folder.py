@@ -108,6 +108,13 @@ class Run:
         self._log(name, seconds, peak, skipped=False)
         logger.info("%s: finished in %.1f s", name, seconds)
 
+    def rewritten(self, name: str, file: Path) -> None:
+        """Note the new size of a stage's output that a later step has added to."""
+        record = self._records / f"{name}.json"
+        content = read_json(record, dict)
+        content["outputs"][str(file.relative_to(self.folder))] = file.stat().st_size
+        write_json(record, content)
+
     def forget(self, name: str) -> None:
         """Drop the record of a stage whose outputs were removed because nothing asks for them any more."""
         (self._records / f"{name}.json").unlink(missing_ok=True)

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compass.data.example import Example
+from compass.data.example import Dropped, Example
 from compass.errors import DataError, RunError
 from compass.runs import layout
-from compass.runs.files import read_json, write_json
+from compass.runs.files import read_json, read_jsonl, write_json, write_jsonl
 from compass.runs.folder import Run
 from compass.steps.lock import is_trained_on_its_picks
 from compass.steps.read import data_hashes
@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 SETS = {"current": "the training data", "pool": "the pool"}
 """What training may see, by its name in files, and as messages call it."""
+FILES = {"current": layout.TRAIN, "pool": layout.POOL}
+TOO_LONG = "longer than max_length"
+"""Why these rows are left out, in the list of all that are."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,11 @@ def keep_fitting(run: Run, resources: Resources, data: RunData) -> RunData:
     base = resources.base
     inputs = {"data": data_hashes(run), "model": [base.name, base.revision], "max_length": training.max_length}
     if stored.get("inputs") == inputs:
-        return without(data, _read(stored))
+        found = _read(stored)
+        _list(run, data, found, training.max_length)
+        return without(data, found)
     found = measure(resources.tokenizer, data, training.max_length)
+    _list(run, data, found, training.max_length)
     write_json(file, {"inputs": inputs, "sets": {name: dataclasses.asdict(of_set) for name, of_set in found.items()}})
     return without(data, found)
 
@@ -74,7 +80,7 @@ def measure(tokenizer: Any, data: RunData, max_length: int) -> dict[str, TooLong
         if places:
             logger.warning(
                 "%d of %d rows of %s are longer than max_length, %d tokens, and are left out; the first is %s (%s)",
-                len(places), len(rows), SETS[name], max_length, rows[places[0]].id, layout.LENGTHS,
+                len(places), len(rows), SETS[name], max_length, rows[places[0]].id, layout.DROPPED,
             )  # fmt: skip
     if data.pool and len(found["pool"].places) == len(data.pool):
         raise DataError(
@@ -109,6 +115,27 @@ def without(data: RunData, found: Mapping[str, TooLong]) -> RunData:
     return dataclasses.replace(
         data, train=fitting(data.train, found["current"]), pool=fitting(data.pool, found["pool"])
     )
+
+
+def _list(run: Run, data: RunData, found: Mapping[str, TooLong], max_length: int) -> None:
+    """See that the run's list of rows that were left out has these, each with its place."""
+    file = run.path(layout.DROPPED)
+    listed = read_jsonl(file) if file.is_file() else []
+    others = [row for row in listed if row.get("reason") != TOO_LONG]
+    detail, new = f"at most {max_length} tokens", []
+    for name, rows in (("current", data.train), ("pool", data.pool)):
+        for i in found[name].places:
+            # The place in the source is known only to the command that read it.
+            place = rows[i].place or f"{FILES[name]}, line {i + 1}"
+            new.append({"set": name, **Dropped(rows[i].id, TOO_LONG, detail, place).to_dict()})
+
+    def told(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        return row.get("set"), row.get("id"), row.get("detail")
+
+    if [told(row) for row in listed if row.get("reason") == TOO_LONG] == [told(row) for row in new]:
+        return
+    write_jsonl(file, [*others, *new])
+    run.rewritten("data", file)
 
 
 def stored_lengths(run: Run) -> dict[str, Any]:

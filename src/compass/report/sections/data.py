@@ -103,7 +103,7 @@ def dropped(view: View) -> Section:
                     else ""
                 )
                 + (f" In {plural(redacted, 'other row')} it replaced private data by placeholders." if redacted else "")
-                + (f" Longer than max_length, and left out as well: {too_long} ({layout.LENGTHS})." if too_long else "")
+                + (f" Longer than max_length, and left out as well: {too_long}." if too_long else "")
             ),
             table(
                 "Rows kept and dropped, by set and reason",
