@@ -23,6 +23,7 @@ import numpy as np
 from compass.errors import ModelError
 from compass.runs.files import is_full_disk
 from compass.runs.places import is_content_hash, local_path, looks_local
+from compass.training.gguf_reader import read_once
 
 logger = logging.getLogger(__name__)
 
@@ -284,7 +285,7 @@ def _dequantise(short: str, package: _Package, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     _no_bars_in_logs()
-    logger.info("Preparing the embedded model %s (once, about a minute)", short)
+    logger.info("Preparing the embedded model %s (once, about half a minute)", short)
     work = Path(tempfile.mkdtemp(prefix=f".{short}-", dir=folder.parent))
     try:
         gguf = package.locate(work)
@@ -294,14 +295,17 @@ def _dequantise(short: str, package: _Package, folder: Path) -> None:
                 f"The file of {short} has SHA-256 {found}, and {package.sha256} is expected: the package was changed. "
                 "Reinstall it from the lock file."
             )
-        model = AutoModelForCausalLM.from_pretrained(
-            str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
-        )
+        where = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+        with read_once(gguf):
+            model = AutoModelForCausalLM.from_pretrained(
+                **where, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+            )
+            tokenizer = AutoTokenizer.from_pretrained(**where)
         ready = work / "ready"
         # The file holds 268 M parameters for the smaller of the two: one shard keeps the folder simple.
         model.config._name_or_path = f"{EMBEDDED_PREFIX}{short}"
         model.save_pretrained(ready, max_shard_size="8GB")
-        AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(ready)
+        tokenizer.save_pretrained(ready)
         ready.rename(folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
