@@ -74,7 +74,13 @@ def test_ties_by_hand(tiny: BaseModel, tmp_path: Path, flag: dict[str, bool]) ->
         np.testing.assert_allclose(delta, ties([b1, b2], root, 0.5) @ ties([a1, a2], root, 0.5), rtol=1e-4, atol=1e-5)
     config = json.loads((merged / "adapter_config.json").read_text(encoding="utf-8"))
     assert (config["r"], config["use_rslora"], config["base_model_name_or_path"]) == (2, False, tiny.name)
-    assert sorted(p.name for p in merged.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert sorted(p.name for p in merged.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "chat_template.jinja",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
     assert not (tmp_path / "merged.partial").exists()
     rows = [Example(id="1", prompt="a", response="b")]
     assert np.isfinite(LanguageModel(tiny, merged).loss(rows)[0]).all()

@@ -41,6 +41,9 @@ def test_training_lowers_the_loss_and_saves_an_adapter_that_says_what_it_is_for(
     assert sorted(path.name for path in result.adapter.iterdir()) == [
         "adapter_config.json",
         "adapter_model.safetensors",
+        "chat_template.jinja",
+        "tokenizer.json",
+        "tokenizer_config.json",
     ]
     config = json.loads((result.adapter / "adapter_config.json").read_text(encoding="utf-8"))
     assert (config["base_model_name_or_path"], config["revision"]) == ("org/tiny", "abc")

@@ -9,7 +9,7 @@ RUN/
   space/                the semantic space and the names of its clusters
   selection/            the picks, the audit of each pick, the account of each cluster and class
   label/                the prompts that a person should answer first, and files to answer them in
-  adapter/              the adapter as peft saves it, with its model card
+  adapter/              the adapter as peft saves it, with tokenizer, chat template and model card
   training/             the log of the training and what it cost
   trainings/            adapters that are averaged, until they are
   anchors/              of an update: the rows of its history that it replays
@@ -63,6 +63,7 @@ ADAPTER = "adapter"
 WEIGHTS_FILE = "adapter_model.safetensors"
 """Name of the weights in any folder of an adapter."""
 ADAPTER_CONFIG_FILE = "adapter_config.json"
+CHAT_TEMPLATE_FILE = "chat_template.jinja"
 CARD_FILE = "README.md"
 ADAPTER_WEIGHTS = f"adapter/{WEIGHTS_FILE}"
 ADAPTER_CONFIG = f"adapter/{ADAPTER_CONFIG_FILE}"

@@ -38,10 +38,14 @@ def encode_example(tokenizer: Any, example: Example) -> Encoded:
     if getattr(tokenizer, "chat_template", None):
         prompt, response = _through_chat_template(tokenizer, example)
     else:
-        turns = [*(message.content for message in example.context), example.prompt]
-        prompt = _without_end(tokenizer, tokenizer("\n".join(turns) + "\n")["input_ids"])
+        prompt = plain_prompt(tokenizer, [*(message.content for message in example.context), example.prompt])
         response = [*_bare(tokenizer, example.response), tokenizer.eos_token_id]
     return Encoded(tuple(prompt), tuple(response))
+
+
+def plain_prompt(tokenizer: Any, turns: Sequence[str]) -> list[int]:
+    """Return the ids of a prompt in the plain format, of what its turns say; the response follows."""
+    return _without_end(tokenizer, tokenizer("\n".join(turns) + "\n")["input_ids"])
 
 
 def encode_fitting(

@@ -11,6 +11,7 @@ from typing import Any
 from compass.errors import ConfigError, ModelError
 from compass.training.adapters import check_adapter
 from compass.training.models import BaseModel, load_base, translated
+from compass.training.prompt_format import save_prompt_format
 
 MERGE_TYPES = ("ties", "cat")
 """peft's ways to merge that are used here. Not `linear`, which adds up A and B apart and then multiplies the sums: two
@@ -98,6 +99,7 @@ def _save_merged(model: Any, base: BaseModel, folder: Path) -> None:
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial, selected_adapters=["merged"], save_embedding_layers=False)
+    save_prompt_format(base, partial / "merged")
     # peft saves an adapter of any other name than `default` into a folder of that name.
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,7 @@ from compass.training.checkpoints import EpochOrder, MarkComplete, last_complete
 from compass.training.formatting import Encoded, encode_fitting
 from compass.training.head import IGNORED, MOST_LOGITS, has_plain_head, response_states
 from compass.training.models import BaseModel, load_tokenizer
+from compass.training.prompt_format import save_prompt_format
 from compass.training.retention.ewc import EWC, EWC_LAMBDA
 from compass.training.retention.fisher import Fisher
 from compass.training.retention.replay import REPLAY_WEIGHT, Replay
@@ -256,6 +257,7 @@ def save_adapter(model: Any, base: BaseModel, folder: Path) -> None:
     model.save_pretrained(partial, save_embedding_layers=False)
     # peft writes a template card that says nothing of this run; the recipe writes the real one.
     (partial / layout.CARD_FILE).unlink(missing_ok=True)
+    save_prompt_format(base, partial)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 
