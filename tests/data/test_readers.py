@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from compass.data.example import Example, Message
 from compass.data.readers import (
     SourceAccount,
+    UnusableRowError,
     iter_examples,
     iter_records,
     read_examples,
@@ -204,6 +205,13 @@ def test_translations_keep_what_they_share(tmp_path: Path) -> None:
           "completion": [{"role": "assistant", "content": " r"}]}, "q", "So: r"),
         ({"prompt": "q", "completion": "r", "label": True}, "q", "r"),
         ({"prompt": "q", "completion": "r", "label": ["x"], "source": ["y"]}, "q", "r"),
+        ({"prompt": "q", "chosen": "r", "rejected": "s"}, "q", "r"),
+        ({"prompt": "q", "chosen": [{"role": "assistant", "content": "r"}], "rejected": []}, "q", "r"),
+        ({"prompt": "q", "chosen": [{"role": "user", "content": "q "}, {"from": "gpt", "value": "r"}]}, "q", "r"),
+        ({"chosen": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "r"}]}, "q", "r"),
+        ({"question": "q", "answers": {"text": ["r", "r"], "answer_start": [1, 9]}}, "q", "r"),
+        ({"prompt": "q", "answer": ["r"]}, "q", "r"),
+        ({"prompt": "q", "answers": ["r", "", "r"]}, "q", "r"),
     ],
 )  # fmt: skip
 def test_an_answer_is_found_wherever_it_stands(row: dict[str, Any], prompt: str, response: str, tmp_path: Path) -> None:
@@ -395,15 +403,12 @@ BAD: dict[str, tuple[str, bytes, str]] = {
         r"a\.jsonl, line 3: broken JSON \(.*column \d+\): \{",
     ),
     "no object": ("a.jsonl", b'{"prompt":"p"}\n[1]\n', r"line 2: a record must be a JSON object, got list"),
-    "wrong type": ("a.jsonl", b'{"prompt":"p"}\n{"prompt":5}\n', r"line 2: 'prompt' must be text, got int: 5"),
-    "missing field": ("a.jsonl", b'{"prompt":"p"}\n{"promp":"p"}\n', r"line 2: no 'prompt'; nearest: 'promp'"),
     "missing column": (
         "a.csv",
         b"promt,reply\na,b\n",
         r"no column for the prompt.*nearest: 'promt'.*Found: promt, reply",
     ),
     "an id is no prompt": ("a.csv", b"message_id,text\n123456,abc d\n654321,how are you\n", r"example prompt=text"),
-    "in capitals": ("a.csv", b"Response,Prompt\nlong answer,a\n", r"example prompt=Prompt"),
     "no text at all": ("a.json", b"{}", r"Found: none\..*example prompt=COLUMN"),
     "an answer is no prompt": ("a.csv", b"completion\na\n", r"example prompt=COLUMN"),
     "turns of another name": (
@@ -469,11 +474,106 @@ def test_bad_input_is_refused_with_its_place(name: str, tmp_path: Path) -> None:
         read_examples(path)
 
 
-def test_unknown_language_is_refused_with_its_place(tmp_path: Path) -> None:
-    """A wrong tag would travel on as a language of its own."""
-    path = lines(tmp_path / "a.jsonl", {"prompt": "p", "lang": "cy"}, {"prompt": "p", "lang": "wlsh"})
-    with pytest.raises(LanguageError, match=r"a\.jsonl, line 2: 'wlsh' is not a language tag.*'cy' \(Welsh\)"):
-        read_examples(path)
+UNUSABLE: dict[str, tuple[dict[str, Any], str, str]] = {
+    "a number": ({"prompt": 5}, "a field of another type", "'prompt' must be text, got int: 5. Write it as text."),
+    "an object": ({"prompt": {"a": 1}}, "a field of another type", "'prompt' must be text, got dict"),
+    "a list": ({"prompt": [1, 2]}, "a field of another type", "each message of 'prompt' must be an object"),
+    "a response": ({"prompt": "p", "response": 4.0}, "a field of another type", "'response' must be text, got float"),
+    "turns of text": ({"prompt": "p", "context": "x"}, "a field of another type", "'context' must be a list of"),
+    "history": ({"prompt": "p", "history": 3}, "a field of another type", "'history' must be a list of messages"),
+    "missing": ({"promp": "p"}, "no prompt", "no 'prompt'; nearest: 'promp'. Found: id, promp."),
+    "language": ({"prompt": "p", "lang": "wlsh"}, "an unknown language tag", "'wlsh' is not a language tag"),
+    "answers": ({"prompt": "p", "answers": ["a", "b"]}, "several answers", "'answers' has 2 different answers. Put"),
+    "squad": ({"prompt": "p", "answers": {"text": ["a", "b"]}}, "several answers", "'answers' has 2 different answers"),
+}
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "parquet", "folder"])
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_a_row_that_cannot_be_used_does_not_take_its_file_along(
+    name: str, kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One value in row 17 of a good file would refuse the file; skipped in silence, rows would be missing."""
+    row, reason, message = UNUSABLE[name]
+    good = [{"prompt": f"p {i}", "response": "r"} for i in range(3)]
+    given, place = [*good[:2], {"id": "bad", **row}, good[2]], "record 3"
+    path = tmp_path / f"a.{kind}"
+    if kind == "jsonl":
+        lines(path, *given)
+        place = "line 3"
+    elif kind == "json":
+        path.write_text(json.dumps(given), "utf-8")
+    else:
+        # A column has one type there, so all of its values are what the one is, or it is another column.
+        given = [{"id": "bad", **row}] if name != "missing" else [{**row, "id": "bad", "prompt": None}]
+        if kind == "parquet":
+            pq.write_table(pa.Table.from_pylist(given), path)
+        else:
+            datasets.Dataset.from_list(given).save_to_disk(path)
+    accounts: list[SourceAccount] = []
+    if kind in ("parquet", "folder"):
+        if name == "missing":
+            return
+        with pytest.raises(DataError, match=f"none of its 1 rows can be used: 1 {reason}. The first: .*record 1"):
+            read_examples(path, accounts=accounts)
+    else:
+        assert [row.prompt for row in read_examples(path, accounts=accounts)] == ["p 0", "p 1", "p 2"]
+        assert f"1 of 4 rows are left out: 1 {reason}. The first: {path}, {place}: {message}" in caplog.text
+    (dropped,) = accounts[0].dropped
+    assert (dropped.id, dropped.reason) == ("bad", reason)
+    with pytest.raises((UnusableRowError, LanguageError)):
+        # A log is asked for prompts alone: responses do not matter there.
+        read_row(row if name not in ("answers", "squad", "a response") else {})
+
+
+def test_an_id_that_is_none_is_made_from_the_content(tmp_path: Path) -> None:
+    """A row of a database export, whose id is an object, would be refused for a field that nothing is learned from."""
+    (read,) = read_examples(lines(tmp_path / "a.jsonl", {"prompt": "p", "id": {"$oid": "5f"}, "label": {"a": 1}}))
+    (own,) = read_examples(lines(tmp_path / "b.jsonl", {"prompt": "p"}))
+    assert (read.id, read.label) == (own.id, "")
+
+
+SPELT: dict[str, dict[str, Any]] = {
+    "capitals": {"Prompt": "q", "Response": "r", "Language": "cy", "ID": "7"},
+    "spaces": {" prompt": "q", "response ": "r", "language-code": "cy", "\ufeffid": "7"},
+    "shape": {"INSTRUCTION": "q", "Output": "r", "Lang": "Welsh", "Id": 7},
+    "choices": {"Question": "q", "Option A": "x", "Option B": "y", "Answer": "B", "Language": "cy", "id": "7"},
+}
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("name", SPELT)
+def test_columns_in_another_spelling_are_read(name: str, kind: str, tmp_path: Path) -> None:
+    """Usage would become prompts without answers, with exit code 0, for a capital letter."""
+    row, path = SPELT[name], tmp_path / f"a.{kind}"
+    if kind == "jsonl":
+        lines(path, row)
+    elif kind == "csv":
+        path.write_text(",".join(row) + "\n" + ",".join(map(str, row.values())) + "\n", "utf-8")
+    else:
+        pq.write_table(pa.Table.from_pylist([row]), path)
+    accounts: list[SourceAccount] = []
+    (read,) = read_examples(path, require_response=True, accounts=accounts)
+    prompt, response = ("q\nA. x\nB. y", "B. y") if name == "choices" else ("q", "r")
+    assert (read.prompt, read.response, read.language, read.id) == (prompt, response, "cy", "7")
+    names = [column.strip() for column in accounts[0].uses] if kind == "csv" else list(accounts[0].uses)
+    assert names == ([column.strip() for column in row] if kind == "csv" else list(row))
+    assert not accounts[0].unused
+    if name != "choices":
+        assert read_row(row).prompt == "q"
+
+
+def test_a_column_of_our_name_comes_before_one_in_another_spelling(tmp_path: Path) -> None:
+    """A second column would be read in its place, or be lost without a word."""
+    rows = [{"prompt": "q", "Response": "no", "response": "r"}, {"Prompt": "p", "RESPONSE": "s", "Response": "no"}]
+    accounts: list[SourceAccount] = []
+    read = read_examples(lines(tmp_path / "a.jsonl", *rows), accounts=accounts)
+    assert [(row.prompt, row.response) for row in read] == [("q", "r"), ("p", "s")]
+    assert accounts[0].unused == ["Response"]
+    (mapped,) = read_examples(
+        lines(tmp_path / "b.jsonl", {"Prompt": "p", "question": "q", "Answer": "a"}), columns={"prompt": "question"}
+    )
+    assert (mapped.prompt, mapped.response) == ("q", "a")
 
 
 def test_missing_file_names_the_nearest(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import time
 from unittest.mock import Mock
 
 import pytest
@@ -298,6 +299,53 @@ def test_a_followed_file_may_be_away_while_it_is_rotated(tmp_path):
     assert next(follow) is None
     log.write_text(lines("c"))
     assert prompts(follow) == ["c"]
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("how", ["rename", "copy", "dated", "gzip"])
+@pytest.mark.parametrize("half", ['{"prompt": "cut o', '{"prompt": "whole"}'])
+def test_the_last_line_of_a_rotated_log_does_not_wait_for_ever(tmp_path, how, half, alone):
+    """Breaks if half a line that will never be whole is neither read nor counted, or counted while it may be."""
+    log = tmp_path / "prompts.jsonl"
+    old = tmp_path / {"dated": "prompts-20261129.jsonl", "gzip": "prompts.jsonl.1.gz"}.get(how, "prompts.jsonl.1")
+    log.write_text(lines("a") + half)
+    rounds = iter(range(400))
+    follow = read_files(
+        log if alone else tmp_path, {}, batch_size=9, follow=True, poll_seconds=0.0, stop=lambda: next(rounds) > 300
+    )
+    assert prompts([next(follow)]) == ["a"]
+    assert next(follow) is None
+    if how == "gzip":
+        old.write_bytes(gzip.compress(log.read_bytes()))
+    elif how == "copy":
+        old.write_bytes(log.read_bytes())
+    else:
+        log.rename(old)
+        assert next(follow) is None
+    log.write_text("")
+    if how != "gzip":
+        assert next(follow) is None, "who writes the log may still hold it open"
+        os.utime(old, (time.time() - 60,) * 2)
+    if alone and how == "dated":
+        pytest.skip("a file by itself is looked for under its name with more after it")
+    found = [batch for batch in follow if batch]
+    assert prompts(found) == ["whole"] * (half[-1] == "}")
+    assert [skip.reason for batch in found for skip in batch.skipped] == ["broken JSON"] * (half[-1] != "}")
+
+
+def test_a_file_that_is_rotated_before_its_first_line_is_whole_is_read(tmp_path):
+    """Breaks if a log that was just begun when reading began is taken for one of the time before."""
+    log = tmp_path / "prompts.jsonl"
+    (tmp_path / "prompts.jsonl.1").write_text(lines("older"))
+    log.write_text('{"prompt": "on')
+    rounds = iter(range(100))
+    follow = read_files(log, {}, batch_size=9, follow=True, poll_seconds=0.0, stop=lambda: next(rounds) > 60)
+    assert next(follow) is None
+    log.write_text(lines("one", "two"))
+    (tmp_path / "prompts.jsonl.1").rename(tmp_path / "prompts.jsonl.2")
+    log.rename(tmp_path / "prompts.jsonl.1")
+    log.write_text(lines("three"))
+    assert prompts(follow) == ["one", "two", "three"]
 
 
 def test_logs_that_vanish_or_cannot_be_unpacked(tmp_path, caplog, monkeypatch):

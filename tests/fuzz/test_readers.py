@@ -20,7 +20,8 @@ from fuzzing import damaged, fuzz, json_values, raw, refused_or_fine, scalars, t
 FIELDS = (
     "prompt", "response", "completion", "messages", "conversations", "instruction", "input", "output", "inputs",
     "targets", "question", "answer", "choices", "language", "lang", "language_code", "id", "label", "system", "history",
-    "chosen", "tools", "source", "parallel_id", "context", " response", "text",
+    "chosen", "tools", "source", "parallel_id", "context", " response", "text", "Prompt", "System-Prompt", "answers",
+    "data", "annotations", "fields", "responses", "metadata", "response.responses", "annotation_id", "lead_time",
 )  # fmt: skip
 turns = st.fixed_dictionaries(
     {}, optional={"role": texts, "from": texts, "content": json_values, "value": json_values, "tool_calls": json_values}

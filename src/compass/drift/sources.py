@@ -24,6 +24,7 @@ from compass.data.json_text import parse_json
 from compass.data.languages import UNDETERMINED
 from compass.data.readers import LANGUAGE_FIELDS, UnusableRowError, is_missing, read_row
 from compass.drift.results import LARGEST_LOSS, NO_LOSS, Skipped, SkipWarnings, by_reason
+from compass.drift.rotation import is_left_behind
 from compass.drift.state import Position
 from compass.errors import DataError, LanguageError
 
@@ -87,8 +88,6 @@ def parse(line: bytes, columns: Mapping[str, str] | None = None) -> Record:
             unknown, found = True, read_row(row, {**(columns or {}), **dict.fromkeys(LANGUAGE_FIELDS, "")})
     except UnusableRowError as error:
         raise ValueError(error.reason) from None
-    except DataError:
-        raise ValueError("no prompt, or a field of another type") from None
     # Databases refuse NUL in texts.
     prompt = found.prompt.replace("\0", "\ufffd")
     if not prompt.strip():
@@ -133,7 +132,8 @@ def read_files(
 
     offsets: where each file was left, by name (`Monitor.offsets()`). With `follow`, keeps looking for new lines and
     new files until `stop()`, and yields None when there is nothing new, after waiting `poll_seconds`. A last line
-    without a line feed is left until it is whole; without `follow` it is taken as it is. A file that was cut or
+    without a line feed is left until it is whole; without `follow`, and in a log that was rotated, it is taken as it
+    is. A file that was cut or
     replaced is read from its start, and one of a folder that was renamed or compressed, as logs are when they are
     rotated, from where it was left; a file that is read by itself is looked for under its name with more after it
     (`app.jsonl.1`). Files of a folder that are no logs are named once. Raises DataError if the path
@@ -144,11 +144,16 @@ def read_files(
     folder, warnings = root.parent if alone else root, SkipWarnings()
     places = dict(offsets)
     left: list[Position] = []
+    earlier: set[str] | None = None
     named: set[Path] = set()
     finished: dict[Path, tuple[int, int]] = {}
     while not stop():
         idle = True
-        for file in _with_rotated(root) if alone else _logs(root, named):
+        files = _with_rotated(root) if alone else _logs(root, named)
+        if earlier is None:
+            # What was rotated before reading began; a log that is rotated later may have a part that was not read.
+            earlier = {_head_of(file) for file in files if alone and file != root}
+        for file in files:
             stamp = _stamp(file)
             if _compressed(file) and finished.get(file) == stamp:
                 # To look for what is new it would have to be unpacked again.
@@ -157,12 +162,13 @@ def read_files(
             # Names need not be valid text on Linux, and a database takes nothing else.
             name = name.encode("utf-8", "backslashreplace").decode("utf-8")
             places |= _renamed(folder, file, name, places, left)
-            if alone and file != root and name not in places:
-                # What was rotated before reading began.
+            if alone and file != root and name not in places and _head_of(file) in earlier:
                 continue
+            # Half a line may still become whole, but not in a log that nobody writes to any more.
+            whole_lines = follow and not _compressed(file) and not is_left_behind(file, files)
             while not stop():
                 try:
-                    batch = _next(file, name, places.get(name), batch_size, columns, warnings, whole_lines=follow)
+                    batch = _next(file, name, places.get(name), batch_size, columns, warnings, whole_lines=whole_lines)
                 except FileNotFoundError:
                     # Rotated away between the listing and now.
                     break

@@ -14,6 +14,10 @@ ones, in this order:
                                      letters, the response the right one with its letter; the label is the subject, and
                                      sample_id or question_id the parallel_id that translations share
     question, answer
+    chosen                           preferences without a prompt of their own: a conversation, as messages
+
+The names of columns may differ from these in case, spaces and hyphens. Rows that can't be used are left out and
+counted; broken files are refused (docs/your-data.md).
 
 Ids are kept; an id that occurs twice in a source is an error that names both places. A row without an id gets one from
 its content, the same in every run, with `-2`, `-3` after it for further rows of the same content (cleaning drops them).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from compass.data.example import Dropped
@@ -36,6 +37,8 @@ class SourceAccount:
     """Rows that could not be used."""
     first: str = ""
     """What is wrong with the first of them."""
+    theirs: Mapping[str, str] = field(default_factory=dict)
+    """Our spelling of a column's name -> that of the source, where the two differ."""
 
     def see(self, row: Row) -> None:
         """Count a row and note its columns."""
@@ -71,12 +74,17 @@ class SourceAccount:
         whole = {name: self.shape.use(name) for name in self.shape.as_named if self.columns.get(name)}
         mapped = {theirs: self.shape.use(ours) for theirs, ours in self.used.items()}
         found = whole | mapped
-        return {column: found[column] for column in self.columns if found.get(column)}
+        return {self._spelt(column): found[column] for column in self.columns if found.get(column)}
+
+    def _spelt(self, column: str) -> str:
+        return self.theirs.get(column, column)
 
     @property
     def unused(self) -> list[str]:
         """Columns that were not used. One of a name that we know, without a value in any row, is not among them."""
         uses = self.uses
         return [
-            name for name, filled in self.columns.items() if name not in uses and (filled or name not in READ_FIELDS)
+            self._spelt(name)
+            for name, filled in self.columns.items()
+            if self._spelt(name) not in uses and (filled or name not in READ_FIELDS)
         ]

@@ -12,7 +12,7 @@ from typing import Any
 from compass.data.example import Dropped, Example, Message
 from compass.data.languages import UNDETERMINED, from_any
 from compass.data.readers.accounts import SourceAccount
-from compass.data.readers.fields import Fields, UnusableRowError
+from compass.data.readers.fields import NO_PROMPT, Fields, UnusableRowError
 from compass.data.readers.formats import Row
 from compass.data.readers.hints import listed, nearest
 from compass.data.readers.ids import SourceIds, UniqueIds
@@ -27,10 +27,13 @@ from compass.data.readers.shapes import (
     find_shape,
 )
 from compass.data.readers.sources import open_source
+from compass.data.readers.spelling import Spelling
 from compass.errors import DataError, LanguageError
 
 logger = logging.getLogger(__name__)
 
+UNKNOWN_TAG = "an unknown language tag"
+"""Why a row can't be used."""
 _PEEK = 100
 """Rows that the shape is found from."""
 
@@ -52,8 +55,9 @@ def read_examples(
     that carry none (else `und`). streaming: iterate over a hub data set instead of downloading it. limit: rows of each
     source, at most. require_response: refuse a source without a column for responses; a row whose response is empty
     is kept, and cleaning drops and counts it. accounts: gets one account of each source: which columns were used, and
-    which rows were left out, because of tool calls for example. Both are logged. Between sources a repeated id gets
-    `-2`, `-3`. Raises DataError (with file and line or record), LanguageError for an unknown tag.
+    which rows were left out: those with tool calls for example, with a number where a text should be, or with an
+    unknown language tag. Both are logged. Between sources a repeated id gets `-2`, `-3`. Raises DataError, with file
+    and line or record, for a source that is broken, or none of whose rows can be used.
     """
     sources = [source] if isinstance(source, str | os.PathLike) else list(source)
     options: dict[str, Any] = {
@@ -84,12 +88,13 @@ def iter_examples(
     if limit is not None and limit < 1:
         raise DataError(f"limit must be at least 1, got {limit}.")
     found = open_source(os.fspath(source), wanted=READ_FIELDS.union(COLUMNS, columns.values()), streaming=streaming)
-    rows = flattened(islice(found.rows, limit))
+    spelling = Spelling(READ_FIELDS, columns.values())
+    rows = spelling.respelt(flattened(islice(found.rows, limit)))
     first = list(islice(rows, _PEEK))
     if not first:
         raise DataError(f"{found.name} contains no records.")
     shape = find_shape(found.name, [row for _, row in first], columns, require_response=require_response)
-    account = SourceAccount(found.name, shape)
+    account = SourceAccount(found.name, shape, theirs=spelling.theirs)
     if accounts is not None:
         accounts.append(account)
     ids = SourceIds(found.name)
@@ -98,8 +103,9 @@ def iter_examples(
         account.see(row)
         try:
             example = _example(fields, shape, language, ids, place)
-        except UnusableRowError as error:
-            account.leave_out(Dropped(_own_id(fields), error.reason, "", fields.place), str(error))
+        except (UnusableRowError, LanguageError) as error:
+            reason = error.reason if isinstance(error, UnusableRowError) else UNKNOWN_TAG
+            account.leave_out(Dropped(_own_id(fields), reason, "", fields.place), str(error))
         else:
             yield example
     account.finish()
@@ -108,11 +114,15 @@ def iter_examples(
 def read_row(row: Row, columns: Mapping[str, str] | None = None) -> Example:
     """Read one row by itself, as `read_examples` reads the rows of a file; without a tag its language is `und`.
 
-    Its id says nothing. Raises DataError or LanguageError.
+    Its id says nothing. Raises UnusableRowError or LanguageError.
     """
     place, columns = "row", dict(columns or {})
+    row = Spelling(READ_FIELDS, columns.values()).row(row)
     mapped = {ours: theirs for ours, theirs in columns.items() if not theirs or theirs in row}
-    shape = find_shape(place, [row], mapped, require_response=False)
+    try:
+        shape = find_shape(place, [row], mapped, require_response=False)
+    except DataError as error:
+        raise UnusableRowError(NO_PROMPT, str(error)) from None
     fields = Fields(row, mapped, place, place, prompts_only=True)
     return _example(fields, shape, UNDETERMINED, SourceIds(place), place)
 
@@ -125,10 +135,12 @@ def iter_records(source: str | os.PathLike[str], *, streaming: bool = False) -> 
 
 
 def _example(fields: Fields, shape: Shape, default_language: str, ids: SourceIds, place: str) -> Example:
-    """Return one row as an Example. Raises DataError or LanguageError, with its place."""
+    """Return one row as an Example. Raises UnusableRowError or LanguageError, DataError for an id that repeats."""
     column = fields.theirs(shape.prompt)
     if column not in fields.row:
-        raise DataError(f"{fields.place}: no {column!r}{nearest(column, fields.row)} Found: {listed(fields.row)}.")
+        raise UnusableRowError(
+            NO_PROMPT, f"{fields.place}: no {column!r}{nearest(column, fields.row)} Found: {listed(fields.row)}."
+        )
     label, parallel_id = fields.name("label"), fields.name("parallel_id")
     content = shape.read(fields, shape)
     context = content.context

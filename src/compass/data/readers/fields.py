@@ -25,6 +25,8 @@ TOOL = "tool"
 TOOL_CALLS, NO_USER_TURN, OTHER_TURN = "tool calls", "no user turn", "a turn of another role"
 MEDIA = "images or other media"
 """Why a conversation can't be used."""
+NO_PROMPT, OTHER_TYPE = "no prompt", "a field of another type"
+"""Why any row can't be used: it has no such field, or a number, a list or an object where a text should be."""
 TEXT_PARTS = ("text", "input_text", "output_text")
 """Types of the parts of a turn that are text, where its content is a list."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -40,7 +42,7 @@ class UnusableRowError(DataError):
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The fields of one row. Methods take our names and raise DataError, with the place, for a value of another type.
+    """The fields of one row. Methods take our names and raise UnusableRowError for a value of another type.
 
     `columns` maps our names to the file's; `""` leaves the file's column aside.
     """
@@ -82,12 +84,10 @@ class Fields:
         value = self.get(ours)
         if isinstance(value, bool):
             return str(value).lower()
-        if isinstance(value, list | dict) and ours != "id":
-            # Labels and sources serve diagnostics alone: one that is no name is left aside.
+        if value is None or isinstance(value, list | dict | bytes):
+            # What is no name is left aside; an id is then made from the content.
             return ""
-        if isinstance(value, int | float):
-            return str(value)
-        return _text(self.place, self.theirs(ours), value)
+        return _without_surrogates(str(value))
 
     def turns(self, ours: str) -> list[Message]:
         """Return the messages of a conversation, in OpenAI's or ShareGPT's field names."""
@@ -97,7 +97,7 @@ class Fields:
         if isinstance(value, Mapping):
             value = _by_turns(value)
         if not isinstance(value, list):
-            raise DataError(f"{self.place}: {name!r} must be a list of messages, got {type(value).__name__}.")
+            raise self._of_another_type(f"{name!r} must be a list of messages, got {type(value).__name__}.")
         return [self._turn(name, turn) for turn in value]
 
     def pairs(self, ours: str) -> list[Message]:
@@ -118,15 +118,16 @@ class Fields:
         try:
             return parse_json(value)
         except ValueError as error:
-            raise DataError(
-                f"{self.place}: {name!r} must be a list of messages, got the text {short(value)}."
-            ) from error
+            raise self._of_another_type(f"{name!r} must be a list of messages, got the text {short(value)}.") from error
+
+    def _of_another_type(self, message: str) -> UnusableRowError:
+        return UnusableRowError(OTHER_TYPE, f"{self.place}: {message}")
 
     def _turn(self, name: str, turn: Any) -> Message:
         role = _first(turn, "role", "from") if isinstance(turn, Mapping) else None
         if not isinstance(role, str):
-            raise DataError(
-                f"{self.place}: each message of {name!r} must be an object with role and content, got {short(turn)}."
+            raise self._of_another_type(
+                f"each message of {name!r} must be an object with role and content, got {short(turn)}."
             )
         content = self._said(f"{name}.content", _first(turn, "content", "value", "text"))
         if turn.get("tool_calls") or turn.get("function_call"):
@@ -168,5 +169,11 @@ def _text(place: str, name: str, value: Any) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise DataError(f"{place}: {name!r} must be text, got {type(value).__name__}: {short(value)}.")
-    return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
+        raise UnusableRowError(
+            OTHER_TYPE, f"{place}: {name!r} must be text, got {type(value).__name__}: {short(value)}. Write it as text."
+        )
+    return _without_surrogates(value)
+
+
+def _without_surrogates(text: str) -> str:
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from compass.data.json_text import parse_json
-from compass.data.readers.hints import short
+from compass.data.readers.hints import plain_name, short
 from compass.errors import DataError
 
 Row = Mapping[str, Any]
@@ -171,7 +171,8 @@ def _holds_rows(row: Row, around: Row, known: Collection[str] | None) -> bool:
     """Say whether an object in a list is a row, rather than a turn of the row that the list is a part of."""
     if known is None:
         return not {"role", "from"} & row.keys()
-    return 0 < len(known & row.keys()) >= len(known & around.keys())
+    here, outside = (len({plain_name(name) for name in of}.intersection(known)) for of in (row, around))
+    return 0 < here >= outside
 
 
 def _by_columns(content: Row) -> dict[str, list[Any]]:
@@ -254,7 +255,7 @@ def parquet_rows(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
             names = file.schema_arrow.names
             if repeated := next((name for name in names if names.count(name) > 1), None):
                 raise DataError(f"{path}: the column {repeated!r} is there twice.")
-            read = [name for name in names if wanted is None or name in wanted]
+            read = [name for name in names if wanted is None or name in wanted or plain_name(name) in wanted]
             # A file without any wanted column is read whole, so that the error can list the columns it has.
             for batch in file.iter_batches(batch_size=1024, columns=read or None):
                 for row in _rows_of(batch):

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable
 from typing import Any
+
+_GAPS = re.compile(r"[\s\-]+")
+
+
+def plain_name(name: str) -> str:
+    """Return a column's name in lower case, with an underscore for spaces and hyphens and none around it."""
+    return _GAPS.sub("_", name.strip(" \t\r\n\ufeff").casefold())
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

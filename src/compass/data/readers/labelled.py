@@ -40,7 +40,8 @@ def _answered(row: Row) -> Iterator[Row]:
         yield from _one_each({"id": row.get("id"), **data}, _annotations(row))
     elif nested and isinstance(fields := row.get("fields"), Mapping) and isinstance(row.get("responses"), Mapping):
         answers = [] if row.get("status") == "discarded" else _values(_of_question(row["responses"]))
-        yield from _one_each({**(row.get("metadata") or {}), **fields, "id": row.get("id")}, answers)
+        more = row.get("metadata") if isinstance(row.get("metadata"), Mapping) else {}
+        yield from _one_each({**(more or {}), **fields, "id": row.get("id")}, answers)
     elif f"{RESPONSE}{ANSWERS}" in row:
         yield from _one_each(row, _submitted(row))
     elif "annotation_id" in row and "lead_time" in row:
@@ -63,12 +64,12 @@ def _one_each(row: Mapping[str, Any], answers: Sequence[str]) -> Iterator[Row]:
 def _annotations(task: Row) -> list[str]:
     """Return the answers of a Label Studio task's annotations that were not skipped."""
     texts = []
-    for annotation in task.get("annotations") or task.get("completions") or ():
+    for annotation in _list(task.get("annotations")) or _list(task.get("completions")):
         if not isinstance(annotation, Mapping) or annotation.get("was_cancelled") or annotation.get("skipped"):
             continue
         results = [
             result
-            for result in annotation.get("result") or ()
+            for result in _list(annotation.get("result"))
             if isinstance(result, Mapping) and result.get("type") == "textarea"
         ]
         named = [result for result in results if result.get("from_name") == RESPONSE] or results[:1]
@@ -82,16 +83,20 @@ def _of_question(responses: Mapping[str, Any]) -> Any:
 
 
 def _values(responses: Any) -> list[str]:
-    values = [response.get("value") for response in responses or () if isinstance(response, Mapping)]
+    values = [response.get("value") for response in _list(responses) if isinstance(response, Mapping)]
     return [value for value in values if isinstance(value, str) and value.strip()]
 
 
 def _submitted(row: Row) -> list[str]:
     """Return the answers of one of Argilla's flat rows that are no drafts and not discarded."""
-    answers = row.get(f"{RESPONSE}{ANSWERS}") or ()
-    states = row.get(f"{RESPONSE}{ANSWERS}.status") or ["submitted"] * len(answers)
+    answers = _list(row.get(f"{RESPONSE}{ANSWERS}"))
+    states = _list(row.get(f"{RESPONSE}{ANSWERS}.status")) or ["submitted"] * len(answers)
     pairs = zip(answers, states, strict=False)
     return [answer for answer, state in pairs if isinstance(answer, str) and answer.strip() and state == "submitted"]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _own_id(row: Row) -> Any:

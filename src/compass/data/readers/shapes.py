@@ -22,8 +22,11 @@ from compass.errors import DataError
 
 LANGUAGE_FIELDS = ("language_code", "language", "lang")
 RESPONSE_FIELDS = ("response", "completion")
-ANSWER_FIELDS = (*RESPONSE_FIELDS, "output", "targets", "answer")
-"""Columns of a response in any shape; one that the shape does not have of its own is read where those are missing."""
+ANSWER_FIELDS = (*RESPONSE_FIELDS, "output", "targets", "answer", "answers", "chosen")
+"""Columns of a response in any shape; one that the shape does not have of its own is read where those are missing.
+`answers` is SQuAD's, `chosen` that of preferences (trl's, UltraFeedback)."""
+SEVERAL_ANSWERS = "several answers"
+"""Why a row can't be used: which of them to teach is not said."""
 SYSTEM_FIELDS = ("system", "system_prompt")
 """Columns of a system turn beside the prompt: OpenOrca, LLaMA-Factory."""
 HISTORY = "history"
@@ -38,6 +41,8 @@ SUBJECT_FIELDS = ("subject", "category", "topic")
 """Where multiple-choice sets say their subject: Global-MMLU, MMLU-ProX, EXAMS."""
 PARALLEL_FIELDS = ("sample_id", "question_id")
 """Where they say which question a row translates: Global-MMLU, MMLU-ProX."""
+NO_CHOICE = "no whole multiple-choice question"
+"""Why a row can't be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +137,11 @@ def with_input(fields: Fields, shape: Shape) -> Content:
 
 def choices(fields: Fields, shape: Shape) -> Content:
     """Read a multiple-choice question; the label is its subject, the parallel_id what its translations share."""
-    row, item, parallel_id = fields.row, multiple_choice(fields.row, fields.place), ""
+    row, parallel_id = fields.row, ""
+    try:
+        item = multiple_choice(row, fields.place)
+    except DataError as error:
+        raise UnusableRowError(NO_CHOICE, str(error)) from error
     subject = next((str(row[name]) for name in SUBJECT_FIELDS if row.get(name)), "")
     shared = next((str(row[name]) for name in PARALLEL_FIELDS if row.get(name) not in (None, "")), "")
     # A file's numbers may begin at 0 in each; a hub data set has one numbering for all of its languages.
@@ -150,9 +159,33 @@ def _with_response(content: Content, fields: Fields, shape: Shape) -> Content:
     name = next((name for name in names if fields.get(name) is not None), None)
     if name is None:
         return content
-    if isinstance(fields.get(name), list):
-        return replace(content, response=_answer(fields, fields.turns(name)))
-    return replace(content, response=fields.text(name))
+    value = fields.get(name)
+    if isinstance(value, Mapping) and isinstance(value.get("text"), list):
+        # SQuAD's: the texts, and where they stand in the passage.
+        value = value["text"]
+    if not isinstance(value, list):
+        return replace(content, response=fields.text(name))
+    if all(isinstance(text, str) for text in value):
+        return replace(content, response=_only(fields, name, value))
+    return replace(content, response=_answer(fields, _after(content.prompt, fields.turns(name))))
+
+
+def _only(fields: Fields, name: str, texts: Sequence[str]) -> str:
+    """Return the answer that all texts of a list are; empty for an empty list."""
+    found = list(dict.fromkeys(text for text in texts if text.strip()))
+    if len(found) > 1:
+        raise UnusableRowError(
+            SEVERAL_ANSWERS,
+            f"{fields.place}: {fields.theirs(name)!r} has {len(found)} different answers. Put the one to learn into a "
+            "column of its own, such as response.",
+        )
+    return found[0] if found else ""
+
+
+def _after(prompt: str, turns: Sequence[Message]) -> Sequence[Message]:
+    """Return the turns after the prompt's, where a response is written as the whole conversation."""
+    last = max((i for i, turn in enumerate(turns) if turn.role == "user"), default=-1)
+    return turns[last + 1 :] if last >= 0 and turns[last].content.strip() == prompt.strip() else turns
 
 
 def _answer(fields: Fields, turns: Sequence[Message]) -> str:
@@ -182,10 +215,11 @@ SHAPES: tuple[Shape, ...] = (
         },
     ),
     Shape("question", "question", plain, ("answer",)),
+    Shape("preference", "chosen", conversation),
 )  # fmt: skip
 """All shapes, in the order in which they are tried. A new shape is one line here."""
 
-MAPPED_FIELDS = frozenset(chain(COMMON_FIELDS, *(shape.fields() for shape in SHAPES)))
+MAPPED_FIELDS = frozenset(chain(COMMON_FIELDS, ANSWER_FIELDS, *(shape.fields() for shape in SHAPES)))
 """The fields that `columns` may map."""
 READ_FIELDS = MAPPED_FIELDS.union(*(shape.as_named for shape in SHAPES))
 """All columns that are read where nothing is mapped."""
