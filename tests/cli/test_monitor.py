@@ -33,6 +33,30 @@ def test_what_was_skipped_is_listed(compass: Compass, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_what_a_loop_skipped_is_listed(compass: Compass, tmp_path: Path) -> None:
+    """Breaks if the counts of a loop can be had from its status page alone."""
+    home = ("--watch-dir", str(tmp_path))
+    code, _, err = compass("watch", "cy", "--skipped", *home)
+    assert (code, "No loop has watched cy in" in err) == (1, True)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "cy").mkdir()
+    state = MonitorState(f"sqlite:///{tmp_path}/cy/monitor.db", "watch-cy")
+    state.begin("reference", {}, restart=False)
+    state.write(
+        prompts=1, streams={}, checks=[], events=[], kept=[], reservoir_size=1, oldest=0.0, at=1_800_000_000.0,
+        batch=None, position=None, skipped=[Skipped("broken JSON", 3, "a.jsonl, line 7")],
+    )  # fmt: skip
+    state.close()
+    code, out, _ = compass("watch", "CYM", "--skipped", *home)
+    assert (code, "broken JSON" in out, "a.jsonl, line 7" in out) == (0, True, True)
+    code, out, _ = compass("watch", "cy", "--skipped", "--json", *home)
+    assert [row["n"] for row in json.loads(out)] == [3]
+    code, _, err = compass("watch", "cy", "-", "--skipped", *home)
+    assert (code, "leave SOURCE out" in err) == (2, True)
+    code, _, err = compass("watch", "cy", *home)
+    assert (code, "SOURCE is missing" in err) == (2, True)
+
+
 def test_a_source_is_needed_to_count_and_not_to_list(compass: Compass, tmp_path: Path) -> None:
     """Breaks if a forgotten source counts nothing and looks well."""
     code, _, err = compass("monitor", str(tmp_path))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,9 +16,17 @@ from compass.config import AdaptConfig, MonitorOptions, WatchOptions, fields_of,
 from compass.config.update import OF_THE_PARENT
 from compass.errors import ConfigError, DataError
 
+if TYPE_CHECKING:
+    from compass.drift import Skipped
+
 Source = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="JSON Lines file or folder of production prompts; - reads stdin.")
+    str,
+    typer.Argument(
+        metavar="[SOURCE]",
+        help="JSON Lines file or folder of production prompts; - reads stdin. Not needed with --skipped.",
+    ),
 ]
+ListSkipped = Annotated[bool, typer.Option("--skipped", help="List what was passed over so far, by reason.")]
 Follow = Annotated[bool, typer.Option("--follow", help="Wait for more prompts, until Ctrl-C.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Empty the windows; lines that were read are not read again.")]
 
@@ -25,19 +34,13 @@ Restart = Annotated[bool, typer.Option("--restart", help="Empty the windows; lin
 @with_options("monitor", "folder", of=MonitorOptions)
 def monitor(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of the adapter that serves.")],
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="[SOURCE]",
-            help="JSON Lines file or folder of production prompts; - reads stdin. Not needed with --skipped.",
-        ),
-    ] = "",
+    source: Source = "",
     reference: Annotated[
         str, typer.Option("--reference", help="Usage to compare with; empty: the run's held-out usage.")
     ] = "",
     follow: Follow = False,
     restart: Restart = False,
-    skipped: Annotated[bool, typer.Option("--skipped", help="List what was passed over so far, by reason.")] = False,
+    skipped: ListSkipped = False,
     config: Config = None,
     json_: JsonLines = False,
     verbose: Verbose = False,
@@ -50,15 +53,13 @@ def monitor(
     """
     set_up_logging(verbose)
     from compass.recipes.monitor import monitor as run_monitor
+    from compass.recipes.monitor import skipped as skipped_by
 
     resolved = load_options(MonitorOptions, config, options)
+    _check_source(source, skipped=skipped)
     if skipped:
-        if source:
-            raise ConfigError("--skipped lists what was passed over so far, and reads no prompts: leave SOURCE out")
-        _print_skipped(run, resolved, as_json=json_)
+        _print_skipped(skipped_by(run, resolved.monitor), as_json=json_)
         return
-    if not source:
-        raise ConfigError("SOURCE is missing: give a JSON Lines file, a folder of them, or - for standard input")
     drift, unread = False, 0
     granted = resolved.folder.allow_endpoint
     for event in run_monitor(
@@ -77,11 +78,16 @@ def monitor(
         raise typer.Exit(EXIT_DRIFT)
 
 
-def _print_skipped(run: Path, options: MonitorOptions, *, as_json: bool) -> None:
-    """Print what a monitor passed over; places, never texts."""
-    from compass.recipes.monitor import skipped
+def _check_source(source: str, *, skipped: bool) -> None:
+    """Raise ConfigError if there is no source to read, or one that would not be read."""
+    if skipped and source:
+        raise ConfigError("--skipped lists what was passed over so far, and reads no prompts: leave SOURCE out")
+    if not skipped and not source:
+        raise ConfigError("SOURCE is missing: give a JSON Lines file, a folder of them, or - for standard input")
 
-    found = skipped(run, options.monitor)
+
+def _print_skipped(found: Sequence[Skipped], *, as_json: bool) -> None:
+    """Print what a monitor passed over; places, never texts."""
     if as_json:
         print_json([skip.to_dict() for skip in found])
     elif found:
@@ -104,9 +110,10 @@ def watch(
     language: Annotated[
         str, typer.Argument(metavar="LANGUAGE", help="Language whose production version is watched, BCP-47.")
     ],
-    source: Source,
+    source: Source = "",
     follow: Follow = False,
     restart: Restart = False,
+    skipped: ListSkipped = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
     config: Config = None,
     json_: JsonLines = False,
@@ -119,9 +126,14 @@ def watch(
     A stopped loop resumes where it was. Exit code 3: drift stands.
     """
     set_up_logging(verbose)
+    from compass.recipes.watch import skipped as skipped_by
     from compass.recipes.watch import watch as run_watch
 
     resolved = load_options(WatchOptions, config, options)
+    _check_source(source, skipped=skipped)
+    if skipped:
+        _print_skipped(skipped_by(language, resolved), as_json=json_)
+        return
     given = named_options(config, options, WatchOptions, {option.name for option in fields_of(AdaptConfig)})
     drift = False
     for event in run_watch(

@@ -11,7 +11,6 @@ twice.
 from __future__ import annotations
 
 import dataclasses
-import errno
 import logging
 import shutil
 import time
@@ -23,7 +22,7 @@ from typing import Any
 
 from compass.config import WatchOptions, read_stored, validate
 from compass.data.languages import normalize_tag
-from compass.drift import InputBatch, Monitor
+from compass.drift import InputBatch, Monitor, Skipped
 from compass.encoders import CachedEncoder
 from compass.errors import CompassError, ConfigError, RegistryUnavailableError, RunError
 from compass.recipes import update as update_recipe
@@ -33,7 +32,7 @@ from compass.recipes.update import NewData
 from compass.records import Event
 from compass.registry import GateDecision, Hooks, Registry, Version, decide
 from compass.runs import layout
-from compass.runs.files import behind_links, check_place
+from compass.runs.files import behind_links, check_place, is_full_disk
 from compass.runs.folder import Run
 from compass.steps.counting import Counting
 from compass.steps.read import columns_of
@@ -42,7 +41,7 @@ from compass.steps.resources import Resources
 from compass.steps.watch_data import options_of_update, rows_of_0_1, rows_of_update
 from compass.steps.watch_events import tell_drift, update_event
 from compass.steps.watch_rules import alarms_of, drift_stands, production, why_not_yet
-from compass.steps.watch_state import DAY, Pending, Site, Updater, monitor_name, open_site
+from compass.steps.watch_state import DAY, Pending, Site, Updater, monitor_name, open_site, skipped_of
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +128,20 @@ def watch(
                     summary = f"{status['prompts']} prompts counted, {version.id} in production: {state}"
                     yield Event("status", summary, version.id, {**status, "skipped_lines": counting.skipped_lines})
                     return
+
+
+def skipped(language: str, options: WatchOptions) -> list[Skipped]:
+    """Return what the loop of a language has passed over so far, the most frequent reason first; no text is in it.
+
+    Raises RunError if no loop has watched the language there.
+    """
+    language = normalize_tag(language)
+    found = skipped_of(language, options.watch.watch_dir, options.monitor.database)
+    if found is None:
+        raise RunError(
+            f"No loop has watched {language} in {options.watch.watch_dir}. Give its --watch-dir, or its --database."
+        )
+    return found
 
 
 def check_options(options: WatchOptions) -> None:
@@ -295,8 +308,7 @@ def _withdraw(site: Site, version: str, reason: str) -> None:
 def _is_of_the_disk(error: Exception) -> bool:
     """Say whether a full disk or a held lock is the reason: it says nothing of the update, and the next start goes on
     with it."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return full or isinstance(error, RegistryUnavailableError)
+    return is_full_disk(error) or isinstance(error, RegistryUnavailableError)
 
 
 def _fail(site: Site, number: int, version: str, error: Exception) -> Event:

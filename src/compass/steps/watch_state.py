@@ -160,14 +160,20 @@ def monitor_name(language: str) -> str:
 
 def skipped_by_language(registry: Registry, watch_dir: str, database: str) -> dict[str, list[Skipped]]:
     """Return what the loop of each language has passed over; a language that no loop watches is left out."""
-    found = {}
-    for language in registry.languages():
-        own = Path(watch_dir) / language / MONITOR_FILE
-        if database or own.is_file():
-            state = MonitorState(database or f"sqlite:///{own.resolve()}", monitor_name(language))
-            found[language] = state.skipped()
-            state.close()
-    return found
+    found = {language: skipped_of(language, watch_dir, database) for language in registry.languages()}
+    return {language: skipped for language, skipped in found.items() if skipped is not None}
+
+
+def skipped_of(language: str, watch_dir: str, database: str) -> list[Skipped] | None:
+    """Return what the loop of a language has passed over, the most frequent reason first; None where no loop was."""
+    own = Path(watch_dir) / language / MONITOR_FILE
+    if not database and not own.is_file():
+        return None
+    state = MonitorState(database or f"sqlite:///{own.resolve()}", monitor_name(language))
+    try:
+        return state.skipped()
+    finally:
+        state.close()
 
 
 @contextmanager
