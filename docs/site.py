@@ -18,6 +18,7 @@ from compass.config import (
     MonitorOptions,
     Option,
     RegistryOptions,
+    ServeOptions,
     TaskOptions,
     UpdateOptions,
     WatchOptions,
@@ -35,6 +36,7 @@ COMMANDS = {
     "compass update": UpdateOptions,
     "compass registry": RegistryOptions,
     "compass watch": WatchOptions,
+    "compass serve": ServeOptions,
 }
 """Command -> what it takes."""
 

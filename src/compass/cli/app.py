@@ -30,6 +30,7 @@ from compass.cli.process import (
     write_error_report,
 )
 from compass.cli.registry import registry
+from compass.cli.serve import serve
 from compass.cli.update import update
 from compass.errors import CompassError, ConfigError, DataError
 from compass.runs.files import is_full_disk
@@ -51,6 +52,7 @@ for command in (
     monitor,
     update,
     watch,
+    serve,
     inspect,
     report,
     strategies,

@@ -35,6 +35,7 @@ from compass.config.loading import (
 )
 from compass.config.monitor import MonitorConfig, MonitorOptions
 from compass.config.registry import HOOK_EVENTS, GateConfig, HookConfig, RegistryConfig, RegistryOptions
+from compass.config.serve import ServeConfig, ServeOptions
 from compass.config.update import UPDATE_METHODS, UpdateConfig, UpdateMethod, UpdateOptions
 from compass.config.watch import WatchConfig, WatchOptions
 
@@ -65,6 +66,8 @@ __all__ = [
     "RegistryOptions",
     "RunConfig",
     "SelectionConfig",
+    "ServeConfig",
+    "ServeOptions",
     "SpaceConfig",
     "TaskOptions",
     "TasksConfig",

@@ -22,6 +22,7 @@ from compass.config.label import LabelOptions
 from compass.config.monitor import MonitorOptions
 from compass.config.reading import read_yaml, unknown
 from compass.config.registry import RegistryOptions
+from compass.config.serve import ServeOptions
 from compass.config.update import UpdateOptions
 from compass.config.watch import WatchOptions
 from compass.errors import ConfigError
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 COMMANDS = (
     AdaptConfig, CompareConfig, UpdateOptions, MonitorOptions, RegistryOptions, WatchOptions, TaskOptions, LabelOptions,
+    ServeOptions,
 )  # fmt: skip
 """What commands take, together every option that there is."""
 

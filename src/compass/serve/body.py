@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from json.decoder import scanstring
 from typing import Any
 
 _DECODER = json.JSONDecoder()
@@ -66,7 +65,8 @@ def _parsed(text: str) -> Body:
     while text[at] != "}":
         if values:
             at = _skip(text, _after(text, at, ","))
-        name, at = scanstring(text, _after(text, at, '"'), True)
+        _after(text, at, '"')
+        name, at = _DECODER.raw_decode(text, at)
         start = _skip(text, _after(text, _skip(text, at), ":"))
         values[name], end = _DECODER.raw_decode(text, start)
         spans[name] = (start, end)

@@ -1,0 +1,44 @@
+"""The options of `compass serve`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from compass.config.knobs import knob, part
+from compass.config.registry import RegistryConfig
+
+
+def share_of(value: Any) -> Any:
+    """Read a share as `5%` or `0.05`. Raises ValueError."""
+    if not isinstance(value, str):
+        return value
+    number, percent, rest = value.strip().partition("%")
+    try:
+        return float(number) / (100 if percent else 1) if not rest else float(value)
+    except ValueError:
+        raise ValueError(f"write a share as 5% or 0.05; got {value!r}") from None
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """Where the gateway listens, which model servers it asks, and what it allows."""
+
+    backend: tuple[str, ...] = knob(
+        (), "Model server: http://HOST:PORT (vLLM), sglang+http://... or llamacpp+http://...", basic=True,
+        from_operator=True,
+    )  # fmt: skip
+    host: str = knob("127.0.0.1", "Address to listen on; 0.0.0.0 is every network of the machine.", basic=True)
+    port: int = knob(8080, "Port to listen on; 0 takes a free one.", basic=True, low=0, high=65535)
+    serve_dir: str = knob("serve", "Folder for what the gateway keeps.", basic=True, required=True)
+    registry_at: str = knob("", "Folder of the registry as the backends see it; empty: the same.")
+    request_timeout: float = knob(600.0, "Seconds until a request without an answer is given up.", low=0.1)
+    drain_seconds: float = knob(30.0, "Seconds that running requests have when the gateway is stopped.", low=0.0)
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """All options of `compass serve`."""
+
+    serve: ServeConfig = part(ServeConfig)
+    registry: RegistryConfig = part(RegistryConfig, without=("keep_versions", "leave_out", "mlflow_uri"))

@@ -1,0 +1,67 @@
+"""The gateway as an ASGI application."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+
+from compass.serve.answers import ClientGoneError, RefusedError
+from compass.serve.gateway import Gateway
+from compass.serve.protocol import CHAT, COMPLETIONS
+from compass.serve.routing import models
+
+CLOSED = 499
+"""Status of a request whose client has gone; nobody reads it."""
+
+
+def make_app(gateway: Gateway) -> FastAPI:
+    """Return the application of a gateway; it starts and stops the fleet with itself."""
+
+    @asynccontextmanager
+    async def alive(_app: FastAPI) -> AsyncIterator[None]:
+        await gateway.fleet.start()
+        try:
+            yield
+        finally:
+            await gateway.fleet.stop()
+
+    app = FastAPI(title="compass serve", lifespan=alive, docs_url=None, redoc_url=None, openapi_url=None)
+
+    async def passed_on(request: Request) -> Response:
+        return await gateway.answer(request, request.url.path)
+
+    for path in (CHAT, COMPLETIONS):
+        app.add_api_route(path, passed_on, methods=["POST"], response_model=None)
+
+    @app.get("/v1/models")
+    async def listed() -> Response:
+        now = int(time.time())
+        entries = [
+            {"id": name, "object": "model", "created": now, "owned_by": "compass"}
+            for name in models(gateway.fleet.table)
+        ]
+        return JSONResponse({"object": "list", "data": entries})
+
+    @app.get("/healthz")
+    async def healthy() -> Response:
+        return Response("ok\n", media_type="text/plain")
+
+    @app.get("/readyz")
+    async def ready() -> Response:
+        reason = gateway.fleet.ready()
+        return Response(f"{reason or 'ready'}\n", 503 if reason else 200, media_type="text/plain")
+
+    @app.exception_handler(RefusedError)
+    async def refused(_request: Request, error: Exception) -> Response:
+        return cast(RefusedError, error).response()
+
+    @app.exception_handler(ClientGoneError)
+    async def gone(_request: Request, _error: Exception) -> Response:
+        return Response(status_code=CLOSED)
+
+    return app

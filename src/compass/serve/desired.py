@@ -1,0 +1,100 @@
+"""What the registry wants served, read again when one of its files has changed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from compass.errors import RegistryError
+from compass.registry import Registry
+from compass.registry.folders import number_of
+from compass.serve.reconcile import Desired
+
+logger = logging.getLogger(__name__)
+
+
+class DesiredState:
+    """The versions of every language that are to be loaded.
+
+    at: folder of the registry as the backends see it, where that is another one.
+    """
+
+    def __init__(self, registry: Registry, *, at: Path | None = None) -> None:
+        self.registry = registry
+        self._at = at
+        self._read: dict[str, tuple[object, Desired]] = {}
+        self._told: dict[str, str] = {}
+
+    def read(self, live: Mapping[str, int]) -> dict[str, Desired]:
+        """Return what is wanted, by language. live: versions that are served still, and need their folders.
+
+        A language whose state is damaged stays as it was, with one warning; so does all if the registry can't be read.
+        """
+        try:
+            languages = self.registry.languages()
+        except OSError as error:
+            self._tell("", f"The registry {self.registry.root} can't be read ({error.strerror}). What is served stays.")
+            languages = tuple(self._read)
+        found = {}
+        for language in languages:
+            try:
+                found[language] = self._one(language, live.get(language, 0))
+                self._told.pop(language, None)
+            except (RegistryError, OSError) as error:
+                self._tell(language, f"What is served of {language} stays as it is: {error}")
+                if language in self._read:
+                    found[language] = self._read[language][1]
+        return found
+
+    def _one(self, language: str, live: int) -> Desired:
+        state = self.registry.folder(language) / "state.json"
+        stat = state.stat() if state.exists() else None
+        stamp = (stat and (stat.st_mtime_ns, stat.st_size, stat.st_ino), live)
+        known = self._read.get(language)
+        if known and known[0] == stamp:
+            return known[1]
+        now = self.registry.aliases(language)
+        named = {id for id in (now.current, now.candidate, now.previous) if id}
+        named |= {version.id for version in self.registry.versions(language) if version.number == live}
+        folders = self._folders(language, named)
+        desired = Desired(
+            language,
+            production=_number(now.current),
+            candidate=_number(now.candidate),
+            previous=_number(now.previous),
+            rolled_back=_came_back(self.registry, language, now.current),
+            folders=folders,
+            ids={number_of(id): id for id in named},
+        )
+        self._read[language] = (stamp, desired)
+        return desired
+
+    def _folders(self, language: str, ids: Collection[str]) -> dict[int, Path]:
+        """Return the adapter folder of each version that is whole, as the backends see it."""
+        found = {}
+        for id in sorted(ids):
+            try:
+                folder = self.registry.get(language, id).adapter.resolve()
+            except RegistryError as error:
+                logger.warning("Not loaded: %s", error)
+                continue
+            if self._at is not None:
+                folder = self._at / folder.relative_to(self.registry.root.resolve())
+            found[number_of(id)] = folder
+        return found
+
+    def _tell(self, language: str, message: str) -> None:
+        if self._told.get(language) != message:
+            logger.warning("%s", message)
+            self._told[language] = message
+
+
+def _number(id: str) -> int:
+    return number_of(id) if id else 0
+
+
+def _came_back(registry: Registry, language: str, current: str) -> bool:
+    """Say whether the move that put a version into production was a rollback."""
+    moves = [move for move in registry.history(language) if move.action in ("promote", "rollback")]
+    return bool(moves) and moves[-1].action == "rollback" and moves[-1].after == current

@@ -1,0 +1,200 @@
+"""From a client's request to a backend's answer: read `answer` top to bottom."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import ExitStack
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from compass.serve.answers import (
+    ClientGoneError,
+    RefusedError,
+    Streamed,
+    error_event,
+    unless_gone,
+    with_headers,
+)
+from compass.serve.body import Body, read_body
+from compass.serve.exchange import Exchange
+from compass.serve.fleet import Fleet, Replica
+from compass.serve.over_http import OURS, end_to_end
+from compass.serve.protocol import Call, LostError, Reply, UnknownAdapterError, UnreachableError
+from compass.serve.routing import Asked, Route, RouteError, asked_of, route
+
+logger = logging.getLogger(__name__)
+
+MOST_CONVERSATIONS = 100_000
+"""Named conversations whose language is remembered, the latest."""
+RETRY_SECONDS = 1.0
+"""When a client may try again where no backend could answer."""
+
+Observer = Callable[[Exchange], None]
+
+
+class Gateway:
+    """Answers requests by the backends of a fleet. observers: called when an answer has ended; they do not wait."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        *,
+        timeout: float = 600.0,
+        observers: Sequence[Observer] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.fleet, self._timeout, self._observers, self._clock = fleet, timeout, observers, clock
+        self._languages: OrderedDict[str, str] = OrderedDict()
+
+    async def answer(self, request: Request, path: str) -> Response:
+        """Answer a call of OpenAI's API. Raises RefusedError with what the client is to hear instead."""
+        # 1. What is asked for.
+        body = await self._body(request)
+        exchange = self._routed(path, body, request.headers)
+        # 2. Who answers it: the version stays the same to the end, whatever is promoted meanwhile.
+        call = Call(path, body, exchange.route.adapter, end_to_end(request.headers.raw, OURS))
+        work = ExitStack()
+        try:
+            reply = await unless_gone(request.receive, self._first_byte(call, exchange, work))
+        except BaseException as error:
+            work.close()
+            exchange.status = _status_of(error)
+            self._ended(exchange)
+            raise
+        # 3. The answer, as it comes.
+        if body.streams:
+            return Streamed(
+                reply.status,
+                (*reply.headers, *_about(exchange)),
+                self._passed_on(reply, exchange),
+                lambda: self._close(reply, exchange, work),
+            )
+        try:
+            await unless_gone(request.receive, self._read(reply, exchange))
+        except BaseException as error:
+            exchange.status = _status_of(error)
+            raise
+        finally:
+            await self._close(reply, exchange, work)
+        response = Response(bytes(exchange.answer), reply.status)
+        return with_headers(
+            response, tuple(pair for pair in (*reply.headers, *_about(exchange)) if pair[0] != "content-length")
+        )
+
+    async def _body(self, request: Request) -> Body:
+        try:
+            return read_body(await request.body())
+        except ValueError as error:
+            raise RefusedError(400, "invalid_body", f"{error}.") from None
+
+    def _routed(self, path: str, body: Body, headers: Mapping[str, str]) -> Exchange:
+        try:
+            asked = asked_of(body.values, headers)
+            found = route(asked, self.fleet.table, self._languages.get(asked.conversation, ""))
+        except RouteError as error:
+            if error.missing:
+                raise RefusedError(404, "model_not_found", f"{error}.") from None
+            raise RefusedError(400, "invalid_request", f"{error}.") from None
+        self._remember(asked, found)
+        return Exchange(path, body, asked, found, started=self._clock())
+
+    def _remember(self, asked: Asked, found: Route) -> None:
+        """Keep the language of a named conversation, whose later requests may hold one short turn alone."""
+        if asked.named and found.version:
+            self._languages[asked.conversation] = found.language
+            self._languages.move_to_end(asked.conversation)
+            if len(self._languages) > MOST_CONVERSATIONS:
+                self._languages.popitem(last=False)
+
+    async def _first_byte(self, call: Call, exchange: Exchange, work: ExitStack) -> Reply:
+        """Return the beginning of the first answer that a backend gives; one that took nothing gives way to another."""
+        tried: list[Replica] = []
+        try:
+            async with asyncio.timeout(self._timeout):
+                while replica := self.fleet.choose(call.adapter, exchange.asked.conversation, tried):
+                    tried.append(replica)
+                    exchange.backend = replica.name
+                    with ExitStack() as attempt:
+                        attempt.enter_context(replica.at_work(call.adapter))
+                        try:
+                            reply = await replica.backend.forward(call)
+                        except UnknownAdapterError:
+                            replica.forgot(call.adapter)
+                            continue
+                        except UnreachableError:
+                            replica.lost()
+                            continue
+                        work.push(attempt.pop_all())
+                    exchange.status, exchange.first_byte = reply.status, self._clock() - exchange.started
+                    return reply
+        except TimeoutError:
+            raise RefusedError(504, "timeout", f"No answer came within {self._timeout:g} s.") from None
+        except LostError as error:
+            self._look_again(tried)
+            raise RefusedError(502, "backend_lost", f"{error} Send the request again.", after=RETRY_SECONDS) from None
+        self._look_again(tried)
+        what = call.adapter or "the base model"
+        raise RefusedError(503, "no_backend", f"No backend can answer with {what} now.", after=RETRY_SECONDS)
+
+    def _look_again(self, replicas: Sequence[Replica]) -> None:
+        for replica in replicas:
+            replica.wake.set()
+        self.fleet.recompute()
+
+    async def _read(self, reply: Reply, exchange: Exchange) -> None:
+        """Read an answer that is sent in one piece, so that one that breaks off becomes a clean error."""
+        left = max(0.0, self._timeout - (self._clock() - exchange.started))
+        try:
+            async with asyncio.timeout(left):
+                async for chunk in reply.chunks:
+                    exchange.answer += chunk
+        except TimeoutError:
+            raise RefusedError(504, "timeout", f"No whole answer came within {self._timeout:g} s.") from None
+        except LostError as error:
+            raise RefusedError(502, "backend_lost", f"{error} Send the request again.", after=RETRY_SECONDS) from None
+
+    async def _passed_on(self, reply: Reply, exchange: Exchange) -> AsyncIterator[bytes]:
+        """Yield the pieces of a stream; one that breaks off ends in an event that says so, and without `[DONE]`."""
+        status, exchange.status = exchange.status, 499
+        try:
+            async for chunk in reply.chunks:
+                exchange.saw(chunk)
+                yield chunk
+            exchange.status = status
+        except (LostError, TimeoutError) as error:
+            exchange.status = 504 if isinstance(error, TimeoutError) else 502
+            yield error_event(str(error), "backend_lost")
+
+    async def _close(self, reply: Reply, exchange: Exchange, work: ExitStack) -> None:
+        work.close()
+        self._ended(exchange)
+        await reply.close()
+
+    def _ended(self, exchange: Exchange) -> None:
+        exchange.seconds = self._clock() - exchange.started
+        for observer in self._observers:
+            try:
+                observer(exchange)
+            except Exception as error:
+                # Nobody's answer depends on what is counted; the error may quote it.
+                logger.warning("An answer is not counted (%s)", type(error).__name__)
+                logger.debug("The error:", exc_info=error)
+
+
+def _about(exchange: Exchange) -> tuple[tuple[str, str], ...]:
+    """Return headers that say who answered."""
+    return (
+        ("x-compass-model", exchange.route.adapter or "base"),
+        ("x-compass-conversation", exchange.asked.conversation),
+    )
+
+
+def _status_of(error: BaseException) -> int:
+    if isinstance(error, RefusedError):
+        return error.status
+    return 499 if isinstance(error, ClientGoneError | asyncio.CancelledError) else 500

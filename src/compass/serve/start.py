@@ -1,0 +1,95 @@
+"""From options to a running gateway."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from pathlib import Path
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from compass.config import ServeOptions, validate
+from compass.errors import ConfigError, ServeError
+from compass.registry import Registry
+from compass.serve.app import make_app
+from compass.serve.desired import DesiredState
+from compass.serve.fleet import Fleet
+from compass.serve.gateway import Gateway
+from compass.serve.llamacpp import LlamaCpp
+from compass.serve.protocol import Backend
+from compass.serve.sglang import Sglang
+from compass.serve.vllm import Vllm
+
+logger = logging.getLogger(__name__)
+
+KINDS: dict[str, type[Vllm | Sglang | LlamaCpp]] = {"vllm": Vllm, "sglang": Sglang, "llamacpp": LlamaCpp}
+"""What stands before `+` in a backend's address; nothing stands for vLLM."""
+BACKLOG = 2048
+
+
+def make_backend(address: str, *, timeout: float, transport: httpx.AsyncBaseTransport | None = None) -> Backend:
+    """Return the backend at an address: `http://HOST:PORT`, `sglang+http://HOST:PORT`. Raises ConfigError."""
+    kind, plus, url = address.partition("+")
+    if not plus:
+        kind, url = "vllm", address
+    if kind not in KINDS:
+        raise ConfigError(
+            f"backend: {address!r} begins with {kind!r}; known are {', '.join(f'{name}+http://' for name in KINDS)}"
+        )
+    try:
+        return KINDS[kind](url, timeout=timeout, transport=transport)
+    except ServeError as error:
+        raise ConfigError(f"backend: {error}") from error
+
+
+def make_gateway(options: ServeOptions) -> Gateway:
+    """Return the gateway that the options describe; nothing is asked yet. Raises ConfigError with every problem."""
+    validate(options)
+    own = options.serve
+    problems: list[str] = []
+    backends: list[Backend] = []
+    for address in own.backend:
+        try:
+            backends.append(make_backend(address, timeout=own.request_timeout))
+        except ConfigError as error:
+            problems += error.problems
+    if not own.backend:
+        problems.append("backend: name at least one model server, as in --backend http://localhost:8000")
+    if not Path(options.registry.registry_dir).is_dir():
+        problems.append(
+            f"registry_dir: {options.registry.registry_dir} is no folder. Register a run: compass registry add RUN"
+        )
+    if problems:
+        raise ConfigError(problems)
+    at = Path(own.registry_at) if own.registry_at else None
+    desired = DesiredState(Registry(Path(options.registry.registry_dir)), at=at)
+    fleet = Fleet(backends, desired.read)
+    return Gateway(fleet, timeout=own.request_timeout)
+
+
+def make_application(options: ServeOptions) -> FastAPI:
+    """Return the gateway as an ASGI application, for a server of one's own. Raises ConfigError."""
+    return make_app(make_gateway(options))
+
+
+def serve(options: ServeOptions) -> None:
+    """Serve until SIGTERM or Ctrl-C; running requests then have `drain_seconds` to end. Raises ConfigError."""
+    app = make_application(options)
+    own = options.serve
+    config = uvicorn.Config(
+        app, host=own.host, port=own.port, backlog=BACKLOG, log_config=None, access_log=False, server_header=False,
+        timeout_graceful_shutdown=int(own.drain_seconds), timeout_keep_alive=75,
+    )  # fmt: skip
+    _Server(config).run()
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens: port 0 takes a free one."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            logger.info("Listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
