@@ -117,8 +117,8 @@ def test_a_finished_run_is_not_run_again() -> None:
     new = written("run/logs/stages.jsonl")[before:]
     stages = ["data", "space", "selection", "training", "evaluation-base", "evaluation-adapter"]
     assert [row["stage"] for row in new if row["skipped"]] == stages
-    # Version 0.1 made no list of prompts to label.
-    assert [row["stage"] for row in new if not row["skipped"]] == ["label"]
+    # Version 0.1 made no list of prompts to label, and counted fertility anew each time.
+    assert [row["stage"] for row in new if not row["skipped"]] == ["label", "fertility"]
     for name in ("adapter/adapter_model.safetensors", "selection/selected.jsonl", "eval/adapter/cy.json"):
         assert Path("run", name).read_bytes() == (STORED / "run" / name).read_bytes()
     # A lock names more files now.

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from compass.evaluation.files import write_evaluation
 from compass.runs import layout
 from compass.runs.folder import Run
 from compass.steps import evaluate as step
-from compass.steps.evaluate import evaluate_one, precision
+from compass.steps.evaluate import evaluate_one, measure_fertility, precision
 from compass.steps.state import RunData
 
 
@@ -60,3 +60,29 @@ def test_a_finished_evaluation_gets_new_metrics_without_its_model(
     summary = json.loads((tmp_path / layout.BASE_EVALUATION / "de.json").read_text("utf-8"))
     assert list(summary["metrics"]) == list(found["de"].metrics)
     assert len(asked) == 1
+
+
+def test_fertility_is_measured_once_for_each_model_and_data(tmp_path: Path) -> None:
+    """The same command again would load a vocabulary of 262,144, or go on with the figures of another model."""
+    asked = []
+
+    class Opened(SimpleNamespace):
+        config = AdaptConfig()
+
+        @property
+        def tokenizer(self) -> Any:
+            asked.append(self.base.name)
+            return lambda text, add_special_tokens: {"input_ids": text.split("a")}
+
+    run = Run(tmp_path)
+    for name in (layout.USAGE, layout.TRAIN, layout.POOL):
+        run.path(name).write_text(name, "utf-8")
+    data = RunData(usage=(Example("1", "banana split", "", "en"),), train=(), pool=(), tests={})
+    for model in ("first", "first", "second"):
+        measure_fertility(run, cast(Any, Opened(base=SimpleNamespace(name=model, revision="1"))), data)
+    assert asked == ["first", "second"]
+    (row,) = json.loads((tmp_path / layout.FERTILITY).read_text("utf-8"))
+    assert (row["language"], row["tokens_per_word"]) == ("en", 2.0)
+    run.path(layout.POOL).write_text("more", "utf-8")
+    measure_fertility(run, cast(Any, Opened(base=SimpleNamespace(name="second", revision="1"))), data)
+    assert asked == ["first", "second", "second"]

@@ -17,6 +17,7 @@ from compass.records import Difference
 from compass.runs import layout
 from compass.runs.files import file_hash, fingerprint, write_json
 from compass.runs.folder import Run
+from compass.steps.read import data_hashes
 from compass.steps.resources import Resources
 from compass.steps.state import Placed, RunData
 
@@ -43,7 +44,7 @@ def evaluate(
     base_answers: the base model's `eval/base` of an earlier run, whose rows are not asked again. Without a test set
     all of it is empty.
     """
-    _write_fertility(run, resources, placed.data)
+    measure_fertility(run, resources, placed.data)
     base = evaluate_one(run, resources, "base", None, placed, answers=base_answers)
     adapted = evaluate_one(run, resources, "adapter", adapter, placed)
     differences = [difference for name in base for difference in compare(base[name], adapted[name])]
@@ -144,12 +145,23 @@ def _off_topic_labels(data: RunData, rows: tuple[Example, ...]) -> tuple[str, ..
     return tuple(sorted({row.label for row in data.train if row.label} - asked))
 
 
-def _write_fertility(run: Run, resources: Resources, data: RunData) -> None:
+def measure_fertility(run: Run, resources: Resources, data: RunData) -> None:
+    """Write how many tokens each language costs; once that is known the tokenizer, seconds to load, is left alone."""
+    base = resources.base
+    inputs = {
+        "data": data_hashes(run),
+        "model": [base.name, base.revision],
+        "max_length": resources.config.training.max_length,
+    }
+    if run.changed("fertility", inputs) == set():
+        run.skip("fertility")
+        return
     texts: dict[str, list[str]] = {}
     for row in data.texts():
         of_language = texts.setdefault(row.language, [])
         if len(of_language) < FERTILITY_ROWS:
             of_language.append(row.prompt)
-    tokenizer = resources.tokenizer
-    rows = fertility(texts, lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
-    write_json(run.path(layout.FERTILITY), [row.to_dict() for row in rows])
+    with run.stage("fertility", inputs, [run.path(layout.FERTILITY)]):
+        tokenizer = resources.tokenizer
+        rows = fertility(texts, lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
+        write_json(run.path(layout.FERTILITY), [row.to_dict() for row in rows])
