@@ -14,6 +14,7 @@ import compass
 from compass.config import (
     AdaptConfig,
     CompareConfig,
+    ExportOptions,
     LabelOptions,
     MonitorOptions,
     Option,
@@ -37,6 +38,7 @@ COMMANDS = {
     "compass registry": RegistryOptions,
     "compass watch": WatchOptions,
     "compass serve": ServeOptions,
+    "compass export": ExportOptions,
 }
 """Command -> what it takes."""
 

@@ -21,6 +21,7 @@ from compass.cli.app import app
 from compass.config import (
     AdaptConfig,
     CompareConfig,
+    ExportOptions,
     LabelOptions,
     MonitorOptions,
     RegistryOptions,
@@ -36,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 KINDS: tuple[type[Any], ...] = (
     AdaptConfig, CompareConfig, UpdateOptions, MonitorOptions, RegistryOptions, WatchOptions, TaskOptions,
-    LabelOptions,
+    LabelOptions, ExportOptions,
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import typer
 from compass.cli.adapt import adapt, prepare, select, train
 from compass.cli.compare import compare
 from compass.cli.evaluate import evaluate
+from compass.cli.export import export
 from compass.cli.help import HelpCommand
 from compass.cli.info import env, report, strategies
 from compass.cli.inspect import inspect
@@ -53,6 +54,7 @@ for command in (
     update,
     watch,
     serve,
+    export,
     inspect,
     report,
     strategies,

@@ -18,7 +18,7 @@ TITLES = {
     "training": "Training", "evaluation": "Evaluation", "grid": "Comparison", "tasks": "lm-eval tasks",
     "judging": "Judge",
     "monitor": "Drift monitor", "update": "Update", "registry": "Registry", "gate": "Gate", "hooks": "Hooks",
-    "watch": "Watch", "folder": "Run folder", "label": "Label", "serve": "Serve",
+    "watch": "Watch", "folder": "Run folder", "export": "Export", "label": "Label", "serve": "Serve",
 }  # fmt: skip
 """Section -> title of its options in the help."""
 MODEL = ("model_name_or_path", "model_revision", "trust_remote_code", "adapter", "load_in_4bit", "dtype")

@@ -19,6 +19,7 @@ from compass.config.checking import advice, validate
 from compass.config.compare import CompareConfig, GridConfig
 from compass.config.dumping import changed_flags, dump_config
 from compass.config.evaluate import JudgeConfig, TaskOptions, TasksConfig
+from compass.config.export import ExportConfig, ExportOptions
 from compass.config.gate_roles import GATE_ROLES, GateRole, MeasuredTest
 from compass.config.gone import Gone, recorded
 from compass.config.knobs import Option, Options, fields_of, sections_of
@@ -49,6 +50,8 @@ __all__ = [
     "DataConfig",
     "EncoderConfig",
     "EvaluationConfig",
+    "ExportConfig",
+    "ExportOptions",
     "GateConfig",
     "GateRole",
     "Gone",

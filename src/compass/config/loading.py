@@ -16,6 +16,7 @@ from compass.config.adapt import AdaptConfig
 from compass.config.checking import advice, checked, conflicts
 from compass.config.compare import CompareConfig
 from compass.config.evaluate import TaskOptions
+from compass.config.export import ExportOptions
 from compass.config.gone import GONE, Gone, translated
 from compass.config.knobs import Option, Options, fields_of, flag_of, put_together, values_of
 from compass.config.label import LabelOptions
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 COMMANDS = (
     AdaptConfig, CompareConfig, UpdateOptions, MonitorOptions, RegistryOptions, WatchOptions, TaskOptions, LabelOptions,
-    ServeOptions,
+    ServeOptions, ExportOptions,
 )  # fmt: skip
 """What commands take, together every option that there is."""
 

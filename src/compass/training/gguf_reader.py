@@ -16,7 +16,9 @@ def read_once(file: Path) -> Iterator[None]:
 
     gguf's own reader slices a `numpy.memmap` once for each token, which takes three times as long as slicing an array.
     """
-    import gguf
+    import gguf as typed
+
+    gguf: Any = typed
 
     class Plain(gguf.GGUFReader):  # type: ignore[misc]
         @property

@@ -279,6 +279,16 @@ def _embedded(name: str, cache_dir: Path, *, prepare: bool) -> BaseModel:
     return BaseModel(name, str(folder), package.sha256, package.licence)
 
 
+def packaged_gguf(base: BaseModel, file: Path) -> bool:
+    """Copy an embedded model's own GGUF file to `file`; return False, and copy nothing, for another model."""
+    package = PACKAGES.get(base.name.removeprefix(EMBEDDED_PREFIX)) if base.name.startswith(EMBEDDED_PREFIX) else None
+    if package is None:
+        return False
+    with tempfile.TemporaryDirectory(prefix=".gguf-", dir=file.parent) as work:
+        shutil.copyfile(package.locate(Path(work)), file)
+    return True
+
+
 def _dequantise(short: str, package: _Package, folder: Path) -> None:
     """Turn a GGUF file into float32 safetensors: a model that is loaded from GGUF plainly can't be saved."""
     import torch

@@ -15,9 +15,10 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from compass.data.example import Example
 from compass.runs import layout
-from compass.training.formatting import plain_prompt
-from compass.training.models import BaseModel, load_tokenizer
+from compass.training.formatting import encode_example, plain_prompt
+from compass.training.models import BaseModel, load_tokenizer, translated
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,31 @@ def save_prompt_format(base: BaseModel, folder: Path) -> None:
         return
     # Line ends as they are: they are tokens.
     (folder / layout.CHAT_TEMPLATE_FILE).write_bytes(template.encode("utf-8"))
+
+
+def differing_prompts(base: BaseModel, folder: Path, rows: Sequence[Example]) -> list[str]:
+    """Return the ids of rows whose prompts a folder's tokenizer and template turn into other tokens than training did.
+
+    A folder without a template is for plain completions, and its tokenizer is compared by these.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = load_tokenizer(base)
+    with translated(folder):
+        loaded = AutoTokenizer.from_pretrained(folder, trust_remote_code=base.trust_remote_code)
+    wrong = []
+    for row in rows:
+        messages = [
+            *({"role": m.role, "content": m.content} for m in row.context),
+            {"role": "user", "content": row.prompt},
+        ]
+        if loaded.chat_template:
+            ids = list(loaded.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+        else:
+            ids = plain_prompt(loaded, [message["content"] for message in messages])
+        if ids != list(encode_example(tokenizer, row).prompt):
+            wrong.append(row.id)
+    return wrong
 
 
 def plain_template(tokenizer: Any) -> str | None:
