@@ -36,7 +36,7 @@ def export(
     *,
     options: Any = None,
 ) -> None:
-    """Write a run in the form that a server loads, and compare the two.
+    """Write a run for vLLM, llama.cpp or as a merged model, and compare.
 
     Prompts get the token ids that training and evaluation saw. The command that starts a server is printed.
     """
