@@ -45,6 +45,16 @@ def test_every_format_comes_back_as_the_same_prompts(folder: Path, name: str) ->
     assert written(read_examples(folder / name)) == EXPECTED
 
 
+@pytest.mark.parametrize("name", [JSONL, CSV, LABEL_STUDIO_TASKS])
+def test_our_own_columns_are_not_said_to_be_unused(folder: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Who gives the answers back would be warned of columns that we wrote. Those of others are still named."""
+    read_examples(folder / name)
+    assert "reason" not in caplog.text
+    (folder / "other.csv").write_text("prompt,reason,covered\na,b,c\n", "utf-8")
+    read_examples(folder / "other.csv")
+    assert "columns that are not used: reason, covered" in caplog.text
+
+
 def test_files_are_their_owner_s_alone(folder: Path) -> None:
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert len(files) == 7

@@ -719,8 +719,10 @@ def test_write_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(DataError, match=r"Cannot write .*a\.jsonl: No space left on device after 1 rows"):
+    with pytest.raises(OSError, match=r"No space left on device: .*a\.jsonl"):
         write_jsonl(path, [Example(id="2", prompt="q")])
+    with pytest.raises(DataError, match=r"Cannot write .*: Is a directory after 0 rows"):
+        write_jsonl(tmp_path, [])
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

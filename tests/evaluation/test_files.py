@@ -115,6 +115,15 @@ def free_text() -> Evaluation:
     )  # fmt: skip
 
 
+def test_rows_of_free_text_are_stored_with_how_close_they_are(tmp_path: Path) -> None:
+    """The report would call each of them wrong. Other rows have nothing to be stored."""
+    now = free_text()
+    write_evaluation(now, tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "de.predictions.jsonl").read_text("utf-8").splitlines()]
+    assert [row["chrf"] for row in rows] == now.scores.chrf.tolist()
+    assert rows[0]["chrf"] == 1.0 > rows[1]["chrf"]
+
+
 def test_metrics_that_a_folder_of_0_1_lacks_are_taken_from_its_answers(tmp_path: Path) -> None:
     """A night of generation would be repeated for a score that its answers give."""
     now = free_text()

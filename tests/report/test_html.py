@@ -298,6 +298,32 @@ def test_free_text_is_told_by_its_loss(run_folder: Path, tmp_path: Path) -> None
     assert "measured by loss per byte, chrF, token F1, ROUGE-L and exact match" in text
 
 
+def test_answers_in_free_text_are_closer_or_further_and_never_wrong(run_folder: Path, tmp_path: Path) -> None:
+    """Every answer would be "wrong both times", and the report show nothing of what the adapter changed."""
+    folder = shutil.copytree(run_folder, tmp_path / "cy")
+    scores = {"base": (0.2, 0.5, 0.5), "adapter": (0.6, 0.504, 0.3)}
+    for model, of_rows in scores.items():
+        path = folder / "eval" / model / "usage.predictions.jsonl"
+        rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line][:4]
+        for row, score in zip(rows, (*of_rows, None), strict=True):
+            row |= {"exact": False} if score is None else {"exact": False, "chrf": score}
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    text = Page(build_report(folder).read_text("utf-8")).text
+    assert "Outcomes on 4 rows of usage: is the answer closer to the expected one" in text
+    assert "Closer after As close Further after 1 2 1" in text
+    assert "Closer after (chrF 20 to 60)" in text
+    assert "Wrong both times" not in text
+    for model in scores:
+        path = folder / "eval" / model / "usage.predictions.jsonl"
+        rows = [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
+        path.write_text("".join(json.dumps({**row, "chrf": None}) + "\n" for row in rows), "utf-8")
+        summary = json.loads((folder / "eval" / model / "usage.json").read_text("utf-8"))
+        (folder / "eval" / model / "usage.json").write_text(json.dumps({**summary, "responses": "free text"}), "utf-8")
+    text = Page(build_report(folder).read_text("utf-8")).text
+    assert "free text, and were stored without a score for each row" in text
+    assert "Wrong both times" not in text
+
+
 def test_a_training_that_logged_once_has_no_course() -> None:
     """The page said that the loss went from 5.573 at step 1 to 5.573 at step 1."""
     first, last = {"loss": 5.5, "step": 1}, {"loss": 4.0, "step": 9}

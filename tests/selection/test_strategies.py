@@ -130,11 +130,19 @@ def test_the_language_cap_holds_and_is_set_aside_only_in_need(make_candidates):
     selection = run("compass", c, budget=20)
     counts = Counter(c.pool_languages[i] for i in selection.indices)
     assert max(counts.values()) <= 5
-    alone = make_candidates([10, 10], [1, 1], [60, 60], languages=("en",))
+    alone = make_candidates([10, 10], [1, 1], [60, 60], languages=("en", "de"))
     selection = run("compass", alone, budget=20)
     assert selection.spent == 20
     assert any("language" in note and "taken" in note for note in selection.notes)
     assert any("language cap" in reason for reason in selection.reasons)
+
+
+def test_a_pool_in_one_language_is_under_no_language_cap(make_candidates):
+    """Breaks if three quarters of the picks are told to be above a cap that no other row could have kept to."""
+    c = make_candidates([20, 20], [1, 1], [60, 60], languages=("de",))
+    capped, free = (run("compass", c, budget=40, caps=Caps(language_cap=cap)) for cap in (0.25, 1.0))
+    assert capped.indices.tolist() == free.indices.tolist()
+    assert not any("language cap" in text for text in (*capped.reasons, *capped.notes))
 
 
 def test_near_duplicates_are_passed_over(make_candidates):

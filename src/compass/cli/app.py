@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = app(args=_with_dashes(given), prog_name="compass", standalone_mode=False)
     except (ConfigError, DataError) as error:
         _fail(str(error))
-        code = EXIT_BAD_INPUT
+        code = EXIT_FAILED if is_full_disk(error.__cause__) else EXIT_BAD_INPUT
     except CompassError as error:
         _fail(str(error))
         code = EXIT_FAILED

@@ -188,7 +188,7 @@ class SelectionConfig:
     budget: int = knob(240, "Number of rows or tokens to select.", basic=True, low=1)
     budget_unit: str = knob("examples", "Unit of the budget.", choices=("examples", "tokens"))
     language_cap: float = knob(
-        0.25, "Maximum share of the selected rows in one language; 1 = no cap.", low=0.0, high=1.0
+        0.25, "Maximum share of the selected rows in one language of several; 1 = no cap.", low=0.0, high=1.0
     )
     duplicate_similarity: float = knob(
         0.98, "Cosine similarity at which a row repeats a selected row and is skipped; 1 = off.", low=0.5, high=1.0

@@ -153,6 +153,8 @@ def _rows(evaluation: Evaluation) -> Iterable[dict[str, Any]]:
             "nats": float(evaluation.nats[i]),
             "bytes": float(evaluation.n_bytes[i]),
         }
+        if evaluation.scores.is_text[i]:
+            row["chrf"] = float(evaluation.scores.chrf[i])
         if evaluation.clusters is not None:
             row["cluster"] = int(evaluation.clusters[i])
         yield row

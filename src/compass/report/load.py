@@ -41,6 +41,8 @@ class Answer:
     prediction: str
     exact: bool
     label: str = ""
+    chrf: float | None = None
+    """Of an answer in free text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +326,7 @@ def _answer(row: dict[str, Any], language: str) -> Answer:
         prediction=str(row.get("prediction") or ""),
         exact=bool(row["exact"]),
         label=str(row.get("label") or ""),
+        chrf=None if row.get("chrf") is None else float(row["chrf"]),
     )
 
 

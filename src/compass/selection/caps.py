@@ -30,7 +30,7 @@ class Caps:
     """What holds a row back as long as there is another one."""
 
     language_cap: float = 0.25
-    """Largest share of the budget for one language; 1 is no cap."""
+    """Largest share of the budget for one language, where the pool has several; 1 is no cap."""
     duplicate_similarity: float = 0.98
     """Cosine from which a row repeats an earlier pick of its language; 1 is off."""
 
@@ -47,7 +47,9 @@ class Taken:
         """Row -> the cap that was set aside for it, else empty."""
         self._candidates = candidates
         self._least_cost = candidates.least_cost
-        self._language_limit = math.ceil(caps.language_cap * budget) if caps.language_cap < 1 else budget
+        # A pool in one language has no other row to take first.
+        capped = caps.language_cap < 1 and len(set(candidates.pool_languages)) > 1
+        self._language_limit = math.ceil(caps.language_cap * budget) if capped else budget
         self._similarity = caps.duplicate_similarity
         self._passed_over: dict[str, set[int]] = {}
         self._spent: Counter[str] = Counter()

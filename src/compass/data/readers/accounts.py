@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from compass.data.example import Dropped
 from compass.data.readers.formats import Row
 from compass.data.readers.hints import listed
+from compass.data.readers.labelled import LABEL_NOTES
 from compass.data.readers.shapes import READ_FIELDS, Shape
 from compass.errors import DataError
 
@@ -81,10 +82,11 @@ class SourceAccount:
 
     @property
     def unused(self) -> list[str]:
-        """Columns that were not used. One of a name that we know, without a value in any row, is not among them."""
+        """Columns that were not used, but not those of a name that we know without a value in any row, or our own."""
         uses = self.uses
+        own = LABEL_NOTES if LABEL_NOTES <= self.columns.keys() else frozenset()
         return [
             self._spelt(name)
             for name, filled in self.columns.items()
-            if self._spelt(name) not in uses and (filled or name not in READ_FIELDS)
+            if self._spelt(name) not in uses and name not in own and (filled or name not in READ_FIELDS)
         ]

@@ -15,7 +15,7 @@ from compass.data.readers.formats import json_lines
 from compass.data.readers.hints import listed
 from compass.data.readers.sources import existing_path
 from compass.errors import DataError
-from compass.runs.files import replacing
+from compass.runs.files import is_full_disk, replacing
 
 
 def read_jsonl(path: str | os.PathLike[str]) -> list[Example]:
@@ -39,7 +39,7 @@ def _example(place: str, row: Mapping[str, Any]) -> Example:
 def write_jsonl(path: str | os.PathLike[str], examples: Iterable[Example]) -> int:
     """Write examples as JSON Lines (gzip for `.gz`), all or nothing; return the number of rows.
 
-    Raises DataError if they can't be written, because the disk is full for example.
+    Raises OSError that names the file if the disk is full, DataError if they can't be written for another reason.
     """
     target, rows = Path(path), 0
     try:
@@ -48,9 +48,11 @@ def write_jsonl(path: str | os.PathLike[str], examples: Iterable[Example]) -> in
                 out.write(_encoded(example.to_dict()))
                 rows += 1
     except OSError as error:
+        if is_full_disk(error):
+            raise
         raise DataError(
-            f"Cannot write {target}: {error.strerror or error} after {rows} rows. Free some space or choose another "
-            "output_dir, then run the same command again."
+            f"Cannot write {target}: {error.strerror or error} after {rows} rows. Choose another output_dir, then run "
+            "the same command again."
         ) from error
     return rows
 

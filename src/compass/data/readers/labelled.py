@@ -17,6 +17,8 @@ RESPONSE = "response"
 """Name of the question, as `compass label` writes it, and of the column that its answers are read into."""
 ANSWERS = ".responses"
 """End of the name of a column of answers, in Argilla's flat rows."""
+LABEL_NOTES = frozenset({"stands_for", "covered", "reason"})
+"""Columns of a list of prompts to label that tell people why each is on it; nothing is read from them."""
 PROMPTS = frozenset(shape.prompt for shape in SHAPES)
 """Columns that hold the prompt of a row."""
 COLUMNS = frozenset(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from compass.report import figures, wording
 from compass.report.blocks import Block, Cell, Chart, Code, Section, Table, Text, table
 from compass.report.view import View, absent
@@ -36,7 +38,7 @@ def label_next(view: View) -> Section:
                 _table(view),
             ),
             Text("Files to write the answers in, for spreadsheets, Argilla and Label Studio:"),
-            Code(f"compass label {view.run.folder.name} --n {len(found.prompts)}"),
+            Code(f"compass label {shlex.quote(str(view.run.folder))} --n {len(found.prompts)}"),
         ]
     return Section("label", "Label", title, tuple(blocks))
 
