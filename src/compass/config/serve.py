@@ -32,6 +32,11 @@ class ServeConfig:
     port: int = knob(8080, "Port to listen on; 0 takes a free one.", basic=True, low=0, high=65535)
     serve_dir: str = knob("serve", "Folder for what the gateway keeps.", basic=True, required=True)
     registry_at: str = knob("", "Folder of the registry as the backends see it; empty: the same.")
+    keys_file: str = knob(
+        "", "YAML file of clients' keys, as SHA-256, with limits; empty: those of COMPASS_SERVE_KEYS.", basic=True
+    )
+    max_concurrent: int = knob(256, "Requests at a time; more are answered 503 with Retry-After.", low=1)
+    max_body_mb: float = knob(16.0, "Largest body of a request, in MiB; a larger one is answered 413.", low=0.001)
     request_timeout: float = knob(600.0, "Seconds until a request without an answer is given up.", low=0.1)
     drain_seconds: float = knob(30.0, "Seconds that running requests have when the gateway is stopped.", low=0.0)
 

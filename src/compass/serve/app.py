@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, Response
 
 from compass.serve.answers import ClientGoneError, RefusedError
 from compass.serve.gateway import Gateway
+from compass.serve.measures import CONTENT_TYPE_LATEST, Measures, spans
 from compass.serve.protocol import CHAT, COMPLETIONS
 from compass.serve.routing import models
 
@@ -30,6 +31,8 @@ def make_app(gateway: Gateway) -> FastAPI:
         finally:
             await gateway.fleet.stop()
 
+    measures = Measures(gateway.fleet)
+    gateway.observers += [observer for observer in (measures.ended, spans()) if observer]
     app = FastAPI(title="compass serve", lifespan=alive, docs_url=None, redoc_url=None, openapi_url=None)
 
     async def passed_on(request: Request) -> Response:
@@ -39,7 +42,8 @@ def make_app(gateway: Gateway) -> FastAPI:
         app.add_api_route(path, passed_on, methods=["POST"], response_model=None)
 
     @app.get("/v1/models")
-    async def listed() -> Response:
+    async def listed(request: Request) -> Response:
+        gateway.door.key_of(request.headers)
         now = int(time.time())
         entries = [
             {"id": name, "object": "model", "created": now, "owned_by": "compass"}
@@ -56,9 +60,15 @@ def make_app(gateway: Gateway) -> FastAPI:
         reason = gateway.fleet.ready()
         return Response(f"{reason or 'ready'}\n", 503 if reason else 200, media_type="text/plain")
 
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(measures.text(), media_type=CONTENT_TYPE_LATEST)
+
     @app.exception_handler(RefusedError)
     async def refused(_request: Request, error: Exception) -> Response:
-        return cast(RefusedError, error).response()
+        found = cast(RefusedError, error)
+        measures.refused(found.code)
+        return found.response()
 
     @app.exception_handler(ClientGoneError)
     async def gone(_request: Request, _error: Exception) -> Response:

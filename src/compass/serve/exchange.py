@@ -21,6 +21,8 @@ class Exchange:
     route: Route
     key: str = ""
     """Name of the client's key; empty where none is asked for."""
+    traceparent: str = ""
+    """Of the client's trace (W3C)."""
     started: float = 0.0
     """Seconds of a monotonic clock."""
     backend: str = ""

@@ -47,6 +47,8 @@ class Replica:
     failures: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Adapter that can't be loaded -> how often it was tried, and when it may be tried again."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    answered: float = float("-inf")
+    """When it last answered a request."""
 
     @property
     def name(self) -> str:
@@ -206,7 +208,12 @@ class Fleet:
             async with asyncio.timeout(HEALTH_SECONDS):
                 replica.healthy = await replica.backend.health()
                 listing = await replica.backend.list() if replica.healthy else None
-        except (ServeError, TimeoutError) as error:
+        except TimeoutError:
+            if replica.healthy and self._clock() - replica.answered < HEALTH_SECONDS:
+                # It is busy, or the gateway is: requests are answered.
+                return True
+            replica.healthy, listing = False, None
+        except ServeError as error:
             replica.healthy, listing = False, None
             logger.debug("%s: %s", replica.name, error)
         if listing is not None:

@@ -21,8 +21,10 @@ from compass.serve.answers import (
     with_headers,
 )
 from compass.serve.body import Body, read_body
+from compass.serve.door import Door
 from compass.serve.exchange import Exchange
 from compass.serve.fleet import Fleet, Replica
+from compass.serve.keys import Key
 from compass.serve.over_http import OURS, end_to_end
 from compass.serve.protocol import Call, LostError, Reply, UnknownAdapterError, UnreachableError
 from compass.serve.routing import Asked, Route, RouteError, asked_of, route
@@ -44,21 +46,29 @@ class Gateway:
         self,
         fleet: Fleet,
         *,
+        door: Door | None = None,
         timeout: float = 600.0,
         observers: Sequence[Observer] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.fleet, self._timeout, self._observers, self._clock = fleet, timeout, observers, clock
+        self.fleet, self.door, self._timeout, self._clock = fleet, door or Door(), timeout, clock
+        self.observers = list(observers)
         self._languages: OrderedDict[str, str] = OrderedDict()
 
     async def answer(self, request: Request, path: str) -> Response:
         """Answer a call of OpenAI's API. Raises RefusedError with what the client is to hear instead."""
-        # 1. What is asked for.
-        body = await self._body(request)
-        exchange = self._routed(path, body, request.headers)
+        # 1. Who asks, and what for.
+        key = self.door.key_of(request.headers)
+        work = ExitStack()
+        work.enter_context(self.door.inside(key))
+        try:
+            body = await self._body(request)
+            exchange = self._routed(path, body, request.headers, key)
+        except BaseException:
+            work.close()
+            raise
         # 2. Who answers it: the version stays the same to the end, whatever is promoted meanwhile.
         call = Call(path, body, exchange.route.adapter, end_to_end(request.headers.raw, OURS))
-        work = ExitStack()
         try:
             reply = await unless_gone(request.receive, self._first_byte(call, exchange, work))
         except BaseException as error:
@@ -88,11 +98,11 @@ class Gateway:
 
     async def _body(self, request: Request) -> Body:
         try:
-            return read_body(await request.body())
+            return read_body(await self.door.body_of(request))
         except ValueError as error:
             raise RefusedError(400, "invalid_body", f"{error}.") from None
 
-    def _routed(self, path: str, body: Body, headers: Mapping[str, str]) -> Exchange:
+    def _routed(self, path: str, body: Body, headers: Mapping[str, str], key: Key) -> Exchange:
         try:
             asked = asked_of(body.values, headers)
             found = route(asked, self.fleet.table, self._languages.get(asked.conversation, ""))
@@ -101,7 +111,9 @@ class Gateway:
                 raise RefusedError(404, "model_not_found", f"{error}.") from None
             raise RefusedError(400, "invalid_request", f"{error}.") from None
         self._remember(asked, found)
-        return Exchange(path, body, asked, found, started=self._clock())
+        return Exchange(
+            path, body, asked, found, key.name, traceparent=headers.get("traceparent", ""), started=self._clock()
+        )
 
     def _remember(self, asked: Asked, found: Route) -> None:
         """Keep the language of a named conversation, whose later requests may hold one short turn alone."""
@@ -130,6 +142,7 @@ class Gateway:
                             replica.lost()
                             continue
                         work.push(attempt.pop_all())
+                    replica.answered = self._clock()
                     exchange.status, exchange.first_byte = reply.status, self._clock() - exchange.started
                     return reply
         except TimeoutError:
@@ -177,7 +190,7 @@ class Gateway:
 
     def _ended(self, exchange: Exchange) -> None:
         exchange.seconds = self._clock() - exchange.started
-        for observer in self._observers:
+        for observer in self.observers:
             try:
                 observer(exchange)
             except Exception as error:

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
+import aiohttp
 import httpx
+from httpx_aiohttp import AiohttpTransport
 
 from compass.errors import ServeError
-from compass.serve.protocol import Call, Headers, Listing, LostError, Reply, UnknownAdapterError, UnreachableError
+from compass.serve.protocol import (
+    CHAT,
+    COMPLETIONS,
+    Call,
+    Headers,
+    Listing,
+    LostError,
+    Reply,
+    UnknownAdapterError,
+    UnreachableError,
+)
 
 KEY = "COMPASS_BACKEND_KEY"
 """Environment variable with the key that the backends ask for."""
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS, KEPT_SECONDS = 5.0, 4.0
+"""Longest wait for a connection; how long one without requests is kept: uvicorn, under vLLM, closes its after 5 s."""
 HOP_BY_HOP = frozenset({
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
     "transfer-encoding", "upgrade",
@@ -55,13 +68,12 @@ class HttpBackend:
         self.url = str(address).rstrip("/").removesuffix("/v1")
         self.base = ""
         """Name of the base model, once it was listed."""
-        self._client = httpx.AsyncClient(
-            base_url=self.url,
-            timeout=httpx.Timeout(timeout, connect=CONNECT_SECONDS, pool=None),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30.0),
-            transport=transport,
-            trust_env=False,
-        )
+        limits = httpx.Timeout(timeout, connect=CONNECT_SECONDS, pool=None)
+        self._limits = {"timeout": limits.as_dict()}
+        # Over aiohttp httpx takes a quarter of the processor time: LOG.md of 2026-11-29.
+        self._transport = transport or AiohttpTransport(client=_session)
+        self._client = httpx.AsyncClient(base_url=self.url, timeout=limits, transport=self._transport, trust_env=False)
+        self._urls = {path: httpx.URL(self.url + path) for path in (CHAT, COMPLETIONS)}
 
     @property
     def name(self) -> str:
@@ -86,17 +98,15 @@ class HttpBackend:
 
     async def forward(self, call: Call) -> Reply:
         """Pass a request on; returns when the answer's headers are there."""
-        content = self.body_for(call)
         headers = [*call.headers, *_authorization().items(), ("accept-encoding", "identity")]
-        request = self._client.build_request("POST", call.path, content=content, headers=headers)
+        # The client's own machinery, for redirects and cookies, would take longer than the request.
+        request = httpx.Request(
+            "POST", self._urls[call.path], headers=headers, content=self.body_for(call), extensions=self._limits
+        )
         try:
-            response = await self._client.send(request, stream=True)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
-            raise UnreachableError(f"{self.name} does not answer ({type(error).__name__}).") from error
-        except httpx.TimeoutException as error:
-            raise TimeoutError(f"{self.name} gave no answer in time.") from error
+            response = await self._transport.handle_async_request(request)
         except httpx.HTTPError as error:
-            raise LostError(f"{self.name} broke off ({type(error).__name__}).") from error
+            raise self._why(error) from error
         if response.status_code == httpx.codes.NOT_FOUND and call.adapter:
             await response.aclose()
             raise UnknownAdapterError(f"{self.name} does not have {call.adapter}.")
@@ -117,12 +127,24 @@ class HttpBackend:
 
     async def _chunks(self, response: httpx.Response) -> AsyncIterator[bytes]:
         try:
-            async for chunk in response.aiter_raw():
+            async for chunk in cast(httpx.AsyncByteStream, response.stream):
                 yield chunk
-        except httpx.TimeoutException as error:
-            raise TimeoutError(f"{self.name} stopped answering.") from error
         except httpx.HTTPError as error:
-            raise LostError(f"{self.name} broke off in its answer ({type(error).__name__}).") from error
+            raise self._why(error) from error
+
+    def _why(self, error: httpx.HTTPError) -> Exception:
+        """Return what is to be made of a request that failed: nothing of it was taken, it took too long, or it is lost.
+
+        What `httpx-aiohttp` calls a time-out of the connection may be a connection that broke off.
+        """
+        cause = error.__cause__
+        if isinstance(cause, aiohttp.ClientConnectorError) or (
+            isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) and not isinstance(cause, aiohttp.ClientError)
+        ):
+            return UnreachableError(f"{self.name} does not answer.")
+        if isinstance(cause, TimeoutError) or isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
+            return TimeoutError(f"{self.name} stopped answering.")
+        return LostError(f"{self.name} broke off.")
 
     async def _post(self, path: str, body: Mapping[str, Any], *, fine: str = "") -> None:
         """Ask for a change. fine: words of a refusal that mean that nothing is to be done."""
@@ -143,6 +165,11 @@ class HttpBackend:
             return await self._client.request(method, path, json=body, headers=_authorization())
         except httpx.HTTPError as error:
             raise ServeError(f"{self.name} does not answer ({type(error).__name__}).") from error
+
+
+def _session() -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_SECONDS)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
 def _authorization() -> dict[str, str]:

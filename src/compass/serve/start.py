@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import socket
 from pathlib import Path
 
@@ -15,8 +17,10 @@ from compass.errors import ConfigError, ServeError
 from compass.registry import Registry
 from compass.serve.app import make_app
 from compass.serve.desired import DesiredState
+from compass.serve.door import Door
 from compass.serve.fleet import Fleet
 from compass.serve.gateway import Gateway
+from compass.serve.keys import Keys, read_keys
 from compass.serve.llamacpp import LlamaCpp
 from compass.serve.protocol import Backend
 from compass.serve.sglang import Sglang
@@ -27,6 +31,7 @@ logger = logging.getLogger(__name__)
 KINDS: dict[str, type[Vllm | Sglang | LlamaCpp]] = {"vllm": Vllm, "sglang": Sglang, "llamacpp": LlamaCpp}
 """What stands before `+` in a backend's address; nothing stands for vLLM."""
 BACKLOG = 2048
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def make_backend(address: str, *, timeout: float, transport: httpx.AsyncBaseTransport | None = None) -> Backend:
@@ -61,12 +66,20 @@ def make_gateway(options: ServeOptions) -> Gateway:
         problems.append(
             f"registry_dir: {options.registry.registry_dir} is no folder. Register a run: compass registry add RUN"
         )
+    keys = Keys()
+    try:
+        keys = read_keys(own.keys_file, os.environ)
+    except ConfigError as error:
+        problems += error.problems
     if problems:
         raise ConfigError(problems)
+    if not keys and own.host not in LOOPBACK:
+        logger.warning("No keys are set: whoever reaches %s may use the models. Give keys_file.", own.host)
+    door = Door(keys, most=own.max_concurrent, largest=int(own.max_body_mb * 2**20))
     at = Path(own.registry_at) if own.registry_at else None
     desired = DesiredState(Registry(Path(options.registry.registry_dir)), at=at)
     fleet = Fleet(backends, desired.read)
-    return Gateway(fleet, timeout=own.request_timeout)
+    return Gateway(fleet, door=door, timeout=own.request_timeout)
 
 
 def make_application(options: ServeOptions) -> FastAPI:
@@ -82,7 +95,9 @@ def serve(options: ServeOptions) -> None:
         app, host=own.host, port=own.port, backlog=BACKLOG, log_config=None, access_log=False, server_header=False,
         timeout_graceful_shutdown=int(own.drain_seconds), timeout_keep_alive=75,
     )  # fmt: skip
-    _Server(config).run()
+    # uvicorn raises Ctrl-C again once everything has ended.
+    with contextlib.suppress(KeyboardInterrupt):
+        _Server(config).run()
 
 
 class _Server(uvicorn.Server):

@@ -1,0 +1,94 @@
+"""What the gateway tells Prometheus and OpenTelemetry: figures and names, no texts."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from compass.serve.exchange import Exchange
+from compass.serve.fleet import Fleet
+
+__all__ = ["CONTENT_TYPE_LATEST", "Measures", "spans"]
+
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+LABELS = ("language", "version")
+
+
+class Measures:
+    """Counts exchanges as they end. `counters` of others are added under their own names when they are read."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "compass_requests", "Requests by who answered and HTTP status.", (*LABELS, "status"), registry=self.registry
+        )
+        self._seconds = Histogram(
+            "compass_request_seconds", "Seconds until an answer ended.", LABELS, registry=self.registry, buckets=BUCKETS
+        )
+        self._first = Histogram(
+            "compass_first_byte_seconds", "Seconds until an answer began.", LABELS, registry=self.registry,
+            buckets=BUCKETS,
+        )  # fmt: skip
+        self._refused = Counter(
+            "compass_refused", "Requests that were not passed on.", ("code",), registry=self.registry
+        )
+        self._fleet = fleet
+        self.registry.register(self)
+
+    def ended(self, exchange: Exchange) -> None:
+        """Count an exchange."""
+        who = (exchange.route.language, str(exchange.route.version))
+        self._requests.labels(*who, str(exchange.status)).inc()
+        self._seconds.labels(*who).observe(exchange.seconds)
+        if exchange.first_byte:
+            self._first.labels(*who).observe(exchange.first_byte)
+
+    def refused(self, code: str) -> None:
+        """Count a request that was not passed on."""
+        self._refused.labels(code).inc()
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """Yield what holds now."""
+        up = GaugeMetricFamily("compass_backend_up", "Whether a backend answers.", labels=("backend",))
+        running = GaugeMetricFamily("compass_running", "Requests that run at a backend.", labels=("backend",))
+        for replica in self._fleet.replicas:
+            up.add_metric((replica.name,), float(replica.healthy))
+            running.add_metric((replica.name,), float(replica.running.total()))
+        live = GaugeMetricFamily("compass_live_version", "Version that a language's tag means.", labels=("language",))
+        for language, version in self._fleet.live.items():
+            live.add_metric((language,), float(version))
+        return (up, running, live)
+
+    def text(self) -> bytes:
+        """Return all of it as `/metrics` answers."""
+        return bytes(generate_latest(self.registry))  # type: ignore[no-untyped-call]
+
+
+def spans() -> Any:
+    """Return an observer that writes a span for each exchange; None where OpenTelemetry is not installed."""
+    if importlib.util.find_spec("opentelemetry") is None:
+        return None
+    from opentelemetry import propagate, trace
+
+    tracer = trace.get_tracer("compass.serve")
+
+    def ended(exchange: Exchange) -> None:
+        now = time.time_ns()
+        parent = propagate.extract({"traceparent": exchange.traceparent}) if exchange.traceparent else None
+        attributes: Mapping[str, str | int] = {
+            "http.route": exchange.path,
+            "http.response.status_code": exchange.status,
+            "compass.language": exchange.route.language,
+            "compass.version": exchange.route.version,
+            "compass.backend": exchange.backend,
+        }
+        begin = now - int(exchange.seconds * 1e9)
+        tracer.start_span("compass.request", parent, trace.SpanKind.SERVER, attributes, start_time=begin).end(now)
+
+    return ended
