@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import pytest
 
@@ -127,6 +127,40 @@ def test_precision_and_recall(half):
     assert found / (found + wrong) >= 0.9
 
 
+FORMATS = [
+    ("curl -u alice:hunter2Hunter https://api.example.com", "en", "curl -u [SECRET] https://api.example.com"),
+    ("curl -u https://example.org:8080/path", "en", None),
+    ("login with user bob password P@ssw0rd1", "en", "login with user bob password [SECRET]"),
+    ("a senha é Gato#2024!", "pt", "a senha é [SECRET]"),
+    ("パスワードはSakura#2024です", "ja", "パスワードは[SECRET]です"),
+    ("비밀번호는 Kimchi!234 이에요", "ko", "비밀번호는 [SECRET] 이에요"),
+    ("şifrem deniz34X!", "tr", "şifrem [SECRET]"),
+    ("mitt lösenord är fika2024Kaka", "sv", "mitt lösenord är [SECRET]"),
+    ("meu PIS é 120.56874.10-7", "pt", "meu PIS é [NATIONAL_ID]"),
+    ("btw-nummer NL123456782B90", "nl", "btw-nummer [NATIONAL_ID]"),
+    ("NIP firmy 526-104-08-28", "pl", "NIP firmy [NATIONAL_ID]"),
+    ("dowód osobisty ABA300000", "pl", "dowód osobisty [NATIONAL_ID]"),
+    ("konto 61 1090 1014 0000 0712 1981 2874", "pl", "konto [IBAN]"),
+    ("マイナンバーは1234 5678 9018です", "ja", "マイナンバーは[NATIONAL_ID]です"),
+    ("사업자등록번호 124-81-00998", "ko", "사업자등록번호 [NATIONAL_ID]"),
+    ("T.C. no: 12345678950", "tr", "T.C. no: [NATIONAL_ID]"),
+    ("organisationsnummer 556036-0793", "sv", "organisationsnummer [NATIONAL_ID]"),
+    ("CEP 01310-100, São Paulo", "pt", None),
+    ("processo 0001234-56.2023.8.26.0100", "pt", None),
+    ("3,980円の商品番号 4901234567894", "ja", None),
+    ("password Windows11 reset guide", "en", None),
+    ("pin 2:30pm meeting", "en", None),
+    ("la clave del éxito: trabajo", "es", None),
+    ("mi DNI es importante", "es", None),
+]
+
+
+@pytest.mark.parametrize(("text", "language", "cleaned"), FORMATS, ids=[text for text, _, _ in FORMATS])
+def test_public_formats_of_other_languages(text, language, cleaned):
+    """Breaks if a format that a country publishes stays, or another number or word goes (None: all of it stays)."""
+    assert redact(text, language) == (cleaned or text)
+
+
 def test_what_stands_around_private_data_stays():
     """Breaks if words beside an address or number go with it, or two finds in one place leave half of it."""
     text = "请写信到wang@lizi.cn问，或打13812345678，IBAN GB82WEST12345698765432 now"
@@ -141,6 +175,6 @@ def test_what_stands_around_private_data_stays():
 )
 def test_hostile_texts_take_no_time(text):
     """Breaks if a text makes a pattern try every start against every end: a minute for a row, and a stalled monitor."""
-    began = perf_counter()
+    began = process_time()
     redact(text, "en")
-    assert perf_counter() - began < 10
+    assert process_time() - began < 10

@@ -84,7 +84,7 @@ class SourceAccount:
     def unused(self) -> list[str]:
         """Columns that were not used, but not those of a name that we know without a value in any row, or our own."""
         uses = self.uses
-        own = LABEL_NOTES if LABEL_NOTES <= self.columns.keys() else frozenset()
+        own = LABEL_NOTES if self.columns.keys() >= LABEL_NOTES else frozenset()
         return [
             self._spelt(name)
             for name, filled in self.columns.items()

@@ -29,6 +29,7 @@ _OTHER_NUMBER = (
     "zamówien|faktur|bestelling|factuur|pakket|order nr|sipariş|fatura|παραγγελ|τιμολ",
     "заказ|накладн|товар|цен|сумм|результат|верси|артикул|посылк|трек|население|замовлен",
     "طلب|فاتورة|הזמנה|חשבונית|ऑर्डर|आदेश|बिल|चालान|उत्पाद|कीमत|योग|परिणाम|संस्करण|पार्सल|जनसंख्या",
+    "processo|proc\\.|dossier|mahkeme|sag(?:nr|snummer)|målnummer|ordernummer|sak(?:snummer)?",
     "订单|訂單|发票|發票|产品|產品|价格|快递|快遞|单号|單號|版本|结果|人口|注文|請求書|商品|주문|송장|버전",
 )
 _IDENTITY = (
@@ -40,11 +41,14 @@ _IDENTITY = (
     "codice fiscale|partita iva|tessera|identit[aà]|pesel|nip|dow[oó]d|bsn|burgerservice|personnummer|hetu|cpr|rodn",
     "инн|снилс|паспорт|удостоверени|ідентифікац|рнокпп|αμκα|αφμ|ταυτότητ|kimlik|tckn|vergi",
     "הזהות|זהות|هوية|الهوية|ملی|आधार|पैन|पहचान|身份证|身分證|证件|個人番号|マイナンバー|주민등록|주민번호|บัตรประชาชน",
-    "cccd|cmnd|nik|ktp|yswiriant",
+    "cccd|cmnd|nik|ktp|yswiriant|t\\.c\\.|tc no|personnr|organisationsn|orgnr|사업자등록|法人番号",
+    "btw|vat|tva|ust-id|ustid|moms",
 )
 _DOCUMENT = (
     "passport|driving licence|driver's license|driver license|identity card|id card|pasaporte|passeport|reisepass",
     "ausweis|passaporto|passaporte|paszport|paspoort|carte d'identité|documento de identidad|carta d'identità",
+    "dow[oó]d osobist|prawo jazdy|rijbewijs|identiteitskaart|k[öo]rkort|ehliyet|permis de conduire|führerschein",
+    "運転免許|免許証|在留カード|운전면허|外国人登録|водительск",
     "паспорт|снилс|удостоверени|διαβατήρι|ταυτότητ|pasaport|جواز|דרכון|पासपोर्ट|护照|護照|旅券|パスポート|여권|หนังสือเดินทาง",
 )
 _ADDRESS = (

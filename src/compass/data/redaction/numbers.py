@@ -14,9 +14,12 @@ from compass.data.redaction.spans import Scanned, Span
 from compass.errors import MissingExtraError
 
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[ ]?\d{2}(?:[ .-]?[A-Za-z0-9]){11,30}(?![A-Za-z0-9])")
+_ACCOUNT = re.compile(r"(?<![\w.-])\d{2}(?: ?\d{4}){6}(?![\w-])")
+"""A Polish account without its country."""
 _CARD = re.compile(r"(?<![\w.-])\d(?:[ .-]{0,2}\d){12,18}(?![\w-]|[.]\d)")
 _CARD_LENGTHS = (
-    (re.compile(r"4"), (13, 16, 19)),
+    # Those of 13 digits are no longer issued, and articles have as many (EAN).
+    (re.compile(r"4"), (16, 19)),
     (re.compile(r"5[1-5]|2[2-7]"), (16,)),
     (re.compile(r"3[47]"), (15,)),
     (re.compile(r"3[0689]"), (14,)),
@@ -63,6 +66,7 @@ _IDS = (
     _Id("kr.rrn", r"\d{6}-[1-8]\d{6}", alone=True),
     _Id("tr.tckimlik", r"[1-9]\d{10}"),
     _Id("pl.pesel", r"\d{11}"),
+    _Id("pl.nip", r"\d{3}-\d{3}-\d{2}-\d{2}|\d{3}-\d{2}-\d{2}-\d{3}|\d{10}"),
     _Id("nl.bsn", r"\d{9}|\d{4}[. ]\d{2}[. ]\d{3}"),
     _Id("de.idnr", r"\d{2} ?\d{3} ?\d{3} ?\d{3}"),
     _Id("be.nn", r"\d{2}\.\d{2}\.\d{2}-\d{3}\.\d{2}", alone=True),
@@ -88,6 +92,11 @@ _IDS = (
     _Id("ua.rntrc", r"\d{10}"),
     _Id("ru.inn", r"\d{12}"),
     _Id("jp.cn", r"\d{13}"),
+    _Id("jp.in_", r"\d{4}[ -]?\d{4}[ -]?\d{4}"),
+    _Id("kr.brn", r"\d{3}-\d{2}-\d{5}|\d{10}"),
+    _Id("se.orgnr", r"\d{6}-?\d{4}"),
+    _Id("eu.vat", r"[A-Z]{2}[0-9A-Z]{8,12}"),
+    _Id("", r"\d{3}\.\d{5}\.\d{2}-\d", alone=True),  # PIS
     _Id("th.pin", r"\d-\d{4}-\d{5}-\d{2}-\d", alone=True),
     _Id("th.pin", r"\d{13}"),
     _Id("id.nik", r"\d{16}"),
@@ -137,6 +146,9 @@ def _ibans(text: str) -> Iterator[Span]:
             if text[stop - 1].isalnum() and iban.is_valid(text[match.start() : stop]):
                 yield match.start(), stop, "IBAN"
                 break
+    for match in _ACCOUNT.finditer(text):
+        if iban.is_valid(f"PL{match[0]}"):
+            yield match.start(), match.end(), "IBAN"
 
 
 @lru_cache(maxsize=256)

@@ -33,6 +33,8 @@ _OTHERS = regex.compile(
     r"(?:[€$£¥₹₽%]|(?:kg|km|cm|mm|m²|ms|kb|mb|gb|eur|usd|px|euros?|dollars?)\b)"  # amounts
     r"|[€$£¥₹₽]\s?\d[\d ,.]*"
     r"|(?<![\d.])255(?:\.\d{1,3}){3}(?![\d.]*\d)"  # masks of networks
+    r"|(?:cep|zip|zip code|postal code|postcode|plz|〒|c[óo]digo postal|code postal|kod pocztowy|"
+    r"postnummer|posta kodu|cap)[:：\s]{0,3}\d[\d-]{3,8}(?!\d)"  # postcodes
     r"|\b[A-Za-z]{2,5}[-/#]\d[\d-]*|#\s?\d+"  # SKU-12345, #12345
     r"|(?<!\d)\d++(?:\s?[*=<>x×+]\s?\d++|\s/\s\d++)+",  # sums
     regex.IGNORECASE,
@@ -83,6 +85,9 @@ def _is_phone(scanned: Scanned, start: int, end: int, found: str, *, valid: bool
     if says(scanned, start, end, "phone"):
         like_one = valid or apart or len(found) >= 9
         return like_one and said_last(scanned, start, end, "phone", "other number")
+    if re.match(r"[.-]\d", scanned.after(end, 2)) and not valid:
+        # The beginning of a longer number.
+        return False
     if says(scanned, start, end, "other number") or re.search(r"[A-Za-z0-9][:_=/#]$", scanned.before(start, 2)):
         return False
     written_as_one = apart and bool(re.match(r"\(?0[1-9]|\(\d", found))

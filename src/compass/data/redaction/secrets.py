@@ -50,32 +50,45 @@ _PEM = regex.compile(
 )
 _URL = regex.compile(r"(?<=://)[^\s/@:<>\"']*:[^\s/@<>\"']+(?=@)|(?<=://)[^\s/@:<>\"']{8,}(?=@)")
 """User and password in a URL."""
+_USER = regex.compile(r"(?<=(?:^|\s)(?:-u|--user)[ =][\"']?)[\w.@+-]+:(?!//)[^\s\"']{4,}")
+"""User and password of `curl -u`."""
 _ASSIGNED = regex.compile(
     r"(?i)(?<![\p{L}])(?:pass(?:word|wd|phrase|code)?|pwd|secret|secret[_ -]?key|(?:api|access|auth|private|account|"
     r"client)[_ -]?(?:key|token|secret)|token|bearer|pin|contrase[ñn]a|clave|mot de passe|mdp|passwort|kennwort|senha|"
-    r"parola d'ordine|has[lł]o|wachtwoord|пароль|κωδικ[όο]ς?|पासवर्ड|密码|密碼|口令|パスワード|비밀번호|كلمة المرور|"
-    r"סיסמה|secretaccesskey|accountkey|aws_secret_access_key|cyfrinair)[\"'`]?"
-    r"(?:\s*(?:[:=]|=>)\s*|\s+(?:is|es|est|ist|è|é|to|auf|a|in|है)\s*:?\s+|\s*(?:是|为|は)\s*:?\s*|(?<=bearer)\s+)[\"'`“«]?"
-    r"(?P<value>[^\s\"'`“”«»,;，。]{4,})"
+    r"parola d'ordine|has[lł]o|wachtwoord|пароль|κωδικ[όο]ς?|पासवर्ड|密码|密碼|口令|パスワード|비밀번호|암호|"
+    r"كلمة المرور|סיסמה|secretaccesskey|accountkey|aws_secret_access_key|cyfrinair|(?:[şs]ifre|parola)\p{L}{0,4}|"
+    r"l[öo]senord(?:et)?|adgangskode|passord(?:et)?|salasana\p{L}{0,3}|heslo|jelsz[óo]\p{L}{0,3}|parol[ăaė]\p{L}{0,2}|"
+    r"kata sandi|mật khẩu|รหัสผ่าน|пароля|парола\p{L}{0,2}|رمز عبور)[\"'`]?"
+    r"(?:\s*(?:[:=：＝]|=>)\s*|\s+(?:is|es|est|ist|è|é|to|auf|a|in|है|är|er|on|je|jest|este|adalah|là|คือ|lautet)\s*:?\s+|"
+    r"\s*(?:是|为|為|は|が)\s*:?\s*|\s?(?:는|은|가|이)\s+|(?<=bearer)\s+|(?P<bare>\s+))[\"'`“«「『]?"
+    r"(?P<value>[^\s\"'`“”«»,;，。」』]{4,})"
 )
+_ENDING = regex.compile(r"(?<=[ -~])[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}].*")
+"""What follows a value without a space, in scripts that have none."""
 _CALL = regex.compile(r"[A-Za-z_][\w.]*[\[(]")
 """A value that is looked up: `os.environ[...`."""
 
 
 def find_secrets(scanned: Scanned) -> Iterator[Span]:
     """Yield keys, tokens, passwords, and user and password of URLs."""
-    for pattern in (_PEM, _PREFIXED, _URL):
+    for pattern in (_PEM, _PREFIXED, _URL, _USER):
         for match in pattern.finditer(scanned.plain):
             yield match.start(), match.end(), "SECRET"
     for match in _ASSIGNED.finditer(scanned.plain):
-        value = match["value"].rstrip(".!?)]}")
-        if _is_secret(value):
+        value = _ENDING.sub("", match["value"]).rstrip(".?)]}")
+        if _is_secret(value, bare=bool(match["bare"])):
             yield match.start("value"), match.start("value") + len(value), "SECRET"
 
 
-def _is_secret(value: str) -> bool:
-    """Say whether what is assigned looks like a password: digits or signs among letters, no number or word."""
+def _is_secret(value: str, *, bare: bool = False) -> bool:
+    """Say whether what is assigned looks like a password: digits or signs among letters, no number or word.
+
+    bare: nothing but a space stands between the word and the value, which then has letters, digits and signs.
+    """
     digits = any(character.isdigit() for character in value)
     letters = any(character.isalpha() for character in value)
     signs = any(not character.isalnum() and character not in "_-./()<>{}$%" for character in value)
-    return len(value) >= 6 and ((digits and letters) or (letters and signs)) and not _CALL.match(value)
+    if bare:
+        return len(value) >= 6 and digits and letters and any(sign in value for sign in "!@#$%^&*+=?~")
+    enough = letters and (digits or signs)
+    return len(value) >= 6 and enough and not _CALL.match(value)
