@@ -53,6 +53,25 @@ def test_second_run_embeds_nothing(tmp_path: Path) -> None:
     assert len(encoder.store) == 1000
 
 
+def test_stored_vectors_are_those_of_encode(tmp_path: Path) -> None:
+    """Breaks if rows on disk come in another order, what is there is embedded again, or damage is taken for whole."""
+    inner, encoder = cached(tmp_path, chunk_rows=64)
+    encoder.encode(TEXTS[300:600])
+    texts = [*TEXTS, *TEXTS[:5]]
+    stored = encoder.stored(texts)
+    assert len(inner.asked) == len(TEXTS)
+    np.testing.assert_array_equal(stored[:], encoder.encode(texts))
+    np.testing.assert_array_equal(stored[np.array([1002, 3])], encoder.encode([TEXTS[2], TEXTS[3]]))
+    vectors, _ = files(tmp_path)
+    with vectors.open("r+b") as file:
+        file.seek(4 * 17)
+        file.write(b"\xff\xff")
+    again, encoder = cached(tmp_path)
+    np.testing.assert_allclose(encoder.stored(texts)[:], expected(texts), atol=1e-6)
+    assert len(again.asked) == 1
+    assert len(encoder.stored([])) == 0
+
+
 def test_duplicates_are_embedded_once(tmp_path: Path) -> None:
     """Breaks if equal texts of one call are embedded again, or share a row with a different text."""
     inner, encoder = cached(tmp_path, chunk_rows=2)

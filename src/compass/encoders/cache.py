@@ -23,7 +23,7 @@ import re
 import shutil
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b, sha256
 from pathlib import Path
 
@@ -32,6 +32,7 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from compass.encoders.protocol import Encoder, FloatArray, unit_rows
+from compass.encoders.stored import StoredVectors
 from compass.errors import EncoderError
 from compass.progress import progress
 
@@ -43,6 +44,8 @@ CHUNK_ROWS = 256
 """Rows that are embedded between two writes: what a killed run loses at most."""
 YOUNG_ROWS = 1 << 16
 """Hashes that are kept in a dict before they are sorted into the array: a dict takes ten times the memory."""
+LOCATE_ROWS = 1 << 13
+"""Rows whose checksums are compared at a time."""
 READ_ROWS = 1 << 16
 """Rows that are copied from the mapped file at a time."""
 
@@ -95,6 +98,25 @@ class CachedEncoder:
             vectors = _merge(found, cached, missing, fresh)
         return vectors if len(keys) == len(texts) else vectors[inverse]
 
+    def stored(self, texts: Sequence[str]) -> StoredVectors:
+        """Return the vectors of `texts`, in their order, as rows that stay on disk; those not there are embedded first.
+
+        Memory goes by the texts' hashes, not by the vectors. Raises EncoderError as `encode`.
+        """
+        keys = [text_key(text) for text in texts]
+        rows = self.store.locate(keys)
+        absent = np.flatnonzero(rows < 0)
+        if absent.size:
+            first = {keys[i]: i for i in absent[::-1].tolist()}
+            order = sorted(first.values())
+            self._embed([keys[i] for i in order], [texts[i] for i in order], keep=False)
+            rows[absent] = self.store.locate([keys[i] for i in absent.tolist()])
+        if (rows < 0).any():
+            raise EncoderError(
+                f"Vectors that were just written to {self.store.folder} are damaged. Check the disk and run again."
+            )
+        return StoredVectors(self.store.folder / "vectors.f32", self.store.dimension, rows=rows)
+
     def missing(self, texts: Sequence[str]) -> list[str]:
         """Return the different texts, in order, that `encode` would have to embed."""
         unique: dict[bytes, str] = {}
@@ -104,8 +126,11 @@ class CachedEncoder:
         found = set(self.store.read(keys)[0].tolist())
         return [unique[key] for i, key in enumerate(keys) if i not in found]
 
-    def _embed(self, keys: list[bytes], texts: list[str]) -> FloatArray:
-        """Embed and keep texts that were not on disk a moment ago, chunk by chunk. Returns (n, d)."""
+    def _embed(self, keys: list[bytes], texts: list[str], *, keep: bool = True) -> FloatArray:
+        """Embed and write texts that were not on disk a moment ago, chunk by chunk.
+
+        Returns (n, d); without `keep` none of them.
+        """
         chunks: dict[int, FloatArray] = {}
         starts = list(range(0, len(keys), self.chunk_rows))
         first = _first_chunk(len(starts))
@@ -120,11 +145,11 @@ class CachedEncoder:
                 if todo.size:
                     rows = unit_rows(self.encoder.encode([texts[start + i] for i in todo]), todo.size, self.name)
                     self.store.append([chunk[i] for i in todo], rows, rows_to_come=left)
-                    chunks[start] = _merge(found, cached, todo, rows)
-                else:
+                    cached = _merge(found, cached, todo, rows)
+                if keep:
                     chunks[start] = cached
                 advance(len(chunk))
-        return np.concatenate([chunks[start] for start in starts])
+        return np.concatenate([chunks[start] for start in starts]) if keep else np.empty((0, 0), dtype=np.float32)
 
 
 def _first_chunk(n: int) -> int:
@@ -179,6 +204,30 @@ class VectorStore:
             return found, values
         logger.warning("%d cached vectors in %s are damaged and will be embedded again", (~right).sum(), self.folder)
         return found[right], values[right]
+
+    def locate(self, keys: Sequence[bytes]) -> npt.NDArray[np.int64]:
+        """Return the row of `vectors.f32` of each key, (n,); -1 where there is none, or one with a wrong checksum.
+
+        Reads the vectors block by block and keeps none of them.
+        """
+        with self._mutex:
+            self._refresh()
+            at = np.concatenate([self._find(part) for part in _parts(keys)]) if keys else np.empty(0, dtype=np.int64)
+            if not (at >= 0).any():
+                return at
+            records = np.fromfile(self.folder / "index.bin", dtype=RECORD, count=self._count)
+        checks = records["check"].copy()
+        del records
+        vectors = StoredVectors(self.folder / "vectors.f32", self.dimension)
+        # in the order of the file, because random reads are slow where it does not fit in memory
+        order = np.argsort(at, kind="stable")
+        for block in np.array_split(order, -(-len(order) // LOCATE_ROWS)):
+            block = block[at[block] >= 0]
+            rows = vectors[at[block]]
+            for i, row, check in zip(block.tolist(), rows, checks[at[block]].tolist(), strict=True):
+                if _checksum(keys[i], row) != check:
+                    at[i] = -1
+        return at
 
     def append(self, keys: Sequence[bytes], rows: FloatArray, *, rows_to_come: int = 0) -> None:
         """Write rows (m, d) for m keys as one chunk; `rows_to_come` is for the message when the disk is full.
@@ -293,6 +342,10 @@ class VectorStore:
             found[target] = np.maximum(found[target], candidate[same])
             begin[open_] += 1
         return found
+
+
+def _parts(keys: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    return (keys[start : start + READ_ROWS] for start in range(0, len(keys), READ_ROWS))
 
 
 def _merge(

@@ -6,8 +6,10 @@ from compass.selection.features import Features, Gradients, ModelVectors, Ngrams
 from compass.selection.labelling import ToLabel, choose_to_label
 from compass.selection.protocol import Candidates, ClassAccount, Selection, Strategy, build_candidates
 from compass.selection.quotas import proportional, water_filling
+from compass.selection.survey import LARGE_POOL
 
 __all__ = [
+    "LARGE_POOL",
     "Candidates",
     "Caps",
     "ClassAccount",

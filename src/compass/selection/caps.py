@@ -10,6 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from compass.selection.protocol import Candidates
+from compass.semantic.arrays import FloatArray
+
+REMEMBERED = 1024
+"""Vectors of the rows looked at last that are kept, where a pool is not in memory."""
 
 OVER_BUDGET = "passed over: longer than the budget left"
 OVER_LANGUAGE_CAP = "passed over: its language had reached the language cap"
@@ -53,7 +57,8 @@ class Taken:
         self._similarity = caps.duplicate_similarity
         self._passed_over: dict[str, set[int]] = {}
         self._spent: Counter[str] = Counter()
-        self._of_language: dict[str, list[int]] = {}
+        self._of_language: dict[str, _Vectors] = {}
+        self._vectors: dict[int, FloatArray] = {}
         self._reserved = {int(candidates.pool_clusters[row]): row for row in reserved}
         self._left = budget - sum(map(self._cost, reserved))
 
@@ -79,7 +84,8 @@ class Taken:
         self.rows[row] = lifted
         language = self._candidates.pool_languages[row]
         self._spent[language] += self._cost(row)
-        self._of_language.setdefault(language, []).append(row)
+        if self._similarity < 1.0:
+            self._of_language.setdefault(language, _Vectors()).append(self._vector(row))
 
     def take_reserved(self) -> list[int]:
         """Take the reserved rows of the clusters that have no pick, whatever the caps, and return them."""
@@ -106,7 +112,36 @@ class Taken:
 
     def _is_near_duplicate(self, row: int, language: str) -> bool:
         earlier = self._of_language.get(language)
-        if self._similarity >= 1.0 or not earlier:
+        if self._similarity >= 1.0 or earlier is None:
             return False
-        pool = self._candidates.pool
-        return bool(np.max(pool[earlier] @ pool[row]) >= self._similarity)
+        return bool(np.max(earlier.rows @ self._vector(row)) >= self._similarity)
+
+    def _vector(self, row: int) -> FloatArray:
+        if row not in self._vectors:
+            # A row is looked at and then taken; few others are looked at twice.
+            if len(self._vectors) >= REMEMBERED:
+                self._vectors.clear()
+            self._vectors[row] = self._candidates.pool[row]
+        return self._vectors[row]
+
+
+class _Vectors:
+    """The vectors of the rows taken in one language, side by side, with room to grow."""
+
+    def __init__(self) -> None:
+        self._rows: FloatArray = np.empty((0, 0), dtype=np.float32)
+        self._n = 0
+
+    @property
+    def rows(self) -> FloatArray:
+        """(n, d) vectors."""
+        return self._rows[: self._n]
+
+    def append(self, vector: FloatArray) -> None:
+        """Add a vector."""
+        if self._n == len(self._rows):
+            grown = np.empty((2 * self._n + 8, len(vector)), dtype=np.float32)
+            grown[: self._n] = self._rows[: self._n] if self._n else 0.0
+            self._rows = grown
+        self._rows[self._n] = vector
+        self._n += 1

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from compass.selection.agreement import has_free_text, neighbours, rows_with_class
-from compass.selection.density import best_rows
+from compass.selection.density import Density, best_rows
 from compass.selection.protocol import Candidates
 from compass.semantic.arrays import FloatArray, IntArray, RealArray, row_keys
 
@@ -48,7 +48,7 @@ def with_free_text(candidates: Candidates) -> tuple[Candidates, int | None]:
 
 
 def class_probabilities(
-    candidates: Candidates, query: FloatArray, density: RealArray, seed: int
+    candidates: Candidates, query: FloatArray, density: Density, seed: int
 ) -> tuple[IntArray, RealArray]:
     """Return the classes that usage may expect, (G,), and P(class | usage row), (n_U, G) with rows of sum 1.
 

@@ -5,6 +5,8 @@ score(u, a) = q_u · a − ½ density(a)
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import numpy as np
 
 from compass.selection.protocol import Candidates
@@ -29,6 +31,23 @@ DENSITY_REFERENCE = 5000
 """A pool row's density is its mean cosine to this many of its nearest rows, among at most so many of the pool."""
 
 
+class LazyDensity(Protocol):
+    """The density of a large pool, known of the rows that matter."""
+
+    @property
+    def feedback(self) -> IntArray:
+        """(n_U, `FEEDBACK_ROWS`) the best rows of each smoothed usage row."""
+        ...
+
+    def best_rows(self, query: FloatArray, n: int, among: IntArray | None = None) -> tuple[IntArray, FloatArray]:
+        """Return the n best pool rows of each query, and their scores, as the function `best_rows`."""
+        ...
+
+
+Density = RealArray | LazyDensity
+"""(n_A,) density of each pool row, or one that finds it where it is needed."""
+
+
 def pool_density(candidates: Candidates, seed: int) -> RealArray:
     """Return how crowded the surroundings of each pool row are, (n_A,) mean cosines.
 
@@ -39,32 +58,56 @@ def pool_density(candidates: Candidates, seed: int) -> RealArray:
     pool = candidates.pool
     if len(pool) <= DENSITY_REFERENCE:
         return nearest_mean_similarity(pool, pool, DENSITY_NEIGHBOURS, exclude_self=True)
-    sample = pool[np.argsort(row_keys(pool, seed), kind="stable")[:DENSITY_REFERENCE]]
-    scaled = max(1, round(DENSITY_NEIGHBOURS * DENSITY_REFERENCE / len(pool)))
-    return nearest_mean_similarity(pool, sample, scaled)
+    return nearest_mean_similarity(pool, *density_sample(candidates, seed))
 
 
-def queries(candidates: Candidates, density: RealArray) -> FloatArray:
+def density_sample(candidates: Candidates, seed: int) -> tuple[FloatArray, int]:
+    """Return the rows of a large pool that its density is taken against, and how many of the nearest count."""
+    keys = row_keys(candidates.pool, seed)
+    sample = candidates.pool[np.argsort(keys, kind="stable")[:DENSITY_REFERENCE]]
+    return sample, max(1, round(DENSITY_NEIGHBOURS * DENSITY_REFERENCE / len(keys)))
+
+
+def queries(candidates: Candidates, density: Density) -> FloatArray:
     """Turn each usage row into a query for the pool. density: (n_A,). Returns (n_U, d) unit rows.
 
     A single prompt is a noisy question: it is averaged with the usage rows nearest to it, and moved towards the mean of
     the pool rows that score best for these (pseudo-relevance feedback, Rocchio 1971). The prompt itself keeps its part,
     so that rows with the same neighbours do not all ask for the same.
     """
-    usage = candidates.usage
+    smooth, _ = smoothed(candidates.usage)
+    if isinstance(density, np.ndarray):
+        feedback, _ = best_rows(candidates, smooth, density, FEEDBACK_ROWS)
+    else:
+        feedback = density.feedback
+    return unit_rows(candidates.usage + smooth + candidates.pool[feedback.ravel()].reshape(*feedback.shape, -1).mean(1))
+
+
+def smoothed(usage: FloatArray) -> tuple[FloatArray, Any]:
+    """Return the mean of each usage row and those nearest to it, (n_U, d) unit rows.
+
+    Also what makes them of the usage rows, a sparse (n_U, n_U): cosines with the one are sums of cosines with the
+    other.
+    """
+    from scipy.sparse import csr_array
+
     neighbours, _ = nearest_rows(usage, usage, USAGE_NEIGHBOURS)
-    smooth = unit_rows(usage[neighbours].mean(axis=1))
-    feedback, _ = best_rows(candidates, smooth, density, FEEDBACK_ROWS)
-    return unit_rows(usage + smooth + candidates.pool[feedback].mean(axis=1))
+    means = usage[neighbours].mean(axis=1)
+    n, k = neighbours.shape
+    lengths = np.linalg.norm(means, axis=1)
+    weights = np.repeat(1.0 / (k * np.where(lengths > 0, lengths, 1.0)), k).astype(np.float32)
+    return unit_rows(means), csr_array((weights, neighbours.ravel(), np.arange(n + 1) * k), shape=(n, n))
 
 
 def best_rows(
-    candidates: Candidates, query: FloatArray, density: RealArray, n: int, *, among: IntArray | None = None
+    candidates: Candidates, query: FloatArray, density: Density, n: int, *, among: IntArray | None = None
 ) -> tuple[IntArray, FloatArray]:
     """Return the n best pool rows of each query, and their scores, best first. query: (m, d) unit rows.
 
     among: (k,) pool rows; None: all. Returns (m, min(n, k)) rows and scores.
     """
+    if not isinstance(density, np.ndarray):
+        return density.best_rows(query, n, among)
     pool, crowded = candidates.pool, density
     if among is not None:
         pool, crowded = pool[among], density[among]

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from compass.selection.caps import DEFAULT_CAPS
 from compass.selection.density import USAGE_NEIGHBOURS
+from compass.semantic.blocks import walk
 from compass.semantic.arrays import FloatArray, IntArray, RealArray, nearest_rows, row_keys, unit_rows
 
 OWN_ROWS_FOR_A_NEED = 4
@@ -160,7 +161,11 @@ def background(usage: FloatArray, others: FloatArray) -> float:
     """Return the mean cosine between usage and other rows, which tells nothing, from 0 to 0.99; 0 without rows."""
     if not len(usage) or not len(others):
         return 0.0
-    return float(np.clip(usage.mean(axis=0, dtype=np.float64) @ others.mean(axis=0, dtype=np.float64), 0.0, 0.99))
+    if isinstance(others, np.ndarray):
+        mean = others.mean(axis=0, dtype=np.float64)
+    else:
+        mean = sum(walk(len(others), lambda block: others[block].sum(axis=0, dtype=np.float64))) / len(others)
+    return float(np.clip(usage.mean(axis=0, dtype=np.float64) @ mean, 0.0, 0.99))
 
 
 def _distinct(

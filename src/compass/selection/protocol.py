@@ -11,7 +11,7 @@ import numpy as np
 
 from compass.errors import DataError, SelectionError
 from compass.selection.features import Features
-from compass.semantic.arrays import FloatArray, IntArray, RealArray
+from compass.semantic.arrays import FloatArray, IntArray, RealArray, StoredRows
 from compass.semantic.space import SemanticSpace
 
 UNITS = ("examples", "tokens")
@@ -27,7 +27,7 @@ class Candidates:
     train: FloatArray
     """(n_D, d) unit rows: the training data; may be empty."""
     pool: FloatArray
-    """(n_A, d) unit rows: what can be picked."""
+    """(n_A, d) unit rows: what can be picked. They may be stored (`semantic.blocks`): index them, by the block."""
     usage_clusters: IntArray
     train_clusters: IntArray
     pool_clusters: IntArray
@@ -180,7 +180,7 @@ def build_candidates(
     *,
     usage: FloatArray,
     train: FloatArray,
-    pool: FloatArray,
+    pool: FloatArray | StoredRows,
     usage_languages: Sequence[str],
     train_languages: Sequence[str],
     pool_languages: Sequence[str],
@@ -189,11 +189,13 @@ def build_candidates(
     unit: str = "examples",
     train_classes: IntArray | None = None,
     pool_classes: IntArray | None = None,
+    seed: int | None = None,
 ) -> Candidates:
     """Place encoder vectors in a space and put together what strategies may see. vectors: (n, d) as encoded.
 
-    pool_costs None: each row costs 1. Raises DataError if lengths or dimensions differ, SelectionError if usage or
-    pool is empty.
+    pool may be stored rows (`semantic.blocks`), which stay where they are. pool_costs None: each row costs 1. seed: the
+    strategy's, so that a stored pool's hashes are found on the way. Raises DataError if lengths or dimensions differ,
+    SelectionError if usage or pool is empty.
     """
     for name, rows in (("usage sample", usage), ("pool", pool)):
         if not len(rows):
@@ -201,8 +203,10 @@ def build_candidates(
                 f"The {name} is empty: nothing can be selected. Check its source and what cleaning dropped."
             )
 
-    def placed(vectors: FloatArray, languages: Sequence[str]) -> FloatArray:
-        return space.transform(vectors if len(vectors) else np.reshape(vectors, (-1, space.dimensions)), languages)
+    def placed(vectors: FloatArray | StoredRows, languages: Sequence[str]) -> FloatArray:
+        return space.transform(
+            vectors if len(vectors) else np.empty((0, space.dimensions), dtype=np.float32), languages
+        )
 
     e, d, a = placed(usage, usage_languages), placed(train, train_languages), placed(pool, pool_languages)
     return Candidates(
@@ -211,12 +215,17 @@ def build_candidates(
         pool=a,
         usage_clusters=space.assign_transformed(e),
         train_clusters=space.assign_transformed(d),
-        pool_clusters=space.assign_transformed(a),
+        pool_clusters=space.assign_transformed(a, seed),
         n_clusters=space.n_clusters,
         pool_languages=tuple(pool_languages),
-        pool_costs=np.ones(len(pool), dtype=np.int64) if pool_costs is None else np.asarray(pool_costs, dtype=np.int64),
+        pool_costs=_all_ones(len(pool)) if pool_costs is None else np.asarray(pool_costs, dtype=np.int64),
         target_language=target_language,
         unit=unit,
         train_classes=train_classes,
         pool_classes=pool_classes,
     )
+
+
+def _all_ones(n: int) -> IntArray:
+    """Return n ones that take the room of one."""
+    return np.broadcast_to(np.int64(1), n)

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from compass.selection.density import best_rows
+from compass.selection.density import Density, best_rows
 from compass.selection.protocol import Candidates, ClassAccount
 from compass.selection.quotas import proportional, training_worth, water_filling
 from compass.selection.round_robin import Requests, Reserved
+from compass.selection.survey import COVERED_WITHIN, Survey
 from compass.semantic.arrays import FloatArray, IntArray, RealArray, nearest_rows, row_keys
 
 WINDOW = 20
@@ -27,14 +28,12 @@ SHORTEST_LIST = 1000
 """Rows of a request's list, at least: others take rows from it."""
 LIST_FACTOR = 8
 """How many times its equal share of the budget a usage row's list is long, if that is more."""
-COVERED_WITHIN = 10
-"""A training row covers a usage row if fewer than this many pool rows lie nearer to it [ours]."""
 
 
 def by_class(
     candidates: Candidates,
     query: FloatArray,
-    density: RealArray,
+    density: Density,
     classes: IntArray,
     likely: RealArray,
     budget: int,
@@ -87,7 +86,7 @@ def by_class(
 def by_usage_row(
     candidates: Candidates,
     query: FloatArray,
-    density: RealArray,
+    density: Density,
     budget: int,
     *,
     expected: RealArray | None = None,
@@ -101,24 +100,27 @@ def by_usage_row(
     """
     n = len(candidates.usage)
     parts = np.full(n, 1 / n) if expected is None else expected / expected.sum()
-    owned = training_worth(covered(candidates, train), candidates.mean_cost)
+    owned = training_worth(covered(candidates, train, density), candidates.mean_cost)
     shares = water_filling(parts, owned, np.full(n, budget), budget)
     length = max(SHORTEST_LIST, math.ceil(LIST_FACTOR * budget / n / candidates.mean_cost))
     rows, scores = best_rows(candidates, query, density, length, among=among)
     return _requests(candidates, np.arange(n), rows, scores, shares)
 
 
-def covered(candidates: Candidates, train: IntArray | None = None) -> RealArray:
+def covered(candidates: Candidates, train: IntArray | None = None, density: Density | None = None) -> RealArray:
     """Return how many training rows cover each usage row, (n_U,); a row that covers several is shared among them.
 
     Where many pool rows lie nearer to a usage row than a training row does, that row does not cover it. train: (m,)
-    training rows that count; None: all.
+    training rows that count; None: all. density: of a large pool it knows what is nearest.
     """
     rows = candidates.train if train is None else candidates.train[train]
     if not len(rows):
         return np.zeros(len(candidates.usage))
-    _, nearest = nearest_rows(candidates.usage, candidates.pool, COVERED_WITHIN)
-    covers = candidates.usage @ rows.T >= nearest[:, -1:]
+    if isinstance(density, Survey):
+        last = density.last_covering
+    else:
+        last = nearest_rows(candidates.usage, candidates.pool, COVERED_WITHIN)[1][:, -1:]
+    covers = candidates.usage @ rows.T >= last
     amount: RealArray = (covers / np.maximum(covers.sum(axis=0), 1)).sum(axis=1)
     return amount
 
@@ -163,24 +165,39 @@ def demand_of(candidates: Candidates, requests: Requests) -> RealArray:
     return demand
 
 
-def rows_for_gaps(candidates: Candidates, missing: RealArray, budget: int) -> tuple[Reserved, ...]:
+def rows_for_gaps(
+    candidates: Candidates, missing: RealArray, budget: int, density: Density | None = None
+) -> tuple[Reserved, ...]:
     """Find the row to reserve for each gap cluster that the pool can serve: that closest to the cluster's usage.
 
-    missing: (K,) gaps. Returns them with the widest gap first, as far as the budget goes.
+    missing: (K,) gaps. density: of a large pool it knows what is closest. Returns them with the widest gap first, as
+    far as the budget goes.
     """
     found = []
     for cluster in np.lexsort((np.arange(len(missing)), -missing)).tolist():
-        members = np.flatnonzero(candidates.pool_clusters == cluster)
         usage = np.flatnonzero(candidates.usage_clusters == cluster)
-        if missing[cluster] <= 0 or not len(members) or not len(usage):
+        if missing[cluster] <= 0 or not len(usage):
             continue
-        similarity: FloatArray = candidates.usage[usage] @ candidates.pool[members].T
-        near, best = np.unravel_index(int(similarity.argmax()), similarity.shape)
-        cost = int(candidates.pool_costs[members[best]])
+        if isinstance(density, Survey):
+            closest = density.closest(usage)
+        else:
+            closest = _closest(candidates, usage, np.flatnonzero(candidates.pool_clusters == cluster))
+        if closest is None:
+            continue
+        cost = int(candidates.pool_costs[closest.row])
         if cost <= budget:
             budget -= cost
-            found.append(Reserved(int(members[best]), int(usage[near]), float(similarity[near, best])))
+            found.append(closest)
     return tuple(found)
+
+
+def _closest(candidates: Candidates, usage: IntArray, members: IntArray) -> Reserved | None:
+    """Return the row of a cluster closest to its usage rows; None if the pool has none there."""
+    if not len(members):
+        return None
+    similarity: FloatArray = candidates.usage[usage] @ candidates.pool[members].T
+    near, best = np.unravel_index(int(similarity.argmax()), similarity.shape)
+    return Reserved(int(members[best]), int(usage[near]), float(similarity[near, best]))
 
 
 def rows_of(classes: IntArray, wanted: IntArray) -> list[IntArray]:

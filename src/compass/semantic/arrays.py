@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +18,34 @@ IntArray = npt.NDArray[np.int64]
 """Cluster labels and counts."""
 RealArray = npt.NDArray[np.float64]
 """Shares, scores and other computed quantities."""
+UInt64s = npt.NDArray[np.uint64]
+"""Hashes."""
+
+
+class StoredRows(Protocol):
+    """(n, d) float32 vectors that are read when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows and dimensions."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        ...
+
+    def __getitem__(self, rows: Any) -> FloatArray:
+        """Return the rows of a slice, of an array of numbers, or one row, as a new array."""
+        ...
+
+
+class HashedRows(StoredRows, Protocol):
+    """Such rows that know their hashes."""
+
+    def keys(self, seed: int) -> UInt64s:
+        """Return `row_keys` of all rows."""
+        ...
+
 
 CHUNK_ROWS = 65_536
 """Rows that are held in memory at once where a whole pool is walked through."""
@@ -36,8 +67,11 @@ def unit_rows(vectors: npt.ArrayLike) -> FloatArray:
     return scaled
 
 
-def check_vectors(name: str, vectors: npt.ArrayLike, dimensions: int | None = None) -> FloatArray:
-    """Return the vectors as (n, d) float32. Raises DataError if they are not 2-D, not finite, or not d-dimensional."""
+def check_vectors(name: str, vectors: npt.ArrayLike, dimensions: int | None = None, *, first: int = 0) -> FloatArray:
+    """Return the vectors as (n, d) float32. Raises DataError if they are not 2-D, not finite, or not d-dimensional.
+
+    first: number of their first row, for the message.
+    """
     x = np.asarray(vectors, dtype=np.float32)
     if x.ndim != 2:
         raise DataError(f"{name} must be a 2-D array of vectors, one a row, got shape {x.shape}.")
@@ -49,7 +83,7 @@ def check_vectors(name: str, vectors: npt.ArrayLike, dimensions: int | None = No
     for chunk in row_chunks(len(x)):
         finite = np.isfinite(x[chunk]).all(axis=1)
         if not finite.all():
-            row = chunk.start + int(np.argmin(finite))
+            row = first + chunk.start + int(np.argmin(finite))
             raise DataError(
                 f"{name}: row {row} holds NaN or infinity. Look at the text of that row and encode it again."
             )
@@ -72,7 +106,8 @@ def nearest_mean_similarity(queries: FloatArray, keys: FloatArray, k: int, *, ex
         if exclude_self:
             rows = np.arange(chunk.stop - chunk.start)
             similarity[rows, rows + chunk.start] = -np.inf
-        out[chunk] = np.partition(similarity, -k, axis=1)[:, -k:].mean(axis=1, dtype=np.float64)
+        best = similarity.max(axis=1, keepdims=True) if k == 1 else np.partition(similarity, -k, axis=1)[:, -k:]
+        out[chunk] = best.mean(axis=1, dtype=np.float64)
     return out
 
 
@@ -85,19 +120,66 @@ def nearest_rows(
     chunks, so that a pool of a million rows needs little memory. Returns indices (n, min(k, m)) and scores of the same
     shape.
     """
-    k = min(k, len(keys))
-    best = np.empty((len(queries), 0), dtype=np.float32)
-    index = np.empty((len(queries), 0), dtype=np.int64)
-    for chunk in row_chunks(len(keys), max(k, PRODUCT_CELLS // max(len(queries), 1), 1)):
+    best = Best(len(queries), min(k, len(keys)))
+    for chunk in row_chunks(len(keys), best.chunk_rows):
         scores = queries @ keys[chunk].T
         if bonus is not None:
             scores += bonus(chunk).astype(np.float32)
-        places = _largest(scores, k)
-        scores = np.concatenate([best, np.take_along_axis(scores, places, axis=1)], axis=1)
-        places = np.concatenate([index, places + chunk.start], axis=1)
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        best, index = np.take_along_axis(scores, order, axis=1), np.take_along_axis(places, order, axis=1)
-    return index, best
+        best.take(best.find(scores, chunk.start))
+    return best.rows, best.scores
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Rows of a chunk that may be among the best: query `i` has those from `bounds[i]` to `bounds[i + 1]`."""
+
+    bounds: IntArray
+    rows: IntArray
+    scores: FloatArray
+
+
+class Best:
+    """The k best rows of each of n queries so far, best first; ties go to the lower row."""
+
+    def __init__(self, n: int, k: int) -> None:
+        self.k = k
+        self.rows: IntArray = np.empty((n, 0), dtype=np.int64)
+        """(n, at most k) rows."""
+        self.scores: FloatArray = np.empty((n, 0), dtype=np.float32)
+        """Their scores."""
+
+    @property
+    def chunk_rows(self) -> int:
+        """Rows to score at once."""
+        return min(max(self.k, PRODUCT_CELLS // max(len(self.rows), 1), 1), max(self.k, CHUNK_ROWS))
+
+    def find(self, scores: FloatArray, start: int) -> Found:
+        """Return what of the scores of the rows from `start` on may be among the best. scores: (n, m)."""
+        n, columns = scores.shape
+        known = self.scores
+        if known.shape[1] < self.k or not self.k:
+            places = _largest(scores, self.k)
+            bounds = np.arange(n + 1) * places.shape[1]
+            return Found(bounds, (places + start).ravel(), np.take_along_axis(scores, places, axis=1).ravel())
+        hits = np.flatnonzero(scores > known[:, -1:])
+        bounds = np.searchsorted(hits, np.arange(n + 1) * columns)
+        return Found(bounds, hits % columns + start, scores.ravel()[hits])
+
+    def take(self, found: Found) -> None:
+        """Take in what was found in a chunk; chunks come in ascending order."""
+        filled = self.scores.shape[1] == self.k
+        scores, rows = list(self.scores), list(self.rows)
+        for query, (first, last) in enumerate(pairwise(found.bounds.tolist())):
+            if first < last:
+                values = np.concatenate([scores[query], found.scores[first:last]])
+                places = np.concatenate([rows[query], found.rows[first:last]])
+                order = np.argsort(-values, kind="stable")[: self.k]
+                if filled:
+                    self.scores[query], self.rows[query] = values[order], places[order]
+                else:
+                    scores[query], rows[query] = values[order], places[order]
+        if not filled:
+            self.scores, self.rows = np.array(scores), np.array(rows)
 
 
 def _largest(scores: FloatArray, k: int) -> IntArray:
@@ -111,18 +193,20 @@ def _largest(scores: FloatArray, k: int) -> IntArray:
     return places
 
 
-def row_keys(vectors: FloatArray, seed: int) -> npt.NDArray[np.uint64]:
+def row_keys(vectors: FloatArray | HashedRows, seed: int) -> UInt64s:
     """Return a pseudo-random number for each row that depends on its content and the seed, not on its place.
 
     Multiply-shift hashing of the bits, mixed by the finaliser of splitmix64. Draws and ties that go by these numbers
     do not change when the pool comes in another order; equal rows get equal numbers. vectors: (n, d). Returns (n,).
     """
+    if not isinstance(vectors, np.ndarray):
+        return vectors.keys(seed)
     rng = np.random.default_rng(seed)
     factors = rng.integers(0, 2**63, size=vectors.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     keys = np.empty(len(vectors), dtype=np.uint64)
-    for chunk in row_chunks(len(vectors), 8192):
+    for chunk in row_chunks(len(vectors), 256):
         bits = np.ascontiguousarray(vectors[chunk], dtype=np.float32).view(np.uint32).astype(np.uint64)
-        keys[chunk] = (bits * factors).sum(axis=1, dtype=np.uint64)
+        keys[chunk] = np.einsum("ij,j->i", bits, factors)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         keys = (keys ^ (keys >> np.uint64(shift))) * np.uint64(factor)
     return keys ^ (keys >> np.uint64(31))

@@ -26,6 +26,10 @@ SHRINKAGE = 2.0
 """Pseudo-rows with which each language's offset is drawn to the mean offset, so that one row does not erase itself."""
 ROWS_PER_CLUSTER = 25
 """Rows that one cluster should hold on average while offsets are estimated."""
+VANISHED = 1e-6
+"""Length below which nothing is left of a row."""
+IN_CACHE_ROWS = 128
+"""Rows of which all steps are done before the next ones are looked at."""
 MAX_CLUSTERS = 60
 """Clusters, at most, while offsets are estimated: enough to separate topics, few enough to span languages."""
 
@@ -96,14 +100,33 @@ def remove_offsets(
     A row that equals its offset keeps its own direction: nothing is left of it otherwise.
     """
     tags, index, _ = _index(languages)
-    table = np.stack([offset_of(tag, offsets, fallback) for tag in tags]) if tags else np.empty((0, vectors.shape[1]))
+    if not tags:
+        return np.empty(vectors.shape, dtype=np.float32)
+    table = np.stack([offset_of(tag, offsets, fallback) for tag in tags])
+    return without_offsets(vectors, index, table)
+
+
+def without_offsets(vectors: FloatArray, index: IntArray, table: FloatArray) -> FloatArray:
+    """Subtract the offset that each row's number stands for, as `remove_offsets`. index: (n,), table: (tags, d)."""
     out = np.empty(vectors.shape, dtype=np.float32)
-    for chunk in row_chunks(len(vectors)):
-        residuals = vectors[chunk] - table[index[chunk]]
-        vanished = np.linalg.norm(residuals, axis=1) < 1e-6
-        residuals[vanished] = vectors[chunk][vanished]
-        out[chunk] = unit_rows(residuals)
+    squares = np.empty((IN_CACHE_ROWS, vectors.shape[1]), dtype=np.float32)
+    for chunk in row_chunks(len(vectors), IN_CACHE_ROWS):
+        residuals = np.subtract(vectors[chunk], table[index[chunk]], out=out[chunk])
+        norms = _norms(residuals, squares)
+        if norms.min() < VANISHED:
+            gone = norms[:, 0] < VANISHED
+            residuals[gone] = vectors[chunk][gone]
+            norms = _norms(residuals, squares)
+            norms[norms == 0] = 1.0
+        np.divide(residuals, norms, out=residuals)
     return out
+
+
+def _norms(rows: FloatArray, squares: FloatArray) -> FloatArray:
+    """Return the lengths of rows, (n, 1), as `np.linalg.norm` gives them. squares: room for their squares."""
+    np.multiply(rows, rows, out=squares[: len(rows)])
+    lengths: FloatArray = np.sqrt(np.add.reduce(squares[: len(rows)], axis=1, keepdims=True))
+    return lengths
 
 
 def _index(languages: Sequence[str]) -> tuple[list[str], IntArray, RealArray]:

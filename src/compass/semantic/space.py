@@ -7,13 +7,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from compass.errors import ConfigError, DataError, RunError
 from compass.runs import layout
 from compass.runs.files import read_json
-from compass.semantic.arrays import FloatArray, IntArray, check_vectors, unit_rows
+from compass.semantic.arrays import FloatArray, IntArray, StoredRows, check_vectors, unit_rows
+from compass.semantic.blocks import LanguageFree
 from compass.semantic.kmeans import GridPoint, assign_nearest, choose_n_clusters, spherical_kmeans
 from compass.semantic.offsets import mean_offset, mean_offsets, remove_offsets, within_cluster_offsets
 
@@ -103,11 +105,14 @@ class SemanticSpace:
         """Length of the vectors, d."""
         return int(self.centroids_.shape[1])
 
-    def transform(self, vectors: FloatArray, languages: Sequence[str]) -> FloatArray:
+    def transform(self, vectors: FloatArray | StoredRows, languages: Sequence[str]) -> FloatArray:
         """Remove language from the vectors. vectors: (n, d); languages: n tags. Returns (n, d) unit rows.
 
-        A language that was not seen at fit time falls back as `offsets.offset_of` says.
+        A language that was not seen at fit time falls back as `offsets.offset_of` says. Of stored rows those that are
+        asked for are made when they are.
         """
+        if not isinstance(vectors, np.ndarray):
+            return cast(FloatArray, LanguageFree(vectors, languages, self.offsets_, self.mean_offset_))
         x = _checked(vectors, languages, self.dimensions)
         return remove_offsets(x, languages, self.offsets_, self.mean_offset_)
 
@@ -119,8 +124,13 @@ class SemanticSpace:
         """
         return self.assign_transformed(self.transform(vectors, languages))
 
-    def assign_transformed(self, vectors: FloatArray) -> IntArray:
-        """Return the cluster of rows that `transform` has already been over. vectors: (n, d). Returns (n,) ints."""
+    def assign_transformed(self, vectors: FloatArray | LanguageFree, seed: int | None = None) -> IntArray:
+        """Return the cluster of rows that `transform` has already been over. vectors: (n, d). Returns (n,) ints.
+
+        seed: that later draws go by: of stored rows the numbers that these need are found in the same walk.
+        """
+        if isinstance(vectors, LanguageFree):
+            return vectors.nearest(self.centroids_, seed)
         return assign_nearest(check_vectors("vectors", vectors, self.dimensions), self.centroids_)
 
     def save(self, folder: str | Path) -> None:

@@ -50,6 +50,7 @@ def place_candidates(resources: Resources, placed: Placed) -> Candidates:
         unit=resources.config.selection.budget_unit,
         train_classes=train_classes,
         pool_classes=pool_classes,
+        seed=resources.config.run.seed,
     )
     features = read_features(
         resources.strategy,

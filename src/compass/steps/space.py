@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from compass.runs import layout
 from compass.runs.files import file_hash, write_json
 from compass.runs.folder import Run
 from compass.runs.places import same_place
+from compass.selection import LARGE_POOL
 from compass.semantic.arrays import FloatArray, row_chunks
 from compass.semantic.diagnostics import diagnose, name_clusters
 from compass.semantic.space import SemanticSpace
@@ -61,9 +63,15 @@ def place_in(run: Run, resources: Resources, data: RunData, parent: Path, fitted
 
 
 def embed(encoder: CachedEncoder, data: RunData) -> Vectors:
-    """Turn the prompts of a run's data into vectors. Raises EncoderError if they are all the same."""
+    """Turn the prompts of a run's data into vectors; those of a large pool stay in the cache's file.
+
+    Raises EncoderError if they are all the same.
+    """
     sets = (data.usage, data.train, data.pool)
-    vectors = Vectors(*(encoder.encode([row.prompt for row in rows]) for rows in sets))
+    usage, train = (encoder.encode([row.prompt for row in rows]) for rows in sets[:2])
+    prompts = [row.prompt for row in data.pool]
+    large = len(prompts) >= LARGE_POOL
+    vectors = Vectors(usage, train, cast(FloatArray, encoder.stored(prompts)) if large else encoder.encode(prompts))
     if _alike(vectors) and (texts := len({row.prompt for rows in sets for row in rows})) > 1:
         raise EncoderError(
             f"The encoder {encoder.name} gives the same vector for all of {texts} different texts, so nothing can be "

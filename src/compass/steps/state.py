@@ -33,7 +33,10 @@ class RunData:
 
 @dataclass(frozen=True)
 class Vectors:
-    """Encoder vectors of a run's data, (n, d) float32 unit rows in the order of the data."""
+    """Encoder vectors of a run's data, (n, d) float32 unit rows in the order of the data.
+
+    Those of a large pool stay on disk: index them, by the block.
+    """
 
     usage: FloatArray
     train: FloatArray

@@ -18,10 +18,11 @@ from compass.selection.agreement import why_no_class_quotas
 from compass.selection.audit import cluster_gap, finish
 from compass.selection.caps import DEFAULT_CAPS, Caps
 from compass.selection.classes import class_probabilities, with_free_text
-from compass.selection.density import pool_density, queries
+from compass.selection.density import queries
 from compass.selection.protocol import Candidates, Selection, parameter
 from compass.selection.requests import by_class, by_usage_row, demand_of, rows_for_gaps
 from compass.selection.round_robin import Picks, Requests, Reserved, round_robin
+from compass.selection.survey import look_over
 from compass.semantic.arrays import RealArray
 
 
@@ -39,7 +40,7 @@ class Compass:
     def select(self, candidates: Candidates, budget: int, seed: int) -> Selection:
         """Pick rows of the pool that cost no more than `budget` together. The same seed gives the same rows."""
         # 1. The vectors are free of their languages' offsets. 2, 3. A query for each usage row, the pool's density.
-        density = pool_density(candidates, seed)
+        density = look_over(candidates, seed)
         query = queries(candidates, density)
 
         account, why_not = None, why_no_class_quotas(candidates, seed) if self.class_quotas else ""
@@ -54,7 +55,7 @@ class Compass:
 
         # 6, 7. Round-robin under the caps, with a row reserved for each gap cluster that the pool can serve.
         missing = cluster_gap(candidates)
-        reserved = rows_for_gaps(candidates, missing, budget)
+        reserved = rows_for_gaps(candidates, missing, budget, density)
         picks = round_robin(candidates, requests, budget, self.caps, reserved=reserved)
         notes = {f"usage rows served without class quotas: {why_not}": len(candidates.usage)} if why_not else {}
         return finish(

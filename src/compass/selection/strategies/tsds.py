@@ -21,6 +21,7 @@ from compass.selection.audit import finish, take_in_order
 from compass.selection.protocol import Candidates, Selection
 from compass.selection.strategies.dsir import gumbel
 from compass.semantic.arrays import PRODUCT_CELLS, FloatArray, IntArray, RealArray, nearest_rows, row_chunks, row_keys
+from compass.semantic.blocks import in_order
 
 ALPHA = 0.5
 """Weight of closeness against spread, the authors' default."""
@@ -63,7 +64,7 @@ class Tsds:
         shuffled = np.argsort(row_keys(candidates.pool, seed), kind="stable").astype(np.int64)
         fits = int(np.searchsorted(np.cumsum(np.sort(candidates.pool_costs)), budget, side="right"))
         depth = min(n, max(MOST_NEIGHBOURS, fits))
-        rows, cosines = nearest_rows(candidates.usage, candidates.pool[shuffled], depth)
+        rows, cosines = nearest_rows(candidates.usage, in_order(candidates.pool, shuffled), depth)
         rows = shuffled[rows]
         distances = np.sqrt(np.maximum(2.0 - 2.0 * cosines.astype(np.float64), 0.0))
         density = np.ones(n)

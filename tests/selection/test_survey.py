@@ -1,0 +1,98 @@
+"""A large pool that is looked over in blocks gives the picks of the whole computation."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from compass.encoders.stored import StoredVectors
+from compass.selection import build_candidates, get_strategy, survey
+from compass.selection.density import best_rows, pool_density, queries
+from compass.selection.requests import covered, rows_for_gaps
+from compass.selection.survey import Survey
+from compass.semantic.arrays import unit_rows
+from compass.semantic.space import SemanticSpace
+
+N, D, TOPICS, LANGUAGES = 6000, 24, 30, ("cy", "de", "fr", "sw")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Return rows around topics, in memory and on disk, and a space for them."""
+    rng = np.random.default_rng(0)
+    topics = unit_rows(rng.standard_normal((TOPICS, D)))
+
+    def rows(which):
+        return unit_rows(topics[which] + 0.15 * rng.standard_normal((len(which), D)))
+
+    pool = rows(rng.integers(0, TOPICS, N))
+    usage, train = rows(rng.integers(0, 6, 40)), rows(rng.integers(3, TOPICS, 200))
+    path = tmp_path_factory.mktemp("vectors") / "pool.f32"
+    pool.tofile(path)
+    offsets = {tag: 0.05 * rng.standard_normal(D).astype(np.float32) for tag in LANGUAGES}
+    space = SemanticSpace("mean", "kmeans", 0, topics, offsets, np.zeros(D, dtype=np.float32))
+    classes = (rng.integers(0, 5, 200), rng.integers(0, 8, N))
+    tags = [LANGUAGES[i] for i in rng.integers(0, len(LANGUAGES), N)]
+
+    def candidates(stored):
+        return build_candidates(
+            space,
+            usage=usage,
+            train=train,
+            pool=StoredVectors(path, D) if stored else pool,
+            usage_languages=["cy"] * 40,
+            train_languages=["cy"] * 200,
+            pool_languages=tags,
+            target_language="cy",
+            train_classes=classes[0],
+            pool_classes=classes[1],
+            seed=0,
+        )
+
+    return candidates
+
+
+def test_stored_rows_are_placed_as_those_in_memory(world):
+    """A pool on disk would else be cut into other clusters."""
+    stored, memory = world(True), world(False)
+    np.testing.assert_array_equal(stored.pool[:], memory.pool)
+    np.testing.assert_array_equal(stored.pool[np.array([7, 3, 3])], memory.pool[[7, 3, 3]])
+    np.testing.assert_array_equal(stored.pool_clusters, memory.pool_clusters)
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_the_best_rows_are_those_of_the_whole_density(world, stored, monkeypatch):
+    """Bounds that are no bounds would lose rows; few slack rows make the second look necessary."""
+    monkeypatch.setattr(survey, "SLACK_ROWS", 0)
+    monkeypatch.setattr(survey, "SLACK", 1.0)
+    monkeypatch.setattr(survey, "AROUND_A_LANDMARK", 2)
+    monkeypatch.setattr(survey, "LANDMARKS", 5)
+    candidates = world(stored)
+    seen, density = Survey(candidates, 0), pool_density(candidates, 0)
+    query = queries(candidates, seen)
+    np.testing.assert_allclose(query, queries(candidates, density), atol=1e-6)
+    for among in (None, np.arange(0, N, 3)):
+        rows, scores = best_rows(candidates, query, seen, 60, among=among)
+        expected, exact = best_rows(candidates, query, density, 60, among=among)
+        np.testing.assert_array_equal(rows, expected)
+        np.testing.assert_allclose(scores, exact, atol=1e-6)
+    np.testing.assert_allclose(covered(candidates, density=seen), covered(candidates))
+    missing = np.full(TOPICS, 0.1)
+    own, other = rows_for_gaps(candidates, missing, 50, seen), rows_for_gaps(candidates, missing, 50)
+    assert [(r.row, r.usage_row) for r in own] == [(r.row, r.usage_row) for r in other]
+
+
+@pytest.mark.parametrize("with_classes", [True, False])
+@pytest.mark.parametrize("name", ["compass", "nearest", "tsds", "random"])
+def test_every_path_to_a_large_pool_gives_the_same_picks(world, name, with_classes, monkeypatch):
+    """Where a pool lies must not decide what is picked."""
+    found = []
+    for stored, large in ((False, N + 1), (False, 1), (True, 1)):
+        monkeypatch.setattr(survey, "LARGE_POOL", large)
+        candidates = world(stored)
+        if not with_classes:
+            candidates = dataclasses.replace(candidates, train_classes=None, pool_classes=None)
+        found.append(get_strategy(name).select(candidates, 200, seed=0))
+    for other in found[1:]:
+        np.testing.assert_array_equal(other.indices, found[0].indices)
+        assert [*other.reasons] == [*found[0].reasons]
