@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from compass.selection.caps import DEFAULT_CAPS
 from compass.selection.density import USAGE_NEIGHBOURS
+from compass.semantic.arrays import FloatArray, IntArray, RealArray, StoredRows, nearest_rows, row_keys, unit_rows
 from compass.semantic.blocks import walk
-from compass.semantic.arrays import FloatArray, IntArray, RealArray, nearest_rows, row_keys, unit_rows
 
 OWN_ROWS_FOR_A_NEED = 4
 """Training rows of the target language, all as near as usage rows are to each other, that serve a need in full
@@ -157,7 +157,7 @@ def smoothed(usage: FloatArray) -> FloatArray:
     return unit_rows(usage + unit_rows(usage[neighbours].mean(axis=1)))
 
 
-def background(usage: FloatArray, others: FloatArray) -> float:
+def background(usage: FloatArray, others: FloatArray | StoredRows) -> float:
     """Return the mean cosine between usage and other rows, which tells nothing, from 0 to 0.99; 0 without rows."""
     if not len(usage) or not len(others):
         return 0.0
