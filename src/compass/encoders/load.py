@@ -15,14 +15,14 @@ def load_encoder(config: EncoderConfig, cache_dir: Path) -> CachedEncoder:
     `embedded` is the packaged model, an `http://` or `https://` URL is an endpoint, everything else is a
     sentence-transformers name or folder. Raises MissingExtraError or EncoderError if it cannot be loaded.
     """
-    return CachedEncoder(_open(config), cache_dir)
+    return CachedEncoder(_open(config, cache_dir), cache_dir)
 
 
-def _open(config: EncoderConfig) -> Encoder:
+def _open(config: EncoderConfig, cache_dir: Path) -> Encoder:
     if config.encoder == "embedded":
         from compass.encoders.embedded import EmbeddedEncoder
 
-        return EmbeddedEncoder(device=config.encoder_device)
+        return EmbeddedEncoder(device=config.encoder_device, checks=cache_dir / "embeddings")
     if config.is_endpoint:
         from compass.encoders.endpoint import EndpointEncoder
 
