@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed
 
-.PHONY: demo demo-drift test fuzz lint docs format install lock clean
+.PHONY: demo demo-drift test test-vllm fuzz lint docs format install lock clean
 
 demo: $(STAMP)
 	$(BIN)/compass adapt --model-name-or-path $(MODEL) --output-dir $(RUN) $(DEMO_ARGS)
@@ -28,6 +28,15 @@ demo-drift: $(STAMP)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# A real vLLM for CPUs, in an environment of its own (about 3 GB): it serves a run by what `compass export` writes, and is
+# compared with the run's own evaluation. Takes the run of `make demo`, or makes a small one.
+VLLM_VENV ?= .venv-vllm
+test-vllm: $(STAMP)
+	@if $(PYTHON) tests/servers/install_vllm.py $(VLLM_VENV); then \
+	  COMPASS_VLLM=$(abspath $(VLLM_VENV))/bin/vllm COMPASS_RUN=$$(test -f $(RUN)/lock.json && echo $(abspath $(RUN))) \
+	    $(BIN)/python -m pytest tests/servers/test_vllm.py -s --timeout 3600; \
+	else echo "test-vllm: skipped"; fi
 
 # 2,000 nasty inputs over readers, options, run folders, registries, monitor lines and adapters; new ones in each run.
 FUZZ ?= 2000

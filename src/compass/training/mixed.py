@@ -1,0 +1,252 @@
+"""One base model with several adapters on it, of which each row of a batch has its own, by peft."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+
+from compass.errors import DataError, ModelError
+from compass.runs import layout
+from compass.training.adapters import check_adapter, read_adapter_config
+from compass.training.merged import end_tokens
+from compass.training.models import BaseModel, load_base, load_tokenizer, translated
+from compass.training.prompt_format import plain_template
+
+NO_ADAPTER = "__base__"
+"""peft's name for the base model in a batch."""
+
+
+@dataclass
+class Row:
+    """One prompt on its way to an answer."""
+
+    prompt: Sequence[int]
+    adapter: str
+    """Empty: the base model."""
+    max_tokens: int
+    temperature: float = 0.0
+    """0 decodes greedily."""
+    top_p: float = 1.0
+    seed: int | None = None
+    tokens: list[int] = field(default_factory=list)
+    """What was answered so far, without the token that ends the answer."""
+    finished: str = ""
+    """`stop` or `length`, once the answer has ended; whoever sets it ends the work on the row."""
+
+
+class MixedModel:
+    """A base model that answers with any of the adapters that are loaded, those of one batch included.
+
+    It is not safe for threads: one thread calls it.
+    """
+
+    def __init__(self, base: BaseModel, *, dtype: str = "auto") -> None:
+        """Load the weights. Raises ModelError."""
+        self.base = base
+        self.tokenizer = load_tokenizer(base)
+        self._model: Any = load_base(base, dtype=dtype)
+        self._model.eval()
+        self._ends = frozenset(end_tokens(base))
+        self._names: dict[str, str] = {}
+        """What an adapter is called -> what peft calls it."""
+        self._templates: dict[str, str | None] = {"": _own_template(self.tokenizer)}
+        self._numbers = itertools.count()
+        self._plain: Any = None
+        """The model without peft's wrapper, once it has one."""
+
+    def load(self, name: str, folder: Path) -> None:
+        """Load an adapter under a name. Raises ModelError if it does not fit, or is DoRA, which peft does not mix."""
+        check_adapter(folder, self.base)
+        if read_adapter_config(folder).get("use_dora"):
+            raise ModelError(
+                f"{folder} is a DoRA adapter, and peft answers with several adapters at a time only for LoRA. Serve "
+                "it alone: compass export --to merged."
+            )
+        from peft import PeftModel
+
+        own = f"adapter_{next(self._numbers)}"
+        with translated(folder):
+            if self._plain is None:
+                self._plain = self._model
+                self._model = PeftModel.from_pretrained(self._plain, str(folder), adapter_name=own)
+            else:
+                self._model.load_adapter(str(folder), adapter_name=own)
+        self._model.eval()
+        template = folder / layout.CHAT_TEMPLATE_FILE
+        # An adapter of version 0.1 has none.
+        self._templates[name] = template.read_text("utf-8") if template.is_file() else self._templates[""]
+        self._names[name] = own
+
+    def unload(self, name: str) -> None:
+        """Drop an adapter; one that is not loaded is fine."""
+        own = self._names.pop(name, None)
+        if own is None:
+            return
+        self._templates.pop(name)
+        if self._names:
+            self._model.set_adapter(next(iter(self._names.values())))
+            self._model.delete_adapter(own)
+        else:
+            self._model, self._plain = self._model.unload(), None
+
+    def prompt_of(self, messages: Sequence[Mapping[str, Any]], adapter: str, tools: Any = None) -> list[int]:
+        """Return the token ids of a conversation, in the adapter's format. Raises DataError if that refuses it."""
+        template = self._templates.get(adapter)
+        if template is None:
+            raise DataError("this model has no chat template; ask /v1/completions")
+        try:
+            found = self.tokenizer.apply_chat_template(
+                list(messages), tools=tools, chat_template=template, add_generation_prompt=True, return_dict=False
+            )
+        except (TemplateError, KeyError, TypeError, ValueError) as error:
+            raise DataError(f"the model's chat template refuses the messages: {error}") from error
+        return list(found)
+
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """Return tokens as text, without special ones."""
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def ids_of(self, text: str, special_tokens: bool = True) -> list[int]:
+        """Return a text's token ids, if asked with what the tokenizer puts at its beginning, but not at its end."""
+        ids = list(self.tokenizer(text, add_special_tokens=special_tokens)["input_ids"])
+        while ids and ids[-1] in {self.tokenizer.eos_token_id, self.tokenizer.sep_token_id}:
+            ids.pop()
+        return ids
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids."""
+        return int(self.bare.get_input_embeddings().num_embeddings)
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        return int(getattr(self._model.config.get_text_config(), "max_position_embeddings", 0) or 1 << 20)
+
+    def start(self, rows: Sequence[Row]) -> Batch:
+        """Begin to answer rows together."""
+        return Batch(self, rows)
+
+    def forward(self, rows: Sequence[Row], **inputs: Any) -> Any:
+        """Run the model, each row with its adapter."""
+        if self._plain is not None:
+            inputs["adapter_names"] = [self._names[row.adapter] if row.adapter else NO_ADAPTER for row in rows]
+        return self._model(**inputs)
+
+    @property
+    def bare(self) -> Any:
+        """transformers' own model."""
+        return self._model if self._plain is None else self._plain
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Tokens that end an answer."""
+        return self._ends
+
+
+class Batch:
+    """Rows that are answered together, a token each step; one that has ended leaves the others."""
+
+    def __init__(self, model: MixedModel, rows: Sequence[Row]) -> None:
+        """Nothing is computed before the first step."""
+        import torch
+        from transformers import DynamicCache
+
+        self._owner, self.rows = model, list(rows)
+        device, width = model.bare.device, max(len(row.prompt) for row in rows)
+        pad = int(model.tokenizer.pad_token_id)
+        self._ids = torch.tensor([[pad] * (width - len(r.prompt)) + list(r.prompt) for r in rows], device=device)
+        self._mask = torch.tensor([[0] * (width - len(r.prompt)) + [1] * len(r.prompt) for r in rows], device=device)
+        self._places = (self._mask.cumsum(-1) - 1).clamp(min=0)
+        self._cache = DynamicCache(config=model.bare.config)
+        self._draws = [_generator(row, device) for row in rows]
+        known = inspect.signature(model.bare.forward).parameters
+        # Logits of a whole prompt would be most of the memory. The cache has an older name in some models.
+        self._more = {
+            **({"logits_to_keep": 1} if "logits_to_keep" in known else {}),
+            "cache" if "cache" in known else "past_key_values": self._cache,
+        }
+
+    def step(self) -> list[Row]:
+        """Append a token to each row that goes on, and return the rows of this step; rows that have ended are gone."""
+        import torch
+
+        self._drop_finished()
+        if not self.rows:
+            return []
+        with torch.inference_mode():
+            logits = self._owner.forward(
+                self.rows, input_ids=self._ids, attention_mask=self._mask, position_ids=self._places,
+                use_cache=True, **self._more,
+            ).logits[:, -1].float()  # fmt: skip
+            chosen = [_choose(row, own, draw) for row, own, draw in zip(self.rows, logits, self._draws, strict=True)]
+            for row, token in zip(self.rows, chosen, strict=True):
+                if token in self._owner.ends:
+                    row.finished = "stop"
+                    continue
+                row.tokens.append(token)
+                if len(row.tokens) >= row.max_tokens:
+                    row.finished = "length"
+            self._ids = torch.tensor(chosen, device=self._ids.device)[:, None]
+            self._mask = torch.cat([self._mask, self._mask.new_ones((len(chosen), 1))], dim=1)
+            self._places = self._places[:, -1:] + 1
+        return list(self.rows)
+
+    def _drop_finished(self) -> None:
+        left = [i for i, row in enumerate(self.rows) if not row.finished]
+        if len(left) == len(self.rows):
+            return
+        import torch
+
+        self.rows, self._draws = [self.rows[i] for i in left], [self._draws[i] for i in left]
+        if not left:
+            return
+        kept = torch.tensor(left, device=self._ids.device)
+        self._ids, self._mask, self._places = self._ids[kept], self._mask[kept], self._places[kept]
+        if self._cache.get_seq_length():
+            self._cache.batch_select_indices(kept)
+
+
+def _own_template(tokenizer: Any) -> str | None:
+    return tokenizer.get_chat_template() if tokenizer.chat_template else plain_template(tokenizer)
+
+
+def _generator(row: Row, device: Any) -> Any:
+    import torch
+
+    generator = torch.Generator(device=device)
+    if row.seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(row.seed)
+    return generator
+
+
+def _choose(row: Row, logits: Any, generator: Any) -> int:
+    import torch
+
+    if row.temperature <= 0:
+        return int(logits.argmax())
+    shares = torch.softmax(logits / row.temperature, dim=-1)
+    if row.top_p < 1:
+        ordered, places = shares.sort(descending=True)
+        # The likeliest token always stays.
+        ordered[ordered.cumsum(-1) - ordered >= row.top_p] = 0
+        return int(places[torch.multinomial(ordered, 1, generator=generator)])
+    return int(torch.multinomial(shares, 1, generator=generator))
+
+
+def base_of(adapter: Path) -> tuple[str, str]:
+    """Return name and revision of the base model that an adapter was trained on. Raises ModelError."""
+    config = read_adapter_config(adapter)
+    name = config.get("base_model_name_or_path")
+    if not isinstance(name, str) or not name:
+        raise ModelError(f"{adapter}: {json.dumps(layout.ADAPTER_CONFIG_FILE)} names no base model.")
+    return name, str(config.get("revision") or "")
