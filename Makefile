@@ -11,13 +11,14 @@ MODEL ?= embedded:gemma3-270m
 RUN ?= runs/cy
 DEMO_ARGS ?=
 DRIFT_ARGS ?=
+SERVE_ARGS ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed
 
-.PHONY: demo demo-drift test test-vllm fuzz lint docs format install lock clean
+.PHONY: demo demo-drift serve test test-vllm fuzz lint docs format install lock clean
 
 demo: $(STAMP)
 	$(BIN)/compass adapt --model-name-or-path $(MODEL) --output-dir $(RUN) $(DEMO_ARGS)
@@ -25,6 +26,14 @@ demo: $(STAMP)
 # Goes on with the run of `make demo`, or makes a smaller one of its own.
 demo-drift: $(STAMP)
 	$(BIN)/python experiments/demo_drift.py --run $(RUN) --model_name_or_path $(MODEL) $(DRIFT_ARGS)
+
+# The demo's adapter, or whatever the registry has in production, on http://localhost:8080 with nothing else.
+REGISTRY ?= registry
+serve: $(STAMP)
+	test -d $(REGISTRY) || { { test -f $(RUN)/lock.json || $(MAKE) demo; } && \
+	  $(BIN)/compass registry add $(RUN) --registry-dir $(REGISTRY) && \
+	  $(BIN)/compass registry promote $(notdir $(RUN)) --registry-dir $(REGISTRY); }
+	$(BIN)/compass serve --registry-dir $(REGISTRY) --backend embedded $(SERVE_ARGS)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)

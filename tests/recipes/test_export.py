@@ -66,7 +66,7 @@ def test_a_folder_for_vllm_has_what_the_server_needs(run: Path) -> None:
     assert said[0] == str(done.folder.resolve())
     assert " ".join(said[1:]) == (
         f"serve {Path('model').resolve()} --dtype float32 --enable-lora --max-lora-rank 8 --lora-modules cy=adapter "
-        "--generation-config . --chat-template adapter/chat_template.jinja --port 8000 --max-model-len 64"
+        "--generation-config . --chat-template adapter/chat_template.jinja --max-model-len 64"
     )
     assert (done.folder / "adapter" / "chat_template.jinja").is_file()
 

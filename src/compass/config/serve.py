@@ -25,7 +25,7 @@ class ServeConfig:
     """Where the gateway listens, which model servers it asks, and what it allows."""
 
     backend: tuple[str, ...] = knob(
-        (), "Model server: http://HOST:PORT (vLLM), sglang+http://... or llamacpp+http://...", basic=True,
+        (), "Model server: http://HOST:PORT (vLLM), sglang+http://..., llamacpp+http://..., or embedded.", basic=True,
         from_operator=True,
     )  # fmt: skip
     host: str = knob("127.0.0.1", "Address to listen on; 0.0.0.0 is every network of the machine.", basic=True)

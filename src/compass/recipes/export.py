@@ -36,7 +36,6 @@ RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Highest ranks that vLLM can be started with."""
 ROWS_COMPARED = 8
 START_FILE, BASE_FOLDER = "serve.sh", "base"
-PORT = 8000
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def _write_vllm(source: _Source, folder: Path, options: ExportConfig) -> tuple[s
     ]  # fmt: skip
     if (folder / layout.ADAPTER / layout.CHAT_TEMPLATE_FILE).is_file():
         arguments += ["--chat-template", f"{layout.ADAPTER}/{layout.CHAT_TEMPLATE_FILE}"]
-    command = _start(folder, ["vllm", "serve", *arguments, "--port", str(PORT)])
+    command = _start(folder, ["vllm", "serve", *arguments])
     same = file_hash(folder / layout.ADAPTER_WEIGHTS) == file_hash(source.adapter / layout.WEIGHTS_FILE)
     if not same:
         raise ModelError(f"{folder}: the copy of the adapter's weights is not the adapter. Check the disk.")
@@ -137,7 +136,7 @@ def _write_merged(source: _Source, folder: Path, options: ExportConfig) -> tuple
     found = write_merged(
         source.base, source.adapter, folder, source.rows[:ROWS_COMPARED], dtype=source.config.training.dtype
     )
-    command = _start(folder, ["vllm", "serve", ".", "--served-model-name", source.name, "--port", str(PORT)])
+    command = _start(folder, ["vllm", "serve", ".", "--served-model-name", source.name])
     return command, (
         f"loaded back, the likeliest token is the adapter's in {found.same} of {found.places} places; the largest "
         f"difference of a logit is {found.largest_difference:.2g}"
@@ -155,7 +154,7 @@ def _write_gguf(source: _Source, folder: Path, options: ExportConfig) -> tuple[s
     arguments = ["llama-server", "-m", model, "--lora", "adapter.gguf", "--alias", source.name, "--temp", "0"]
     if (folder / layout.ADAPTER / layout.CHAT_TEMPLATE_FILE).is_file():
         arguments += ["--jinja", "--chat-template-file", f"{layout.ADAPTER}/{layout.CHAT_TEMPLATE_FILE}"]
-    command = _start(folder, [*arguments, "--port", str(PORT)])
+    command = _start(folder, [*arguments])
     if model == "BASE.gguf":
         command += f"   # BASE.gguf: {source.base.name} as llama.cpp's convert_hf_to_gguf.py makes it"
     return command, f"read back, {layers} layers add what the adapter adds"

@@ -18,6 +18,7 @@ from compass.registry import Registry
 from compass.serve.app import make_app
 from compass.serve.desired import DesiredState
 from compass.serve.door import Door
+from compass.serve.embedded import Embedded
 from compass.serve.fleet import Fleet
 from compass.serve.gateway import Gateway
 from compass.serve.keys import Keys, read_keys
@@ -30,18 +31,23 @@ logger = logging.getLogger(__name__)
 
 KINDS: dict[str, type[Vllm | Sglang | LlamaCpp]] = {"vllm": Vllm, "sglang": Sglang, "llamacpp": LlamaCpp}
 """What stands before `+` in a backend's address; nothing stands for vLLM."""
+EMBEDDED = "embedded"
+"""Address of the backend in this process."""
 BACKLOG = 2048
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def make_backend(address: str, *, timeout: float, transport: httpx.AsyncBaseTransport | None = None) -> Backend:
-    """Return the backend at an address: `http://HOST:PORT`, `sglang+http://HOST:PORT`. Raises ConfigError."""
+    """Return the backend at an address, as `http://HOST:PORT` or `embedded`. Raises ConfigError."""
+    if address == EMBEDDED:
+        return Embedded()
     kind, plus, url = address.partition("+")
     if not plus:
         kind, url = "vllm", address
     if kind not in KINDS:
         raise ConfigError(
-            f"backend: {address!r} begins with {kind!r}; known are {', '.join(f'{name}+http://' for name in KINDS)}"
+            f"backend: {address!r} begins with {kind!r}; known are {', '.join(f'{name}+http://' for name in KINDS)} "
+            f"and {EMBEDDED}"
         )
     try:
         return KINDS[kind](url, timeout=timeout, transport=transport)
