@@ -15,6 +15,7 @@ from compass.config import (
     AdaptConfig,
     CompareConfig,
     ExportOptions,
+    ForgetOptions,
     LabelOptions,
     MonitorOptions,
     Option,
@@ -38,6 +39,7 @@ COMMANDS = {
     "compass registry": RegistryOptions,
     "compass watch": WatchOptions,
     "compass serve": ServeOptions,
+    "compass data forget": ForgetOptions,
     "compass export": ExportOptions,
 }
 """Command -> what it takes."""

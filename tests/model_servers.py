@@ -38,6 +38,8 @@ class FakeVllm:
     breaks_after: int = -1
     """Pieces after which the connection breaks."""
     status: int = 200
+    fails: set[str] = field(default_factory=set)
+    """Models whose requests end in an error 500."""
     loads: int = 0
     answers: dict[str, str] = field(default_factory=dict)
     """Model -> what it says; by default its name."""
@@ -88,8 +90,8 @@ class FakeVllm:
                 return JSONResponse({"error": {"message": f"The model `{model}` does not exist."}}, 404)
             if self.hold:
                 await self.hold.wait()
-            if self.status != 200:
-                return JSONResponse({"error": {"message": "no"}}, self.status)
+            if self.status != 200 or model in self.fails:
+                return JSONResponse({"error": {"message": "no"}}, 500 if model in self.fails else self.status)
             says = self.answers.get(model, model)
             if body.get("stream"):
                 return StreamingResponse(self._stream(model), media_type="text/event-stream")

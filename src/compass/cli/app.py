@@ -14,6 +14,7 @@ import typer
 
 from compass.cli.adapt import adapt, prepare, select, train
 from compass.cli.compare import compare
+from compass.cli.data import data
 from compass.cli.evaluate import evaluate
 from compass.cli.export import export
 from compass.cli.help import HelpCommand
@@ -63,6 +64,7 @@ for command in (
     app.command(cls=HelpCommand)(command)
 app.command(cls=HelpCommand, hidden=True)(prepare)
 app.add_typer(registry, name="registry")
+app.add_typer(data, name="data")
 
 NO_SUCH_PLACE = {
     errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR,

@@ -9,7 +9,10 @@ from compass.cli.process import set_up_logging
 from compass.config import ServeOptions, load_options
 
 
-@with_options("serve", "registry", of=ServeOptions)
+@with_options(
+    "serve", "registry", "monitor", of=ServeOptions,
+    defaults={"database": "default: serve.db in serve_dir"},
+)  # fmt: skip
 def serve(config: Config = None, verbose: Verbose = False, *, options: Any = None) -> None:
     """Serve the versions in production from one address.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from compass.config.knobs import knob, part
+from compass.config.monitor import MonitorConfig
 from compass.config.registry import RegistryConfig
+from compass.config.watch import WatchConfig
 
 
 def share_of(value: Any) -> Any:
@@ -37,6 +39,13 @@ class ServeConfig:
     )
     max_concurrent: int = knob(256, "Requests at a time; more are answered 503 with Retry-After.", low=1)
     max_body_mb: float = knob(16.0, "Largest body of a request, in MiB; a larger one is answered 413.", low=0.001)
+    canary: float = knob(
+        0.0, "Share of conversations that a candidate answers: 5%.", basic=True, low=0.0, high=1.0, parse=share_of
+    )
+    shadow: float = knob(
+        0.0, "Share of conversations that a candidate answers too, unseen, to compare.", low=0.0, high=1.0,
+        parse=share_of,
+    )  # fmt: skip
     request_timeout: float = knob(600.0, "Seconds until a request without an answer is given up.", low=0.1)
     drain_seconds: float = knob(30.0, "Seconds that running requests have when the gateway is stopped.", low=0.0)
 
@@ -46,4 +55,22 @@ class ServeOptions:
     """All options of `compass serve`."""
 
     serve: ServeConfig = part(ServeConfig)
+    monitor: MonitorConfig = part(
+        MonitorConfig, without=("prompts_per_false_alarm", "window", "reservoir_size", "monitor_batch_size")
+    )
     registry: RegistryConfig = part(RegistryConfig, without=("keep_versions", "leave_out", "mlflow_uri"))
+
+
+def _only(kind: type[Any], name: str) -> Any:
+    """Declare a section of which one option is taken."""
+    return part(kind, without={option.name for option in fields(kind)} - {name})
+
+
+@dataclass(frozen=True)
+class ForgetOptions:
+    """All options of `compass data forget`: where rows of users are kept."""
+
+    serve: ServeConfig = _only(ServeConfig, "serve_dir")
+    monitor: MonitorConfig = _only(MonitorConfig, "database")
+    watch: WatchConfig = _only(WatchConfig, "watch_dir")
+    registry: RegistryConfig = _only(RegistryConfig, "registry_dir")

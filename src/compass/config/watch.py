@@ -33,6 +33,9 @@ class WatchConfig:
     update_test: str = knob(
         "", "Held-out new usage with responses; empty: half of the new usage that has responses.", basic=True
     )
+    update_feedback: str = knob(
+        "", "Folder of the gateway (serve_dir); corrections of users become training rows and tests."
+    )
     gate_rows: int = knob(200, "Maximum rows of each test of an update.", low=20)
 
 

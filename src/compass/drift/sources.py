@@ -35,6 +35,8 @@ LONGEST_LINE = 16 * 2**20
 HEAD_BYTES = 4096
 """Bytes of a file's first line that tell it from another file of its name."""
 CHUNK_BYTES = 2**20
+FILE_HEADER = b'{"compass": "prompts"'
+"""How the first line of a file of `compass serve` begins: it tells the file from others, and holds no prompt."""
 UNKNOWN_LANGUAGE = "?"
 """Stands for a tag that names no language: the prompt counts among other languages."""
 LOG_NAME = re.compile(r"\.(jsonl|ndjson)(\.[^/]+)?$", re.IGNORECASE)
@@ -361,7 +363,7 @@ def _batch(
     records: list[Record] = []
     skips: list[Skipped] = []
     for number, line in enumerate(lines, first):
-        if not line.strip():
+        if not line.strip() or line.startswith(FILE_HEADER):
             continue
         try:
             if len(line) > LONGEST_LINE:

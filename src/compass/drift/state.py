@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +85,18 @@ def read_kept(url: str, names: Sequence[str], language: str, *, oldest: float) -
         finally:
             state.close()
     return sorted((prompt for prompt in found if prompt.at >= oldest), key=lambda prompt: -prompt.at)
+
+
+def forget_prompts(url: str, texts: Collection[str]) -> int:
+    """Delete the kept prompts with one of these texts from every monitor of a database; return how many went.
+
+    Raises MonitorError if the database can't be written.
+    """
+    state = MonitorState(url, "")
+    try:
+        return state.forget(texts)
+    finally:
+        state.close()
 
 
 class MonitorState:
@@ -236,6 +248,15 @@ class MonitorState:
                 delete(PromptRow).where(PromptRow.monitor == self._id, PromptRow.mode.not_in(list(modes)))
             )
             return int(gone.rowcount) + self._expire(session, oldest)  # type: ignore[attr-defined]
+
+    def forget(self, texts: Collection[str]) -> int:
+        """Delete the prompts with one of these texts, whichever monitor keeps them; return how many went."""
+        gone, wanted = 0, sorted(texts)
+        with self._session() as session:
+            for start in range(0, len(wanted), 500):
+                done = session.execute(delete(PromptRow).where(PromptRow.text.in_(wanted[start : start + 500])))
+                gone += int(done.rowcount)  # type: ignore[attr-defined]
+        return gone
 
     def lowest_ranks(self, size: int) -> dict[str, float]:
         """Return the rank to beat in each language's reservoir that is full."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,17 +12,31 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from compass.serve.answers import ClientGoneError, RefusedError
+from compass.serve.feedback import FEEDBACK, take
 from compass.serve.gateway import Gateway
+from compass.serve.keeper import Keeper
 from compass.serve.measures import CONTENT_TYPE_LATEST, Measures, spans
+from compass.serve.prompt_log import PromptLog
 from compass.serve.protocol import CHAT, COMPLETIONS
+from compass.serve.rollout import Rollout
 from compass.serve.routing import models
 
 CLOSED = 499
 """Status of a request whose client has gone; nobody reads it."""
 
 
-def make_app(gateway: Gateway) -> FastAPI:
-    """Return the application of a gateway; it starts and stops the fleet with itself."""
+def make_app(
+    gateway: Gateway,
+    *,
+    keeper: Keeper | None = None,
+    prompts: PromptLog | None = None,
+    rollout: Rollout | None = None,
+) -> FastAPI:
+    """Return the application of a gateway; it starts and stops the fleet with itself.
+
+    keeper, prompts: what keeps answers for feedback, and prompts for the monitor; both end with the application.
+    rollout: what watches candidates.
+    """
 
     @asynccontextmanager
     async def alive(_app: FastAPI) -> AsyncIterator[None]:
@@ -30,9 +45,15 @@ def make_app(gateway: Gateway) -> FastAPI:
             yield
         finally:
             await gateway.fleet.stop()
+            for one in (keeper, prompts):
+                if one:
+                    await asyncio.to_thread(one.close)
 
-    measures = Measures(gateway.fleet)
-    gateway.observers += [observer for observer in (measures.ended, spans()) if observer]
+    measures = Measures(gateway.fleet, prompts=prompts, keeper=keeper, rollout=rollout)
+    kept = [one.ended for one in (prompts, keeper, rollout) if one]
+    if keeper and rollout:
+        keeper.heard = rollout.heard
+    gateway.observers += [*kept, *(observer for observer in (measures.ended, spans()) if observer)]
     app = FastAPI(title="compass serve", lifespan=alive, docs_url=None, redoc_url=None, openapi_url=None)
 
     async def passed_on(request: Request) -> Response:
@@ -40,6 +61,13 @@ def make_app(gateway: Gateway) -> FastAPI:
 
     for path in (CHAT, COMPLETIONS):
         app.add_api_route(path, passed_on, methods=["POST"], response_model=None)
+
+    if keeper:
+
+        async def feedback(request: Request) -> Response:
+            return await take(request, gateway.door, keeper)
+
+        app.add_api_route(FEEDBACK, feedback, methods=["POST"], response_model=None)
 
     @app.get("/v1/models")
     async def listed(request: Request) -> Response:

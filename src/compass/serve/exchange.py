@@ -36,6 +36,11 @@ class Exchange:
     """The answer's body, up to LONGEST_KEPT."""
 
     @property
+    def may_be_kept(self) -> bool:
+        """Whether the client lets it be kept: `store: false` says no, as in OpenAI's API."""
+        return self.body.values.get("store") is not False
+
+    @property
     def ok(self) -> bool:
         """Whether the client has got a whole answer."""
         return 200 <= self.status < 300

@@ -100,6 +100,8 @@ class Fleet:
         self.table = Table((), {}, {}, {})
         self._read, self._poll, self._clock = read_desired, poll_seconds, clock
         self._share, self._candidates = share, candidates
+        self.withdrawn: set[tuple[str, int]] = set()
+        """Candidates that get no more requests, whatever the registry says still."""
         self._tasks: list[asyncio.Task[None]] = []
         self._read_once = False
 
@@ -182,7 +184,9 @@ class Fleet:
             {
                 language: one.candidate
                 for language, one in self.desired.items()
-                if self._share and one.candidate in versions.get(language, ())
+                if self._share
+                and one.candidate in versions.get(language, ())
+                and (language, one.candidate) not in self.withdrawn
             },
             {language: frozenset(numbers) for language, numbers in versions.items()},
             self._share,

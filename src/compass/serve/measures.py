@@ -8,11 +8,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from compass.serve.exchange import Exchange
 from compass.serve.fleet import Fleet
+from compass.serve.keeper import Keeper
+from compass.serve.prompt_log import PromptLog
+from compass.serve.rollout import Rollout
 
 __all__ = ["CONTENT_TYPE_LATEST", "Measures", "spans"]
 
@@ -21,9 +24,16 @@ LABELS = ("language", "version")
 
 
 class Measures:
-    """Counts exchanges as they end. `counters` of others are added under their own names when they are read."""
+    """Counts exchanges as they end."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        *,
+        prompts: PromptLog | None = None,
+        keeper: Keeper | None = None,
+        rollout: Rollout | None = None,
+    ) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "compass_requests", "Requests by who answered and HTTP status.", (*LABELS, "status"), registry=self.registry
@@ -38,7 +48,7 @@ class Measures:
         self._refused = Counter(
             "compass_refused", "Requests that were not passed on.", ("code",), registry=self.registry
         )
-        self._fleet = fleet
+        self._fleet, self._prompts, self._keeper, self._rollout = fleet, prompts, keeper, rollout
         self.registry.register(self)
 
     def ended(self, exchange: Exchange) -> None:
@@ -53,8 +63,17 @@ class Measures:
         """Count a request that was not passed on."""
         self._refused.labels(code).inc()
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
+    def collect(self) -> Iterable[Metric]:
         """Yield what holds now."""
+        lost = CounterMetricFamily("compass_lost", "What was not kept, by reason.", labels=("what", "reason"))
+        for what, one in (("prompt", self._prompts), ("answer", self._keeper)):
+            for reason, n in one.dropped.items() if one else ():
+                lost.add_metric((what, reason), float(n))
+        written = CounterMetricFamily("compass_prompts_written", "Prompts handed on to the monitor.")
+        written.add_metric((), float(self._prompts.written if self._prompts else 0))
+        shadows = CounterMetricFamily("compass_shadow", "Copies to candidates, by outcome.", labels=("outcome",))
+        for outcome, n in self._rollout.shadows.items() if self._rollout else ():
+            shadows.add_metric((outcome,), float(n))
         up = GaugeMetricFamily("compass_backend_up", "Whether a backend answers.", labels=("backend",))
         running = GaugeMetricFamily("compass_running", "Requests that run at a backend.", labels=("backend",))
         for replica in self._fleet.replicas:
@@ -63,7 +82,7 @@ class Measures:
         live = GaugeMetricFamily("compass_live_version", "Version that a language's tag means.", labels=("language",))
         for language, version in self._fleet.live.items():
             live.add_metric((language,), float(version))
-        return (up, running, live)
+        return (up, running, live, lost, written, shadows)
 
     def text(self) -> bytes:
         """Return all of it as `/metrics` answers."""

@@ -76,6 +76,8 @@ class Route:
     """0: the base model."""
     candidate: bool = False
     """Whether the version is a candidate that the conversation was drawn for."""
+    spoken: str = UNDETERMINED
+    """The language of the conversation, served or not; `und` where it says none."""
 
     @property
     def adapter(self) -> str:
@@ -121,7 +123,7 @@ def route(asked: Asked, table: Table, remembered: str = "") -> Route:
     what the conversation was in. A language without a version in production goes to the base model.
     """
     if asked.model in table.base:
-        return Route(UNDETERMINED, 0)
+        return Route(UNDETERMINED, 0, spoken=asked.language or _spoken(asked.turns) or UNDETERMINED)
     if exact := parse_adapter_name(asked.model):
         return _exact(exact, table)
     if asked.model == AUTO:
@@ -130,11 +132,11 @@ def route(asked: Asked, table: Table, remembered: str = "") -> Route:
         language = _named(asked.model, table)
     tag = served_as(language, table.live) if language != UNDETERMINED else ""
     if not tag:
-        return Route(UNDETERMINED, 0)
+        return Route(UNDETERMINED, 0, spoken=language)
     candidate = table.candidates.get(tag, 0)
     if candidate and drawn(asked.conversation, adapter_name(tag, candidate), table.share):
-        return Route(tag, candidate, candidate=True)
-    return Route(tag, table.live[tag])
+        return Route(tag, candidate, candidate=True, spoken=tag)
+    return Route(tag, table.live[tag], spoken=tag)
 
 
 def drawn(conversation: str, adapter: str, share: float) -> bool:
@@ -159,7 +161,7 @@ def _exact(name: tuple[str, int], table: Table) -> Route:
     tag = served_as(_tag(name[0]), table.versions)
     if not tag or name[1] not in table.versions[tag]:
         raise RouteError(f"{name[0]}@{name[1]} is not served. Served are: {', '.join(models(table))}", missing=True)
-    return Route(tag, name[1])
+    return Route(tag, name[1], spoken=tag)
 
 
 def _named(model: str, table: Table) -> str:

@@ -13,18 +13,23 @@ import uvicorn
 from fastapi import FastAPI
 
 from compass.config import ServeOptions, validate
-from compass.errors import ConfigError, ServeError
-from compass.registry import Registry
+from compass.errors import ConfigError, RegistryError, ServeError
+from compass.registry import Registry, RegistryEvent
+from compass.registry.folders import number_of
 from compass.serve.app import make_app
 from compass.serve.desired import DesiredState
 from compass.serve.door import Door
 from compass.serve.embedded import Embedded
 from compass.serve.fleet import Fleet
 from compass.serve.gateway import Gateway
+from compass.serve.keeper import Keeper
 from compass.serve.keys import Keys, read_keys
 from compass.serve.llamacpp import LlamaCpp
+from compass.serve.prompt_log import PromptLog
 from compass.serve.protocol import Backend
+from compass.serve.rollout import Rollout, Withdraw
 from compass.serve.sglang import Sglang
+from compass.serve.store import DATABASE, Store
 from compass.serve.vllm import Vllm
 
 logger = logging.getLogger(__name__)
@@ -84,13 +89,39 @@ def make_gateway(options: ServeOptions) -> Gateway:
     door = Door(keys, most=own.max_concurrent, largest=int(own.max_body_mb * 2**20))
     at = Path(own.registry_at) if own.registry_at else None
     desired = DesiredState(Registry(Path(options.registry.registry_dir)), at=at)
-    fleet = Fleet(backends, desired.read)
+    fleet = Fleet(backends, desired.read, share=own.canary, candidates=own.canary > 0 or own.shadow > 0)
     return Gateway(fleet, door=door, timeout=own.request_timeout)
 
 
 def make_application(options: ServeOptions) -> FastAPI:
-    """Return the gateway as an ASGI application, for a server of one's own. Raises ConfigError."""
-    return make_app(make_gateway(options))
+    """Return the gateway as an ASGI application, for a server of one's own. Raises ConfigError or MonitorError."""
+    gateway = make_gateway(options)
+    folder, kept = Path(options.serve.serve_dir), options.monitor
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store = Store(kept.database or f"sqlite:///{(folder / DATABASE).resolve()}")
+    keeper = Keeper(store, folder, kept.reservoir, retention_days=kept.retention_days)
+    prompts = None
+    if kept.reservoir != "off":
+        prompts = PromptLog(folder, kept.reservoir, retention_days=kept.retention_days)
+    rollout = Rollout(gateway.fleet, withdrawing(options.registry.registry_dir), shadow=options.serve.shadow)
+    return make_app(gateway, keeper=keeper, prompts=prompts, rollout=rollout)
+
+
+def withdrawing(registry_dir: str) -> Withdraw:
+    """Return what takes a candidate back, in the registry and in its log of events."""
+
+    def withdraw(language: str, version: int, reason: str) -> None:
+        registry = Registry(Path(registry_dir))
+        try:
+            candidate = registry.aliases(language).candidate
+            # A person, or another gateway, may have been faster.
+            if candidate and number_of(candidate) == version:
+                registry.withdraw(language, reason=reason)
+                registry.record(RegistryEvent("refusal", language, f"{candidate} is withdrawn. {reason}", candidate))
+        except RegistryError as error:
+            logger.warning("%s@%d gets no more requests, but is the candidate still: %s", language, version, error)
+
+    return withdraw
 
 
 def serve(options: ServeOptions) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 
 from compass.config import AdaptConfig, load_stored, read_stored
 from compass.data.example import Example
+from compass.data.feedback_rows import TEST, TRAIN, rows_file
 from compass.data.languages import UNDETERMINED, same_language
 from compass.data.readers import read_jsonl
 from compass.drift import Monitor
@@ -15,6 +17,8 @@ from compass.registry import Version
 from compass.runs import layout
 from compass.steps.read import read_set
 from compass.steps.watch_state import Site
+
+logger = logging.getLogger(__name__)
 
 OLD_USAGE = Path(layout.USAGE).name
 """In the folder of an update that version 0.1 began: its usage, which is read into a run folder now."""
@@ -50,7 +54,19 @@ def rows_of_update(
             f"{options.update_usage} has {len(usage)} rows in {site.language}, and min_usage_rows asks for "
             f"{options.min_usage_rows}. Gather more usage."
         )
-    return usage, read(options.update_train, "train"), read(options.update_test, "test")
+    train, test = read(options.update_train, "train"), read(options.update_test, "test")
+    said = {part: _feedback(site, part) for part in (TRAIN, TEST)}
+    if len(test) + len(said[TEST]) < site.options.gate.gate_min_rows and said[TEST]:
+        logger.info("%d tests of users' feedback are too few for the gate yet", len(said[TEST]))
+        said[TEST] = []
+    return usage, [*train, *said[TRAIN]], [*test, *said[TEST]]
+
+
+def _feedback(site: Site, part: str) -> list[Example]:
+    """Return rows that users' feedback became; none where there is none yet."""
+    folder = site.options.watch.update_feedback
+    path = rows_file(folder, site.language, part)
+    return read_jsonl(path) if folder and path.is_file() else []
 
 
 def rows_of_0_1(work: Path) -> tuple[list[Example], list[Example], list[Example]] | None:

@@ -1,0 +1,47 @@
+"""The commands `compass data ...`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from compass.cli.flags import Config, Json, with_options
+from compass.cli.help import HelpCommand
+from compass.cli.printing import print_json, say
+from compass.cli.process import set_up_logging
+from compass.config import ForgetOptions, load_options
+
+
+@with_options(also=("serve_dir", "watch_dir", "registry_dir", "database"), basic=("database",), of=ForgetOptions)
+def data_forget(
+    conversation: Annotated[
+        str, typer.Option("--conversation", metavar="ID", help="Name of the conversation, or its hash.")
+    ],
+    config: Config = None,
+    json_: Json = False,
+    *,
+    options: Any = None,
+) -> None:
+    """Remove what is kept of a conversation, and say which versions saw it."""
+    set_up_logging(verbose=False)
+    from dataclasses import asdict
+
+    from compass.recipes.forget import forget
+
+    done = forget(conversation, load_options(ForgetOptions, config, options))
+    if json_:
+        print_json(asdict(done))
+        return
+    if not done.anything:
+        say("Nothing is kept of this conversation.")
+        return
+    say(f"Removed: {done.answers} answers, {done.prompts} logged prompts, {done.kept} prompts that monitors kept.")
+    for version in done.versions:
+        say(f"Has seen it: {version}. Train a version without it, then let `compass registry prune` remove this one.")
+    for folder in done.updates:
+        say(f"Has rows of it: the update in progress in {folder}.")
+
+
+data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Rows that are kept of users: forget.")
+data.command("forget", cls=HelpCommand)(data_forget)
