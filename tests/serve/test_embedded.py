@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,6 @@ async def whole(backend: Embedded, request: Call) -> dict[str, Any]:
     status, content = await answer(backend, request)
     assert status == 200, content
     return dict(json.loads(content))
-
-
-async def to_the_end(chunks: AsyncIterator[bytes]) -> None:
-    async for _chunk in chunks:
-        pass
 
 
 def events(content: bytes) -> list[Any]:
@@ -205,6 +201,24 @@ def test_adapters_come_and_go(adapter: Path, tmp_path: Path) -> None:
     asyncio.run(empty())
 
 
+def test_who_does_not_wait_for_a_load_ends_nothing(adapter: Path) -> None:
+    """The gateway gives up a slow load and asks again: one adapter, and a thread that lives."""
+
+    async def test(backend: Embedded) -> None:
+        for turns in range(3):
+            task = asyncio.create_task(backend.load("cy@2", adapter))
+            for _ in range(turns):
+                await asyncio.sleep(0.001)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await backend.load("cy@2", adapter)
+        assert backend._model is not None
+        assert sorted(backend._model._names) == ["cy@1", "cy@2"]
+        await whole(backend, call(adapter="cy@2"))
+
+    run(adapter, test)
+
+
 def test_a_client_that_goes_ends_the_work_and_a_stop_breaks_off(adapter: Path) -> None:
     """Work for nobody would hold up the others; a server that stops must not leave a client waiting."""
 
@@ -218,11 +232,15 @@ def test_a_client_that_goes_ends_the_work_and_a_stop_breaks_off(adapter: Path) -
         with pytest.raises(asyncio.CancelledError):
             await waiting
         await whole(backend, call())
-        reply = await backend.forward(call(stream=True, max_tokens=10_000))
-        await anext(chunks := reply.chunks)
+        gate = threading.Event()
+        backend._engine.run(gate.wait)
+        waiting = asyncio.create_task(backend.forward(call(max_tokens=200)))
+        await asyncio.sleep(0)
         closing = asyncio.create_task(backend.close())
+        await asyncio.sleep(0.05)
+        gate.set()
         with pytest.raises(LostError):
-            await to_the_end(chunks)
+            await waiting
         await closing
 
     run(adapter, test)

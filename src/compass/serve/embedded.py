@@ -102,7 +102,6 @@ class Embedded:
         if name in self._folders:
             return
         await self._in_thread(lambda: self._load(name, folder))
-        self._folders[name] = folder
 
     async def unload(self, name: str) -> None:
         """Unload an adapter."""
@@ -145,11 +144,15 @@ class Embedded:
         from compass.training import resolve_model
         from compass.training.mixed import MixedModel, base_of
 
+        if name in self._folders:
+            # Who asked before did not wait to the end.
+            return
         if self._model is None:
             base, revision = base_of(folder)
             found = resolve_model(base, revision=revision, cache_dir=cache_folder(self._cache_dir))
             self._model = self._engine.model = MixedModel(found, dtype=self._dtype)
         self._model.load(name, folder)
+        self._folders[name] = folder
 
     async def _in_thread(self, job: Callable[[], Any]) -> None:
         try:
@@ -211,7 +214,8 @@ class _Engine:
                 _job, owner = self._jobs.get_nowait()
                 stopped = ServeError("the embedded backend was stopped.")
                 if isinstance(owner, Future):
-                    owner.set_exception(stopped)
+                    if owner.set_running_or_notify_cancel():
+                        owner.set_exception(stopped)
                 elif owner is not None:
                     owner.put(stopped)
 
@@ -230,6 +234,8 @@ class _Engine:
             self._do(job, owner)
 
     def _do(self, job: Callable[[], Any], owner: _Work | Future[Any] | None) -> None:
+        if isinstance(owner, Future) and not owner.set_running_or_notify_cancel():
+            return
         try:
             done = job()
         except Exception as error:  # Whatever it is, it is told to who asked, and the others go on.
