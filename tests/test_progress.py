@@ -1,12 +1,12 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
-from types import SimpleNamespace
 
 import pytest
 
-from compass import progress as module
-from compass.progress import _log_lines, duration, pace, progress
+from compass.progress import duration, pace, progress
 
 
 @pytest.mark.parametrize(
@@ -32,12 +32,14 @@ def test_durations_have_the_unit_of_their_size(seconds, text):
     assert duration(seconds) == text
 
 
-def test_a_log_line_comes_every_ten_seconds_at_most(monkeypatch, caplog):
+def test_a_log_line_comes_every_ten_seconds_at_most(caplog):
     """Breaks if each unit has a line, or if the time left counts what is done: cells that take six seconds each."""
-    now = iter(range(0, 60, 6))
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: float(next(now))))
-    monkeypatch.setattr(module, "sys", SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: False)))
-    with caplog.at_level(logging.INFO, logger="compass.progress"), progress("Cells", 9, "cells") as advance:
+    now = map(float, range(0, 60, 6))
+    with (
+        contextlib.redirect_stderr(io.StringIO()),
+        caplog.at_level(logging.INFO, logger="compass.progress"),
+        progress("Cells", 9, "cells", clock=lambda: next(now)) as advance,
+    ):
         for _ in range(4):
             advance()
     assert caplog.messages == [
@@ -46,12 +48,14 @@ def test_a_log_line_comes_every_ten_seconds_at_most(monkeypatch, caplog):
     ]
 
 
-def test_the_last_line_promises_no_time(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_line_promises_no_time(caplog: pytest.LogCaptureFixture) -> None:
     """A comparison ended with `4 of 4 cells, 39 s each, about 0 s left`."""
     clock = iter([0.0, 60.0, 120.0])
-    monkeypatch.setattr("compass.progress.time.monotonic", lambda: next(clock))
-    with caplog.at_level("INFO"):
-        advance = _log_lines("Cells", 2, "cells")
+    with (
+        contextlib.redirect_stderr(io.StringIO()),
+        caplog.at_level("INFO"),
+        progress("Cells", 2, "cells", clock=lambda: next(clock)) as advance,
+    ):
         advance(1)
         advance(1)
     assert caplog.messages == ["Cells: 1 of 2 cells, 60 s each, about 60 s left", "Cells: 2 of 2 cells, 60 s each"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -24,17 +24,22 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(description: str, total: int, unit: str = "rows") -> Iterator[Advance]:
-    """Show the progress of `total` units of work; the block calls the yielded function with each number done."""
+def progress(
+    description: str, total: int, unit: str = "rows", *, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Advance]:
+    """Show the progress of `total` units of work; the block calls the yielded function with each number done.
+
+    clock: gives the time in seconds.
+    """
     if sys.stderr.isatty():
-        with _bar(description, total, unit) as advance:
+        with _bar(description, total, unit, clock) as advance:
             yield advance
     else:
-        yield _log_lines(description, total, unit)
+        yield _log_lines(description, total, unit, clock)
 
 
 @contextmanager
-def _bar(description: str, total: int, unit: str) -> Iterator[Advance]:
+def _bar(description: str, total: int, unit: str, clock: Callable[[], float]) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -47,25 +52,25 @@ def _bar(description: str, total: int, unit: str) -> Iterator[Advance]:
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(printable(description), total=total, rate="")
-        start = time.monotonic()
+        start = clock()
         done = 0
 
         def advance(n: int = 1) -> None:
             nonlocal done
             done += n
-            bar.update(task, advance=n, rate=pace(done, time.monotonic() - start, unit))
+            bar.update(task, advance=n, rate=pace(done, clock() - start, unit))
 
         yield advance
 
 
-def _log_lines(description: str, total: int, unit: str) -> Advance:
-    start = last = time.monotonic()
+def _log_lines(description: str, total: int, unit: str, clock: Callable[[], float]) -> Advance:
+    start = last = clock()
     done = 0
 
     def advance(n: int = 1) -> None:
         nonlocal done, last
         done += n
-        now = time.monotonic()
+        now = clock()
         if now - last >= LOG_EVERY_SECONDS:
             last = now
             seconds = now - start

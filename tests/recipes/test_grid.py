@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -133,7 +134,9 @@ def test_a_comparison_that_is_terminated_takes_its_cells_with_it(tmp_path: Path)
         f"job = lambda processes, environment: processes.run([], Path({str(tmp_path / 'log')!r}), environment)\n"
         "workers.in_parallel('Cells', {'a': job, 'b': job, 'c': job}, 2)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
+    # Named devices need no torch to be counted.
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL, env=environment)
     wait_for(lambda: pids.is_file() and len(pids.read_text().split()) == 2)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == 128 + signal.SIGTERM
@@ -142,10 +145,14 @@ def test_a_comparison_that_is_terminated_takes_its_cells_with_it(tmp_path: Path)
     wait_for(lambda: not any(is_alive(pid) for pid in started))
 
 
-def test_draws_that_fail_are_left_to_the_error_of_the_caller(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_draws_that_fail_are_left_to_the_error_of_the_caller(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two draws without their files: both are tried, each leaves its log, and nothing is raised here."""
-    data = DataConfig(language="cy", usage=str(tmp_path / "none.jsonl"), pool=(str(tmp_path / "none.jsonl"),))
+    none = str(tmp_path / "none.jsonl")
+    data = DataConfig(language="cy", usage=none, train=(none,), pool=(none,))
     draws = [AdaptConfig(data=data, run=RunConfig(output_dir=str(tmp_path / name))) for name in ("cy-0", "cy-1")]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     run_draws(draws, 2)
     assert {"cy-0 failed; the others go on", "cy-1 failed; the others go on"} <= set(caplog.messages)
     for name in ("cy-0", "cy-1"):
