@@ -35,7 +35,7 @@ ROWS = [Example(id=f"r{i}", prompt=f"p{i}", response=f"p{i}" * (i + 1), language
 
 
 def measured(model: Parrot | CachedAnswers, rows: Sequence[Example]) -> Evaluation:
-    config = EvaluationConfig(bootstrap_draws=100, max_test_rows=100)
+    config = EvaluationConfig(max_test_rows=100)
     return evaluate(model, rows, name="cy", language="cy", config=config, seed=0)
 
 

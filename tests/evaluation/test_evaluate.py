@@ -18,7 +18,7 @@ EXAMPLES = [
     Example(id=f"r{i}", prompt=f"p{i}", response=json.dumps({"intent": f"I{i % 3}", "n": i}), language="cy")
     for i in range(40)
 ]
-CONFIG = EvaluationConfig(bootstrap_draws=200)
+CONFIG = EvaluationConfig()
 
 
 class Oracle:
@@ -82,7 +82,7 @@ def test_metrics_that_nothing_bears_on_are_left_out() -> None:
 
 def test_row_choice_is_the_seeds_alone() -> None:
     """Base and adapter would meet different rows, or clusters would belong to other rows."""
-    config = EvaluationConfig(bootstrap_draws=100, max_test_rows=15)
+    config = EvaluationConfig(max_test_rows=15)
     clusters = list(range(40))
     first, second = run(0, config=config, clusters=clusters), run(40, config=config, clusters=clusters)
     assert [e.id for e in first.examples] == [e.id for e in second.examples]
@@ -122,7 +122,7 @@ def test_compare_by_cluster() -> None:
 
 def test_compare_refuses_other_rows() -> None:
     """A paired test would pair strangers."""
-    config = EvaluationConfig(bootstrap_draws=100, max_test_rows=15)
+    config = EvaluationConfig(max_test_rows=15)
     with pytest.raises(DataError, match=r"different rows \(40 and 15\)"):
         compare(run(10), run(10, config=config))
 

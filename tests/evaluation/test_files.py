@@ -39,7 +39,7 @@ def evaluation(name: str = "cy") -> Evaluation:
         np.array([20.0, 14.0, 10.0]),
         name=name,
         language="cy",
-        config=EvaluationConfig(bootstrap_draws=100),
+        config=EvaluationConfig(),
         seed=3,
         clusters=np.array([2, 0, 2]),
         seen_labels=["B", "A"],
@@ -111,7 +111,7 @@ def free_text() -> Evaluation:
     rows = [Example(f"r{i}", f"p{i}", f"tar xf path/to/file_{i}.tar", "de") for i in range(3)]
     return assemble(
         rows, ["tar xf path/to/file_0.tar", "tar xf", ""], np.ones(3), np.full(3, 25.0), name="de", language="de",
-        config=EvaluationConfig(bootstrap_draws=100), seed=0,
+        config=EvaluationConfig(), seed=0,
     )  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def server() -> Iterator[Server]:
 
 def evaluation(answers: list[str], rows: list[Example] = ROWS) -> Evaluation:
     return assemble(rows, answers, np.ones(len(rows)), np.ones(len(rows)), name="cy", language="cy",
-                    config=EvaluationConfig(bootstrap_draws=100), seed=0)  # fmt: skip
+                    config=EvaluationConfig(), seed=0)  # fmt: skip
 
 
 BASE = evaluation(["bad"] * 9 + ["same"])

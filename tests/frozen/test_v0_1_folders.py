@@ -66,7 +66,7 @@ def test_options_are_read() -> None:
     given = {
         "language": "cy", "usage": "sources/usage.jsonl", "pool": ("sources/pool.jsonl",), "columns": {}, "seed": 0,
         "encoder": "stand-in", "budget": 16, "strategy": "compass", "max_steps": 24, "max_new_tokens": 4, "lora_r": 2,
-        "lora_alpha": 4, "averaged_trainings": 2, "learning_rate": 0.05, "bootstrap_draws": 100, "cache_dir": "cache",
+        "lora_alpha": 4, "averaged_trainings": 2, "learning_rate": 0.05, "cache_dir": "cache",
         "model_name_or_path": "model", "identify_languages": False, "retention_tests": ("sources/english.jsonl",),
     }  # fmt: skip
     found = calls.options(Path("run/compass.yaml"))

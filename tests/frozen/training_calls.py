@@ -100,9 +100,10 @@ def answer(
     seen: Sequence[str], options: Mapping[str, Any], seed: int,
 ) -> Evaluation:  # fmt: skip
     """Let a model answer a test and score it."""
+    config, draws = _evaluation(options)
     return evaluate(
-        LanguageModel(base, adapter), examples(rows), name=name, language="cy", config=EvaluationConfig(**options),
-        seed=seed, clusters=clusters, seen_labels=seen,
+        LanguageModel(base, adapter), examples(rows), name=name, language="cy", config=config, seed=seed,
+        clusters=clusters, seen_labels=seen, draws=draws,
     )  # fmt: skip
 
 
@@ -112,11 +113,18 @@ def answered(
 ) -> Evaluation:  # fmt: skip
     """Score answers that are given."""
     given = examples(rows)
+    config, draws = _evaluation(options)
     return assemble(
         given, predictions, np.array(nats), np.array([len(row.response.encode()) for row in given], dtype=np.float64),
-        name=name, language="cy", config=EvaluationConfig(**options), seed=seed, clusters=np.array(clusters),
-        seen_labels=seen,
+        name=name, language="cy", config=config, seed=seed, clusters=np.array(clusters), seen_labels=seen, draws=draws,
     )  # fmt: skip
+
+
+def _evaluation(options: Mapping[str, Any]) -> tuple[EvaluationConfig, int]:
+    """Return the options, and the bootstrap draws, which were one of them."""
+    rest = dict(options)
+    draws = rest.pop("bootstrap_draws")
+    return EvaluationConfig(**rest), draws
 
 
 def account(evaluation: Evaluation) -> dict[str, Any]:
@@ -155,7 +163,7 @@ def comparison(
     budget, strategy) -> ids.
     """
     config = CompareConfig(
-        adapt=AdaptConfig(run=RunConfig(seed=seed), evaluation=EvaluationConfig(bootstrap_draws=draws)),
+        adapt=AdaptConfig(run=RunConfig(seed=seed)),
         grid=GridConfig(strategies=tuple(strategies), budgets=tuple(budgets)),
     )
     cells: list[Any] = [
@@ -169,7 +177,7 @@ def comparison(
             scope: [
                 [strategy, budget, point.value, point.low, point.high] for (strategy, budget), point in points.items()
             ]
-            for scope, points in budget_curves(config, answers).items()
+            for scope, points in budget_curves(config, answers, draws=draws).items()
         },
         "overlaps": [[one, two, value] for (one, two), value in pick_overlaps(cells, rows).items()],
         "gaps": _gaps(strategies, cells),

@@ -64,7 +64,7 @@ def write_data(folder: Path) -> AdaptConfig:
         "pool": [write("pool", 40, TOPICS, "en")], "test": write("test", 4, TOPICS, "cy"), "n_clusters": 4,
         "retention_tests": [write("english", 3, TOPICS, "en")], "budget": 8, "max_steps": 4, "save_steps": 1,
         "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "max_new_tokens": 2, "lora_r": 2,
-        "model_name_or_path": str(make_tiny_model(folder / "model")), "bootstrap_draws": 100,
+        "model_name_or_path": str(make_tiny_model(folder / "model")),
         "identify_languages": False, "near_duplicates": 1.0, "cache_dir": str(folder / "cache"),
     }  # fmt: skip
     return load_options(AdaptConfig, None, overrides)

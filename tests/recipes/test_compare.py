@@ -41,7 +41,7 @@ def answers(*strategies: str) -> list[dict[str, Any]]:
 
 def config(*strategies: str, budgets: tuple[int, ...] = BUDGETS) -> CompareConfig:
     return CompareConfig(
-        AdaptConfig(evaluation=EvaluationConfig(bootstrap_draws=100)),
+        AdaptConfig(evaluation=EvaluationConfig()),
         grid=GridConfig(strategies=strategies, budgets=budgets),
     )
 
@@ -162,7 +162,7 @@ def test_translations_of_one_item_are_one_unit(tmp_path: Path) -> None:
     for tag in ("cy", "ne"):
         own = [example for example in examples if example.language == tag]
         done = assemble(own, ["yes", "no"], np.ones(2), np.ones(2), name=tag, language=tag,
-                        config=EvaluationConfig(bootstrap_draws=100), seed=0)  # fmt: skip
+                        config=EvaluationConfig(), seed=0)  # fmt: skip
         write_evaluation(done, tmp_path / tag / "eval" / "adapter")
         cell = SimpleNamespace(folder=tmp_path / tag, language=tag, seed=0, budget=1, strategy="ours")
         rows += answer_rows(cell)

@@ -41,7 +41,7 @@ def config(folder: Path, *strategies: str, budgets: Sequence[int] = (10,), seeds
         usage.write_text('{"prompt": "helo"}\n')
     adapt = AdaptConfig(
         data=DataConfig(language="cy", usage=str(usage), **data),
-        evaluation=EvaluationConfig(bootstrap_draws=100),
+        evaluation=EvaluationConfig(),
         run=RunConfig(output_dir=str(folder)),
     )
     grid = GridConfig(strategies=strategies, budgets=tuple(budgets), seeds=tuple(seeds), languages=tuple(languages))

@@ -50,7 +50,7 @@ def parent(files: Files, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "output_dir": str(folder / "v0"), "cache_dir": str(files.cache), "language": "cy", "budget": 16,
                 "retention_tests": [str(folder / "english.jsonl")], "max_steps": 2, "max_new_tokens": 4,
                 "model_name_or_path": str(model), "lora_r": 4, "averaged_trainings": 2, "n_clusters": 6,
-                "max_length": 200, "bootstrap_draws": 100, **sources,
+                "max_length": 200, **sources,
             },
         )
     )  # fmt: skip

@@ -51,7 +51,7 @@ def write_version(
             answers = ["ie" if i < n_right else "na" for i in range(n)]
             done = assemble(
                 rows, answers, np.ones(n), np.ones(n), name=name, language="cy",
-                config=EvaluationConfig(bootstrap_draws=100), seed=0,
+                config=EvaluationConfig(), seed=0,
             )  # fmt: skip
             write_evaluation(done, folder / "eval" / model)
     weights = "adapter/adapter_model.safetensors"

@@ -11,11 +11,12 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from compass.config import AdaptConfig, DataConfig, EvaluationConfig, TrainingConfig
+from compass.config import AdaptConfig, DataConfig, EvaluationConfig, TrainingConfig, recorded
 from compass.data.example import Example
 from compass.evaluation.evaluate import assemble
-from compass.evaluation.files import write_evaluation
+from compass.evaluation.files import draws_behind, write_evaluation
 from compass.runs import layout
+from compass.runs.files import file_hash, fingerprint
 from compass.runs.folder import Run
 from compass.steps import evaluate as step
 from compass.steps.evaluate import evaluate_one, measure_fertility, precision
@@ -35,7 +36,7 @@ def test_a_finished_evaluation_gets_new_metrics_without_its_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder of before would be measured again, or its report would lack what its differences have."""
-    config = AdaptConfig(data=DataConfig(language="de"), evaluation=EvaluationConfig(bootstrap_draws=100))
+    config = AdaptConfig(data=DataConfig(language="de"), evaluation=EvaluationConfig())
     rows = tuple(Example(f"r{i}", f"p{i}", f"tar xf path/to/file_{i}.tar", "de") for i in range(3))
     resources: Any = SimpleNamespace(config=config, base=SimpleNamespace(name="m", revision="1"))
     placed: Any = SimpleNamespace(data=RunData(usage=(), train=(), pool=(), tests={"de": rows}))
@@ -60,6 +61,30 @@ def test_a_finished_evaluation_gets_new_metrics_without_its_model(
     summary = json.loads((tmp_path / layout.BASE_EVALUATION / "de.json").read_text("utf-8"))
     assert list(summary["metrics"]) == list(found["de"].metrics)
     assert len(asked) == 1
+
+
+def test_intervals_of_other_draws_stay(tmp_path: Path) -> None:
+    """The draws were an option once: what a run measured with others would be measured again, or lose its intervals."""
+    config = AdaptConfig(data=DataConfig(language="de"), evaluation=EvaluationConfig())
+    rows = (Example("r", "p", "yes", "de"),)
+    resources: Any = SimpleNamespace(config=config, base=SimpleNamespace(name="m", revision="1"))
+    placed: Any = SimpleNamespace(data=RunData(usage=(), train=(), pool=(), tests={"de": rows}))
+    run = Run(tmp_path)
+    run.path(layout.SPACE_WEIGHTS).write_bytes(b"space")
+    output = tmp_path / layout.BASE_EVALUATION
+    done = assemble(rows, ["yes"], np.ones(1), np.ones(1), name="de", language="de", config=config.evaluation, seed=0,
+                    draws=100)  # fmt: skip
+    inputs = {
+        "evaluation": recorded(config.evaluation) | {"bootstrap_draws": 100}, "seed": 0, "model": ["m", "1"],
+        "adapter": "", "space": file_hash(run.path(layout.SPACE_WEIGHTS)),
+        "tests": fingerprint({"de": [row.to_dict() for row in rows]}),
+    }  # fmt: skip
+    with run.stage("evaluation-base", inputs, [output]):
+        write_evaluation(done, output)
+    for _ in range(2):
+        assert evaluate_one(run, resources, "base", None, placed)["de"].bootstrap_draws == 100
+    assert draws_behind(output) == 100
+    assert draws_behind(tmp_path / "none") == 2000
 
 
 def test_fertility_is_measured_once_for_each_model_and_data(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from compass.data.example import Example
 from compass.errors import DataError, ModelError
 from compass.evaluation.metrics import PROPORTIONS, FloatArray64, RowScores, ratios, response_shape, score_rows
 from compass.records import ClusterScore, Difference, Interval, Metrics
-from compass.stats import paired_difference, ratio_interval, wilson
+from compass.stats import BOOTSTRAP_DRAWS, paired_difference, ratio_interval, wilson
 
 logger = logging.getLogger(__name__)
 
@@ -95,12 +95,14 @@ def evaluate(
     seed: int,
     clusters: Sequence[int] | IntArray | None = None,
     seen_labels: Collection[str] = (),
+    draws: int = BOOTSTRAP_DRAWS,
 ) -> Evaluation:
     """Let `model` answer a test set and score the answers.
 
     At most `config.max_test_rows` rows are measured; the seed alone chooses them, so every model meets the same ones.
     clusters: (n,) semantic cluster of each example, for the scores by cluster. seen_labels: labels of the data at
-    hand; a small model that has learnt "this language means these labels" shows it in `seen_label_share`.
+    hand; a small model that has learnt "this language means these labels" shows it in `seen_label_share`. draws: of the
+    bootstrap behind each interval.
     Raises DataError if there is no row or one has no response, ModelError if the model's answers do not fit the rows
     or a loss is not finite, ValueError if clusters do not fit the rows.
     """
@@ -126,6 +128,7 @@ def evaluate(
         clusters=None if clusters is None else np.asarray(clusters, np.int64)[rows],
         seen_labels=seen_labels,
         rows_left_out=len(examples) - len(chosen),
+        draws=draws,
     )
 
 
@@ -142,6 +145,7 @@ def assemble(
     clusters: IntArray | None = None,
     seen_labels: Collection[str] = (),
     rows_left_out: int = 0,
+    draws: int = BOOTSTRAP_DRAWS,
 ) -> Evaluation:
     """Score answers that are already there; arguments as in `evaluate`, n_bytes (n,) beside nats (n,).
 
@@ -163,7 +167,7 @@ def assemble(
     scores = score_rows([example.response for example in examples], predictions, seen_labels)
     metrics = intervals(
         ratios(scores, nats, n_bytes),
-        draws=config.bootstrap_draws,
+        draws=draws,
         confidence=config.confidence,
         seed=seed,
         without=() if seen_labels else ("seen_label_share",),
@@ -181,7 +185,7 @@ def assemble(
         by_cluster=() if clusters is None else _by_cluster(scores, clusters, config.confidence),
         rows_left_out=rows_left_out,
         seen_labels=tuple(sorted(seen_labels)),
-        bootstrap_draws=config.bootstrap_draws,
+        bootstrap_draws=draws,
         confidence=config.confidence,
         seed=seed,
     )

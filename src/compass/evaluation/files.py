@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Collection, Iterable, Sequence
@@ -17,6 +18,7 @@ from compass.evaluation.lm_eval.bridge import TaskMetric, TaskResult, TaskSample
 from compass.evaluation.metrics import ratios, score_rows
 from compass.records import ClusterScore, Difference, Interval
 from compass.runs.files import write_text
+from compass.stats import BOOTSTRAP_DRAWS
 
 PREDICTIONS = ".predictions.jsonl"
 """End of the name of a file with an evaluation's rows."""
@@ -92,6 +94,14 @@ def read_evaluation(path: Path) -> Evaluation:
 def lacks_metrics(path: Path, evaluation: Evaluation) -> bool:
     """Say whether a summary was written before metrics that `evaluation`, read from it, has."""
     return not evaluation.metrics.keys() <= _read_json(path)["metrics"].keys()
+
+
+def draws_behind(folder: Path) -> int:
+    """Return the bootstrap draws behind the intervals of a folder's evaluations; today's where none can be read."""
+    for summary in sorted(folder.glob("*.json")):
+        with contextlib.suppress(DataError, KeyError, TypeError, ValueError):
+            return int(_read_json(summary)["bootstrap_draws"])
+    return BOOTSTRAP_DRAWS
 
 
 def drop_others(folder: Path, names: Collection[str]) -> None:

@@ -27,6 +27,7 @@ from compass.evaluation.files import drop_others, write_task
 from compass.evaluation.lm_eval.bridge import TaskResult, compare_tasks, run_tasks
 from compass.records import Difference
 from compass.runs import layout
+from compass.stats import BOOTSTRAP_DRAWS
 from compass.steps.lengths import check_rows
 from compass.steps.read import columns_of, fill_in, filled_in, in_language, with_responses
 from compass.steps.resources import Resources
@@ -153,7 +154,7 @@ def evaluate_tasks(
             seed=config.run.seed,
             include_path=included,
             apply_chat_template=options.apply_chat_template,
-            bootstrap_draws=config.evaluation.bootstrap_draws,
+            bootstrap_draws=BOOTSTRAP_DRAWS,
             usage=usage,
         )
         for result in done[name]:
@@ -172,7 +173,7 @@ def evaluate_tasks(
         difference
         for ours, theirs in zip(done[BASE], done[ADAPTER], strict=True)
         for difference in compare_tasks(
-            ours, theirs, draws=evaluation.bootstrap_draws, confidence=evaluation.confidence, seed=config.run.seed
+            ours, theirs, draws=BOOTSTRAP_DRAWS, confidence=evaluation.confidence, seed=config.run.seed
         )
     ]
     write_differences(differences, output / layout.DIFFERENCES_FILE)

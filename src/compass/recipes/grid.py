@@ -55,11 +55,25 @@ def draw_config(config: CompareConfig, language: str, seed: int) -> AdaptConfig:
 
 
 def _draw_folder(draw: AdaptConfig, language: str, seed: int) -> Path:
-    identity = fingerprint(
+    """Return the folder of a draw; one that was made with options that are no more keeps its name."""
+    identity, home = _draw_identity(draw, seed), Path(draw.run.output_dir) / "draws"
+    folder = home / f"{language}-{seed}-{identity[:10]}"
+    if folder.is_dir():
+        return folder
+    for earlier in sorted(home.glob(f"{language}-{seed}-*")):
+        try:
+            if _draw_identity(read_stored(earlier / layout.CONFIG), seed) == identity:
+                return earlier
+        except CompassError as error:
+            logger.debug("%s is not read: %s", earlier, error)
+    return folder
+
+
+def _draw_identity(draw: AdaptConfig, seed: int) -> str:
+    return fingerprint(
         {"data": recorded(draw.data), "encoder": recorded(draw.encoder), "space": asdict(draw.space),
          "evaluation": recorded(draw.evaluation), "model": _model(draw), "seed": seed}
     )  # fmt: skip
-    return Path(draw.run.output_dir) / "draws" / f"{language}-{seed}-{identity[:10]}"
 
 
 def cells_of(config: CompareConfig, draw: AdaptConfig, data: RunData, mean_cost: float) -> list[Cell]:
@@ -110,6 +124,7 @@ def cell_payload(cell: AdaptConfig) -> dict[str, Any]:
     strategy, options = Resources(cell).strategy, cell.selection
     return {
         **asdict(cell),
+        "evaluation": recorded(cell.evaluation),
         "run": {"seed": cell.run.seed},
         "selection": {
             "name": strategy.name,

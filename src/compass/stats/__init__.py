@@ -2,11 +2,12 @@
 
 from compass.stats.comparison import PairedComparison, compare_paired, difference_between_runs
 from compass.stats.effects import cohens_d, minimum_detectable_effect
-from compass.stats.intervals import paired_difference, ratio_interval, wilson
+from compass.stats.intervals import BOOTSTRAP_DRAWS, paired_difference, ratio_interval, wilson
 from compass.stats.margins import PairedTest, paired_test, rows_needed, unchanged_rows_needed
 from compass.stats.permutation import PermutationTest, holm, permutation_test
 
 __all__ = [
+    "BOOTSTRAP_DRAWS",
     "PairedComparison",
     "PairedTest",
     "PermutationTest",

@@ -19,6 +19,8 @@ import numpy.typing as npt
 from compass.records import Interval
 from compass.stats.units import FloatArray64, by_unit, resamples, share_unseen
 
+BOOTSTRAP_DRAWS = 2000
+"""Draws behind the intervals of evaluations and comparisons."""
 UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 

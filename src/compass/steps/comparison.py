@@ -20,7 +20,7 @@ from compass.records import CellResult, Comparison, Interval, LeftOut
 from compass.report.comparison import Curves
 from compass.runs import layout
 from compass.runs.files import read_json, read_jsonl
-from compass.stats import compare_paired, holm, ratio_interval
+from compass.stats import BOOTSTRAP_DRAWS, compare_paired, holm, ratio_interval
 
 PERMUTATIONS = 10_000
 """Draws of the paired permutation tests, as in the paper."""
@@ -341,11 +341,16 @@ def _negative(interval: Interval) -> Interval:
 
 
 def budget_curves(
-    config: CompareConfig, rows: Sequence[dict[str, Any]], metric: str = "exact", scopes: Sequence[str] | None = None
+    config: CompareConfig,
+    rows: Sequence[dict[str, Any]],
+    metric: str = "exact",
+    scopes: Sequence[str] | None = None,
+    *,
+    draws: int = BOOTSTRAP_DRAWS,
 ) -> dict[str, Curves]:
     """Return a score with its interval over test rows by strategy and budget, for all languages ("") and for each.
 
-    scopes: only these.
+    scopes: only these. draws: behind each interval.
     """
     rows = [row for row in rows if math.isfinite(row.get(metric, math.nan))]
     curves: dict[str, Curves] = {}
@@ -363,7 +368,7 @@ def budget_curves(
                 interval = ratio_interval(
                     [row[metric] for row in chosen],
                     np.ones(len(chosen)),
-                    draws=config.adapt.evaluation.bootstrap_draws,
+                    draws=draws,
                     confidence=config.adapt.evaluation.confidence,
                     seed=config.adapt.run.seed,
                     units=[row["item"] for row in chosen],

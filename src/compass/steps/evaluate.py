@@ -12,7 +12,7 @@ from compass.data.example import Example
 from compass.data.fertility import fertility
 from compass.evaluation import CachedAnswers, Evaluation, compare, write_differences, write_evaluation
 from compass.evaluation import evaluate as evaluate_model
-from compass.evaluation.files import drop_others, lacks_metrics, read_differences, read_evaluation
+from compass.evaluation.files import draws_behind, drop_others, lacks_metrics, read_differences, read_evaluation
 from compass.records import Difference
 from compass.runs import layout
 from compass.runs.files import file_hash, fingerprint, write_json
@@ -61,6 +61,8 @@ def evaluate_one(
     those of this run if only its space has changed.
     """
     config, base = resources.config, resources.base
+    stage = f"evaluation-{name}"
+    output = run.folder / layout.EVALUATION / name
     inputs = {
         "evaluation": recorded(config.evaluation),
         "seed": config.run.seed,
@@ -70,9 +72,9 @@ def evaluate_one(
         "space": file_hash(run.folder / layout.SPACE_WEIGHTS),
         "tests": fingerprint({name: [row.to_dict() for row in rows] for name, rows in placed.data.tests.items()}),
     }
-    stage = f"evaluation-{name}"
-    output = run.folder / layout.EVALUATION / name
-    changed = run.changed(stage, inputs)
+    # The draws behind the intervals were an option once: what was measured with others stays as it is.
+    as_measured = {**inputs, "evaluation": recorded(config.evaluation) | {"bootstrap_draws": draws_behind(output)}}
+    changed = run.changed(stage, as_measured)
     if changed == {"space"}:
         # Rows move to other clusters; what the model answers stays what it was.
         answers = output
@@ -82,7 +84,7 @@ def evaluate_one(
         stored = {test: read_evaluation(path) for test, path in paths.items()}
         if any(lacks_metrics(paths[test], evaluation) for test, evaluation in stored.items()):
             # A metric that is newer than the folder is counted from its answers; the record knows its files' sizes.
-            with run.stage(stage, inputs, [output]):
+            with run.stage(stage, as_measured, [output]):
                 for evaluation in stored.values():
                     write_evaluation(evaluation, output)
         return stored

@@ -80,7 +80,7 @@ def options(base: BaseModel, tasks: Path, output: Path, adapter: str = "", **mor
         AdaptConfig(
             run=RunConfig(output_dir=str(output), seed=3),
             training=TrainingConfig(model_name_or_path=base.path, adapter=adapter, dtype="float32"),
-            evaluation=EvaluationConfig(bootstrap_draws=100),
+            evaluation=EvaluationConfig(),
         ),
         tasks=TasksConfig(include_path=str(tasks), task_batch_size=4, **{"num_fewshot": -1} | more),
     )

@@ -171,7 +171,7 @@ def test_lm_eval_runs_and_scores_them(source: Path, tmp_path: Path) -> None:
     adapt = AdaptConfig(
         run=RunConfig(output_dir=str(tmp_path / "out")),
         training=TrainingConfig(model_name_or_path=str(model), dtype="float32"),
-        evaluation=EvaluationConfig(bootstrap_draws=10),
+        evaluation=EvaluationConfig(),
     )
     options = TaskOptions(
         adapt,
