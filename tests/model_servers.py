@@ -88,6 +88,7 @@ class FakeVllm:
             model = body["model"]
             if model != BASE and model not in self.adapters:
                 return JSONResponse({"error": {"message": f"The model `{model}` does not exist."}}, 404)
+            await asyncio.sleep(body.get("x_delay", 0))
             if self.hold:
                 await self.hold.wait()
             if self.status != 200 or model in self.fails:
@@ -141,3 +142,11 @@ async def settle(gateway: Gateway) -> None:
     await gateway.fleet.look()
     for replica in gateway.fleet.replicas:
         await gateway.fleet.reconcile(replica)
+
+
+if __name__ == "__main__":
+    import sys
+
+    import uvicorn
+
+    uvicorn.run(FakeVllm().app(), port=int(sys.argv[1]), log_level="warning")

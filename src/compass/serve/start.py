@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from compass.serve.rollout import Rollout, Withdraw
 from compass.serve.sglang import Sglang
 from compass.serve.store import DATABASE, Store
 from compass.serve.vllm import Vllm
+from compass.signals import handled
 
 logger = logging.getLogger(__name__)
 
@@ -132,9 +133,13 @@ def serve(options: ServeOptions) -> None:
         app, host=own.host, port=own.port, backlog=BACKLOG, log_config=None, access_log=False, server_header=False,
         timeout_graceful_shutdown=int(own.drain_seconds), timeout_keep_alive=75,
     )  # fmt: skip
-    # uvicorn raises Ctrl-C again once everything has ended.
-    with contextlib.suppress(KeyboardInterrupt):
+    # uvicorn raises the signal that ended it once more when everything has ended well.
+    with handled(signal.SIGTERM, _ended), handled(signal.SIGINT, _ended):
         _Server(config).run()
+
+
+def _ended(_number: int, _frame: object) -> None:
+    """Do nothing: the server has ended already."""
 
 
 class _Server(uvicorn.Server):
