@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 
 from compass.config import GateConfig, MonitorConfig
 from compass.config.gone import GONE
-from compass.drift import Check, Monitor, Reference
+from compass.drift import Check, DriftEvent, Monitor, Reference
 from compass.drift.tests.histogram import HistogramTest
 from compass.drift.tests.languages import LanguagesTest
 from compass.drift.tests.loss import LossTest
@@ -228,7 +228,7 @@ def monitor(draw: draws.MonitorDraw, folder: Path, seed: int) -> dict[str, Any]:
         for batch in draw.batches:
             seen = watching.observe(batch.vectors, batch.languages, losses=batch.losses)
             looks += [_look(check) for check in seen.checks]
-            events += [event.to_dict() for event in seen.events]
+            events += [_event(event) for event in seen.events]
             unwatched.append(dict(seen.unwatched))
         status = watching.status()
     return {
@@ -248,6 +248,14 @@ def monitor(draw: draws.MonitorDraw, folder: Path, seed: int) -> dict[str, Any]:
 
 LOOK = ("stream", "test", "prompts", "value", "threshold", "p_value", "alpha", "alarm")
 """What the places of a frozen look are."""
+
+
+def _event(event: DriftEvent) -> dict[str, Any]:
+    """Return an event without what version 0.1 did not tell."""
+    told = event.to_dict()
+    for name in ("began_prompts", "began_at"):
+        (told["explanation"] or {}).pop(name, None)
+    return told
 
 
 def _look(check: Check) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -40,6 +41,10 @@ class Example:
     period: int = 0
     """In the history of an adapter: the update that first trained on the row; 0 for the first adapter."""
 
+    session: str = field(default="", compare=False, repr=False)
+    """What the rows of one conversation share; empty where the row does not say. Kept with usage alone."""
+    at: float = field(default=math.nan, compare=False, repr=False)
+    """When the row came, in seconds since 1970; NaN where it does not say. Kept with usage alone."""
     place: str = field(default="", compare=False, repr=False)
     """File and line that the row was read from, for messages; not kept in files."""
 
@@ -63,6 +68,11 @@ class Example:
             row["context"] = [{"role": m.role, "content": m.content} for m in self.context]
         return row
 
+    def arrival(self) -> dict[str, Any]:
+        """Return when the row came and of what session it is, as far as it is known, JSON-ready."""
+        session = {"session": self.session} if self.session else {}
+        return session if math.isnan(self.at) else {**session, "at": self.at}
+
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Example:
         """Read back what `to_dict` wrote. Raises KeyError if `id` or `prompt` is missing."""
@@ -76,6 +86,8 @@ class Example:
             parallel_id=str(row.get("parallel_id", "")),
             role=str(row.get("role", "")),
             period=int(row.get("period", 0)),
+            session=str(row.get("session", "")),
+            at=float(row.get("at", math.nan)),
             context=tuple(Message(str(m["role"]), str(m["content"])) for m in row.get("context", ())),
         )
 

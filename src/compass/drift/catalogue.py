@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from compass.drift.protocol import DriftTest
 from compass.drift.results import MIX, DriftEvent
+from compass.drift.wording import story
 
 PACKAGE = "compass.drift.tests"
 
@@ -41,5 +42,5 @@ def describe(event: DriftEvent) -> str:
         f"{event.kind} in {where} after {check.prompts} prompts: {what} "
         f"(p = {check.p_value:.2g}, level {check.alpha:.2g})"
     )
-    clusters = event.explanation.sentences()[:3] if event.explanation and event.kind == "drift" else []
-    return "; ".join([line, *clusters])
+    told = story(event.explanation, check.p_value) if event.explanation and event.kind == "drift" else []
+    return "; ".join([line, *told])

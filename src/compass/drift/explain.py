@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from compass.drift.traffic import likelihood_ratios
 from compass.semantic.arrays import IntArray, RealArray
 from compass.semantic.distributions import shares
 
@@ -53,6 +54,10 @@ class Explanation:
     shrank: tuple[ClusterShift, ...]
     unlisted: float
     """Part of the divergence that lies in clusters not listed, in [0, 1]."""
+    began_prompts: int | None = None
+    """Prompts since the change began, as far as the window shows it; None where that was not asked."""
+    began_at: float | None = None
+    """When that was, in seconds since 1970; None where the prompts have no times."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""
@@ -61,13 +66,16 @@ class Explanation:
             "grew": [shift.to_dict() for shift in self.grew],
             "shrank": [shift.to_dict() for shift in self.shrank],
             "untold": self.unlisted,
+            "began_prompts": self.began_prompts,
+            "began_at": self.began_at,
         }
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Explanation:
         """Read back what `to_dict` wrote."""
         grew, shrank = (tuple(map(ClusterShift.from_dict, content[side])) for side in ("grew", "shrank"))
-        return cls(content["divergence"], grew, shrank, content["untold"])
+        began = content.get("began_prompts"), content.get("began_at")
+        return cls(content["divergence"], grew, shrank, content["untold"], *began)
 
     def sentences(self) -> list[str]:
         """Return a line for people for each listed cluster."""
@@ -108,6 +116,13 @@ def explain(
         tuple(shift for shift in shifts if shift.change <= 0),
         float(max(0.0, 1.0 - weights[listed].sum())) if total > 0 else 0.0,
     )
+
+
+def began(reference: IntArray, blocks: Sequence[IntArray]) -> int:
+    """Return the block from which on prompts are of another mix: the most likely one. Each (k,) counts."""
+    later = np.cumsum(np.stack(blocks)[::-1], axis=0)[::-1]
+    before = np.concatenate([np.zeros((1, len(reference)), dtype=np.int64), np.cumsum(np.stack(blocks)[:-1], axis=0)])
+    return int(np.argmax(likelihood_ratios(later[:, None], (before + reference)[:, None])))
 
 
 def divergence_parts(p: RealArray, q: RealArray) -> RealArray:

@@ -17,26 +17,16 @@ from compass.config import MonitorConfig, MonitorOptions, validate
 from compass.config.monitor import CHECKS_EVERY
 from compass.data.redaction import check_installed
 from compass.drift.catalogue import default_tests, describe
-from compass.drift.explain import Explanation
+from compass.drift.explain import EXAMPLES_SHOWN, Explanation
+from compass.drift.incoming import Incoming, Repeats, SessionNumbers
 from compass.drift.level import total_share
 from compass.drift.protocol import DriftTest, Prompts, Stream
-from compass.drift.reference import LanguageReference, Reference, place
-from compass.drift.reservoir import MODES_ALLOWED, Reservoir
-from compass.drift.results import (
-    LARGEST_LOSS,
-    MIX,
-    NO_LOSS,
-    NO_VECTOR,
-    Check,
-    DriftEvent,
-    Observed,
-    Skipped,
-    by_reason,
-)
+from compass.drift.reference import LanguageReference, Reference, background, place
+from compass.drift.reservoir import MODES_ALLOWED, Reservoir, redacted
+from compass.drift.results import MIX, REPEATED, Check, DriftEvent, Observed, Skipped, by_reason
 from compass.drift.state import KeptPrompt, MonitorState, NewPrompt, Position
 from compass.drift.streams import StreamMonitor
-from compass.errors import DataError
-from compass.semantic.arrays import FloatArray, RealArray
+from compass.semantic.arrays import FloatArray
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +77,10 @@ class Monitor:
         self._reservoir = Reservoir(config.reservoir, config.reservoir_size, config.window, seed)
         self._languages = [*sorted(reference.mix), OTHER]
         """Categories of the mix."""
+        self._sessions = SessionNumbers()
+        self._repeats = Repeats(
+            config.window, {tag: (n, reference.mix[tag]) for tag, n in reference.most_repeated.items()}
+        )
         stream = partial(
             Stream,
             window=config.window,
@@ -96,10 +90,20 @@ class Monitor:
             base_seed=seed,
         )
         self._streams = {
-            tag: StreamMonitor(stream(tag, rows), tests, names=cluster_names, examples=reference_examples)
+            tag: StreamMonitor(
+                stream(
+                    tag,
+                    rows,
+                    centroids=reference.space.centroids_,
+                    background=background(reference, tag, config.window),
+                ),
+                tests,
+                names=cluster_names,
+                examples=reference_examples,
+            )
             for tag, rows in reference.languages.items()
         }
-        mix = stream(MIX, _mix(reference, self._languages))
+        mix = stream(MIX, _mix(reference, self._languages), background=background(reference, MIX, config.window))
         self._streams[MIX] = StreamMonitor(mix, tests, names=self._languages)
         # By the names of version 0.1: what the stored windows depend on.
         self._options: dict[str, Any] = {
@@ -137,29 +141,31 @@ class Monitor:
         *,
         texts: Sequence[str] | None = None,
         losses: npt.ArrayLike | None = None,
+        sessions: Sequence[str] | None = None,
+        times: npt.ArrayLike | None = None,
         batch_id: str | None = None,
         position: Position | None = None,
         skipped: Sequence[Skipped] = (),
     ) -> Observed:
         """Count one batch of prompts, in their order, and test each window that has moved on.
 
-        vectors: (n, d) encoder vectors; languages: n tags; texts: n prompts, needed for the reservoir alone; losses: n,
-        NaN where there is no label; skipped: lines between them that could not be used. A prompt without a finite
-        vector or with a loss out of range is passed over and counted by reason, and so is a check of a test that fails.
+        vectors: (n, d) encoder vectors; languages: n tags; texts: n prompts, for the reservoir and to see repeats;
+        losses: n, NaN where there is no label; sessions: n ids, empty where there is none; times: n, seconds since
+        1970, NaN where unknown; skipped: lines between them that could not be used. A prompt without a finite vector or
+        with a loss out of range is passed over and counted by reason, and so are a check of a test that fails and what
+        one sender repeats.
         A batch with a `batch_id` or a `position` that was counted before is not counted again; all that a batch changes
         is written in one transaction, or nothing. Raises DataError for wrong shapes, MonitorError if the state can't be
         written or a test fails again and again.
         """
-        n, tags = len(vectors), len(languages)
-        if n != tags or (texts is not None and n != len(texts)):
-            given = f"{n} vectors, {tags} languages and {n if texts is None else len(texts)} texts"
-            raise DataError(f"observe: each prompt needs its own vector, language and text; got {given}.")
+        batch = Incoming.of(vectors, languages, texts, losses, sessions, times)
         if self._stale:
             self._load()
         if self._state.counted(batch_id, position):
             return Observed(0, repeated=True)
-        vectors, languages, texts, losses, unusable = _usable(vectors, languages, texts, losses)
-        by_stream, unwatched = self._split(vectors, languages, texts, losses)
+        batch, unusable = batch.usable()
+        batch, repeats = self._repeats.leave_out(batch)
+        by_stream, unwatched = self._split(batch)
         # Set until the batch is written: windows that ran ahead of the database are read back from it.
         self._stale = True
         checks: list[Check] = []
@@ -173,10 +179,12 @@ class Monitor:
             if name != MIX:
                 lowest = self._lowest_ranks.get(name, -math.inf)
                 kept += self._reservoir.choose(prompts, name, before=before, lowest_rank=lowest)
-        own = by_reason((*unusable, *(skip for name in by_stream for skip in self._streams[name].failed.values())))
+        own = by_reason(
+            (*unusable, *repeats, *(skip for name in by_stream for skip in self._streams[name].failed.values()))
+        )
         now = self._clock()
         written = self._state.write(
-            prompts=len(vectors),
+            prompts=len(batch),
             streams={name: self._streams[name].to_dict() for name in by_stream},
             checks=[check.to_dict() for check in checks],
             events=[event.to_dict(examples=False) for event in events],
@@ -191,7 +199,7 @@ class Monitor:
         if not written:
             return Observed(0, repeated=True)
         self._stale = False
-        self._prompts += len(vectors)
+        self._prompts += len(batch)
         if kept:
             self._lowest_ranks = self._state.lowest_ranks(self.config.reservoir_size)
         for event in events:
@@ -199,17 +207,29 @@ class Monitor:
         shown = tuple(
             replace(event, explanation=self._with_examples(event.check.stream, event.explanation)) for event in events
         )
-        return Observed(len(vectors), False, tuple(checks), shown, unwatched, own)
+        n_repeats = sum(skip.n for skip in repeats)
+        return Observed(len(batch), False, tuple(checks), shown, n_repeats, unwatched, own)
 
     def status(self) -> dict[str, Any]:
         """Return where each stream stands, JSON-ready."""
+        skipped = {skip.reason: skip.n for skip in self._state.skipped()}
         return {
             "prompts": self._prompts,
-            "skipped": {skip.reason: skip.n for skip in self._state.skipped()},
+            "skipped": {reason: n for reason, n in skipped.items() if reason != REPEATED},
+            "repeats": skipped.get(REPEATED, 0),
             "drift": any(stream.alarms for stream in self._streams.values()),
             "prompts_per_false_alarm": self.config.prompts_per_false_alarm,
             "streams": {name: stream.status() for name, stream in self._streams.items()},
         }
+
+    def warnings(self) -> list[str]:
+        """Return what people should know of the reference, a sentence each."""
+        return [
+            f"{name}: {said}"
+            for name, stream in self._streams.items()
+            if name != MIX
+            for said in stream.background.warnings()
+        ]
 
     def skipped(self) -> list[Skipped]:
         """Return what was passed over since the state was made, the most frequent reason first."""
@@ -251,13 +271,12 @@ class Monitor:
         self._lowest_ranks = self._state.lowest_ranks(self.config.reservoir_size)
         self._stale = False
 
-    def _split(
-        self, vectors: FloatArray, languages: Sequence[str], texts: Sequence[str] | None, losses: RealArray
-    ) -> tuple[dict[str, Prompts], dict[str, int]]:
+    def _split(self, batch: Incoming) -> tuple[dict[str, Prompts], dict[str, int]]:
         """Place a batch in the space; return its prompts by stream, and the counts of languages that have none."""
-        free, clusters, distances = place(self.reference.space, vectors, languages)
-        everything = Prompts(free, clusters, distances, losses, texts)
-        found, index = np.unique(np.asarray(languages, dtype=str), return_inverse=True)
+        free, clusters, distances = place(self.reference.space, batch.vectors, batch.languages)
+        sessions = self._sessions.of(batch.sessions)
+        everything = Prompts(free, clusters, distances, batch.losses, batch.texts, sessions, batch.times)
+        found, index = np.unique(np.asarray(batch.languages, dtype=str), return_inverse=True)
         number = {tag: i for i, tag in enumerate(self._languages)}
         numbers = np.array([number.get(str(tag), number[OTHER]) for tag in found], dtype=np.int64)
         by_stream, unwatched = {}, {}
@@ -274,33 +293,19 @@ class Monitor:
         return now - self.config.retention_days * SECONDS_PER_DAY
 
     def _with_examples(self, name: str, found: Explanation | None) -> Explanation | None:
-        """Add kept prompts of each cluster that grew."""
+        """Add kept prompts of each cluster that grew, private data replaced by its kind."""
         if found is None or name == MIX or self.config.reservoir == "off":
             return found
         grew = tuple(
-            replace(shift, examples=tuple(row.text for row in self._state.prompts(name, cluster=shift.cluster, most=3)))
+            replace(
+                shift,
+                examples=redacted(
+                    [row.text for row in self._state.prompts(name, cluster=shift.cluster, most=EXAMPLES_SHOWN)], name
+                ),
+            )
             for shift in found.grew
         )
         return replace(found, grew=grew)
-
-
-def _usable(
-    vectors: FloatArray, languages: Sequence[str], texts: Sequence[str] | None, losses: npt.ArrayLike | None
-) -> tuple[FloatArray, Sequence[str], Sequence[str] | None, RealArray, tuple[Skipped, ...]]:
-    """Return the prompts of a batch that can be counted, and why others can't. Raises DataError for wrong shapes."""
-    n = len(vectors)
-    values: RealArray = np.full(n, np.nan) if losses is None else np.asarray(losses, dtype=np.float64)
-    if values.shape != (n,):
-        raise DataError(f"observe: losses must be one a prompt, NaN where unknown; got shape {values.shape}.")
-    finite = np.isfinite(vectors).all(axis=tuple(range(1, np.ndim(vectors))))
-    sane = ~(np.abs(values) > LARGEST_LOSS)
-    if (finite & sane).all():
-        return vectors, languages, texts, values, ()
-    reasons = ((NO_VECTOR, np.flatnonzero(~finite)), (NO_LOSS, np.flatnonzero(finite & ~sane)))
-    skipped = tuple(Skipped(why, len(rows), f"prompt {rows[0] + 1} of its batch") for why, rows in reasons if len(rows))
-    kept = np.flatnonzero(finite & sane).tolist()
-    texts = None if texts is None else [texts[i] for i in kept]
-    return vectors[kept], [languages[i] for i in kept], texts, values[kept], skipped
 
 
 def _mix(reference: Reference, languages: Sequence[str]) -> LanguageReference:

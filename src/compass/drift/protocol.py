@@ -14,6 +14,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from compass.drift.background import Background
+from compass.drift.compared import Compared
 from compass.drift.level import level
 from compass.drift.reference import LanguageReference
 from compass.drift.results import MIX, Check
@@ -46,6 +48,11 @@ class Stream:
     total_share: float = 1.0
     """What each test's share is divided by: see `level.total_share`."""
     base_seed: int = 0
+    background: Background | None = None
+    """How the rows of the reference hang together; None if their order is not known."""
+
+    centroids: FloatArray | None = None
+    """(k, d) of the clusters; None for the mix of languages."""
 
     @property
     def scope(self) -> Scope:
@@ -56,6 +63,12 @@ class Stream:
     def blocks(self) -> int:
         """Blocks in a window."""
         return self.window // self.block
+
+    def nearest(self, vectors: FloatArray) -> IntArray:
+        """Return the clusters of vectors in the space, (n,). vectors: (n, d)."""
+        if self.centroids is None:
+            return np.zeros(len(vectors), dtype=np.int64)
+        return np.argmax(vectors @ self.centroids.T, axis=1)
 
     def level(self, share: float, *, every: int) -> float:
         """Return the level of a check. share: of the false alarms; every: prompts between two checks, at least."""
@@ -82,6 +95,13 @@ class Prompts:
     """(n,) NaN where there is no label."""
     texts: Sequence[str] | None
     """None where the caller gave none."""
+    sessions: IntArray | None = None
+    """(n,) numbers of sessions, -1 where there is no id; None where the caller gave none."""
+    times: RealArray | None = None
+    """(n,) seconds since 1970, NaN where unknown; None where the caller gave none."""
+    lesser: npt.NDArray[np.bool_] | None = None
+    """(n,) whether it tells little that is new: later in its session or, without an id, of the category of the prompt
+    before it."""
 
     def __len__(self) -> int:
         return len(self.categories)
@@ -91,7 +111,17 @@ class Prompts:
         texts = self.texts
         if texts is not None:
             texts = texts[rows] if isinstance(rows, slice) else [texts[i] for i in rows]
-        return Prompts(self.vectors[rows], self.categories[rows], self.distances[rows], self.losses[rows], texts)
+        sessions, times, lesser = (
+            None if column is None else column[rows] for column in (self.sessions, self.times, self.lesser)
+        )
+        return Prompts(
+            self.vectors[rows], self.categories[rows], self.distances[rows], self.losses[rows], texts,
+            sessions, times, lesser,
+        )  # fmt: skip
+
+    def beginning(self) -> Prompts:
+        """Return the prompts that are not lesser ones."""
+        return self if self.lesser is None else self.take(np.flatnonzero(~self.lesser))
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +140,10 @@ class Batch:
     """(k,) counts of the categories in the last full blocks; None before there are enough for a window."""
     alarms: Collection[str] = field(default_factory=frozenset)
     """Names of the tests whose alarm stands."""
+    compared: Compared | None = None
+    """The window in independent prompts, where prompts hang together; None where they do not, or there is none yet."""
+    sessions: bool = False
+    """Whether prompts keep their topic so often that a test of single prompts should take those that begin one."""
 
     def check(
         self,

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from compass.drift.background import Background, Order
+from compass.drift.incoming import most_repeated, same_text
+from compass.drift.results import MIX
+from compass.drift.traffic import NO_SESSION, SESSIONS, Dependence, Pairing
 from compass.errors import DataError, MonitorError
 from compass.runs import layout
 from compass.runs.files import write_bytes
@@ -24,6 +30,10 @@ FEWEST_ROWS = 30
 """Reference rows below which a language is counted in the mix of languages alone [ours]."""
 CHUNK_ROWS = 1024
 """Vectors that are placed at once: 1.5 MB at 384 dimensions."""
+ARRIVAL = "arrival"
+"""What the names of its tensors begin with."""
+TAIL = 0.05
+"""Share of the rows whose distances count as far where it is estimated how these hang together."""
 MOST_VECTORS = 500
 """Reference vectors of a language that are kept for the test on vectors."""
 
@@ -48,6 +58,63 @@ class LanguageReference:
 
 
 @dataclass(frozen=True, eq=False)
+class Arrival:
+    """The rows of a reference, of all languages, in the order in which they came."""
+
+    languages: IntArray
+    """(m,) places in the sorted tags."""
+    clusters: IntArray
+    """(m,)"""
+    distances: RealArray
+    """(m,) 1 - cosine to the centroid."""
+    sessions: IntArray
+    """(m,) numbers of sessions, -1 where unknown."""
+    times: RealArray
+    """(m,) seconds since 1970, NaN where unknown."""
+
+    @classmethod
+    def of(
+        cls,
+        tags: npt.NDArray[np.str_],
+        clusters: IntArray,
+        distances: RealArray,
+        sessions: Sequence[str] | None,
+        times: npt.ArrayLike | None,
+        *,
+        ordered: bool,
+    ) -> tuple[Arrival | None, IntArray]:
+        """Sort rows by their times, where all are known; return also which row stands where.
+
+        None if neither times nor sessions are known and the order says nothing.
+        """
+        n = len(tags)
+        when = np.full(n, np.nan) if times is None else np.asarray(times, dtype=np.float64)
+        timed = bool(n) and bool(np.isfinite(when).all())
+        if not (timed or ordered or any(sessions or ())):
+            return None, np.arange(n)
+        rows = np.argsort(when, kind="stable") if timed else np.arange(n)
+        numbers = np.full(n, NO_SESSION, dtype=np.int64)
+        if sessions is not None:
+            given = np.asarray([str(session or "") for session in sessions])
+            numbers = np.where(given == "", NO_SESSION, np.unique(given, return_inverse=True)[1]).astype(np.int64)
+        languages = np.unique(tags, return_inverse=True)[1].astype(np.int64)
+        return cls(languages[rows], clusters[rows], distances[rows], numbers[rows], when[rows]), rows
+
+    @property
+    def sorted_by_language(self) -> bool:
+        """Whether each language stands by itself: the order of languages is then the file's, not that of arrival."""
+        changes = np.count_nonzero(np.diff(self.languages))
+        return bool(np.isnan(self.times).any() and changes + 1 == len(np.unique(self.languages)) > 1)
+
+    def order(self, language: int | None, cut: float = math.inf) -> Order:
+        """Return the rows of one language by cluster, or all by language. cut: distance from which a row is far."""
+        rows = slice(None) if language is None else self.languages == language
+        categories = self.languages if language is None else self.clusters
+        far = (self.distances[rows] >= cut).astype(np.int64)
+        return Order(categories[rows], far, self.sessions[rows], self.times[rows])
+
+
+@dataclass(frozen=True, eq=False)
 class Reference:
     """Space and reference usage. Does not change; an update of the adapter makes a new one."""
 
@@ -56,6 +123,10 @@ class Reference:
     """By tag; those with at least FEWEST_ROWS rows."""
     mix: Mapping[str, int]
     """Rows of every language of the reference."""
+    most_repeated: Mapping[str, int] = field(default_factory=dict)
+    """How often the most frequent prompt of each language comes; empty where the texts were not given."""
+    arrival: Arrival | None = None
+    """All rows in the order in which they came; None where it is not known, as in references of version 0.1."""
 
     @classmethod
     def fit(
@@ -66,14 +137,27 @@ class Reference:
         *,
         losses: Mapping[str, npt.ArrayLike] | None = None,
         seed: int = 0,
+        texts: Sequence[str] | None = None,
+        sessions: Sequence[str] | None = None,
+        times: npt.ArrayLike | None = None,
+        ordered: bool = True,
     ) -> Reference:
         """Place reference usage in a fitted space. vectors: (n, d) encoder vectors; languages: n tags; losses: by tag.
 
+        texts: n prompts, to know how often one of them is repeated, and to count what one session repeats once;
+        sessions: n ids of the sessions that the prompts are of, empty where unknown; times: n, seconds since 1970, NaN
+        where unknown; ordered: whether the rows stand in the order in which they came, so that dependence can be
+        estimated from it: rows with times are sorted by them.
         Give rows that the space was not fitted on where there are any: fitted rows lie closer to the centroids than
         later ones will, which the novelty test takes for drift. Raises DataError if no language has enough rows.
         """
+        if texts is not None and sessions is not None:
+            once = _once(texts, languages, sessions)
+            vectors, times = vectors[once], None if times is None else np.asarray(times)[once]
+            languages, texts, sessions = ([column[i] for i in once] for column in (languages, texts, sessions))
         free, clusters, distances = place(space, vectors, languages)
         tags = np.asarray(languages, dtype=str)
+        arrival, order = Arrival.of(tags, clusters, distances, sessions, times, ordered=ordered)
         rng = np.random.default_rng(seed)
         found, counts = np.unique(tags, return_counts=True)
         mix = {str(tag): int(n) for tag, n in zip(found, counts, strict=True)}
@@ -82,7 +166,8 @@ class Reference:
             if n < FEWEST_ROWS:
                 continue
             rows = np.flatnonzero(tags == tag)
-            kept = rng.permutation(rows)[:MOST_VECTORS]
+            begin = rows if arrival is None else _beginning(rows, arrival, order, space.n_clusters)
+            kept = rng.permutation(begin)[:MOST_VECTORS]
             references[tag] = LanguageReference(
                 histogram(clusters[rows], space.n_clusters),
                 np.sort(distances[rows]),
@@ -94,7 +179,8 @@ class Reference:
                 f"A drift reference needs at least {FEWEST_ROWS} rows of a language, got {mix or 'no row'}. Give more "
                 "usage: 300 rows or more tell drift from chance much better."
             )
-        return cls(space, references, mix)
+        repeats = most_repeated(texts, tags.tolist()) if texts is not None else {}
+        return cls(space, references, mix, repeats, arrival)
 
     @property
     def identity(self) -> str:
@@ -123,7 +209,15 @@ class Reference:
             for number, tag in enumerate(tags)
             for name, array in _arrays(self.languages[tag]).items()
         }
-        meta = {"format": FORMAT, "languages": tags, "mix": dict(self.mix), "identity": self.identity}
+        meta = {
+            "format": FORMAT,
+            "languages": tags,
+            "mix": dict(self.mix),
+            "most_repeated": dict(self.most_repeated),
+            "identity": self.identity,
+        }
+        if self.arrival:
+            tensors |= {f"{ARRIVAL}.{name}": array for name, array in vars(self.arrival).items()}
         self.space.save(path / layout.SPACE)
         write_bytes(path / layout.REFERENCE_WEIGHTS_FILE, save(tensors, {"reference": json.dumps(meta)}))
 
@@ -149,7 +243,16 @@ class Reference:
                     )
                     for i, tag in enumerate(meta["languages"])
                 }
-            reference = cls(space, languages, {str(tag): int(n) for tag, n in meta["mix"].items()})
+                names = {name: f"{ARRIVAL}.{name}" for name in Arrival.__dataclass_fields__}
+                arrival = None
+                if set(names.values()) <= set(file.keys()):
+                    arrival = Arrival(**{name: read(key) for name, key in names.items()})  # type: ignore[arg-type]
+            # References of version 0.1 do not say what is repeated.
+            mix, repeats = (
+                {str(tag): int(n) for tag, n in counts.items()}
+                for counts in (meta["mix"], meta.get("most_repeated", {}))
+            )
+            reference = cls(space, languages, mix, repeats, arrival)
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise MonitorError(f"{path}: this drift reference can't be read ({error}). Make it again.") from error
         if reference.identity != meta["identity"]:
@@ -174,6 +277,50 @@ def place(
         free[rows], clusters[rows] = part, space.assign_transformed(part)
         distances[rows] = 1.0 - np.einsum("ij,ij->i", part, space.centroids_[clusters[rows]])
     return free, clusters, distances
+
+
+def background(reference: Reference, stream: str, window: int) -> Background | None:
+    """Estimate how the reference rows of a language, or of the mix, hang together; None if their order is not known.
+
+    window: prompts that will be compared with them.
+    """
+    arrival = reference.arrival
+    if arrival is None:
+        return None
+    seed = zlib.crc32(stream.encode())
+    tags = sorted(reference.mix)
+    if stream == MIX:
+        if arrival.sorted_by_language:
+            return None
+        return Background.of(arrival.order(None), len(tags) + 1, window, seed=seed)
+    cut = float(np.quantile(reference.languages[stream].distances, 1.0 - TAIL))
+    order = arrival.order(tags.index(stream), cut)
+    return Background.of(order, reference.space.n_clusters, window, seed=seed)
+
+
+def _once(texts: Sequence[str], languages: Sequence[str], sessions: Sequence[str]) -> list[int]:
+    """Return the rows without what a session repeats."""
+    seen: set[tuple[str, str, str]] = set()
+    rows = []
+    for i, (text, tag, session) in enumerate(zip(texts, languages, sessions, strict=True)):
+        key = (same_text(text), tag, session)
+        if not session or key not in seen:
+            rows.append(i)
+        seen.add(key)
+    return rows
+
+
+def _beginning(rows: IntArray, arrival: Arrival, order: IntArray, k: int) -> IntArray:
+    """Return rows of one language, sorted; where prompts keep their topic, the first of each session.
+
+    order: the row that stands at each place of the arrival.
+    """
+    places = np.isin(order, rows)
+    clusters = arrival.clusters[places]
+    lesser, pairs = Pairing(k, remembered=len(order) + 1).add(clusters, arrival.sessions[places])
+    if Dependence.of(pairs, np.bincount(clusters, minlength=k)).persistence < SESSIONS:
+        return rows
+    return np.sort(order[places][~lesser])
 
 
 def _arrays(reference: LanguageReference) -> dict[str, npt.NDArray[np.generic]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from compass.data.redaction import redact
 from compass.drift.protocol import Prompts
 from compass.drift.state import NewPrompt
+from compass.errors import MissingExtraError
 from compass.semantic.arrays import RealArray
 
 logger = logging.getLogger(__name__)
@@ -60,6 +62,23 @@ class Reservoir:
             # The prompt is counted all the same; the error may quote it.
             logger.warning("A prompt is not kept, since redaction failed on it (%s)", type(error).__name__)
             return None
+
+
+def redacted(texts: Sequence[str], language: str) -> tuple[str, ...]:
+    """Return texts with private data replaced by its kind; those on which that fails are left out.
+
+    Without the extra for it none is shown.
+    """
+    shown = []
+    for text in texts:
+        try:
+            shown.append(redact(text, language))
+        except MissingExtraError:
+            return ()
+        except Exception as error:
+            # The error may quote the text.
+            logger.warning("An example is not shown, since redaction failed on it (%s)", type(error).__name__)
+    return tuple(shown)
 
 
 def sampling_ranks(n: int, position: int, half_life: int, rng: np.random.Generator) -> RealArray:

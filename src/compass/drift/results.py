@@ -22,6 +22,7 @@ LARGEST_LOSS = 1e6
 NO_LOSS = f"a loss that is not a number of at most {LARGEST_LOSS:,.0f}"
 NO_VECTOR = "a vector that is not finite"
 """Why a prompt is not counted."""
+REPEATED = "a prompt that one sender repeats, as bots and retries do: counted once"
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,8 @@ class Observed:
     """Whether the batch was counted before, and therefore not again."""
     checks: tuple[Check, ...] = ()
     events: tuple[DriftEvent, ...] = ()
+    repeats: int = 0
+    """Prompts that one sender repeated, and that were therefore not counted again."""
     unwatched: Mapping[str, int] = field(default_factory=dict)
     """Prompts by language that count in the mix alone, since the reference has too few rows of the language."""
     skipped: tuple[Skipped, ...] = ()

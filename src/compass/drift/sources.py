@@ -1,7 +1,7 @@
 """Where prompts come from: a JSON Lines stream, or a folder of growing files, each read from where reading stopped.
 
 A line is an object in any shape that `compass.data.readers` reads. Where known it has the feedback `loss` (a number,
-higher is worse) or `correct` (true or false). Nothing in a line stops the stream: one that can't be used is skipped and
+higher is worse) or `correct` (true or false), and the time and session that `compass.data.arrival` reads. Nothing in a line stops the stream: one that can't be used is skipped and
 counted by reason; a warning names file and place, never the content.
 """
 
@@ -56,6 +56,10 @@ class Record:
     """NaN without feedback."""
     place: str = ""
     """File and line."""
+    session: str = ""
+    """What the prompts of one conversation share; empty where the line does not say."""
+    at: float = math.nan
+    """When it came, in seconds since 1970; NaN where the line does not say."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,8 @@ def parse(line: bytes, columns: Mapping[str, str] | None = None) -> Record:
     if not prompt.strip():
         raise ValueError("an empty prompt")
     language = "" if found.language == UNDETERMINED else found.language
-    return Record(prompt, UNKNOWN_LANGUAGE if unknown else language, _loss(row))
+    tag = UNKNOWN_LANGUAGE if unknown else language
+    return Record(prompt, tag, _loss(row), session=found.session, at=found.at)
 
 
 def read_stream(

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from compass.drift.explain import Explanation, explain
+import numpy as np
+
+from compass.drift.background import Background
+from compass.drift.compared import Compared
+from compass.drift.explain import Explanation, began, explain
 from compass.drift.protocol import Batch, Cadence, DriftTest, Prompts, Stream
 from compass.drift.results import Check, DriftEvent, Skipped
+from compass.drift.traffic import NO_SESSION, SESSIONS, Pairing
 from compass.drift.window import BlockWindow
 from compass.errors import MonitorError
+from compass.semantic.arrays import IntArray
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +44,10 @@ class StreamMonitor:
         """
         self.stream = stream
         self.tests = [copy.deepcopy(test) for test in tests if test.scope == stream.scope]
+        self.background = stream.background or Background.independent(stream.reference.counts)
+        self._pairing = Pairing(len(stream.reference.counts))
+        self._compared: Compared | None = None
+        """The latest full window in independent prompts, where prompts hang together."""
         self._names, self._examples = names, examples
         for test in self.tests:
             test.fit(stream)
@@ -47,29 +59,77 @@ class StreamMonitor:
         """Count prompts in their order; yield each check, and the event that it leads to, if any."""
         ends_block = False
         self.failed = {}
+        if len(prompts):
+            prompts = self._paired(prompts)
         for span in self.window.spans(len(prompts)):
             part = prompts.take(span)
-            ends_block = self.window.add(part.categories)
+            ends_block = self._count(part)
             yield from self._test("block", part, ends_block)
         if len(prompts):
             yield from self._test("batch", prompts, ends_block)
         self._take_up_again()
+
+    def _paired(self, prompts: Prompts) -> Prompts:
+        """Note which prompts tell little that is new, and the pairs of each span."""
+        sessions = prompts.sessions
+        if sessions is None:
+            sessions = np.full(len(prompts), NO_SESSION, dtype=np.int64)
+        lesser, self._pairs = [], []
+        for span in self.window.spans(len(prompts)):
+            found, pairs = self._pairing.add(prompts.categories[span], sessions[span])
+            lesser.append(found)
+            self._pairs.append(pairs)
+        return replace(prompts, lesser=np.concatenate(lesser))
+
+    def _count(self, prompts: Prompts) -> bool:
+        """Count a span; return whether it fills a block."""
+        hours: dict[int, IntArray] = {}
+        cycle = self.background.cycle
+        if cycle and prompts.times is not None:
+            strata, k = cycle.strata(prompts.times), self.window.categories
+            for stratum in np.unique(strata[strata >= 0]).tolist():
+                hours[stratum] = np.bincount(prompts.categories[strata == stratum], minlength=k)
+        came = None if prompts.times is None or math.isnan(prompts.times[0]) else float(prompts.times[0])
+        ends_block = self.window.add(prompts.categories, self._pairs.pop(0), hours, came)
+        if ends_block and (whole := self.window.whole) is not None:
+            self._compared = Compared.of(whole, self.background)
+        return ends_block
 
     def explain(self) -> Explanation | None:
         """Say which categories of the window grew and shrank; None before it is full."""
         counts = self.window.counts
         if counts is None:
             return None
-        return explain(self.stream.reference.counts, counts, names=self._names, reference_examples=self._examples)
+        reference, blocks = self.stream.reference.counts, self.window.full
+        found = explain(reference, counts, names=self._names, reference_examples=self._examples)
+        first = began(reference, [block.counts for block in blocks])
+        return replace(found, began_prompts=(len(blocks) - first) * self.window.block, began_at=blocks[first].began)
 
     def status(self) -> dict[str, Any]:
         """Return where the stream stands, JSON-ready."""
         shown: dict[str, Any] = {"prompts": self.window.prompts, "window_full": self.window.counts is not None}
+        shown["traffic"] = self._traffic()
         for test in self.tests:
             shown |= test.status()
         return shown | {
             "alarms": {test: alarm["since"] for test, alarm in self.alarms.items()},
             "last_checks": {test: check.to_dict() for test, check in self.last.items()},
+        }
+
+    def _traffic(self) -> dict[str, Any]:
+        """Return how much the prompts say, and how they hang together, JSON-ready."""
+        background, compared = self.background, self._compared
+        n = self.stream.window
+        return {
+            "window": n,
+            "effective_window": round(compared.effective if compared else n, 1),
+            "effective_reference": round(background.effective, 1),
+            "reference_prompts": background.rows,
+            "reference_days": None if background.days is None else round(background.days, 2),
+            "keeps_topic": round(max(background.dependence.persistence, compared.persistence if compared else 0.0), 3),
+            "matched_by": background.cycle.name if background.cycle else None,
+            "matched": bool(compared and compared.matched),
+            "warnings": background.warnings(),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -106,14 +166,18 @@ class StreamMonitor:
         self.failed = {}
         self._failures: dict[str, int] = dict(stored.get("failures", {}))
         """Test -> batches that it failed in since its last check."""
+        whole = self.window.whole
+        self._compared = Compared.of(whole, self.background) if whole is not None else None
         for test in self.tests:
             test.restore(stored)
 
     def _test(self, cadence: Cadence, prompts: Prompts, ends_block: bool) -> Iterator[tuple[Check, DriftEvent | None]]:
-        window = self.window
+        window, compared = self.window, self._compared
+        persistence = max(self.background.dependence.persistence, compared.persistence if compared else 0.0)
         batch = Batch(
-            self.stream.name, prompts, window.prompts, window.number, ends_block, window.counts, self.alarms.keys()
-        )
+            self.stream.name, prompts, window.prompts, window.number, ends_block, window.counts, self.alarms.keys(),
+            compared, persistence >= SESSIONS,
+        )  # fmt: skip
         for test in self.tests:
             if test.cadence != cadence or test.name in self.failed:
                 continue

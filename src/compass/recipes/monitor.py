@@ -16,6 +16,7 @@ from typing import Any
 
 from compass.config import MonitorConfig, MonitorOptions, validate
 from compass.drift import (
+    MIX,
     DriftEvent,
     InputBatch,
     Monitor,
@@ -40,6 +41,9 @@ from compass.steps.resources import Resources
 logger = logging.getLogger(__name__)
 
 STDIN = "-"
+EXAMPLES_TOLD = 3
+"""Kept prompts that the line of a drift quotes, private data replaced."""
+LONGEST_EXAMPLE = 80
 ANSWER_KEPT = "compass label RUN --kept lists the kept prompts to answer first"
 
 
@@ -80,6 +84,8 @@ def monitor(
         reference_examples=examples, restart=restart, seed=config.run.seed,
     ) as watching:  # fmt: skip
         # 4. Batch by batch: encode, count, check, report.
+        for warning in watching.warnings():
+            logger.warning("%s", warning)
         counting, before = Counting(config.data.language, known_text(examples)), watching.status()["prompts"]
         columns = columns_of(config.data, "usage")
         for batch in batches_of(source, watching, options, columns, follow=follow, stop=stop):
@@ -116,6 +122,9 @@ def drift_event(event: DriftEvent, watching: Monitor, encoder: CachedEncoder) ->
     """Return what the monitor found as an event; kept prompts, as examples and to be answered, are in its details."""
     details = event.to_dict()
     summary = describe(event)
+    if event.kind == "drift" and event.explanation:
+        examples = [text for shift in event.explanation.grew for text in shift.examples][:EXAMPLES_TOLD]
+        summary += "".join(f"; for example: {shortened(text)}" for text in examples)
     if event.kind == "drift" and (found := label_next(watching, encoder.encoder.encode, event.check.stream)):
         details["label_next"] = found
         summary += f"; {ANSWER_KEPT}"
@@ -127,10 +136,33 @@ def _summary(status: Mapping[str, Any]) -> str:
     full = [stream["window_full"] for stream in status["streams"].values()]
     state = "drift" if status["drift"] else "no drift" if any(full) else "too few to tell"
     new = f"{status['new_prompts']} new"
+    if status["repeats"]:
+        new += f", {status['repeats']} repeats left out so far"
     if status["skipped_lines"]:
         reasons = ", ".join(f"{lines} {reason}" for reason, lines in status["skipped"].items())
         new += f", {status['skipped_lines']} skipped; all skipped so far: {reasons}"
-    return f"{status['prompts']} prompts counted ({new}): {state}"
+    return f"{status['prompts']} prompts counted ({new}): {state}{_worth(status)}"
+
+
+def _worth(status: Mapping[str, Any]) -> str:
+    """Say of each language what its window is worth, where its prompts hang together; empty where none do."""
+    said = []
+    for name, stream in status["streams"].items():
+        traffic = stream["traffic"]
+        if name != MIX and stream["window_full"] and traffic["effective_window"] < traffic["window"]:
+            said.append(
+                f"; {name}: a window of {traffic['window']} prompts is worth {traffic['effective_window']:.0f} "
+                f"independent ones, the reference {traffic['effective_reference']:.0f}"
+            )
+            if traffic["matched"]:
+                said.append(f", compared by {traffic['matched_by']}")
+    return "".join(said)
+
+
+def shortened(text: str) -> str:
+    """Return a text as it fits into a line."""
+    words = " ".join(text.split())
+    return f"“{words if len(words) <= LONGEST_EXAMPLE else words[: LONGEST_EXAMPLE - 1] + '…'}”"
 
 
 def batches_of(

@@ -58,6 +58,8 @@ class Counting:
                 [prompt_language(record.language, self._language) for record in records],
                 texts=[record.prompt for record in records],
                 losses=[record.loss for record in records],
+                sessions=[record.session for record in records],
+                times=[record.at for record in records],
                 position=batch.position,
                 skipped=(*given_up, *batch.skipped, *failed),
             )
@@ -69,7 +71,7 @@ class Counting:
         self._held = None
         if not seen.repeated:
             lost = sum(skip.n for skip in given_up)
-            self.skipped_lines += lost + batch.skipped_lines + len(batch.records) - seen.prompts
+            self.skipped_lines += lost + batch.skipped_lines + len(batch.records) - seen.prompts - seen.repeats
         return seen
 
     def finish(self, watching: Monitor) -> None:

@@ -362,13 +362,13 @@ def source_identities(config: DataConfig) -> dict[str, str]:
 
 
 def _write(run: Run, data: RunData, cleaned: Mapping[str, Cleaned]) -> None:
-    write_jsonl(run.path(layout.USAGE), data.usage)
+    write_jsonl(run.path(layout.USAGE), data.usage, arrival=True)
     write_jsonl(run.path(layout.TRAIN), data.train)
     write_jsonl(run.path(layout.POOL), data.pool)
     # Those of an earlier run in this folder would be hashed as this one's.
     shutil.rmtree(run.folder / layout.TESTS, ignore_errors=True)
     for name, rows in data.tests.items():
-        write_jsonl(run.path(layout.test_file(name)), rows)
+        write_jsonl(run.path(layout.test_file(name)), rows, arrival=True)
     write_json(run.path(layout.TEST_NAMES), list(data.tests))
     write_json(run.path(layout.CLEANING), {name: result.to_dict() for name, result in cleaned.items()})
     write_rows(

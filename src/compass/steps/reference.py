@@ -62,6 +62,9 @@ def reference_of(folder: Path, run: Run, config: AdaptConfig, encoder: CachedEnc
         "space": file_hash(folder / layout.SPACE_WEIGHTS),
         "encoder": [encoder.name, encoder.revision],
     }
+    # Rows without either have the identity that version 0.1 gave them.
+    if arrivals := [row.arrival() for row in rows if row.arrival()]:
+        inputs["arrival"] = fingerprint({"rows": arrivals})
     target = run.folder / layout.REFERENCE
     with run.locked():
         if run.finished("reference", inputs):
@@ -70,7 +73,12 @@ def reference_of(folder: Path, run: Run, config: AdaptConfig, encoder: CachedEnc
         with run.stage("reference", inputs, [target]):
             space = SemanticSpace.load(folder / layout.SPACE)
             vectors = encoder.encode([row.prompt for row in rows])
-            fitted = Reference.fit(space, vectors, [row.language for row in rows], seed=config.run.seed)
+            fitted = Reference.fit(
+                space, vectors, [row.language for row in rows], seed=config.run.seed,
+                texts=[row.prompt for row in rows], sessions=[row.session for row in rows],
+                # Held-out rows were drawn: their order says nothing.
+                times=[row.at for row in rows], ordered=bool(source),
+            )  # fmt: skip
             fitted.save(target)
     return fitted
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import Any
 
+from compass.data.arrival import SESSION_FIELDS, TIME_FIELDS, session_of, time_of
 from compass.data.example import Dropped, Example, Message
 from compass.data.languages import UNDETERMINED, from_any
 from compass.data.readers.accounts import SourceAccount
@@ -87,7 +88,8 @@ def iter_examples(
     language = from_any(default_language) if default_language else UNDETERMINED
     if limit is not None and limit < 1:
         raise DataError(f"limit must be at least 1, got {limit}.")
-    found = open_source(os.fspath(source), wanted=READ_FIELDS.union(COLUMNS, columns.values()), streaming=streaming)
+    wanted = READ_FIELDS.union(COLUMNS, TIME_FIELDS, SESSION_FIELDS, columns.values())
+    found = open_source(os.fspath(source), wanted=wanted, streaming=streaming)
     spelling = Spelling(READ_FIELDS, columns.values())
     rows = spelling.respelt(flattened(islice(found.rows, limit)))
     first = list(islice(rows, _PEEK))
@@ -156,6 +158,8 @@ def _example(fields: Fields, shape: Shape, default_language: str, ids: SourceIds
         source=fields.name("source") or fields.source,
         parallel_id=parallel_id or content.parallel_id,
         context=context,
+        session=session_of(fields.row, content.prompt),
+        at=time_of(fields.row),
         place=fields.place,
     )
 

@@ -36,16 +36,17 @@ def _example(place: str, row: Mapping[str, Any]) -> Example:
         raise DataError(f"{place}: `context` must be a list of objects with role and content.") from error
 
 
-def write_jsonl(path: str | os.PathLike[str], examples: Iterable[Example]) -> int:
+def write_jsonl(path: str | os.PathLike[str], examples: Iterable[Example], *, arrival: bool = False) -> int:
     """Write examples as JSON Lines (gzip for `.gz`), all or nothing; return the number of rows.
 
-    Raises OSError that names the file if the disk is full, DataError if they can't be written for another reason.
+    arrival: with the time and the session of each, as far as they are known. Raises OSError that names the file if the
+    disk is full, DataError if they can't be written for another reason.
     """
     target, rows = Path(path), 0
     try:
         with replacing(target) as partial, _created(partial, compressed=target.suffix == ".gz") as out:
             for example in examples:
-                out.write(_encoded(example.to_dict()))
+                out.write(_encoded(example.to_dict() | (example.arrival() if arrival else {})))
                 rows += 1
     except OSError as error:
         if is_full_disk(error):

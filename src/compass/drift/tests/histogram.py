@@ -17,7 +17,9 @@ import numpy as np
 from compass.drift.catalogue import register
 from compass.drift.level import draws_for, sequential_p_value
 from compass.drift.protocol import Batch, DriftTest, Stream
+from compass.drift.compared import Compared
 from compass.drift.results import Check
+from compass.drift.traffic import likelihood_ratios, matched_divergence, split, whole_numbers
 from compass.errors import DataError
 from compass.semantic.arrays import IntArray, RealArray
 from compass.semantic.divergence import jensen_shannon_divergence, jensen_shannon_divergences
@@ -54,6 +56,9 @@ class HistogramTest(DriftTest):
         """Check the window when a block is full."""
         if not batch.ends_block or batch.window is None:
             return
+        if batch.compared is not None:
+            yield self._among_dependent(batch, batch.compared)
+            return
         calibrated = self.divergence_
         # While an alarm stands the calibrated p-value is enough: there is no new alarm to decide on.
         stands = self.name in batch.alarms
@@ -64,6 +69,22 @@ class HistogramTest(DriftTest):
         yield batch.check(
             self.name, found.divergence, found.p_value, calibrated.alpha, threshold=calibrated.threshold_, alarm=alarm
         )
+
+    def _among_dependent(self, batch: Batch, compared: Compared) -> Check:
+        """Check a window of prompts that hang together, against the reference of its hours where that is known."""
+        alpha = self.divergence_.alpha
+        rng = np.random.default_rng(self.stream.seed(self.name, batch.block))
+        window, reference = whole_numbers(compared.window, rng), whole_numbers(compared.reference, rng)
+        pooled, taken = window + reference, window.sum(axis=1)
+
+        def draw(size: int) -> RealArray:
+            drawn = split(pooled, taken, size, rng)
+            return compared.inflation * likelihood_ratios(drawn, pooled - drawn)
+
+        observed = float(likelihood_ratios(window[None], reference[None])[0])
+        p_value = sequential_p_value(observed, draw, most=draws_for(alpha))
+        divergence = matched_divergence(compared.window, compared.reference)
+        return batch.check(self.name, divergence, p_value, alpha, threshold=compared.threshold(alpha))
 
     def describe(self, value: float) -> str:
         """Return a divergence in words."""

@@ -39,7 +39,8 @@ class LossTest(DriftTest):
 
     def observe(self, batch: Batch) -> Iterator[Check]:
         """Take in the losses one by one; check when enough labelled prompts have come since the last check."""
-        losses, reference = batch.prompts.losses, self.stream.reference.losses
+        prompts = batch.prompts.beginning() if batch.sessions else batch.prompts
+        losses, reference = prompts.losses, self.stream.reference.losses
         for loss in losses[~np.isnan(losses)]:
             if not len(reference) and len(self._first) < self.window:
                 self._first.append(float(loss))

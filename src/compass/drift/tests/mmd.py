@@ -17,7 +17,7 @@ from compass.drift.catalogue import register
 from compass.drift.level import draws_for, sequential_p_value
 from compass.drift.protocol import Batch, DriftTest, Stream
 from compass.drift.results import Check
-from compass.semantic.arrays import FloatArray, RealArray
+from compass.semantic.arrays import FloatArray, IntArray, RealArray
 
 Split = RealArray
 """(rows, draws) of 0 and 1: which pooled rows are taken for the window."""
@@ -41,11 +41,15 @@ class VectorsTest(DriftTest):
 
     def observe(self, batch: Batch) -> Iterator[Check]:
         """Check once a window, after the batch that finishes it."""
-        sample = self._sample.add(batch.prompts.vectors)
+        prompts = batch.prompts.beginning() if batch.sessions else batch.prompts
+        sample = self._sample.add(prompts.vectors)
         if sample is None:
             return
         seed = self.stream.seed(self.name, batch.block)
-        found = mmd_test(sample, self.reference_, most=draws_for(self.alpha_), seed=seed)
+        clusters = None
+        if batch.compared is not None:
+            clusters = self.stream.nearest(np.concatenate([sample, self.reference_]))
+        found = mmd_test(sample, self.reference_, most=draws_for(self.alpha_), seed=seed, clusters=clusters)
         yield batch.check(self.name, found.mmd, found.p_value, self.alpha_)
 
     def restore(self, stored: Mapping[str, Any]) -> None:
@@ -66,18 +70,34 @@ class VectorResult:
     p_value: float
 
 
-def mmd_test(window: FloatArray, reference: FloatArray, *, most: int, seed: int) -> VectorResult:
-    """Compare two samples of unit rows. window: (n, d), reference: (m, d), two rows or more in each."""
+def mmd_test(
+    window: FloatArray, reference: FloatArray, *, most: int, seed: int, clusters: IntArray | None = None
+) -> VectorResult:
+    """Compare two samples of unit rows. window: (n, d), reference: (m, d), two rows or more in each.
+
+    clusters: (n + m,) of window and reference, to permute within them alone: how many rows each has is then given, and
+    a mix of topics that moves with the hours or comes in sessions is no change.
+    """
     pooled = np.concatenate([window, reference])
     kernel = gaussian_kernel(pooled)
     np.fill_diagonal(kernel, 0.0)
     n, total = len(window), len(pooled)
     rng = np.random.default_rng(seed)
+    first = np.arange(n)
+    if clusters is not None:
+        ordered = np.sort(clusters)
+        within = np.arange(total) - np.searchsorted(ordered, ordered)
+        first = np.flatnonzero(within < np.bincount(clusters[:n], minlength=int(ordered[-1]) + 1)[ordered])
     observed = float(_mmd(kernel, np.repeat([[1.0], [0.0]], [n, total - n], axis=0))[0])
 
     def draw(size: int) -> RealArray:
         split = np.zeros((total, size))
-        np.put_along_axis(split, rng.permuted(np.tile(np.arange(total)[:, None], size), axis=0)[:n], 1.0, axis=0)
+        if clusters is None:
+            chosen = rng.permuted(np.tile(np.arange(total)[:, None], size), axis=0)[:n]
+        else:
+            # Sorted by cluster and at random within it: the first of each are taken.
+            chosen = np.argsort(clusters[:, None] + rng.random((total, size)), axis=0)[first]
+        np.put_along_axis(split, chosen, 1.0, axis=0)
         return _mmd(kernel, split)
 
     return VectorResult(observed, sequential_p_value(observed, draw, most=most))

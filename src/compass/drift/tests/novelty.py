@@ -12,6 +12,7 @@ as `LossTest` does.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -44,7 +45,7 @@ class NoveltyTest(DriftTest):
 
     def fit(self, stream: Stream) -> None:
         """Find the distance beyond which a prompt is far."""
-        self.quiet_checks, self._blocks = stream.blocks, stream.blocks
+        self.stream, self.quiet_checks, self._blocks = stream, stream.blocks, stream.blocks
         self.alpha_ = stream.level(self.share, every=stream.block)
         self.exceedances_ = Exceedances.fit(stream.reference.distances, stream.window, tail=self.tail)
         self.threshold_ = self.exceedances_.threshold(self.alpha_)
@@ -59,10 +60,24 @@ class NoveltyTest(DriftTest):
         if batch.window is None:
             return
         novel = sum(self._full)
+        if batch.compared is not None:
+            yield self._among_dependent(batch, novel)
+            return
         yield batch.check(
             self.name, novel / self.exceedances_.window, self.exceedances_.p_value(novel), self.alpha_,
             threshold=self.threshold_, reference_value=self.exceedances_.reference_rate,
         )  # fmt: skip
+
+    def _among_dependent(self, batch: Batch, novel: int) -> Check:
+        """Check a window of prompts that hang together, as one of the independent prompts that it is worth."""
+        compared, exceedances = batch.compared, self.exceedances_
+        assert compared is not None
+        background = self.stream.background
+        far = background.far_inflation if background else 1.0
+        rate = novel / exceedances.window
+        n = compared.window.sum() / far
+        p_value = exceedances.p_value_of(rate, min(n, compared.effective), compared.effective_reference)
+        return batch.check(self.name, rate, p_value, self.alpha_, reference_value=exceedances.reference_rate)
 
     def save(self, stored: dict[str, Any]) -> None:
         """Write the far prompts of each block beside the block's counts, where version 0.1 has them."""
@@ -120,6 +135,14 @@ class Exceedances:
     def p_value(self, novel: int) -> float:
         """Return the p-value of so many novel prompts in a window; small is many."""
         return float(self.p_values_[novel])
+
+    def p_value_of(self, rate: float, window: float, reference: float) -> float:
+        """Return the p-value of a share of novel prompts, where window and reference are worth so many prompts."""
+        from scipy.stats import betabinom
+
+        n, m = max(1, math.floor(window)), max(1, math.floor(reference))
+        r = max(1, math.ceil(self.reference_rate * m))
+        return float(betabinom.sf(math.floor(rate * n) - 1, n, r, m - r + 1))
 
     def threshold(self, alpha: float) -> float:
         """Return the smallest share of novel prompts that is an alarm at level alpha; above 1 if none is."""

@@ -1,0 +1,124 @@
+"""What the tests of a stream are told of its reference besides its counts: dependence, cycles, and how much is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from compass.drift.hours import ALMOST, CYCLES, DAY, WEEK, Cycle, days_covered, find_cycle
+from compass.drift.traffic import Dependence, Pairing, Sequence, inflation
+from compass.semantic.arrays import IntArray, RealArray
+
+FEW_EFFECTIVE = 100
+"""Independent prompts below which a reference tells little [ours]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """The rows of a reference in the order in which they came."""
+
+    categories: IntArray
+    """(m,)"""
+    far: IntArray
+    """(m,) 1 for rows in the tail of the distances, else 0."""
+    sessions: IntArray
+    """(m,) -1 where there is no id."""
+    times: RealArray
+    """(m,) seconds since 1970, NaN where unknown."""
+
+    def __len__(self) -> int:
+        return len(self.categories)
+
+
+@dataclass(frozen=True, eq=False)
+class Background:
+    """How the prompts of a reference hang together; by default not at all."""
+
+    rows: int
+    units: RealArray
+    """(b, k) what the rows of each stratum and category count for; one stratum where no cycle was found."""
+    dependence: Dependence = Dependence()
+    inflation: float = 1.0
+    """Of divergences, where the whole reference is compared."""
+    matched_inflation: float = 1.0
+    """Of divergences, where hours are compared with themselves."""
+    far_inflation: float = 1.0
+    """Of counts of prompts far from every cluster."""
+    cycle: Cycle | None = None
+    days: float | None = None
+    sessions: bool = False
+
+    @classmethod
+    def independent(cls, counts: IntArray) -> Background:
+        """Return the background of rows whose order is not known. counts: (k,)."""
+        return cls(int(counts.sum()), counts[None].astype(np.float64))
+
+    @classmethod
+    def of(cls, order: Order, k: int, window: int, *, seed: int) -> Background:
+        """Estimate the dependence of a reference. k: categories; window: prompts that will be compared with it."""
+        lesser, pairs = Pairing(k, remembered=len(order) + 1).add(order.categories, order.sessions)
+        counts = np.bincount(order.categories, minlength=k)
+        dependence = Dependence.of(pairs, counts)
+        kept = 1.0 - dependence.kept(counts.astype(np.float64))[order.categories]
+        weights = np.where(lesser, np.where(order.sessions >= 0, dependence.later_weight, kept), 1.0)
+        flat = Sequence(order.categories, weights, np.zeros(len(order), dtype=np.int64), k)
+        cycle = find_cycle(order.times, flat, seed=seed)
+        # With ids a session that stays with its topic is one unit, and nothing is left to doubt.
+        known = dependence.follow > 0.0 or dependence.nearby > 1.0
+        whole = inflation(flat, window, seed=seed, known=known)
+        matched, units = whole, flat
+        if cycle:
+            units = replace(flat, strata=cycle.strata(order.times))
+            matched = inflation(units, window, seed=seed, known=known)
+        far = Sequence(order.far, weights, flat.strata, 2)
+        days, sessions = days_covered(order.times), bool((order.sessions >= 0).any())
+        return cls(
+            len(order),
+            units.table(),
+            dependence,
+            whole,
+            matched,
+            inflation(far, window, seed=seed),
+            cycle,
+            days,
+            sessions,
+        )
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing was found: the rows are taken for independent."""
+        return not self.dependence.found and self.inflation == self.far_inflation == 1.0 and self.cycle is None
+
+    @property
+    def effective(self) -> float:
+        """Independent prompts that the reference is worth."""
+        return float((self.units / self.moves(matched=True)).sum())
+
+    def moves(self, *, matched: bool) -> RealArray:
+        """Return by how much the counts of each category vary more than those of independent prompts, (k,).
+
+        matched: within the hours of the cycle. What moves with time moves each topic by a share of its own, so that the
+        variance of large ones exceeds chance the most: 1 + k p (inflation - 1), whose mean is the inflation [ours].
+        """
+        totals = self.units.sum(axis=0)
+        inflation = self.matched_inflation if matched else self.inflation
+        moves: RealArray = 1.0 + len(totals) * totals / totals.sum() * (inflation - 1.0)
+        return moves
+
+    def warnings(self) -> list[str]:
+        """Return what people should know of the reference, a sentence each."""
+        said = []
+        if self.effective < min(FEW_EFFECTIVE, self.rows / 2):
+            said.append(
+                f"The {self.rows} reference prompts are worth only {self.effective:.0f} independent ones, so drift is "
+                "found late. Give more of them, from more sessions and days; shuffle them if their order is not that "
+                "in which they came."
+            )
+        if self.days is not None and self.days < ALMOST * CYCLES * WEEK / DAY:
+            matched = f"is matched by {self.cycle.name}" if self.cycle else "is not matched by the hour"
+            said.append(
+                f"The reference covers {self.days:.1f} days and {matched}: what changes with the weekday looks like "
+                "drift. Give two weeks of usage with --reference."
+            )
+        return said

@@ -1,0 +1,85 @@
+"""A full window beside its reference, both counted in independent prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from compass.drift.background import Background
+from compass.drift.traffic import Dependence
+from compass.drift.window import Block
+from compass.semantic.arrays import RealArray
+
+MOSTLY = 0.8
+"""Share of a window whose hours must be known, and known to the reference, for hours to be compared [ours]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """What the counts of a window and of its reference are worth."""
+
+    window: RealArray
+    """(b, k) by stratum and category; one stratum where hours are not compared."""
+    reference: RealArray
+    """(b, k)"""
+    inflation: float
+    """Divergences without drift, relative to those of as many independent prompts."""
+    effective: float
+    """Independent prompts that the window is worth."""
+    effective_reference: float
+    """Independent prompts that it is compared with are worth."""
+    persistence: float
+    """How often a prompt of the window keeps the topic of the one before it, of its session or of the stream."""
+    matched: bool
+    """Whether hours are compared with themselves."""
+
+    @classmethod
+    def of(cls, block: Block, background: Background) -> Compared | None:
+        """Compare a window; None where all prompts pass for independent, and their counts are what they are."""
+        dependence = Dependence.of(block.pairs, block.counts)
+        if background.plain and not dependence.found:
+            return None
+        counts = block.counts.astype(np.float64)
+        units = dependence.units(counts, block.pairs.follow, block.pairs.later)
+        # What a prompt of a category counts for does not depend on the hour.
+        worth = units / np.maximum(counts, 1.0)
+        by_hour = _by_hour(block, background, worth)
+        matched = by_hour is not None
+        if by_hour is not None:
+            window, reference = by_hour, background.units
+        else:
+            window = units[None]
+            reference = background.units.sum(axis=0, keepdims=True)
+        moves = background.moves(matched=matched)
+        window, reference = window / moves, reference / moves
+        per_stratum, known = window.sum(axis=1), reference.sum(axis=1)
+        used = (per_stratum > 0) & (known > 0)
+        n = float(per_stratum[used].sum())
+        m = n**2 / float((per_stratum[used] ** 2 / known[used]).sum())
+        near = dependence.nearby
+        scale = (near / n + background.dependence.nearby / m) / (1.0 / n + 1.0 / m)
+        return cls(window[used], reference[used], scale, n / near, m, dependence.persistence, matched)
+
+    def threshold(self, alpha: float) -> float:
+        """Return the divergence that is about an alarm, from its chi-squared approximation."""
+        from scipy.stats import chi2
+
+        used = np.count_nonzero(self.window.sum(axis=0) + self.reference.sum(axis=0))
+        sizes = 1.0 / self.effective + 1.0 / self.effective_reference
+        return float(chi2.isf(alpha, max(1, used - 1)) * sizes / (8.0 * np.log(2.0)))
+
+
+def _by_hour(block: Block, background: Background, worth: RealArray) -> RealArray | None:
+    """Return what the window counts for by stratum, if most of it is comparable; else None.
+
+    worth: (k,) of a prompt of each category.
+    """
+    if background.cycle is None:
+        return None
+    table = np.zeros(background.units.shape)
+    for stratum, counts in block.hours.items():
+        if stratum < len(table):
+            table[stratum] = counts * worth
+    comparable = table[background.units.sum(axis=1) > 0].sum()
+    return table if comparable >= MOSTLY * float((block.counts * worth).sum()) else None
