@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from compass.errors import RegistryError
-from compass.registry.files import append_line, is_sealed, read_lines, read_sealed, seal, write_sealed
+from compass.registry.files import is_sealed, read_lines, read_sealed, seal, write_sealed
+from compass.runs.files import append_line
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -11,10 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compass.errors import RegistryError, RegistryUnavailableError, RunError
-from compass.runs.files import is_full_disk, opened, read_json, write_bytes
-
-BLOCK = 1 << 20
-"""Bytes that are copied and hashed at a time."""
+from compass.runs.files import BLOCK, is_full_disk, opened, read_json, write_bytes
 
 
 def canonical(content: Any) -> bytes:
@@ -54,25 +50,6 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def append_line(path: Path, content: Mapping[str, Any]) -> None:
-    """Append one JSON line and sync it. A line that a crash or a full disk cut short is cut off, now or next time.
-
-    The caller holds the lock of the file.
-    """
-    line = json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace") + b"\n"
-    with path.open("ab+") as file:
-        end = _end_of_last_line(file)
-        file.truncate(end)
-        try:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.ftruncate(file.fileno(), end)
-            raise
-
-
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the finished lines of a JSONL file, oldest first; none where there is no file.
 
@@ -105,19 +82,6 @@ def copy_hashed(source: Path, target: Path) -> tuple[str, int]:
         writer.flush()
         os.fsync(writer.fileno())
     return digest.hexdigest(), size
-
-
-def _end_of_last_line(file: Any) -> int:
-    """Return the offset behind the last newline of a file that is open for reading."""
-    end = file.seek(0, os.SEEK_END)
-    while end:
-        start = max(0, end - BLOCK)
-        file.seek(start)
-        found = file.read(end - start).rfind(b"\n")
-        if found >= 0:
-            return int(start + found + 1)
-        end = start
-    return 0
 
 
 def disk_error(error: OSError, what: str, folder: Path) -> RegistryUnavailableError:

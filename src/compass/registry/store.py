@@ -29,12 +29,12 @@ from compass.errors import RegistryError, RegistryUnavailableError
 from compass.registry import aliases
 from compass.registry.aliases import Aliases, Move, read_aliases
 from compass.registry.events import RegistryEvent
-from compass.registry.files import append_line, disk_error, read_lines
+from compass.registry.files import disk_error, read_lines
 from compass.registry.folders import home_of, homes, id_of, last_number, listed
 from compass.registry.gate import PROMOTE, GateDecision
 from compass.registry.intake import add_version, check_run, language_of, run_at_rest
 from compass.registry.versions import Check, Pruned, Version, check_version, damage_of, read_version
-from compass.runs.files import sync_folder
+from compass.runs.files import append_line, sync_folder
 
 logger = logging.getLogger(__name__)
 

@@ -31,6 +31,8 @@ FULL_IN_WORDS = re.compile(
 PARTIAL = ".partial"
 """End of the name of a file that is being written."""
 RESTORE = "Restore the file, or run the command that wrote it again."
+BLOCK = 1 << 20
+"""Bytes that are read at a time."""
 PRIVATE = 0o600
 """Mode of a file that may hold prompts."""
 
@@ -127,6 +129,38 @@ def write_json(path: Path, content: Any) -> None:
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write one JSON object a line, atomically."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def append_line(path: Path, content: Mapping[str, Any]) -> None:
+    """Append one JSON line and sync it. A line that a crash or a full disk cut short is cut off, now or next time.
+
+    The caller holds the lock of the file.
+    """
+    line = json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace") + b"\n"
+    with path.open("ab+") as file:
+        end = _end_of_last_line(file)
+        file.truncate(end)
+        try:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(file.fileno(), end)
+            raise
+
+
+def _end_of_last_line(file: Any) -> int:
+    """Return the offset behind the last newline of a file that is open for reading."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - BLOCK)
+        file.seek(start)
+        found = file.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return int(start + found + 1)
+        end = start
+    return 0
 
 
 def write_parquet(path: Path, table: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from compass.errors import RunError
 from compass.runs import layout
-from compass.runs.files import fingerprint, read_json, write_json
+from compass.runs.files import append_line, fingerprint, read_json, write_json
 from compass.runs.machine import peak_memory, reset_peak_memory
 
 logger = logging.getLogger(__name__)
@@ -126,8 +125,7 @@ class Run:
 
     def _log(self, name: str, seconds: float, peak: int, *, skipped: bool) -> None:
         entry = {"stage": name, "seconds": round(seconds, 2), "peak_memory_bytes": peak, "skipped": skipped}
-        with self.path(layout.STAGE_LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        append_line(self.path(layout.STAGE_LOG), entry)
 
 
 def _each(inputs: Mapping[str, Any]) -> dict[str, str]:
