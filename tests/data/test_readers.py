@@ -576,6 +576,30 @@ def test_a_column_of_our_name_comes_before_one_in_another_spelling(tmp_path: Pat
     assert (mapped.prompt, mapped.response) == ("q", "a")
 
 
+def test_a_file_of_one_endless_line_is_refused_before_it_fills_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sparse file of terabytes, or a dump without line ends, would be read whole as one line."""
+    monkeypatch.setattr("compass.data.readers.formats.text_lines.__defaults__", (2**20,))
+    for name in ("a.jsonl", "a.csv"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(2**36)
+        with pytest.raises(DataError, match=rf"{name}: a line is longer than 1 MiB"):
+            read_examples(tmp_path / name)
+    row = {"prompt": "p" * 2**21}
+    (tmp_path / "a.json").write_text(json.dumps([row]), "utf-8")
+    assert len(read_examples(tmp_path / "a.json")) == 1
+
+
+def test_pipes_and_devices_are_refused_at_once(tmp_path: Path) -> None:
+    """A pipe that nobody writes to would wait for ever, and one that somebody writes to lose its first bytes."""
+    os.mkfifo(tmp_path / "a.jsonl")
+    (tmp_path / "b.jsonl").symlink_to("/dev/zero")
+    for name in ("a.jsonl", "b.jsonl"):
+        with pytest.raises(DataError, match=rf"{name} is not a file but a pipe or a device"):
+            read_examples(tmp_path / name)
+
+
 def test_missing_file_names_the_nearest(tmp_path: Path) -> None:
     """A typo in a path would leave the user to search."""
     (tmp_path / "usage.jsonl").touch()

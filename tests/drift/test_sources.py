@@ -147,6 +147,13 @@ def test_cut_and_replaced_files_are_read_from_their_start(tmp_path):
     assert prompts(read_files(path, {"log.jsonl": cut.position}, batch_size=10)) == ["five"]
 
 
+def test_a_pipe_is_read_as_standard_input(tmp_path):
+    """Breaks if a pipe is taken for an empty folder, and followed for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="Give - as source"):
+        list(read_files(tmp_path / "pipe", {}, batch_size=1))
+
+
 def test_a_missing_input_is_named(tmp_path):
     """Breaks if a mistyped path is an empty input."""
     with pytest.raises(DataError, match="does not exist"):

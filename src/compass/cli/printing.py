@@ -46,7 +46,11 @@ def say(text: object, *, error: bool = False) -> None:
 
 def print_json(content: Any) -> None:
     """Print JSON; records are written as they write themselves."""
-    print(printable_json(json.dumps(content, ensure_ascii=False, indent=2, default=lambda value: value.to_dict())))
+    text = json.dumps(content, ensure_ascii=False, indent=2, default=lambda value: value.to_dict())
+    if "NaN" in text or "Infinity" in text:
+        # No JSON, which other programs refuse: what is no number is null.
+        text = json.dumps(json.loads(text, parse_constant=lambda _: None), ensure_ascii=False, indent=2)
+    print(printable_json(text))
 
 
 def print_event(event: Event, *, as_json: bool) -> None:
@@ -105,7 +109,7 @@ def _uses(used: Mapping[str, str]) -> str:
 def _counts(counts: Mapping[str, int]) -> str:
     shown = [f"{n} {'without a tag' if name == 'und' else name}" for name, n in list(counts.items())[:MOST_LANGUAGES]]
     more = len(counts) - MOST_LANGUAGES
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+    return (", ".join(shown) or "none") + (f" and {more} more" if more > 0 else "")
 
 
 def _lengths(found: Lengths) -> str:

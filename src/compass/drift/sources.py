@@ -269,9 +269,11 @@ def _open(file: Path) -> IO[bytes]:
 
 
 def check_path(path: str | Path) -> Path:
-    """Return the path of a file or folder that is there. Raises DataError if it is not."""
+    """Return the path of a file or folder that is there. Raises DataError if it is not, or is a pipe."""
     if not Path(path).exists():
         raise DataError(f"{path} does not exist. Give a JSON Lines file, a folder of them, or - for standard input.")
+    if not Path(path).is_file() and not Path(path).is_dir():
+        raise DataError(f"{path} is a pipe or a device. Give - as source and read it as standard input: ... - < {path}")
     return Path(path)
 
 

@@ -15,6 +15,7 @@ import io
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,10 @@ UTF_32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 PACKED = {b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "Zstandard", b"BZh": "bzip2", b"\xfd7zX": "xz", b"PAR1": "Parquet"}
 """What other files begin with that come under a name of a text file."""
 DELIMITERS = ",;\t|"
+LONGEST_LINE = 2**28
+"""Bytes of a line; one that is longer is no row of text, and may be more than fits into memory."""
+LONGEST_ARRAY = 2**31
+"""Bytes of a JSON array that is written as one line."""
 LONGEST_CELL = 2**31 - 1
 """Characters of a CSV cell: long rows are cleaning's to drop and count."""
 
@@ -68,10 +73,11 @@ def find_format(path: Path) -> Format:
 # -- lines of text -----------------------------------------------------------------------------------------------------
 
 
-def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+def text_lines(path: Path, longest: int = LONGEST_LINE) -> Iterator[tuple[int, str]]:
     """Yield (number from 1, text with its line end) of a text file in UTF-8, or UTF-16 or UTF-32 with its mark.
 
-    Also of gzip. Raises DataError for other compressed files, broken gzip and text of another encoding.
+    Also of gzip. longest: bytes of a line. Raises DataError for other compressed files, broken gzip, text of another
+    encoding and lines that are longer.
     """
     number = 0
     with path.open("rb") as raw_stream:
@@ -87,9 +93,9 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
                 # Files of Windows; lines can't be cut at the byte of a line feed.
                 encoding = "utf-32" if start in UTF_32 else "utf-16"
                 with io.TextIOWrapper(stream, encoding, newline="") as decoded:
-                    yield from enumerate(decoded, 1)
+                    yield from enumerate(iter(partial(_line, decoded, path, longest), ""), 1)
                 return
-            for number, raw in enumerate(stream, 1):
+            for number, raw in enumerate(iter(partial(_line, stream, path, longest), b""), 1):
                 yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise DataError(
@@ -98,6 +104,17 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
             ) from error
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataError(f"{path}, after line {number}: the gzip file is broken or cut off ({error}).") from error
+
+
+def _line(stream: Any, path: Path, longest: int) -> Any:
+    """Read a line; empty at the end. Raises DataError for one that is too long."""
+    line = stream.readline(longest)
+    if len(line) == longest:
+        raise DataError(
+            f"{path}: a line is longer than {longest // 2**20} MiB, so these are no rows. Write one row a line, or "
+            "name the file as what it is."
+        )
+    return line
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------------
@@ -122,7 +139,8 @@ def json_rows(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
     An object may also be a table by columns, as data frames write it, or a single row. Raises DataError with file and
     line.
     """
-    lines = (text for _, text in text_lines(path) if text.strip())
+    # One that is an array may be a single line.
+    lines = (text for _, text in text_lines(path, LONGEST_ARRAY) if text.strip())
     first, second = next(lines, ""), next(lines, "")
     if first.lstrip().startswith("["):
         return _json_array(path)
@@ -134,7 +152,7 @@ def json_rows(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
         whole = "" if second else first
     if whole.startswith("{"):
         try:
-            content = parse_json("".join(text for _, text in text_lines(path)))
+            content = parse_json("".join(text for _, text in text_lines(path, LONGEST_ARRAY)))
         except ValueError:
             content = None
         if isinstance(content, dict):
@@ -189,7 +207,7 @@ def _by_columns(content: Row) -> dict[str, list[Any]]:
 
 def _json_array(path: Path) -> Iterator[PlacedRow]:
     try:
-        rows = parse_json("".join(text for _, text in text_lines(path)))
+        rows = parse_json("".join(text for _, text in text_lines(path, LONGEST_ARRAY)))
     except ValueError as error:
         raise DataError(f"{path}: {error}.") from error
     for number, row in enumerate(rows, 1):

@@ -41,6 +41,10 @@ def open_source(source: str, *, wanted: Wanted = None, streaming: bool = False) 
     if path.is_dir():
         return Source(str(path), saved_rows(path))
     known = find_format(path)
+    if not path.is_file():
+        raise DataError(
+            f"{path} is not a file but a pipe or a device, and data are read more than once. Write them to a file."
+        )
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty.")
     return Source(str(path), known.rows(path, wanted))
