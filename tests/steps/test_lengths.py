@@ -12,6 +12,7 @@ import pytest
 from compass.config import AdaptConfig, load_options
 from compass.data.example import Example, Message
 from compass.errors import DataError
+from compass.recipes.train import train_on
 from compass.runs import layout
 from compass.runs.files import write_json
 from compass.runs.folder import Run
@@ -107,6 +108,27 @@ def test_rows_that_are_too_long_are_in_the_list_of_all_that_are_left_out(tmp_pat
     longer = Resources(replace(config, training=replace(config.training, max_length=4096)))
     keep_fitting(run, longer, read_data(run, longer.config.data, seed=0))
     assert listed() == before, "rows that fit now"
+
+
+def test_training_by_itself_names_the_rows_that_it_leaves_out(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`compass train` would leave counts in the log alone."""
+
+    def stop(*arguments: Any, **options: Any) -> Any:
+        raise InterruptedError
+
+    monkeypatch.setattr("compass.training.soup.train_averaged", stop)
+    config = _options(tmp_path, model)
+    rows = [{"prompt": "a", "response": "b"}, {"prompt": "a " * 60, "response": "b"}, {"prompt": 5, "response": "b"}]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"prompt": "c", "response": ""}]), "utf-8")
+    with pytest.raises(InterruptedError):
+        train_on(config, [str(file)])
+    found = [json.loads(line) for line in (tmp_path / "run" / layout.DROPPED).read_text("utf-8").splitlines()]
+    assert [(row["reason"], row["place"].rpartition(", ")[2]) for row in found] == [
+        ("a field of another type", "line 3"), ("no response", "line 4"), ("longer than max_length", "line 2"),
+    ]  # fmt: skip
 
 
 def test_a_plan_counts_rows_that_are_too_long(tmp_path: Path, model: Path) -> None:

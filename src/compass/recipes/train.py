@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from compass.config import AdaptConfig
-from compass.data.readers import read_examples
+from compass.data.cleaning import NO_RESPONSE
+from compass.data.example import Dropped
+from compass.data.readers import SourceAccount, read_examples
+from compass.runs import layout
+from compass.runs.files import write_jsonl
 from compass.runs.folder import Run
-from compass.steps.lengths import check_rows
+from compass.steps.lengths import check_rows, dropped_as_too_long
 from compass.steps.read import columns_of, with_responses
 from compass.steps.resources import Resources, start_adapter
 from compass.steps.train import training_payload, write_training
@@ -24,13 +28,19 @@ def train_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[Path, dict[st
 
     resources = Resources(config)
     config = resources.config
-    found = read_examples(list(sources), columns=columns_of(config.data, "train"), require_response=True)
+    accounts: list[SourceAccount] = []
+    columns = columns_of(config.data, "train")
+    found = read_examples(list(sources), columns=columns, require_response=True, accounts=accounts)
     rows = with_responses("training data", found)
     run = Run(Path(config.run.output_dir))
     with run.locked():
         base = resources.base
         check_trainable(config.training, base)
-        check_rows(resources.tokenizer, "the training data", rows)
+        lengths = check_rows(resources.tokenizer, "the training data", rows)
+        dropped = [row for account in accounts for row in account.dropped]
+        dropped += [Dropped(row.id, NO_RESPONSE, "", row.place) for row in found if not row.response.strip()]
+        dropped += dropped_as_too_long(rows, lengths, config.training.max_length)
+        write_jsonl(run.path(layout.DROPPED), ({"set": "current", **row.to_dict()} for row in dropped))
         payload = training_payload(config, rows, base) | start_adapter(config)
         result = train_averaged(
             rows, base=base, config=config.training, output_dir=run.folder, seed=config.run.seed, payload=payload

@@ -105,6 +105,12 @@ def check_rows(tokenizer: Any, name: str, rows: Sequence[Example]) -> list[int]:
     return lengths
 
 
+def dropped_as_too_long(rows: Sequence[Example], lengths: Sequence[int], max_length: int) -> list[Dropped]:
+    """Return what is to be said of the rows that training leaves out because of their length."""
+    long = (row for row, length in zip(rows, lengths, strict=True) if length > max_length)
+    return [Dropped(row.id, TOO_LONG, f"at most {max_length} tokens", row.place) for row in long]
+
+
 def without(data: RunData, found: Mapping[str, TooLong]) -> RunData:
     """Return a run's data without rows that are too long."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from compass.data.cleaning.decontamination import NGRAM, TRANSLATION, decontaminate
 from compass.data.cleaning.result import Cleaned, with_left_out
-from compass.data.cleaning.rules import clean
+from compass.data.cleaning.rules import NO_RESPONSE, clean
 from compass.data.example import Dropped
 
-__all__ = ["NGRAM", "TRANSLATION", "Cleaned", "Dropped", "clean", "decontaminate", "with_left_out"]
+__all__ = ["NGRAM", "NO_RESPONSE", "TRANSLATION", "Cleaned", "Dropped", "clean", "decontaminate", "with_left_out"]
