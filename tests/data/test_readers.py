@@ -613,6 +613,16 @@ def test_missing_file_names_the_nearest(tmp_path: Path) -> None:
         read_examples(tmp_path)
 
 
+def test_columns_that_are_not_read_are_not_decoded(tmp_path: Path) -> None:
+    """A picture beside the prompt would be decoded, which needs a library, or is broken: the rows are texts."""
+    row = {"prompt": "p", "picture": {"bytes": b"none", "path": ""}, "Response": "r"}
+    datasets.Dataset.from_list([row]).cast_column("picture", datasets.Image()).save_to_disk(tmp_path / "a")
+    accounts: list[SourceAccount] = []
+    (read,) = read_examples(tmp_path / "a", accounts=accounts)
+    assert (read.prompt, read.response) == ("p", "r")
+    assert accounts[0].unused == ["picture"]
+
+
 def test_splits(tmp_path: Path) -> None:
     """The wrong split would be trained on without a word."""
     path = write_as("splits", tmp_path).removesuffix(":dev")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compass.data.readers.formats import PlacedRow
-from compass.data.readers.hints import listed, nearest
+from compass.data.readers.formats import PlacedRow, Wanted
+from compass.data.readers.hints import listed, nearest, plain_name
 from compass.errors import DataError
 
 HUB = "hub:"
@@ -36,8 +36,11 @@ def parse_hub(source: str) -> HubSource | None:
     return HubSource("/".join(parts[:2]), parts[2] if len(parts) > 2 else None, match["revision"], match["split"])
 
 
-def hub_rows(source: str, *, streaming: bool = False) -> Iterator[PlacedRow]:
-    """Yield the rows of a data set on the hub. Raises DataError for a name of another form, or if it can't be had."""
+def hub_rows(source: str, wanted: Wanted = None, *, streaming: bool = False) -> Iterator[PlacedRow]:
+    """Yield the rows of a data set on the hub, with the wanted columns alone.
+
+    Raises DataError for a name of another form, or if it can't be had.
+    """
     found = parse_hub(source)
     if found is None:
         raise DataError(
@@ -51,11 +54,14 @@ def hub_rows(source: str, *, streaming: bool = False) -> Iterator[PlacedRow]:
             found.name, found.config, split=found.split, revision=found.revision, streaming=streaming
         )
 
-    return _rows(source, load, "")
+    return _rows(source, load, "", wanted)
 
 
-def saved_rows(folder: Path, split: str = "") -> Iterator[PlacedRow]:
-    """Yield the rows of a folder that `datasets` saved. Raises DataError for any other folder, or an unknown split."""
+def saved_rows(folder: Path, split: str = "", wanted: Wanted = None) -> Iterator[PlacedRow]:
+    """Yield the rows of a folder that `datasets` saved, with the wanted columns alone.
+
+    Raises DataError for any other folder, or an unknown split.
+    """
     if not any((folder / name).exists() for name in ("state.json", "dataset_dict.json")):
         raise DataError(
             f"{folder} is a folder, but not one that datasets.save_to_disk wrote (it has neither state.json nor "
@@ -63,11 +69,14 @@ def saved_rows(folder: Path, split: str = "") -> Iterator[PlacedRow]:
         )
     import datasets
 
-    return _rows(str(folder), lambda: datasets.load_from_disk(str(folder)), split)
+    return _rows(str(folder), lambda: datasets.load_from_disk(str(folder)), split, wanted)
 
 
-def _rows(name: str, load: Callable[[], Any], split: str) -> Iterator[PlacedRow]:
-    """Yield the rows of what `load` returns: a data set, or splits of which `split` (or the only one) is taken."""
+def _rows(name: str, load: Callable[[], Any], split: str, wanted: Wanted) -> Iterator[PlacedRow]:
+    """Yield the rows of what `load` returns: a data set, or splits of which `split` (or the only one) is taken.
+
+    Columns that are not wanted stay unread, for pictures and sounds would be decoded; the first row names them.
+    """
     from datasets.exceptions import DatasetsError
 
     number = 0
@@ -77,11 +86,15 @@ def _rows(name: str, load: Callable[[], Any], split: str) -> Iterator[PlacedRow]
             found = found[_choose_split(name, list(found), split)]
         elif split:
             raise DataError(f"{name} has no splits, so there is no {split!r}. Leave it out.")
+        names = list(found.column_names or ())
+        if read := [name for name in names if wanted is None or name in wanted or plain_name(name) in wanted]:
+            found = found.select_columns(read)
         for batch in found.iter(batch_size=1000):
             for values in zip(*batch.values(), strict=True):
                 number += 1
-                yield f"record {number}", dict(zip(batch, values, strict=True))
-    except (OSError, ValueError, KeyError, DatasetsError) as error:
+                row = dict(zip(batch, values, strict=True))
+                yield f"record {number}", {**dict.fromkeys(names), **row} if number == 1 else row
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, DatasetsError) as error:
         after = f" after record {number}" if number else ""
         raise DataError(f"{name}: cannot be loaded{after} ({type(error).__name__}: {error}).") from error
 

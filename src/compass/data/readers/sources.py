@@ -33,13 +33,13 @@ def open_source(source: str, *, wanted: Wanted = None, streaming: bool = False) 
     Raises DataError if there is no such source, or its format is unknown; rows raise as they are read.
     """
     if source.startswith(HUB):
-        return Source(source, hub_rows(source, streaming=streaming))
+        return Source(source, hub_rows(source, wanted, streaming=streaming))
     if (folder := source_path(source)) != Path(source).expanduser():
         split = source.rpartition(":")[2]
-        return Source(f"{folder}:{split}" if split else str(folder), saved_rows(folder, split))
+        return Source(f"{folder}:{split}" if split else str(folder), saved_rows(folder, split, wanted))
     path = existing_path(source)
     if path.is_dir():
-        return Source(str(path), saved_rows(path))
+        return Source(str(path), saved_rows(path, wanted=wanted))
     known = find_format(path)
     if not path.is_file():
         raise DataError(
