@@ -607,6 +607,11 @@ def test_missing_file_names_the_nearest(tmp_path: Path) -> None:
         read_examples(tmp_path / "usge.jsonl")
     with pytest.raises(DataError, match=r"the folder .* does not exist"):
         read_examples(tmp_path / "no" / "usage.jsonl")
+    (tmp_path / "loop.jsonl").symlink_to("loop.jsonl")
+    with pytest.raises(DataError, match=r"loop\.jsonl is a link that leads nowhere"):
+        read_examples(tmp_path / "loop.jsonl")
+    with pytest.raises(DataError, match="A source has no name"):
+        read_examples("")
     with pytest.raises(DataError, match=r"write hub:CohereLabs/aya_dataset"):
         read_examples("CohereLabs/aya_dataset")
     with pytest.raises(DataError, match=r"neither state\.json nor"):

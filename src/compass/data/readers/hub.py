@@ -63,9 +63,10 @@ def saved_rows(folder: Path, split: str = "", wanted: Wanted = None) -> Iterator
     Raises DataError for any other folder, or an unknown split.
     """
     if not any((folder / name).exists() for name in ("state.json", "dataset_dict.json")):
+        names = listed(sorted(entry.name for entry in folder.iterdir()))
         raise DataError(
             f"{folder} is a folder, but not one that datasets.save_to_disk wrote (it has neither state.json nor "
-            f"dataset_dict.json). Name a file in it instead: {listed(sorted(e.name for e in folder.iterdir()))}."
+            f"dataset_dict.json). Name a file in it instead: {names or 'it has none'}."
         )
     import datasets
 

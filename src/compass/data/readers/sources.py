@@ -59,6 +59,8 @@ def source_path(source: str) -> Path:
 
 def existing_path(source: str) -> Path:
     """Return the path of a file or folder that exists. Raises DataError with the nearest name in its folder."""
+    if not source.strip():
+        raise DataError("A source has no name. Give a file, a folder that datasets saved, or hub:NAME.")
     path = Path(source).expanduser()
     if path.exists():
         return path
@@ -68,6 +70,8 @@ def existing_path(source: str) -> Path:
         raise DataError(
             f"{source}: no such file; the folder {parent} does not exist (but {nearest} does).{_hub_hint(source)}"
         )
+    if path.is_symlink():
+        raise DataError(f"{source} is a link that leads nowhere. Name the file itself.")
     names = sorted(entry.name for entry in parent.iterdir())
     close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
     hint = f" Did you mean {parent / close[0]}?" if close else f" {parent} holds {listed(names) or 'nothing'}."
