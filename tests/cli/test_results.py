@@ -8,11 +8,19 @@ from pathlib import Path
 import pytest
 
 from commands import Compass
-from compass.cli.printing import print_comparisons, print_differences, print_inspected
+from compass.cli.printing import print_comparisons, print_differences, print_inspected, print_json
 from compass.recipes.adapt import Adapted
 from compass.records import Comparison, Difference, Interval
 from compass.steps.inspect import Inspected, Lengths
 from compass.steps.plan import _to_embed, _to_evaluate
+
+
+def test_results_are_json_whatever_they_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    """Other programs refuse NaN and Infinity, which are no JSON."""
+    print_json({"value": float("nan"), "rows": [float("-inf"), 1.5], "text": "NaN"})
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {
+        "value": None, "rows": [None, 1.5], "text": "NaN"
+    }  # fmt: skip
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(compass: Compass, tmp_path: Path) -> None:
