@@ -39,8 +39,11 @@ Row = Mapping[str, str]
 
 
 def _training(options: Mapping[str, Any]) -> TrainingConfig:
-    """Return options of version 0.1 as they are now; those that are gone were at their defaults."""
-    return TrainingConfig(**{RENAMED.get(name, name): value for name, value in options.items() if name not in GONE})
+    """Return options of version 0.1 as they are now; those that are gone were at their defaults.
+
+    `auto` was float32 on every CPU.
+    """
+    return TrainingConfig(dtype="float32", **{RENAMED.get(name, name): value for name, value in options.items() if name not in GONE})
 
 
 def base_at(folder: Path) -> BaseModel:

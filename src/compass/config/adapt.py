@@ -253,7 +253,7 @@ class TrainingConfig:
     gradient_checkpointing: bool = knob(False, "Save memory by recomputing activations.")
     dtype: str = knob(
         "auto",
-        "Data type of the base model; auto: bfloat16 on a GPU, else float32.",
+        "Data type of the base model; auto: bfloat16 on GPUs and CPUs that multiply it, else float32.",
         choices=("auto", "float32", "bfloat16"),
     )
     class_balance: int = knob(

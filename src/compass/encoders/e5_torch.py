@@ -19,7 +19,7 @@ import numpy as np
 
 from compass.encoders.e5_file import E5File, read_e5
 from compass.encoders.protocol import FloatArray
-from compass.runs.machine import cpu_flags
+from compass.runs.machine import multiplies_bfloat16
 
 PREFIX = "query: "
 BATCH_TOKENS = 512
@@ -126,11 +126,6 @@ def deviation(engine: Any) -> float:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = (vectors @ vectors.T)[np.triu_indices(len(vectors), 1)]
     return float(np.abs(cosines - np.array(CHECK_COSINES)).max())
-
-
-def multiplies_bfloat16() -> bool:
-    """Say whether this processor has instructions for products of bfloat16."""
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & cpu_flags())
 
 
 def _device() -> str:

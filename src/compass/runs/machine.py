@@ -39,6 +39,11 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     return frozenset(flags.split())
 
 
+def multiplies_bfloat16() -> bool:
+    """Say whether this processor has instructions for products of bfloat16; without them it is slower than float32."""
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & cpu_flags())
+
+
 def reset_peak_memory() -> None:
     """Start a new measurement of peak memory, where the kernel can (Linux)."""
     try:

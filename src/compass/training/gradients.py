@@ -29,7 +29,7 @@ from compass.runs.files import replacing
 from compass.training.adapters import load_with_adapter
 from compass.training.formatting import encode_example
 from compass.training.head import IGNORED, response_nll
-from compass.training.models import BaseModel, load_base, load_tokenizer
+from compass.training.models import BaseModel, load_base, load_tokenizer, resolved_dtype
 from compass.training.retention.fisher import adapter_weights
 from compass.training.trainer import lora_config, save_adapter, train
 
@@ -148,7 +148,7 @@ class ProjectedGradients:
         weights = _short_hash(adapter / layout.WEIGHTS_FILE)
         self.name = (
             f"{base.name}, gradients at the adapter {weights}, {DIMENSIONS} dimensions of seed {seed}, "
-            f"{config.max_length} tokens, {config.dtype}"
+            f"{config.max_length} tokens, {resolved_dtype(config.dtype)}"
         )
         self.revision = base.revision
         self._base, self._adapter, self._config, self._seed = base, adapter, config, seed

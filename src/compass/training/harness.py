@@ -8,7 +8,7 @@ from typing import Any
 
 from compass.errors import MissingExtraError
 from compass.training.adapters import check_adapter
-from compass.training.models import BaseModel
+from compass.training.models import BaseModel, resolved_dtype
 
 
 def harness_model(
@@ -16,8 +16,7 @@ def harness_model(
 ) -> Any:
     """Return lm-eval's HFLM of a base model, and of an adapter on it.
 
-    dtype: `auto` is bfloat16 on GPUs and float32 elsewhere, as in `load_base`; lm-eval's own `auto` takes the
-    checkpoint's. max_length: tokens of context; 0: what the model's configuration says.
+    dtype: as in `load_base`; lm-eval's own `auto` takes the checkpoint's. max_length: tokens of context; 0: what the model's configuration says.
     Raises MissingExtraError without lm-eval, ModelError if adapter and model do not fit.
     """
     if importlib.util.find_spec("lm_eval") is None:
@@ -33,7 +32,7 @@ def harness_model(
         pretrained=base.path,
         revision=base.revision if at_hub else "main",
         peft=str(adapter) if adapter else None,
-        dtype={"auto": "bfloat16" if on_gpu else "float32"}.get(dtype, dtype),
+        dtype=resolved_dtype(dtype),
         device="cuda" if on_gpu else "cpu",
         batch_size=batch_size,
         max_length=max_length or None,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from compass.data.example import Example
 from compass.training.formatting import encode_example
-from compass.training.models import BaseModel, load_base, load_tokenizer
+from compass.training.models import BaseModel, load_base, load_tokenizer, resolved_dtype
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -25,7 +25,7 @@ class HiddenStates:
 
     def __init__(self, base: BaseModel, *, max_length: int = 512, dtype: str = "auto") -> None:
         """Encode with this base model. max_length: tokens of a prompt; of longer ones the end is kept."""
-        self.name = f"{base.name}, hidden states of {max_length} tokens, position-weighted, {dtype}"
+        self.name = f"{base.name}, hidden states of {max_length} tokens, position-weighted, {resolved_dtype(dtype)}"
         self.revision = base.revision
         self._base, self._max_length, self._dtype = base, max_length, dtype
         self._loaded: tuple[Any, Any] | None = None

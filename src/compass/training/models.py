@@ -22,6 +22,7 @@ import numpy as np
 
 from compass.errors import ModelError
 from compass.runs.files import is_full_disk
+from compass.runs.machine import multiplies_bfloat16
 from compass.runs.places import is_content_hash, local_path, looks_local
 from compass.training.gguf_reader import read_once
 
@@ -166,8 +167,20 @@ def configuration_of(base: BaseModel) -> Any:
         return AutoConfig.from_pretrained(base.path, **_where(base))
 
 
+def resolved_dtype(dtype: str) -> str:
+    """Return the data type that `auto` stands for here: bfloat16 on GPUs and processors that multiply it, else float32.
+
+    Other names are returned as they are.
+    """
+    if dtype != "auto":
+        return dtype
+    import torch
+
+    return "bfloat16" if torch.cuda.is_available() or multiplies_bfloat16() else "float32"
+
+
 def load_base(base: BaseModel, *, dtype: str = "auto", load_in_4bit: bool = False, attention: str | None = None) -> Any:
-    """Load the weights on the best device. dtype: `auto` is bfloat16 on GPUs and float32 elsewhere.
+    """Load the weights on the best device. dtype: as in `resolved_dtype`.
 
     attention: kernel by transformers' name; None leaves the choice to transformers.
     Raises ModelError for 4-bit weights without CUDA, and for a model that can't be loaded.
@@ -177,8 +190,7 @@ def load_base(base: BaseModel, *, dtype: str = "auto", load_in_4bit: bool = Fals
 
     _no_bars_in_logs()
     on_gpu = torch.cuda.is_available()
-    chosen = {"auto": torch.bfloat16 if on_gpu else torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16}
-    options: dict[str, Any] = {"dtype": chosen[dtype]}
+    options: dict[str, Any] = {"dtype": getattr(torch, resolved_dtype(dtype))}
     if attention:
         options["attn_implementation"] = attention
     if load_in_4bit:
