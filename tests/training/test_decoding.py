@@ -22,7 +22,7 @@ STOPS, PAD = (0, 7), 0
 
 @pytest.fixture(scope="module")
 def model(tiny: BaseModel) -> Any:
-    return load_base(tiny).eval()
+    return load_base(tiny, dtype="float32").eval()
 
 
 @pytest.fixture(scope="module")

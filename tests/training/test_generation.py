@@ -16,7 +16,7 @@ from compass.training.models import BaseModel, load_base, load_tokenizer
 
 def test_answers_do_not_depend_on_the_batch(tiny: BaseModel, examples: list[Example]) -> None:
     """A padding mistake shows as other answers in a batch than alone."""
-    model = LanguageModel(tiny)
+    model = LanguageModel(tiny, dtype="float32")
     alone = model.generate(examples, max_new_tokens=8, batch_size=1)
     assert model.generate(examples, max_new_tokens=8, batch_size=7) == alone
     assert len(set(alone)) > 1
@@ -26,7 +26,7 @@ def test_a_line_break_ends_an_answer_only_if_no_reference_has_one(
     tiny: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The stop saves an untrained model's rambling; responses of several lines must not be cut by it."""
-    model = LanguageModel(tiny)
+    model = LanguageModel(tiny, dtype="float32")
     tokenizer = model.tokenizer
     newline = tokenizer("\n", add_special_tokens=False)["input_ids"][0]
     assert newline in model._newlines
@@ -52,12 +52,12 @@ def test_losses_are_those_of_the_full_logits(tiny: BaseModel, examples: list[Exa
     import torch
     from trl.trainer.utils import add_fused_lm_head
 
-    model = LanguageModel(tiny)
+    model = LanguageModel(tiny, dtype="float32")
     if not plain_head:
         add_fused_lm_head(model._model)
         model._plain_head = False
     nats, n_bytes = model.loss(examples, batch_size=5)
-    reference, tokenizer = load_base(tiny), load_tokenizer(tiny)
+    reference, tokenizer = load_base(tiny, dtype="float32"), load_tokenizer(tiny)
     for example, got, size in zip(examples, nats, n_bytes, strict=True):
         row = encode_example(tokenizer, example)
         logits = reference(input_ids=torch.tensor([[*row.prompt, *row.response]])).logits[0].log_softmax(-1)
@@ -69,7 +69,7 @@ def test_losses_are_those_of_the_full_logits(tiny: BaseModel, examples: list[Exa
 
 def test_answers_exactly_says_what_greedy_decoding_would_write(tiny: BaseModel) -> None:
     """One forward pass stands for a decoding: with the model's own answer as the response it must say yes."""
-    model = LanguageModel(tiny)
+    model = LanguageModel(tiny, dtype="float32")
     prompts = ["turn on the light", "stop", "what is the time in the kitchen", "a"]
     tokenizer, own = model.tokenizer, []
     for prompt in prompts:

@@ -17,7 +17,7 @@ INPUTS = {
 
 
 def test_states_give_the_models_own_loss_and_the_vocabulary_is_not_touched_for_them(tiny: BaseModel) -> None:
-    model = load_base(tiny)
+    model = load_base(tiny, dtype="float32")
     asked: list[int] = []
 
     def note(_head: Any, arguments: tuple[Any, ...], _output: Any) -> None:

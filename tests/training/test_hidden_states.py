@@ -27,7 +27,7 @@ def reference(base, text, max_length=512):
 
 def test_states_are_pooled_by_position(tiny):
     """Breaks if padding leaks in, weights do not grow with the position, or another layer is read."""
-    rows = HiddenStates(tiny).encode(TEXTS)
+    rows = HiddenStates(tiny, dtype="float32").encode(TEXTS)
     assert rows.dtype == np.float32
     for row, text in zip(rows, TEXTS, strict=True):
         np.testing.assert_allclose(row, reference(tiny, text), atol=2e-6)
@@ -35,7 +35,7 @@ def test_states_are_pooled_by_position(tiny):
 
 def test_long_prompts_keep_their_end(tiny):
     """Breaks if a long prompt is refused or loses its last words."""
-    row = HiddenStates(tiny, max_length=8).encode([TEXTS[1]])[0]
+    row = HiddenStates(tiny, max_length=8, dtype="float32").encode([TEXTS[1]])[0]
     np.testing.assert_allclose(row, reference(tiny, TEXTS[1], 8), atol=2e-6)
 
 

@@ -25,7 +25,7 @@ from processes import kill_when
 
 CONFIG = TrainingConfig(
     num_train_epochs=2, per_device_train_batch_size=4, learning_rate=5e-3, lora_r=4, lora_alpha=8, save_steps=2,
-    logging_steps=1,
+    logging_steps=1, dtype="float32",
 )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def test_the_loss_of_a_step_is_the_mean_over_response_tokens(
     """The first logged loss, before any update, must be the base model's own loss per response token."""
     config = dataclasses.replace(CONFIG, per_device_train_batch_size=len(examples), max_steps=1)
     result = train(examples, base=tiny, config=config, output_dir=tmp_path, seed=0)
-    model = LanguageModel(tiny)
+    model = LanguageModel(tiny, dtype="float32")
     nats, n_bytes = model.loss(examples)
     # Every byte is a token in this model, and each response has one end token more.
     expected = nats.sum() / (n_bytes.sum() + len(examples))
@@ -71,7 +71,7 @@ def test_a_start_adapter_goes_on_where_it_stopped(tiny: BaseModel, examples: lis
     """A start adapter that loads as fresh weights, or frozen, would silently train something else."""
     config = dataclasses.replace(CONFIG, per_device_train_batch_size=len(examples))
     first = train(examples, base=tiny, config=config, output_dir=tmp_path / "a", seed=0)
-    nats, n_bytes = LanguageModel(tiny, first.adapter).loss(examples)
+    nats, n_bytes = LanguageModel(tiny, first.adapter, dtype="float32").loss(examples)
     again = dataclasses.replace(config, adapter=str(first.adapter), max_steps=1)
     second = train(examples, base=tiny, config=again, output_dir=tmp_path / "b", seed=0)
     assert second.log[0]["loss"] == pytest.approx(nats.sum() / (n_bytes.sum() + len(examples)), rel=1e-4)

@@ -20,7 +20,13 @@ from forked import Forked
 from processes import kill_when
 
 CONFIG = TrainingConfig(
-    max_steps=3, per_device_train_batch_size=4, learning_rate=5e-3, lora_r=4, save_steps=2, logging_steps=1
+    max_steps=3,
+    per_device_train_batch_size=4,
+    learning_rate=5e-3,
+    lora_r=4,
+    save_steps=2,
+    logging_steps=1,
+    dtype="float32",
 )
 OLD = [Example(id=f"o{i}", prompt=f"alt {i}", response=f"antwort {i}") for i in range(8)]
 

@@ -19,7 +19,7 @@ from compass.training.weight_average import Rate, tail
 
 CONFIG = TrainingConfig(
     max_steps=1, per_device_train_batch_size=8, learning_rate=1e-2, lora_r=4, save_steps=50, logging_steps=1,
-    lr_scheduler_type="constant", warmup_steps=0,
+    lr_scheduler_type="constant", warmup_steps=0, dtype="float32",
 )  # fmt: skip
 Weights = dict[str, torch.Tensor]
 TrainFor = Callable[..., Weights]
