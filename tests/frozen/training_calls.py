@@ -43,7 +43,9 @@ def _training(options: Mapping[str, Any]) -> TrainingConfig:
 
     `auto` was float32 on every CPU.
     """
-    return TrainingConfig(dtype="float32", **{RENAMED.get(name, name): value for name, value in options.items() if name not in GONE})
+    return TrainingConfig(
+        dtype="float32", **{RENAMED.get(name, name): value for name, value in options.items() if name not in GONE}
+    )
 
 
 def base_at(folder: Path) -> BaseModel:
@@ -105,8 +107,8 @@ def answer(
     """Let a model answer a test and score it."""
     config, draws = _evaluation(options)
     return evaluate(
-        LanguageModel(base, adapter), examples(rows), name=name, language="cy", config=config, seed=seed,
-        clusters=clusters, seen_labels=seen, draws=draws,
+        LanguageModel(base, adapter, dtype="float32"), examples(rows), name=name, language="cy", config=config,
+        seed=seed, clusters=clusters, seen_labels=seen, draws=draws,
     )  # fmt: skip
 
 
