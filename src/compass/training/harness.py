@@ -16,7 +16,8 @@ def harness_model(
 ) -> Any:
     """Return lm-eval's HFLM of a base model, and of an adapter on it.
 
-    dtype: as in `load_base`; lm-eval's own `auto` takes the checkpoint's. max_length: tokens of context; 0: what the model's configuration says.
+    dtype: as in `load_base`; lm-eval's own `auto` takes the checkpoint's. max_length: tokens of context; 0: what the
+    model's configuration says.
     Raises MissingExtraError without lm-eval, ModelError if adapter and model do not fit.
     """
     if importlib.util.find_spec("lm_eval") is None:
