@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from compass.encoders import CachedEncoder
 from compass.encoders.sentence_transformers import SentenceTransformersEncoder, folder_hash
 from compass.errors import EncoderError, MissingExtraError
 
@@ -78,6 +79,15 @@ def test_prompt_changes_rows_and_name(model: Path) -> None:
     assert plain.revision == query.revision
     with pytest.raises(EncoderError, match=r"no prompt 'passage' .*document, query"):
         encoder(model, prompt_name="passage")
+
+
+def test_bfloat16_has_a_cache_of_its_own(model: Path, tmp_path: Path) -> None:
+    """Breaks if the data type is not handed on, or vectors of two types are mixed in one folder."""
+    plain, half = encoder(model), encoder(model, dtype="bfloat16")
+    difference = np.abs(plain.encode(TEXTS) - half.encode(TEXTS)).max()
+    assert 1e-5 < difference < 0.05
+    folders = {CachedEncoder(each, tmp_path).store.folder for each in (plain, half, encoder(model, dtype="float32"))}
+    assert len(folders) == 3
 
 
 def test_odd_texts(model: Path) -> None:

@@ -118,6 +118,11 @@ class EncoderConfig:
     prompt_name: str = knob("", "Name of the sentence-transformers prompt to prepend to each text.")
     encoder_batch_size: int = knob(64, "Texts per encoder call.", low=1)
     encoder_device: str = knob("", "Device of the encoder; empty: the library chooses.")
+    encoder_dtype: str = knob(
+        "auto",
+        "Data type of a sentence-transformers model; auto: as it is stored. GPUs are faster with bfloat16.",
+        choices=("auto", "float32", "bfloat16"),
+    )
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield what is wrong together."""
@@ -135,6 +140,11 @@ class EncoderConfig:
             yield (
                 f"prompt_name: {self.prompt_name!r} is ignored; only sentence-transformers models that are loaded "
                 "here have named prompts"
+            )
+        if self.encoder_dtype != "auto" and (self.encoder == "embedded" or _is_url(self.encoder)):
+            yield (
+                f"encoder_dtype: {self.encoder_dtype!r} is ignored; only sentence-transformers models that are loaded "
+                "here have one to choose"
             )
 
     @property

@@ -129,6 +129,9 @@ RECORDED = {
 """Section -> its options that are no more."""
 
 
+LATER = {"EncoderConfig": {"encoder_dtype": "auto"}}
+"""Section -> options that came after version 0.1, with the value that does what it did; that value isn't recorded."""
+
 RENAMED = {"train": "current", **{gone.renamed: name for name, gone in GONE.items() if gone.renamed}}
 """Option of today -> what version 0.1 called it."""
 
@@ -140,6 +143,9 @@ def recorded(section: Any) -> dict[str, Any]:
     """
     gone = {name: GONE[name].default for name in RECORDED.get(type(section).__name__, ())}
     values = asdict(section)
+    for name, default in LATER.get(type(section).__name__, {}).items():
+        if values[name] == default:
+            del values[name]
     if len(train := values.get("train", ())) == 1:
         # Version 0.1 had one source of training data.
         values["train"] = train[0]

@@ -40,4 +40,5 @@ def _open(config: EncoderConfig, cache_dir: Path) -> Encoder:
         prompt_name=config.prompt_name,
         batch_size=config.encoder_batch_size,
         device=config.encoder_device,
+        dtype=config.encoder_dtype,
     )

@@ -19,7 +19,7 @@ class SentenceTransformersEncoder:
 
     `revision` is the hub commit that was loaded, or the hash of the folder's files. Longer texts than the model reads
     (its `max_seq_length`) are cut by the library. Texts are sorted by length, so that batches hold little padding;
-    padding moves a row by about 1e-7, so rows are equal to that precision and not to the bit when batches differ.
+    padding moves a row by about 1e-7 (in bfloat16 by 1e-2), so rows are not equal to the bit when batches differ.
     """
 
     def __init__(
@@ -30,8 +30,12 @@ class SentenceTransformersEncoder:
         prompt_name: str = "",
         batch_size: int = 64,
         device: str = "",
+        dtype: str = "auto",
     ) -> None:
-        """Load the model. Raises MissingExtraError without the package, EncoderError if it cannot be loaded."""
+        """Load the model. dtype: `auto` (as it is stored), `float32` or `bfloat16`.
+
+        Raises MissingExtraError without the package, EncoderError if it cannot be loaded.
+        """
         if importlib.util.find_spec("sentence_transformers") is None:
             raise MissingExtraError("sentence-transformers", "sentence-transformers", f"The encoder {model!r}")
         from sentence_transformers import SentenceTransformer
@@ -42,6 +46,7 @@ class SentenceTransformersEncoder:
                 str(folder) if folder.is_dir() else model,
                 revision=None if folder.is_dir() else revision or None,
                 device=device or None,
+                model_kwargs=None if dtype == "auto" else {"dtype": dtype},
                 trust_remote_code=False,
             )
         except (OSError, ValueError, RuntimeError, ImportError) as error:
@@ -63,8 +68,10 @@ class SentenceTransformersEncoder:
             raise EncoderError(f"The model {model!r} has no prompt {prompt_name!r} (prompt_name); it has: {known}.")
         self._prompt = prompts[prompt_name] if prompt_name else ""
         self.batch_size = batch_size
-        # the length decides where texts are cut, and so belongs to the identity
+        # the length decides where texts are cut, the data type their last digits: both belong to the identity
         self.name = f"{model}#prompt={self._prompt}#max_length={self._model.max_seq_length}"
+        if dtype != "auto":
+            self.name += f"#dtype={dtype}"
         self.revision = folder_hash(folder) if folder.is_dir() else _resolved_revision(self._model, revision)
 
     def encode(self, texts: Sequence[str]) -> FloatArray:
