@@ -120,7 +120,7 @@ class EncoderConfig:
     encoder_device: str = knob("", "Device of the encoder; empty: the library chooses.")
     encoder_dtype: str = knob(
         "auto",
-        "Data type of a sentence-transformers model; auto: as it is stored. GPUs are faster with bfloat16.",
+        "Data type of a sentence-transformers model; auto: as stored. bfloat16 is faster on GPUs and newer CPUs.",
         choices=("auto", "float32", "bfloat16"),
     )
 
