@@ -38,6 +38,14 @@ def test_a_repeat_may_come_again_once_the_window_has_passed():
     assert left(repeats, ["x", "a", "b", "c", "x"], ["s"] * 5) == (["x", "a", "b", "c", "x"], 0)
 
 
+def test_a_batch_that_could_not_be_written_comes_again():
+    """Breaks if its prompts are taken for their own repeats, and never counted."""
+    repeats = Repeats(100, {})
+    assert left(repeats, ["x"], ["s"]) == (["x"], 0)
+    repeats.forget()
+    assert left(repeats, ["x"], ["s"]) == (["x"], 0)
+
+
 def test_sessions_are_numbered_as_they_come():
     """Breaks if numbers depend on ids, which would have to be stored, or on how the stream is cut."""
     numbers = SessionNumbers()

@@ -44,7 +44,7 @@ def test_a_change_within_the_sample_is_no_dependence():
 
 
 def test_sessions_with_ids_count_about_once_each():
-    """Breaks if a session that stays with its topic counts more than once, or one that wanders less than its prompts."""
+    """Breaks if a session that stays with its topic counts more than once, or one that wanders less."""
     topics, sessions = in_sessions(2000)
     found = dependence(topics, sessions)
     assert found.coherence > 0.95

@@ -1,8 +1,8 @@
-"""What the tests of a stream are told of its reference besides its counts: dependence, cycles, and how much is known."""
+"""What tests are told of a reference besides its counts: dependence, cycles, and how much is known."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class Background:
     rows: int
     units: RealArray
     """(b, k) what the rows of each stratum and category count for; one stratum where no cycle was found."""
-    dependence: Dependence = Dependence()
+    dependence: Dependence = field(default_factory=Dependence)
     inflation: float = 1.0
     """Of divergences, where the whole reference is compared."""
     matched_inflation: float = 1.0

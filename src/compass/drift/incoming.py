@@ -99,7 +99,7 @@ class Repeats:
         }
         self._recent: dict[str, deque[tuple[int, str]]] = {}
         self._texts: Counter[tuple[str, int]] = Counter()
-        self._sessions: Counter[tuple[str, int, str]] = Counter()
+        self._sessions: set[tuple[str, int, str]] = set()
 
     def leave_out(self, batch: Incoming) -> tuple[Incoming, tuple[Skipped, ...]]:
         """Return the batch without what is repeated, and how much that was."""
@@ -118,21 +118,28 @@ class Repeats:
     def _count(self, text: str, tag: str, session: str) -> bool:
         """Remember a prompt and return True, or return False if it is a repeat."""
         key = hash(same_text(text))
-        if session and self._sessions[tag, key, session]:
+        if session and (tag, key, session) in self._sessions:
             return False
         if tag in self._most and self._texts[tag, key] >= self._most[tag]:
             return False
         recent = self._recent.setdefault(tag, deque())
         recent.append((key, session))
         self._texts[tag, key] += 1
-        self._sessions[tag, key, session] += bool(session)
+        if session:
+            self._sessions.add((tag, key, session))
         if len(recent) > self._window:
             old, old_session = recent.popleft()
-            for counter, name in ((self._texts, (tag, old)), (self._sessions, (tag, old, old_session))):
-                counter[name] -= 1  # type: ignore[index]
-                if counter[name] <= 0:  # type: ignore[index]
-                    del counter[name]  # type: ignore[arg-type]
+            self._texts[tag, old] -= 1
+            if not self._texts[tag, old]:
+                del self._texts[tag, old]
+            self._sessions.discard((tag, old, old_session))
         return True
+
+    def forget(self) -> None:
+        """Forget all prompts: those of a batch that could not be written come again."""
+        self._recent.clear()
+        self._texts.clear()
+        self._sessions.clear()
 
 
 class SessionNumbers:

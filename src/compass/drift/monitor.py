@@ -264,6 +264,7 @@ class Monitor:
         return self._state.events()
 
     def _load(self, *, restart: bool = False) -> None:
+        self._repeats.forget()
         self._prompts, stored = self._state.begin(self.reference.identity, self._options, restart=restart)
         for name, stream in self._streams.items():
             stream.restore(stored.get(name, {}))

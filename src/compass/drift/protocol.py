@@ -68,7 +68,8 @@ class Stream:
         """Return the clusters of vectors in the space, (n,). vectors: (n, d)."""
         if self.centroids is None:
             return np.zeros(len(vectors), dtype=np.int64)
-        return np.argmax(vectors @ self.centroids.T, axis=1)
+        nearest: IntArray = np.argmax(vectors @ self.centroids.T, axis=1)
+        return nearest
 
     def level(self, share: float, *, every: int) -> float:
         """Return the level of a check. share: of the false alarms; every: prompts between two checks, at least."""
@@ -111,12 +112,11 @@ class Prompts:
         texts = self.texts
         if texts is not None:
             texts = texts[rows] if isinstance(rows, slice) else [texts[i] for i in rows]
-        sessions, times, lesser = (
-            None if column is None else column[rows] for column in (self.sessions, self.times, self.lesser)
-        )
         return Prompts(
             self.vectors[rows], self.categories[rows], self.distances[rows], self.losses[rows], texts,
-            sessions, times, lesser,
+            None if self.sessions is None else self.sessions[rows],
+            None if self.times is None else self.times[rows],
+            None if self.lesser is None else self.lesser[rows],
         )  # fmt: skip
 
     def beginning(self) -> Prompts:

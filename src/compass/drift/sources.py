@@ -1,8 +1,9 @@
 """Where prompts come from: a JSON Lines stream, or a folder of growing files, each read from where reading stopped.
 
 A line is an object in any shape that `compass.data.readers` reads. Where known it has the feedback `loss` (a number,
-higher is worse) or `correct` (true or false), and the time and session that `compass.data.arrival` reads. Nothing in a line stops the stream: one that can't be used is skipped and
-counted by reason; a warning names file and place, never the content.
+higher is worse) or `correct` (true or false), and the time and the session that `compass.data.arrival` reads. Nothing
+in a line stops the stream: one that can't be used is skipped and counted by reason; a warning names file and place,
+never the content.
 """
 
 from __future__ import annotations

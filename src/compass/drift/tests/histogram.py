@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from compass.drift.catalogue import register
+from compass.drift.compared import Compared
 from compass.drift.level import draws_for, sequential_p_value
 from compass.drift.protocol import Batch, DriftTest, Stream
-from compass.drift.compared import Compared
 from compass.drift.results import Check
 from compass.drift.traffic import likelihood_ratios, matched_divergence, split, whole_numbers
 from compass.errors import DataError
