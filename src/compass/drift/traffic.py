@@ -283,8 +283,8 @@ class Sequence:
         """Return what some of the prompts count for, (strata, k)."""
         b = int(self.strata.max(initial=0)) + 1
         cells = self.strata[rows] * self.k + self.categories[rows]
-        table: RealArray = np.bincount(cells, self.weights[rows], minlength=b * self.k).reshape(b, self.k)
-        return table
+        flat: RealArray = np.bincount(cells, self.weights[rows], minlength=b * self.k).astype(np.float64)
+        return flat.reshape(b, self.k)
 
 
 def excess(sequence: Sequence, groups: IntArray, *, seed: int, known: bool = False) -> float:
