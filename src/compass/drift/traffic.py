@@ -44,6 +44,8 @@ DRAWS = 40
 SESSIONS = 0.15
 """Where a prompt keeps the topic of the one before it so often beyond chance, the tests on vectors and losses take
 those that begin a topic alone [ours]."""
+COHERENT = 0.9
+"""Coherence from which only the first prompt of a session counts: counts stay whole, and permuting them exact [ours]."""
 NO_SESSION = -1
 
 
@@ -175,6 +177,8 @@ class Dependence:
         """
         if not self.coherence or self.length <= 1.0:
             return 1.0
+        if self.coherence >= COHERENT:
+            return 0.0
         whole = self.length / (1.0 + (self.length - 1.0) * self.coherence)
         return (whole - 1.0) / (self.length - 1.0)
 
@@ -217,7 +221,9 @@ def _nearby(pairs: Pairs, chance: float, follow: float, alike: float) -> float:
 
 
 def whole_numbers(counts: RealArray, rng: np.random.Generator) -> IntArray:
-    """Round at random, up as often as the fraction says: what is small is not lost in the sum."""
+    """Round counts; those of several strata at random, up as often as the fraction says, so that none is lost in sum."""
+    if len(counts) == 1:
+        return np.rint(counts).astype(np.int64)
     return np.floor(counts + rng.random(counts.shape)).astype(np.int64)
 
 
