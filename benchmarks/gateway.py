@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-PROMPT = "Trowch y golau ymlaen yn y gegin, a gosodwch larwm am saith o'r gloch bore yfory os gwelwch yn dda."
+PROMPT = "Trowch y golau ymlaen yn y gegin, a gosodwch larwm am saith o'r gloch bore yfory os gwelwch yn dda 000000."
 ANSWER = {
     "id": "chatcmpl-0123456789abcdef",
     "object": "chat.completion",
@@ -81,13 +81,16 @@ class Client:
             b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
             b"content-length: %d\r\n\r\n" % len(content)
         ) + content
+        self.sent = 0
 
     async def open(self) -> None:
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
 
     async def send(self) -> int:
         """Send one request, read its answer, and return its status."""
-        self.writer.write(self.request)
+        # Another prompt each time: the language of one that was seen is known.
+        self.sent += 1
+        self.writer.write(self.request.replace(b"000000", b"%06d" % ((id(self) + self.sent) % 1_000_000)))
         head = await self.reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
         if length is None:

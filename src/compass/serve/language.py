@@ -20,6 +20,7 @@ _SHARED = frozenset({"Ethi", "Hebr", "Mymr", "Tibt"})
 _WORD = regex.compile(r"[\p{L}\p{M}'’-]+")
 
 
+@lru_cache(maxsize=1024)
 def language_of(text: str) -> str:
     """Return the BCP-47 tag of a text's language, `und` where it says too little.
 
