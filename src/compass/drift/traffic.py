@@ -45,7 +45,7 @@ SESSIONS = 0.15
 """Where a prompt keeps the topic of the one before it so often beyond chance, the tests on vectors and losses take
 those that begin a topic alone [ours]."""
 COHERENT = 0.9
-"""Coherence from which only the first prompt of a session counts: counts stay whole, and permuting them exact [ours]."""
+"""Coherence from which only the first prompt of a session counts: counts stay whole, permuting them exact [ours]."""
 NO_SESSION = -1
 
 
@@ -221,7 +221,7 @@ def _nearby(pairs: Pairs, chance: float, follow: float, alike: float) -> float:
 
 
 def whole_numbers(counts: RealArray, rng: np.random.Generator) -> IntArray:
-    """Round counts; those of several strata at random, up as often as the fraction says, so that none is lost in sum."""
+    """Round counts; those of several strata at random, up as often as the fraction says: none is lost in the sum."""
     if len(counts) == 1:
         return np.rint(counts).astype(np.int64)
     return np.floor(counts + rng.random(counts.shape)).astype(np.int64)

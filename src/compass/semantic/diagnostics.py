@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +21,8 @@ READER_LANGUAGE = "en"
 """Language whose rows name a cluster where it has enough of them: names mixed from twenty languages say little."""
 READER_ROWS = 3
 """Rows of the reader's language that suffice to name a cluster."""
+LANGUAGES_NAMED, TERMS_NAMED = 2, 3
+"""Other languages in which a cluster is named, and the terms of each."""
 UNSPACED_SCRIPTS = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 """Scripts written without spaces between words, by the first word of their characters' Unicode names."""
 UNSPACED_NGRAM = 2
@@ -61,6 +63,8 @@ class ClusterName:
     """Terms that set it apart, best first."""
     examples: tuple[str, ...]
     """Texts nearest to its centroid, nearest first."""
+    other_languages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Terms in the languages that have most of its rows besides the reader's."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""
@@ -147,7 +151,29 @@ def name_clusters(
         closeness: RealArray = (free[rows] @ space.centroids_[k]).astype(np.float64)
         nearest = list(dict.fromkeys(texts[i] for i in rows[np.argsort(-closeness, kind="stable")]))[:n_examples]
         names.append(ClusterName(k, " · ".join(best[:3]) or f"cluster {k}", best, tuple(nearest)))
-    return names
+    others = _terms_by_language(clusters, languages, texts, space.n_clusters, leave_out=reader_language)
+    return [replace(name, other_languages=found) for name, found in zip(names, others, strict=True)]
+
+
+def _terms_by_language(
+    clusters: IntArray, languages: Sequence[str], texts: Sequence[str], k: int, *, leave_out: str
+) -> list[dict[str, tuple[str, ...]]]:
+    """Return for each cluster the terms of the two languages that have most of its rows, three rows at least."""
+    found: list[dict[str, tuple[str, ...]]] = [{} for _ in range(k)]
+    spoken = np.array([tag.split("-")[0] for tag in languages], dtype=str)
+    sizes = {
+        str(tag): np.bincount(clusters[spoken == tag], minlength=k) for tag in np.unique(spoken) if tag != leave_out
+    }
+    for tag, rows_of in sizes.items():
+        counts: list[Counter[str]] = [Counter() for _ in range(k)]
+        for row in np.flatnonzero(spoken == tag).tolist():
+            counts[clusters[row]].update(set(terms_of(texts[row])))
+        for cluster, scores in enumerate(_class_tf_idf(counts, np.maximum(rows_of, 1).tolist())):
+            larger = sum(other[cluster] > rows_of[cluster] for other in sizes.values())
+            if rows_of[cluster] >= READER_ROWS and larger < LANGUAGES_NAMED:
+                best = sorted(scores, key=lambda term, scores=scores: (-scores[term], term))  # type: ignore[misc]
+                found[cluster][tag] = tuple(best[:TERMS_NAMED])
+    return found
 
 
 def terms_of(text: str) -> Iterator[str]:

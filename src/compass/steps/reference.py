@@ -41,9 +41,16 @@ def clusters_of(folder: Path) -> tuple[list[str], dict[int, list[str]]]:
         return [], {}
     rows = read_json(path, list)
     try:
-        return [str(row["name"]) for row in rows], {int(row["cluster"]): list(row["examples"]) for row in rows}
+        names = [_in_languages(str(row["name"]), row.get("other_languages", {})) for row in rows]
+        return names, {int(row["cluster"]): list(row["examples"]) for row in rows}
     except (LookupError, TypeError, ValueError) as error:
         raise RunError(f"{path} is damaged ({error!r}): it doesn't name the clusters. Restore the file.") from error
+
+
+def _in_languages(name: str, others: Mapping[str, Sequence[str]]) -> str:
+    """Return a topic's name with its terms in other languages behind it."""
+    said = [f"{tag}: {' · '.join(terms)}" for tag, terms in others.items() if terms and " · ".join(terms) not in name]
+    return f"{name} ({'; '.join(said)})" if said else name
 
 
 def known_text(examples: Mapping[int, Sequence[str]]) -> str:
