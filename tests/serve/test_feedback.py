@@ -16,6 +16,7 @@ import pytest
 from compass.data.feedback_rows import TEST, TRAIN, is_held_out, rows_file
 from compass.data.readers import read_jsonl
 from compass.drift.sources import read_files
+from compass.errors import MonitorError
 from compass.registry import Registry
 from compass.serve import keeper as keeper_module
 from compass.serve import prompt_log
@@ -234,6 +235,44 @@ def test_answers_are_deleted_in_time(tmp_path: Path) -> None:
     store.forget("c")
     assert store.of("c") == []
     store.close()
+
+
+class _Down:
+    """A database that can't be used while it is down."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.down = store, True
+
+    def __getattr__(self, name: str) -> Any:
+        if self.down and name != "close":
+            raise MonitorError("The database of answers can't be used: it is down")
+        return getattr(self.store, name)
+
+
+def test_a_database_that_is_down_loses_no_answer(
+    registry: Registry, servers: list[FakeVllm], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests would wait for it or fail, answers be lost, or the thread end with the first odd answer."""
+    monkeypatch.setattr(keeper_module, "RETRY_SECONDS", 0.01)
+    store = _Down(Store(f"sqlite:///{tmp_path / 'x.db'}"))
+    keeper = Keeper(store, tmp_path, "off", retention_days=30)  # type: ignore[arg-type]
+
+    async def work() -> None:
+        gateway = make_gateway(registry, servers[:1])
+        await settle(gateway)
+        transport = httpx.ASGITransport(make_app(gateway, keeper=keeper))
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            id = (await client.post("/v1/chat/completions", json=chat())).json()["id"]
+            keeper._queue.put((None, 0.0))  # type: ignore[arg-type]
+            said = {"id": id, "thumb": "up"}
+            refused = await client.post("/v1/feedback", json=said)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            store.down = False
+            assert (await client.post("/v1/feedback", json=said)).status_code == 200
+
+    run(work())
+    assert dict(keeper.dropped) == {"unexpected AttributeError": 1}
+    keeper.close()
 
 
 def test_ids_and_texts_of_answers() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from compass.data.redaction import check_installed, redact
 from compass.drift.reservoir import storable
-from compass.errors import MonitorError
+from compass.errors import CompassError, MonitorError
 from compass.serve.exchange import Exchange
 from compass.serve.labelled import write_rows
 from compass.serve.routing import text_of
@@ -99,10 +99,15 @@ class Keeper:
                 if item is END:
                     continue
                 first, second = item
-                if isinstance(first, Exchange):
-                    self._take(first, float(second))  # type: ignore[arg-type]
-                else:
+                if isinstance(first, Said):
                     self._hear(first, second)  # type: ignore[arg-type]
+                    continue
+                try:
+                    self._take(first, float(second))  # type: ignore[arg-type]
+                except Exception as error:
+                    # One odd answer must not end the thread; the error may quote it.
+                    self.dropped[f"unexpected {type(error).__name__}"] += 1
+                    logger.warning("An answer is not kept (%s)", type(error).__name__)
             self._flush()
             self._tidy(ended=ended)
 
@@ -162,6 +167,9 @@ class Keeper:
         return storable(text)
 
     def _hear(self, said: Said, done: Future[Answer | None]) -> None:
+        if not done.set_running_or_notify_cancel():
+            # Who said it waits no longer, and was told to send it again.
+            return
         try:
             # What is said of an answer may come before that was written.
             self._store.add(self._waiting)
@@ -199,6 +207,6 @@ class Keeper:
             if now >= self._rows_due or (ended and self._rows_due < float("inf")):
                 self._rows_due = float("inf")
                 write_rows(self._folder, self._store.said())
-        except (MonitorError, OSError) as error:
+        except (CompassError, OSError) as error:
             self._rows_due = now + PURGE_SECONDS / 60
             logger.warning("The rows that users' feedback became are not up to date: %s", error)

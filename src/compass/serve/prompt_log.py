@@ -86,6 +86,7 @@ class PromptLog:
             try:
                 self._write(lines)
             except OSError as error:
+                # A line that was written in part is never completed: the next ones go to another file.
                 self.dropped[f"can't be written ({error.strerror})"] += len(lines)
                 logger.warning("%d prompts are lost to the monitor: %s (%s)", len(lines), error.strerror, self.folder)
                 self._close_file()
