@@ -36,7 +36,9 @@ def prose(text: str, *, names: bool = True) -> str:
     """
     text = _LINK.sub(" ", _CODE.sub(" ", text[:MAX_CHARS]))
     for _ in range(_DEPTH):
-        text = _JSON.sub(" ", text)
+        text, replaced = _JSON.subn(" ", text)
+        if not replaced:
+            break
     text = _IDENTIFIER.sub(" ", _KEY_LETTER.sub(r"\1", text))
     outside = _QUOTATION.sub(" ", text)
     if any(character.isalpha() for character in outside):

@@ -40,10 +40,16 @@ def letters_by_script(text: str) -> Counter[str]:
     """Count a text's letters by script; one of a script without spaces counts for three."""
     found: Counter[str] = Counter()
     for character, times in Counter(text).items():
-        script = script_of_letter(character)
+        script, weight = _letter(character)
         if script:
-            found[script] += times * (LETTERS_PER_SIGN if is_unspaced(character) else 1)
+            found[script] += times * weight
     return found
+
+
+@lru_cache(maxsize=65536)
+def _letter(character: str) -> tuple[str, int]:
+    """Return a character's script and how many letters it counts for."""
+    return script_of_letter(character), LETTERS_PER_SIGN if is_unspaced(character) else 1
 
 
 @lru_cache(maxsize=65536)

@@ -6,6 +6,7 @@ import hashlib
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -65,9 +66,7 @@ def find_near_duplicates(rows: Sequence[Example], threshold: float) -> Found:
     decides is exact. Of more than 100 candidates, those that share most bands are compared.
     """
     keys = _band_keys([_whole_prompt(row) for row in rows], threshold)
-    distinct, inverse, sizes = np.unique(keys, return_inverse=True, return_counts=True)
-    shared = (sizes > 1)[inverse].reshape(keys.shape)
-    del distinct, inverse, sizes
+    shared = np.stack([_repeated(band) for band in keys.T], axis=1)
     order = sorted(np.flatnonzero(shared.any(axis=1)).tolist(), key=lambda i: _canonical(rows[i]))
     rank = {index: position for position, index in enumerate(order)}
     buckets: defaultdict[int, list[int]] = defaultdict(list)
@@ -104,9 +103,26 @@ def _similarity(a: Example, b: Example, threshold: float) -> float:
 def _jaccard(one: str, other: str) -> float:
     if one == other:
         return 1.0
-    first, second = (np.unique(shingle_hashes([text])[0]) for text in (one, other))
+    first, second = _shingles(one), _shingles(other)
     common = len(np.intersect1d(first, second, assume_unique=True))
     return common / (len(first) + len(second) - common)
+
+
+@lru_cache(maxsize=1024)
+def _shingles(text: str) -> UInt64s:
+    """Return a text's different shingles; a row is held against several others, one after another."""
+    return np.unique(shingle_hashes([text])[0])
+
+
+def _repeated(values: UInt64s) -> npt.NDArray[np.bool_]:
+    """Say of each value whether it is there more than once. values: (n,)."""
+    ordered = np.sort(values)
+    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if not len(repeated):
+        return np.zeros(len(values), dtype=bool)
+    places = np.minimum(np.searchsorted(repeated, values), len(repeated) - 1)
+    found: npt.NDArray[np.bool_] = repeated[places] == values
+    return found
 
 
 def _band_keys(texts: Sequence[str], threshold: float) -> UInt64s:

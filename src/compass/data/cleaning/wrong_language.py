@@ -65,7 +65,7 @@ def find_wrong_language(rows: Sequence[Example], *, languages: Collection[str] =
     not know, or which states another script than the language's usual one, is not judged.
     """
     tags = {*languages, *(row.language for row in rows), "en"} - {UNDETERMINED}
-    run = {identified_as(tag) for tag in tags} - {UNDETERMINED}
+    run = frozenset(identified_as(tag) for tag in tags) - {UNDETERMINED}
     found: Found = {}
     for index, row in enumerate(rows):
         if row.language == UNDETERMINED or _states_script(row.language):
@@ -135,12 +135,12 @@ def _rival(
 
     A language of the run comes first where it has its margin.
     """
-    may_be = _written_in(script, own)
+    in_run, others = _written_in(script, own, frozenset(run))
     floor, _ = found.of((NO_LANGUAGE, *_close_to(own)) if against_own else (NO_LANGUAGE,))
-    inside, tag = found.of([tag for tag in may_be if tag in run])
+    inside, tag = found.of(in_run)
     if inside - floor >= (MARGIN if against_own else MARGIN_OTHER_SCRIPT):
         return tag, inside - floor
-    outside, tag = found.of([tag for tag in may_be if tag not in run])
+    outside, tag = found.of(others)
     return tag, outside - floor
 
 
@@ -157,9 +157,10 @@ def _close_to(own: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=4096)
-def _written_in(script: str, own: str) -> tuple[str, ...]:
-    """Return the languages that are written in a script and are not close to a language."""
-    return tuple(tag for tag in supported_languages() if script in scripts_of(tag) and tag not in _close_to(own))
+def _written_in(script: str, own: str, run: frozenset[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the languages that are written in a script and are not close to a language: those of the run, others."""
+    found = [tag for tag in supported_languages() if script in scripts_of(tag) and tag not in _close_to(own)]
+    return tuple(tag for tag in found if tag in run), tuple(tag for tag in found if tag not in run)
 
 
 def _runs(text: str) -> Iterator[str]:
@@ -172,8 +173,26 @@ def _runs(text: str) -> Iterator[str]:
 
 def _letters_of(text: str, scripts: Collection[str]) -> str:
     """Return a text with the letters of other scripts left out."""
-    kept = (c if not c.isalpha() or script_of_letter(c) in scripts else " " for c in text)
-    return " ".join("".join(kept).split())
+    return " ".join(text.translate(_only(frozenset(scripts))).split())
+
+
+class _Only(dict[int, int]):
+    """A table for `str.translate`: letters of other scripts become spaces."""
+
+    def __init__(self, scripts: frozenset[str]) -> None:
+        super().__init__()
+        self._scripts = scripts
+
+    def __missing__(self, code: int) -> int:
+        character = chr(code)
+        kept = not character.isalpha() or script_of_letter(character) in self._scripts
+        self[code] = code if kept else ord(" ")
+        return self[code]
+
+
+@lru_cache(maxsize=1024)
+def _only(scripts: frozenset[str]) -> _Only:
+    return _Only(scripts)
 
 
 def _states_script(tag: str) -> bool:
