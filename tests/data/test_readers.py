@@ -781,3 +781,18 @@ def test_an_empty_choice_between_others_is_refused(tmp_path: Path) -> None:
         read_examples(lines(tmp_path / "a.jsonl", row))
     (found,) = read_examples(lines(tmp_path / "b.jsonl", {**row, "option_b": "w"}))
     assert found.response == "C. y"
+
+
+def test_rows_share_their_tags(tmp_path: Path) -> None:
+    """A million rows of few languages and sources would each hold strings of their own, 200 MB together."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps({"id": str(i), "prompt": f"p{i}", "response": "r", "language": "cy", "source": "s one"}) + "\n"
+            for i in range(2)
+        ),
+        encoding="utf-8",
+    )
+    for first, second in (read_examples(path), read_jsonl(path)):
+        assert first.language is second.language
+        assert first.source is second.source

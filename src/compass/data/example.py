@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from sys import intern
 from typing import Any
 
 
@@ -80,9 +81,10 @@ class Example:
             id=str(row["id"]),
             prompt=str(row["prompt"]),
             response=str(row.get("response", "")),
-            language=str(row.get("language", "und")),
-            label=str(row.get("label", "")),
-            source=str(row.get("source", "")),
+            # Few different ones in many rows: each is kept once.
+            language=intern(str(row.get("language", "und"))),
+            label=intern(str(row.get("label", ""))),
+            source=intern(str(row.get("source", ""))),
             parallel_id=str(row.get("parallel_id", "")),
             role=str(row.get("role", "")),
             period=int(row.get("period", 0)),

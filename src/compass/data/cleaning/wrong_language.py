@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import regex
 
+from compass.data.byte_ngrams import TEXTS_AT_ONCE
 from compass.data.cleaning.result import Found
 from compass.data.example import Example
 from compass.data.identify import (
@@ -22,6 +24,7 @@ from compass.data.identify import (
     Evidence,
     close_languages,
     evidence,
+    evidence_of_all,
     identified_as,
     scripts_of,
     supported_languages,
@@ -66,14 +69,18 @@ def find_wrong_language(rows: Sequence[Example], *, languages: Collection[str] =
     """
     tags = {*languages, *(row.language for row in rows), "en"} - {UNDETERMINED}
     run = frozenset(identified_as(tag) for tag in tags) - {UNDETERMINED}
+    judged = [
+        (index, row.prompt, identified_as(row.language))
+        for index, row in enumerate(rows)
+        if row.language != UNDETERMINED and not _states_script(row.language)
+    ]
     found: Found = {}
-    for index, row in enumerate(rows):
-        if row.language == UNDETERMINED or _states_script(row.language):
-            continue
-        own = identified_as(row.language)
-        other = UNDETERMINED if own == UNDETERMINED else contradicting_language(row.prompt, own, run)
-        if other != UNDETERMINED:
-            found[index] = (WRONG_LANGUAGE, f"tagged {row.language}, reads as {other}")
+    for start in range(0, len(judged), TEXTS_AT_ONCE):
+        part = [entry for entry in judged[start : start + TEXTS_AT_ONCE] if entry[2] != UNDETERMINED]
+        others = contradicting_languages([(prompt, own) for _, prompt, own in part], run)
+        for (index, _, _), other in zip(part, others, strict=True):
+            if other != UNDETERMINED:
+                found[index] = (WRONG_LANGUAGE, f"tagged {rows[index].language}, reads as {other}")
     return found
 
 
@@ -82,10 +89,34 @@ def contradicting_language(prompt: str, own: str, run: Collection[str]) -> str:
 
     own, run: tags of `supported_languages`.
     """
+    return contradicting_languages([(prompt, own)], run)[0]
+
+
+def contradicting_languages(prompts: Sequence[tuple[str, str]], run: Collection[str]) -> list[str]:
+    """Return the same for each of several prompts with their tags."""
+    cases = [_case(prompt, own) for prompt, own in prompts]
+    found = iter(evidence_of_all([case.text for case in cases if case is not None]))
+    return [UNDETERMINED if case is None else _judge(case, next(found), frozenset(run)) for case in cases]
+
+
+class _Case(NamedTuple):
+    """A text that may be in another language than its tag says."""
+
+    own: str
+    text: str
+    """What is judged: its letters in the scripts of its tag, or all that are in others."""
+    script: str
+    in_own_script: bool
+    beside: str = ""
+    """What is in the scripts of the tag, where the text is in others."""
+
+
+def _case(prompt: str, own: str) -> _Case | None:
+    """Return what of a prompt is to be judged; None where there is too little."""
     text = prose(prompt, names=False)[:MAX_CHARS]
     letters = letters_by_script(text)
     if letters.total() < FEWEST_LETTERS:
-        return UNDETERMINED
+        return None
     own_scripts = scripts_of(own)
     in_own = sum(letters[script] for script in own_scripts)
     if _LATIN not in own_scripts:
@@ -94,38 +125,30 @@ def contradicting_language(prompt: str, own: str, run: Collection[str]) -> str:
     else:
         judge_own = letters.total() - in_own < OTHER_SCRIPT_SHARE * letters.total()
     if judge_own:
-        scripts = _EAST_ASIAN if "Hani" in own_scripts else own_scripts
-        return _within_script(_letters_of(text, scripts), own, run)
-    beside = _letters_of(_PARENTHESES.sub(" ", prose(prompt)[:MAX_CHARS]), own_scripts)
-    return _in_other_script(text, beside, own, run)
-
-
-def _within_script(text: str, own: str, run: Collection[str]) -> str:
-    """Judge a text by its letters in the scripts of its tag."""
-    script = letters_by_script(text).most_common(1)[0][0]
-    tag, margin = _rival(evidence(text), own, script, run)
-    if margin < (MARGIN if tag in run else MARGIN_OUTSIDE):
-        return UNDETERMINED
-    rivals = {NO_LANGUAGE, tag, *run} - set(_close_to(own))
-    return UNDETERMINED if any(_speaks_for(own, words, rivals) for words in _runs(text)) else tag
-
-
-def _in_other_script(text: str, beside: str, own: str, run: Collection[str]) -> str:
-    """Judge a text that is in another script than its tag's; beside: what is in that of the tag."""
-    own_scripts = scripts_of(own)
-    letters = Counter({s: n for s, n in letters_by_script(text).items() if s not in own_scripts})
-    script, _ = letters.most_common(1)[0]
-    if script == _LATIN:
-        text = _PARENTHESES.sub(" ", text)
-    foreign = _letters_of(text, letters)
+        kept = _letters_of(text, _EAST_ASIAN if "Hani" in own_scripts else own_scripts)
+        return _Case(own, kept, letters_by_script(kept).most_common(1)[0][0], True)
+    others = Counter({script: n for script, n in letters.items() if script not in own_scripts})
+    script, _ = others.most_common(1)[0]
+    foreign = _letters_of(_PARENTHESES.sub(" ", text) if script == _LATIN else text, others)
     if letters_by_script(foreign).total() < FEWEST_LETTERS:
+        return None
+    beside = _letters_of(_PARENTHESES.sub(" ", prose(prompt)[:MAX_CHARS]), own_scripts)
+    return _Case(own, foreign, script, False, beside)
+
+
+def _judge(case: _Case, found: Evidence, run: frozenset[str]) -> str:
+    """Return the language that a text is in, by its evidence; `und` if nothing contradicts its tag."""
+    tag, margin = _rival(found, case.own, case.script, run, against_own=case.in_own_script)
+    inside = MARGIN if case.in_own_script else MARGIN_OTHER_SCRIPT
+    if margin < (inside if tag in run else MARGIN_OUTSIDE):
         return UNDETERMINED
-    found = evidence(foreign)
-    tag, margin = _rival(found, own, script, run, against_own=False)
-    if margin < (MARGIN_OTHER_SCRIPT if tag in run else MARGIN_OUTSIDE):
-        return UNDETERMINED
-    rivals = {NO_LANGUAGE, *run} - set(_close_to(own))
-    return UNDETERMINED if _speaks_for(own, beside, rivals, fewest=FEWEST_BESIDE) else tag
+    close = set(_close_to(case.own))
+    if case.in_own_script:
+        rivals = {NO_LANGUAGE, tag, *run} - close
+        speaks = any(_speaks_for(case.own, words, rivals) for words in _runs(case.text))
+    else:
+        speaks = _speaks_for(case.own, case.beside, {NO_LANGUAGE, *run} - close, fewest=FEWEST_BESIDE)
+    return UNDETERMINED if speaks else tag
 
 
 def _rival(

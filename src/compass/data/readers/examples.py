@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
+from sys import intern
 from typing import Any
 
 from compass.data.arrival import SESSION_FIELDS, TIME_FIELDS, session_of, time_of
@@ -154,8 +155,9 @@ def _example(fields: Fields, shape: Shape, default_language: str, ids: SourceIds
         prompt=content.prompt,
         response=content.response,
         language=_language(fields.place, tag) if tag else default_language,
-        label=label or content.label,
-        source=fields.name("source") or fields.source,
+        # Few different ones in many rows: each is kept once.
+        label=intern(str(label or content.label)),
+        source=intern(str(fields.name("source") or fields.source)),
         parallel_id=parallel_id or content.parallel_id,
         context=context,
         session=session_of(fields.row, content.prompt),
