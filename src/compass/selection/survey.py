@@ -185,7 +185,11 @@ class _Landmarks:
 
     def __init__(self, sample: FloatArray, neighbours: int) -> None:
         self._neighbours = neighbours
-        self._landmarks = sample[:LANDMARKS]
+        from sklearn.cluster import kmeans_plusplus
+
+        # Spread over the sample: a crowded region without a landmark of its own has loose bounds.
+        count = min(LANDMARKS, len(sample))
+        self._landmarks = kmeans_plusplus(sample, count, random_state=0, n_local_trials=1)[0]
         for _ in range(LANDMARK_ROUNDS):
             sums = self._landmarks * np.float32(1e-3)
             np.add.at(sums, np.argmax(sample @ self._landmarks.T, axis=1), sample)
