@@ -72,6 +72,8 @@ class Texts(Sequence[Example]):
         return self.n
 
     def __getitem__(self, i: Any) -> Any:
+        if i >= self.n:
+            raise IndexError(i)
         return Example(f"row-{i}", f"prompt {i}", f"response {i}", self.languages[i], source="synthetic")
 
 
