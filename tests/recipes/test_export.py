@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from compass.config import ExportConfig
 from compass.data.readers import read_jsonl
 from compass.errors import ModelError, RunError
-from compass.recipes.export import export
+from compass.recipes.export import default_folder, export
 from compass.training import LanguageModel, resolve_model
 from compass.training.gguf_adapter import read_added
 
@@ -142,6 +142,15 @@ def test_what_a_server_does_not_apply_is_refused(run: Path, to: str, said: str) 
     rewrite_adapter(run, use_dora=True)
     with pytest.raises(ModelError, match=said):
         export(run, ExportConfig(to=to, converter=str(STAND_IN) if to == "gguf" else ""))
+
+
+def test_a_registry_is_not_written_to(tmp_path: Path) -> None:
+    """A version's folder holds what was registered and nothing else."""
+    home = tmp_path / "registry" / "cy" / "versions" / "v0003-1a2b3c4d5e6f"
+    home.mkdir(parents=True)
+    (home / "manifest.json").touch()
+    assert default_folder(home / "run", "vllm") == Path("v0003-1a2b3c4d5e6f-vllm")
+    assert default_folder(tmp_path / "cy", "gguf") == tmp_path / "cy-gguf"
 
 
 def test_a_folder_that_exists_is_left_alone(run: Path) -> None:

@@ -110,8 +110,8 @@ def small_run(root: Path, files: Files) -> Path:
 def wait_for(served: Served, server: subprocess.Popen[bytes], log: Path) -> None:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
-        with contextlib.suppress(httpx.HTTPError):
-            if served.client.get("/health").is_success:
+        with contextlib.suppress(httpx.HTTPError), served.client as client:
+            if client.get("/health").is_success:
                 return
         assert server.poll() is None, f"vLLM ended:\n{log.read_text('utf-8', 'replace')[-4000:]}"
         time.sleep(2)

