@@ -187,6 +187,8 @@ def _monitor(site: Site, version: Version, *, restart: bool) -> Iterator[tuple[M
     ) as watching:
         if site.state.watched != version.id:
             site.remember(watched=version.id)
+        for warning in watching.warnings():
+            logger.warning("%s", warning)
         yield watching, encoder
 
 
