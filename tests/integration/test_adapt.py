@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from compass.report.load import load_run
+from forked import Forked, start_command
 from processes import kill_when
 from small_data import Files
 from tiny_model import make_tiny_model
@@ -111,11 +112,12 @@ def _selecting(arguments: list[str]) -> list[str]:
 
 
 @contextmanager
-def _started(arguments: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("wb") as file:
-        command = [sys.executable, "-m", "compass.cli", *arguments]
-        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=file) as process:
-            yield process
+def _started(arguments: list[str], environment: dict[str, str], log: Path) -> Iterator[Forked]:
+    process = start_command(arguments, environment, Path(os.devnull), log)
+    try:
+        yield process
+    finally:
+        process.wait()
 
 
 def test_killed_in_embedding_it_embeds_only_the_rest(
@@ -163,7 +165,7 @@ def test_killed_in_training_it_goes_on_from_its_checkpoint(
 ) -> None:
     """The end is the adapter that an undisturbed run makes, byte for byte (a tiny random model keeps this short)."""
     model = str(make_tiny_model(tmp_path / "model"))
-    tiny = ("--model-name-or-path", model, "--max-steps", "60", "--lora-r", "4")
+    tiny = ("--model-name-or-path", model, "--max-steps", "24", "--lora-r", "4")
     whole, output, log = tmp_path / "whole", tmp_path / "run", tmp_path / "log"
     assert compass("adapt", *files.arguments(whole, *tiny)).returncode == 0
     arguments = ["adapt", *files.arguments(output, *tiny)]

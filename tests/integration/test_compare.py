@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from compass.stats import difference_between_runs
+from forked import start_command
 from processes import kill_when
 from small_data import Files
 from tiny_model import make_tiny_model
@@ -23,7 +24,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 def arguments(files: Files, output: Path, model: Path, *strategies: str) -> list[str]:
     """Return a grid of the given strategies, two seeds and one budget."""
-    sizes = ("--n-clusters", "16", "--lora-r", "4", "--bootstrap-draws", "200")
+    sizes = ("--n-clusters", "16", "--lora-r", "4")
     grid = ["--workers", "2", *(part for name in strategies for part in ("--strategies", name))]
     grid += ["--seeds", "0", "--seeds", "1", "--budgets", "24", "--max-retention-rows", "0"]
     more = ("--model-name-or-path", str(model), *sizes, *grid)
@@ -46,8 +47,8 @@ def test_a_killed_comparison_goes_on_and_an_added_strategy_costs_its_own_cells(
     files: Files, compass: Command, environment: dict[str, str], model: Path, output: Path
 ) -> None:
     """Finished cells keep their files, to the byte and the second, through a kill, a second run and a larger grid."""
-    command = [sys.executable, "-m", "compass.cli", *arguments(files, output, model, "compass", "only-fr")]
-    process = subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
+    nowhere = Path(os.devnull)
+    process = start_command(arguments(files, output, model, "compass", "only-fr"), environment, nowhere, nowhere)
     try:
         kill_when(process, lambda: bool(list(output.glob("cells/*/cell.json"))), group=True)
     finally:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from compass.registry import Registry
+from forked import run_script
 from small_data import Files
 from tiny_model import make_tiny_model
 
@@ -23,10 +22,10 @@ def test_the_demo_runs_from_steady_usage_to_the_gate(files: Files, tmp_path: Pat
     """A model that knows nothing gains nothing: no alarm first, then drift, a real update, and a refusal on record."""
     sizes = {"prompts": 300, "rows": 20, "budget": 16, "steps": 2, "max_new_tokens": 4, "pool_rows": 250}
     model = make_tiny_model(tmp_path / "model")
-    command = [sys.executable, str(SCRIPT), "--run", str(tmp_path / "none"), "--work", str(tmp_path / "drift")]
-    command += ["--model_name_or_path", str(model), *(part for k, v in sizes.items() for part in (f"--{k}", str(v)))]
+    options = ["--run", str(tmp_path / "none"), "--work", str(tmp_path / "drift")]
+    options += ["--model_name_or_path", str(model), *(part for k, v in sizes.items() for part in (f"--{k}", str(v)))]
     environment = {**os.environ, "COMPASS_CACHE": str(files.cache), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, cwd=tmp_path)
+    done = run_script(SCRIPT, options, environment, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "0 alarms in 300 prompts" in done.stdout
     assert "drift in cy after" in done.stdout

@@ -56,5 +56,5 @@ def test_rows_that_differ_are_projected_as_by_scikit_learn() -> None:
     from sklearn.manifold import TSNE
 
     rows = random(40)
-    tsne = TSNE(n_components=2, metric="cosine", init="pca", perplexity=39 / 4, random_state=3)
+    tsne = TSNE(n_components=2, metric="cosine", init="pca", perplexity=39 / 4, random_state=3, max_iter=500)
     assert project(rows, seed=3) == pytest.approx(tsne.fit_transform(rows))

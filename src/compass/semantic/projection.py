@@ -6,6 +6,8 @@ import numpy as np
 
 from compass.semantic.arrays import FloatArray, RealArray
 
+ITERATIONS = 500
+"""Of t-SNE. scikit-learn's 1,000 take twice as long for as good a map: trustworthiness .959 by both, of 807 rows."""
 FEWEST = 5
 """Different rows below which no projection says anything: they lie on a circle."""
 
@@ -36,5 +38,7 @@ def _points(rows: FloatArray, seed: int) -> RealArray:
     if n < FEWEST or min(rows.shape) < 2:
         return np.stack([np.cos(angles), np.sin(angles)], axis=1)
     perplexity = min(30.0, max(2.0, (n - 1) / 4))
-    tsne = TSNE(n_components=2, metric="cosine", init="pca", perplexity=perplexity, random_state=seed)
+    tsne = TSNE(
+        n_components=2, metric="cosine", init="pca", perplexity=perplexity, random_state=seed, max_iter=ITERATIONS
+    )
     return np.asarray(tsne.fit_transform(rows))
