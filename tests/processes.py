@@ -23,7 +23,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60, every: float = 
 def kill_when(
     process: subprocess.Popen[bytes] | Forked,
     condition: Callable[[], bool],
-    seconds: float = 300,
+    seconds: float = 600,
     *,
     group: bool = False,
 ) -> None:
