@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,10 @@ import numpy as np
 import pytest
 
 from compass.data.example import Example
+from compass.encoders import CachedEncoder
+from compass.encoders.stored import StoredVectors
 from compass.errors import EncoderError
+from compass.steps import space
 from compass.steps.space import embed
 
 
@@ -34,3 +38,16 @@ def test_one_text_has_one_vector() -> None:
     embed(encoder(lambda _text: (0.6, 0.8)), data("a", "a"))
     embed(encoder(lambda text: (1.0, 0.0) if text == "a" else (0.0, 1.0)), data("a", "a", "b"))
     embed(encoder(lambda _text: (0.6, 0.8)), SimpleNamespace(usage=[], train=[], pool=[]))
+
+
+def test_vectors_of_a_large_pool_stay_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool larger than memory would else be read whole."""
+    monkeypatch.setattr(space, "LARGE_POOL", 3)
+    rng = np.random.default_rng(0)
+    inner = SimpleNamespace(name="random", revision="1", encode=lambda texts: rng.standard_normal((len(texts), 4)))
+    cached = CachedEncoder(inner, tmp_path)
+    rows = data("u", "a", "b", "a")
+    vectors = embed(cached, rows)
+    assert isinstance(vectors.pool, StoredVectors)
+    np.testing.assert_array_equal(vectors.pool[:], cached.encode([row.prompt for row in rows.pool]))
+    assert isinstance(embed(cached, data("u", "a")).pool, np.ndarray)
