@@ -16,7 +16,7 @@ from compass.config import ExportConfig
 from compass.data.readers import read_jsonl
 from compass.errors import ModelError, RunError
 from compass.recipes.export import default_folder, export
-from compass.training import LanguageModel, resolve_model
+from compass.training import LanguageModel, resolve_model, resolved_dtype
 from compass.training.gguf_adapter import read_added
 
 STORED = Path(__file__).parents[1] / "fixtures" / "v0_1"
@@ -39,7 +39,7 @@ def rewrite_adapter(run: Path, **changes: Any) -> None:
 
 def measured(run: Path) -> tuple[LanguageModel, list[Any]]:
     base = resolve_model("model", cache_dir=run)
-    return LanguageModel(base, run / "adapter"), read_jsonl(run / "data" / "tests" / "cy.jsonl")[:6]
+    return LanguageModel(base, run / "adapter", dtype="float32"), read_jsonl(run / "data" / "tests" / "cy.jsonl")[:6]
 
 
 def test_a_folder_for_vllm_has_what_the_server_needs(run: Path) -> None:
@@ -65,8 +65,8 @@ def test_a_folder_for_vllm_has_what_the_server_needs(run: Path) -> None:
     ).stdout.splitlines()
     assert said[0] == str(done.folder.resolve())
     assert " ".join(said[1:]) == (
-        f"serve {Path('model').resolve()} --dtype float32 --enable-lora --max-lora-rank 8 --lora-modules cy=adapter "
-        "--generation-config . --chat-template adapter/chat_template.jinja --max-model-len 64"
+        f"serve {Path('model').resolve()} --dtype {resolved_dtype('auto')} --enable-lora --max-lora-rank 8 "
+        "--lora-modules cy=adapter --generation-config . --chat-template adapter/chat_template.jinja --max-model-len 64"
     )
     assert (done.folder / "adapter" / "chat_template.jinja").is_file()
 

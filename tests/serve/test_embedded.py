@@ -36,7 +36,7 @@ def run(adapter: Path, test: Callable[[Embedded], Awaitable[None]]) -> None:
     """Run a test with a backend that has `cy@1`, and close it."""
 
     async def all_of_it() -> None:
-        backend: Backend = Embedded()
+        backend: Backend = Embedded(dtype="float32")
         assert isinstance(backend, Embedded)
         try:
             await backend.load("cy@1", adapter)
@@ -77,7 +77,7 @@ def test_answers_are_those_of_the_runs_evaluation_in_both_calls(adapter: Path) -
     base = resolve_model("model", cache_dir=adapter)
     rows = [Example(id="1", prompt=PROMPT, response="{}")]
     wanted = {
-        name: LanguageModel(base, folder).generate(rows, max_new_tokens=8, batch_size=1)[0]
+        name: LanguageModel(base, folder, dtype="float32").generate(rows, max_new_tokens=8, batch_size=1)[0]
         for name, folder in (("cy@1", adapter), ("", None))
     }
 

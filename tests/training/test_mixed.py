@@ -46,7 +46,7 @@ def adapters(tiny: BaseModel, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 def alone(base: BaseModel, adapter: Path | None) -> list[str]:
-    return LanguageModel(base, adapter).generate(ROWS, max_new_tokens=TOKENS, batch_size=1)
+    return LanguageModel(base, adapter, dtype="float32").generate(ROWS, max_new_tokens=TOKENS, batch_size=1)
 
 
 def answered(model: MixedModel, names: list[str]) -> list[str]:
@@ -67,7 +67,7 @@ def first_lines(answers: list[str]) -> list[str]:
 
 def test_each_row_of_a_batch_is_answered_as_by_its_adapter_alone(tiny: BaseModel, adapters: dict[str, Path]) -> None:
     """Padding, another row's adapter or a shared cache would change answers without a sign."""
-    model = MixedModel(tiny)
+    model = MixedModel(tiny, dtype="float32")
     for name, folder in adapters.items():
         model.load(name, folder)
     names = ["el@2", "", "cy@1"]
@@ -77,7 +77,7 @@ def test_each_row_of_a_batch_is_answered_as_by_its_adapter_alone(tiny: BaseModel
 
 
 def test_unloading_leaves_the_others_and_in_the_end_the_base_model(tiny: BaseModel, adapters: dict[str, Path]) -> None:
-    model = MixedModel(tiny)
+    model = MixedModel(tiny, dtype="float32")
     base = first_lines(alone(tiny, None))
     assert answered(model, [""]) == base
     for name, folder in adapters.items():
@@ -93,7 +93,7 @@ def test_unloading_leaves_the_others_and_in_the_end_the_base_model(tiny: BaseMod
 
 def test_a_row_that_has_ended_leaves_the_others(tiny: BaseModel, adapters: dict[str, Path]) -> None:
     """A limit of tokens, or a client that went, must not end or change its neighbours' answers."""
-    model = MixedModel(tiny)
+    model = MixedModel(tiny, dtype="float32")
     model.load("cy@1", adapters["cy@1"])
     prompts = [model.ids_of(row.prompt) for row in ROWS]
     whole = [Row(prompt, "cy@1", TOKENS) for prompt in prompts]
@@ -112,7 +112,7 @@ def test_a_row_that_has_ended_leaves_the_others(tiny: BaseModel, adapters: dict[
 
 
 def test_sampling_is_seeded_and_top_p_keeps_the_likeliest(tiny: BaseModel) -> None:
-    model = MixedModel(tiny)
+    model = MixedModel(tiny, dtype="float32")
 
     def drawn(**more: float | int) -> list[int]:
         row = Row(model.ids_of("golau"), "", TOKENS, temperature=1.0, **more)  # type: ignore[arg-type]
@@ -137,7 +137,7 @@ def test_the_adapters_own_template_puts_the_prompt(tiny: BaseModel, adapters: di
     older = tmp_path / "older"
     shutil.copytree(adapters["cy@1"], older)
     (older / "chat_template.jinja").unlink()
-    model = MixedModel(tiny)
+    model = MixedModel(tiny, dtype="float32")
     model.load("a", other)
     model.load("b", older)
     messages = [{"role": "user", "content": "hi"}]
@@ -146,7 +146,7 @@ def test_the_adapters_own_template_puts_the_prompt(tiny: BaseModel, adapters: di
 
 def test_what_does_not_fit_is_refused(tiny: BaseModel, tmp_path: Path) -> None:
     """peft would leave DoRA's magnitudes out, or raise in the middle of a batch."""
-    model = MixedModel(tiny)
+    model = MixedModel(tiny, dtype="float32")
     with pytest.raises(ModelError, match="DoRA"):
         model.load("cy@1", make_adapter(tiny, tmp_path / "dora", 0, use_dora=True))
     with pytest.raises(ModelError, match="not an adapter folder"):

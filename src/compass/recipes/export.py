@@ -233,9 +233,9 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 def _dtype(config: AdaptConfig) -> str:
     """Return the numbers that the run's model computes in on this machine."""
-    from compass.training import gpu_names
+    from compass.training import resolved_dtype
 
-    return {"auto": "bfloat16" if gpu_names() else "float32"}.get(config.training.dtype, config.training.dtype)
+    return resolved_dtype(config.training.dtype)
 
 
 def _start(folder: Path, arguments: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from compass.training.models import (
     load_tokenizer,
     packaged_gguf,
     resolve_model,
+    resolved_dtype,
 )
 from compass.training.prompt_format import differing_prompts, save_prompt_format
 from compass.training.retention.ewc import with_ewc
@@ -47,6 +48,7 @@ __all__ = [
     "packaged_gguf",
     "read_adapter_config",
     "resolve_model",
+    "resolved_dtype",
     "save_prompt_format",
     "token_counts",
     "train",
