@@ -40,6 +40,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "three-epochs": {"num_train_epochs": 3.0},
     "four-epochs": {"num_train_epochs": 4.0},
     "four-epochs-low-rate": {"num_train_epochs": 4.0, "learning_rate": 2e-4},
+    "three-epochs-constant": {"num_train_epochs": 3.0, "lr_scheduler_type": "constant_with_warmup"},
+    "four-epochs-batch-16": {"num_train_epochs": 4.0, "per_device_train_batch_size": 16},
     "batch-4": {"per_device_train_batch_size": 4},
     "batch-16": {"per_device_train_batch_size": 16},
     "dropout": {"lora_dropout": 0.1},
