@@ -10,6 +10,8 @@ from compass.drift.hours import ALMOST, CYCLES, DAY, WEEK, Cycle, days_covered, 
 from compass.drift.traffic import Dependence, Pairing, Sequence, inflation
 from compass.semantic.arrays import IntArray, RealArray
 
+SHORT = 5
+"""Parts of a window that are a short stretch."""
 FEW_EFFECTIVE = 100
 """Independent prompts below which a reference tells little [ours]."""
 
@@ -43,6 +45,8 @@ class Background:
     """Of divergences, where the whole reference is compared."""
     matched_inflation: float = 1.0
     """Of divergences, where hours are compared with themselves."""
+    short_inflation: float = 1.0
+    """Of divergences, as far as short stretches show it."""
     far_inflation: float = 1.0
     """Of counts of prompts far from every cluster."""
     cycle: Cycle | None = None
@@ -71,6 +75,8 @@ class Background:
         if cycle:
             units = replace(flat, strata=cycle.strata(order.times))
             matched = inflation(units, window, seed=seed, known=known)
+        # What short stretches show already is of sessions, which are alike in topics of any size.
+        short = inflation(flat, max(1, window // SHORT), seed=seed, known=known) if whole > 1.0 else 1.0
         far = Sequence(order.far, weights, flat.strata, 2)
         days, sessions = days_covered(order.times), bool((order.sessions >= 0).any())
         return cls(
@@ -79,6 +85,7 @@ class Background:
             dependence,
             whole,
             matched,
+            short,
             inflation(far, window, seed=seed),
             cycle,
             days,
@@ -99,11 +106,13 @@ class Background:
         """Return by how much the counts of each category vary more than those of independent prompts, (k,).
 
         matched: within the hours of the cycle. What moves with time moves each topic by a share of its own, so that the
-        variance of large ones exceeds chance the most: 1 + k p (inflation - 1), whose mean is the inflation [ours].
+        variance of large ones exceeds chance the most: 1 + k p (inflation - 1), whose mean is the inflation; what
+        short stretches show already is the same for all topics [ours].
         """
         totals = self.units.sum(axis=0)
         inflation = self.matched_inflation if matched else self.inflation
-        moves: RealArray = 1.0 + len(totals) * totals / totals.sum() * (inflation - 1.0)
+        short = min(self.short_inflation, inflation)
+        moves: RealArray = short * (1.0 + len(totals) * totals / totals.sum() * (inflation / short - 1.0))
         return moves
 
     def warnings(self) -> list[str]:
