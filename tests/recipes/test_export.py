@@ -71,6 +71,16 @@ def test_a_folder_for_vllm_has_what_the_server_needs(run: Path) -> None:
     assert (done.folder / "adapter" / "chat_template.jinja").is_file()
 
 
+@pytest.mark.parametrize("measured", ["float32", "bfloat16"])
+def test_it_is_served_in_the_numbers_that_it_was_measured_in(run: Path, measured: str) -> None:
+    """`auto` is another type on the machine that serves than on the one that measured."""
+    lock = json.loads((run / "lock.json").read_text("utf-8"))
+    lock["model"]["dtype"] = measured
+    (run / "lock.json").write_text(json.dumps(lock), encoding="utf-8")
+    done = export(run, ExportConfig(to="vllm"))
+    assert f"--dtype {measured} " in (done.folder / "serve.sh").read_text("utf-8")
+
+
 def test_a_merged_model_answers_as_the_adapter(run: Path) -> None:
     """A merge that loses the scale, or a tokenizer without template, would serve another model than was measured."""
     done = export(run, ExportConfig(to="merged", export_dir="out"))

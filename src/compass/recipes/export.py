@@ -124,7 +124,7 @@ def _write_vllm(source: _Source, folder: Path, options: ExportConfig) -> tuple[s
     settings = {"eos_token_id": end_tokens(source.base), "temperature": 0.0}
     write_text(folder / "generation_config.json", json.dumps(settings, indent=2) + "\n")
     arguments = [
-        *_base_of(source, folder), "--dtype", _dtype(source.config), "--enable-lora",
+        *_base_of(source, folder), "--dtype", _dtype(source), "--enable-lora",
         "--max-lora-rank", str(fitting[0]), "--lora-modules", f"{source.name}={layout.ADAPTER}",
         "--generation-config", ".",
     ]  # fmt: skip
@@ -141,9 +141,7 @@ def _write_merged(source: _Source, folder: Path, options: ExportConfig) -> tuple
     """Merge the adapter into the base model's weights."""
     from compass.training import write_merged
 
-    found = write_merged(
-        source.base, source.adapter, folder, source.rows[:ROWS_COMPARED], dtype=source.config.training.dtype
-    )
+    found = write_merged(source.base, source.adapter, folder, source.rows[:ROWS_COMPARED], dtype=_dtype(source))
     command = _start(folder, ["vllm", "serve", ".", "--served-model-name", source.name])
     return command, (
         f"loaded back, the likeliest token is the adapter's in {found.same} of {found.places} places; the largest "
@@ -231,11 +229,14 @@ def _link_or_copy(source: Path, target: Path) -> None:
     shutil.copytree(source, target, copy_function=placed)
 
 
-def _dtype(config: AdaptConfig) -> str:
-    """Return the numbers that the run's model computes in on this machine."""
+def _dtype(source: _Source) -> str:
+    """Return the numbers that the run was measured in; where the lock does not say, what they are on this machine."""
     from compass.training import resolved_dtype
 
-    return resolved_dtype(config.training.dtype)
+    named = source.config.training.dtype
+    model = source.lock.get("model")
+    measured = model.get("dtype") if isinstance(model, dict) else None
+    return str(measured) if named == "auto" and measured in ("float32", "bfloat16") else resolved_dtype(named)
 
 
 def _start(folder: Path, arguments: Sequence[str]) -> str:

@@ -31,8 +31,14 @@ def write_lock(run: Run, resources: Resources, *, trained: bool) -> None:
         "licences": licences_of(config),
     }
     if trained:
+        from compass.training import resolved_dtype
+
         base = resources.base
-        content["model"] = {"name": base.name, "revision": base.revision, "licence": base.licence}
+        content["model"] = {
+            "name": base.name, "revision": base.revision, "licence": base.licence,
+            # `auto` is another type on another machine.
+            "dtype": resolved_dtype(config.training.dtype),
+        }  # fmt: skip
     write_json(run.path(layout.LOCK), content)
 
 
