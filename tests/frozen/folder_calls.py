@@ -53,7 +53,7 @@ UPDATER = Updater(update_recipe.begin, update_recipe.finish)
 
 def use_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every recipe take the stand-in for the encoder that the options name; the cache stays in between."""
-    monkeypatch.setattr("compass.encoders.load._open", lambda config: StandIn())
+    monkeypatch.setattr("compass.encoders.load._open", lambda config, cache: StandIn())
 
 
 def options(path: Path, *, comparison: bool = False) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,9 @@ def write_data(folder: Path) -> AdaptConfig:
         "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "max_new_tokens": 2, "lora_r": 2,
         "model_name_or_path": str(make_tiny_model(folder / "model")),
         "identify_languages": False, "near_duplicates": 1.0, "cache_dir": str(folder / "cache"),
+        # The tiny model was made before the fork: converting its weights after it would use torch's threads, which
+        # a fork does not have.
+        "dtype": "float32",
     }  # fmt: skip
     return load_options(AdaptConfig, None, overrides)
 
@@ -82,6 +86,8 @@ def forked(work: Callable[[], object], errors: Path) -> int:
             os.dup2(file.fileno(), 1)
         work()
         code = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(code)
     return 0
@@ -107,6 +113,7 @@ def killed_runs(folder: Path, places: Sequence[str]) -> dict[str, Any]:
     """Run once undisturbed, and once killed at each of the places in turn, in a folder of the same name."""
     config, errors, output = write_data(folder), folder / "errors.txt", folder / "run"
     codes = {"whole": forked(lambda: run(config, output, folder / "whole.log"), errors)}
+    told = [errors.read_text()]
     if codes["whole"] == 0:
         output.rename(folder / "whole")
         config = dataclasses.replace(config, run=dataclasses.replace(config.run, cache_dir=str(folder / "cache-2")))
@@ -120,8 +127,10 @@ def killed_runs(folder: Path, places: Sequence[str]) -> dict[str, Any]:
                 run(config, output, log, most=int(texts or 0))
 
             codes[place] = forked(work, errors)
+            told.append(errors.read_text())
         codes["last"] = forked(lambda: run(config, output, log), errors)
-    return {"codes": codes, "errors": errors.read_text()[-3000:]}
+        told.append(errors.read_text())
+    return {"codes": codes, "errors": "\n".join(told)[-3000:]}
 
 
 if __name__ == "__main__":

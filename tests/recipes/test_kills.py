@@ -51,7 +51,7 @@ def test_each_kill_came_where_it_was_meant_to(runs: tuple[Path, dict[str, Any]])
     _, told = runs
     killed = {name: code for name, code in told["codes"].items() if name not in ("whole", "last")}
     assert (told["codes"]["whole"], told["codes"].get("last")) == (0, 0), told["errors"]
-    assert set(killed.values()) == {-9}, killed
+    assert set(killed.values()) == {-9}, (killed, told["errors"])
     assert killed.keys() >= set(PLACES)
 
 

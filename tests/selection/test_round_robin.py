@@ -95,7 +95,8 @@ def test_a_reserved_row_is_taken_if_its_cluster_has_no_other(make_candidates):
     assert picks.scores.tolist()[-2:] == [0.4, 0.3]
     everything = round_robin(c, requests, 3, NO_CAPS, reserved=reserved)
     assert everything.indices.tolist() == [11, 12, 13]
-    over = round_robin(dataclasses.replace(c, pool_languages=("en",) * 14), requests, 6, Caps(0.5), reserved=reserved)
+    languages = tuple("de" if row == 9 else "en" for row in range(14))
+    over = round_robin(dataclasses.replace(c, pool_languages=languages), requests, 6, Caps(0.5), reserved=reserved)
     assert over.lifted == ("", "", "", LANGUAGE_CAP_LIFTED, LANGUAGE_CAP_LIFTED, LANGUAGE_CAP_LIFTED)
 
 

@@ -226,7 +226,7 @@ def test_a_client_that_goes_ends_the_work_and_a_stop_breaks_off(adapter: Path) -
         reply = await backend.forward(call(stream=True, max_tokens=10_000))
         await anext(reply.chunks)
         await reply.close()
-        waiting = asyncio.create_task(backend.forward(call(max_tokens=200)))
+        waiting = asyncio.create_task(backend.forward(call(adapter="", max_tokens=200)))
         await asyncio.sleep(0)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -234,10 +234,11 @@ def test_a_client_that_goes_ends_the_work_and_a_stop_breaks_off(adapter: Path) -
         await whole(backend, call())
         gate = threading.Event()
         backend._engine.run(gate.wait)
-        waiting = asyncio.create_task(backend.forward(call(max_tokens=200)))
+        waiting = asyncio.create_task(backend.forward(call(adapter="", max_tokens=200)))
         await asyncio.sleep(0)
         closing = asyncio.create_task(backend.close())
-        await asyncio.sleep(0.05)
+        while backend._engine.alive:
+            await asyncio.sleep(0.01)
         gate.set()
         with pytest.raises(LostError):
             await waiting
