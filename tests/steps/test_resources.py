@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,10 @@ def _rows(kinds: np.ndarray) -> tuple[Example, ...]:
     )
 
 
-def test_the_account_of_classes_is_of_this_selection(tmp_path: Path) -> None:
-    """Breaks if names and classes are mixed up, or if an earlier selection's account stays where this one has none."""
+def test_the_account_of_classes_is_of_this_selection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if names and classes are mixed up, if an earlier selection's account stays where this one has none, or if
+    the map takes more of a set than it has room for: a hundred thousand training rows would take hours to project."""
+    monkeypatch.setattr("compass.steps.audit.MAP_ROWS", 9)
     rng = np.random.default_rng(0)
     kinds = {"usage": np.repeat([0, 1], [9, 3]), "current": np.repeat([0, 1], [2, 8]), "pool": np.arange(80) % 2}
     vectors = {}
@@ -67,6 +70,9 @@ def test_the_account_of_classes_is_of_this_selection(tmp_path: Path) -> None:
     picked = pq.read_table(tmp_path / "selection" / "audit.parquet").column("id").to_pylist()
     assert account[0]["picked"] == sum(kinds["pool"][int(i)] == 0 for i in picked)
     assert sum(row["picked"] for row in account) == 20
+
+    on_the_map = Counter(pq.read_table(tmp_path / "selection" / "map.parquet").column("set").to_pylist())
+    assert on_the_map == {"usage": 9, "current": 9, "pool": 9, "picked": 9}
 
     write("compass:class_quotas=false")
     assert not (tmp_path / "selection" / "answers.parquet").exists()

@@ -15,14 +15,14 @@ from compass.runs.files import read_json, write_json, write_jsonl, write_parquet
 from compass.runs.folder import Run
 from compass.selection import Candidates, ClassAccount, Selection
 from compass.selection.audit import finish
-from compass.semantic.arrays import FloatArray
+from compass.semantic.arrays import FloatArray, IntArray
 from compass.semantic.distributions import histogram, shares
 from compass.semantic.gap import gap
 from compass.semantic.projection import project
 from compass.steps.state import RunData
 
 MAP_ROWS = 1200
-"""Pool rows on the map: enough to see its shape, few enough to project in seconds."""
+"""Rows of each set on the map: enough to see its shape, few enough to project in seconds."""
 
 
 def write_selection(run: Run, selection: Selection, candidates: Candidates, data: RunData, *, seed: int) -> None:
@@ -145,17 +145,23 @@ def _classes(account: ClassAccount, candidates: Candidates, data: RunData) -> li
     ]
 
 
+def _sample(rng: np.random.Generator, n: int) -> IntArray:
+    """Return the places of all rows, or of a sample where there are more than the map has room for."""
+    return np.arange(n) if n <= MAP_ROWS else np.sort(rng.permutation(n)[:MAP_ROWS])
+
+
 def _map(selection: Selection, candidates: Candidates, data: RunData, seed: int) -> Any:
-    """Project usage, training rows, the picks and a sample of the pool to two dimensions."""
+    """Project usage, training rows, picks and pool to two dimensions, at most MAP_ROWS rows of each."""
     import pyarrow as pa
 
     rng = np.random.default_rng(seed)
     picked = np.asarray(selection.indices[:MAP_ROWS], dtype=np.int64)
     rest = np.setdiff1d(np.arange(len(data.pool)), selection.indices)
     rest = np.sort(rng.permutation(rest)[:MAP_ROWS])
+    usage, train = (_sample(rng, len(rows)) for rows in (data.usage, data.train))
     parts: list[tuple[str, FloatArray, Any, list[Example]]] = [
-        ("usage", candidates.usage, candidates.usage_clusters, list(data.usage)),
-        ("current", candidates.train, candidates.train_clusters, list(data.train)),
+        ("usage", candidates.usage[usage], candidates.usage_clusters[usage], [data.usage[i] for i in usage]),
+        ("current", candidates.train[train], candidates.train_clusters[train], [data.train[i] for i in train]),
         ("pool", candidates.pool[rest], candidates.pool_clusters[rest], [data.pool[i] for i in rest]),
         ("picked", candidates.pool[picked], candidates.pool_clusters[picked], [data.pool[i] for i in picked]),
     ]
