@@ -322,8 +322,8 @@ def test_cohens_d_of_units_and_of_no_spread() -> None:
 def test_holm_against_statsmodels() -> None:
     """A strategy would be called better than chance because many were tried."""
     rng = np.random.default_rng(14)
-    for _ in range(20):
-        p = dict(zip("abcdefg", rng.random(7) ** 3, strict=True))
+    for n in (2, 7, 40, 140):
+        p = dict(zip(map(str, range(n)), rng.random(n) ** 3, strict=True))
         ours = holm(p)
         assert list(ours) == list(p)
         assert list(ours.values()) == pytest.approx(multipletests(list(p.values()), method="holm")[1].tolist())
