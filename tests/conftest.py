@@ -12,6 +12,16 @@ from filelock import FileLock
 from small_data import Files
 
 
+LONG = ("integration", "recipes", "training", "evaluation")
+"""Rooms whose files take a minute and more: they come first, so that none is left for one process at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files of the long rooms first; everything else stays in order."""
+    here = Path(__file__).parent
+    items.sort(key=lambda item: (*item.path.relative_to(here).parts, "")[0] not in LONG)
+
+
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """The draw is made once, and texts are embedded once, by whichever of the test processes comes first."""
