@@ -11,7 +11,6 @@ from filelock import FileLock
 
 from small_data import Files
 
-
 LONG = ("integration", "recipes", "training", "evaluation")
 """Rooms whose files take a minute and more: they come first, so that none is left for one process at the end."""
 
