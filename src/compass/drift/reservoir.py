@@ -46,22 +46,26 @@ class Reservoir:
         best = np.argsort(-ranks)[: self.size]
         chosen = []
         for i in np.sort(best[ranks[best] > lowest_rank]):
-            text = self._stored_form(prompts.texts[i], language)
+            text = stored_form(prompts.texts[i], language, self.mode, lost="A prompt is not kept, since")
             if text is not None:
                 cluster = int(prompts.categories[i])
                 chosen.append(NewPrompt(storable(text), language, cluster, self.mode, float(ranks[i])))
         return chosen
 
-    def _stored_form(self, text: str, language: str) -> str | None:
-        """Return a prompt as it may be stored; None where its private data can't be replaced."""
-        if self.mode != "redacted":
-            return text
-        try:
-            return redact(text, language)
-        except Exception as error:
-            # The prompt is counted all the same; the error may quote it.
-            logger.warning("A prompt is not kept, since redaction failed on it (%s)", type(error).__name__)
-            return None
+
+def stored_form(text: str, language: str, mode: str, *, lost: str) -> str | None:
+    """Return a text as the mode `redacted` or `full` stores it; None where its private data can't be replaced.
+
+    lost: how the log says that it is not stored.
+    """
+    if mode != "redacted":
+        return text
+    try:
+        return redact(text, language)
+    except Exception as error:
+        # The error may quote the text.
+        logger.warning("%s redaction failed on it (%s)", lost, type(error).__name__)
+        return None
 
 
 def redacted(texts: Sequence[str], language: str) -> tuple[str, ...]:

@@ -125,6 +125,11 @@ class PromptRow(Base):
     at: Mapped[float] = mapped_column(Float, index=True)
 
 
+def database_in(file: Path) -> str:
+    """Return the SQLAlchemy URL of an SQLite database in a file."""
+    return f"sqlite:///{file.resolve()}"
+
+
 def open_database(url: str) -> Engine:
     """Open a database by its SQLAlchemy URL, and make its tables if need be. Raises MonitorError if that fails.
 

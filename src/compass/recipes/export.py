@@ -111,11 +111,11 @@ class _Source:
 
 def _write_vllm(source: _Source, folder: Path, options: ExportConfig) -> tuple[str, str]:
     """Write adapter, settings of greedy decoding and, of an embedded one, the base model; and the start command."""
-    from compass.training import adapter_rank, end_tokens
+    from compass.training import adapter_rank, end_tokens, read_adapter_config
 
     rank = adapter_rank(source.adapter)
     fitting = [allowed for allowed in RANKS if allowed >= rank]
-    if _adapter_config(source).get("use_dora"):
+    if read_adapter_config(source.adapter).get("use_dora"):
         raise ModelError(f"{source.adapter} is a DoRA adapter, and vLLM serves LoRA alone. Use --to merged.")
     if not fitting:
         raise ModelError(f"The adapter has rank {rank}, and vLLM serves up to {RANKS[-1]}. Use --to merged.")
@@ -160,7 +160,7 @@ def _write_gguf(source: _Source, folder: Path, options: ExportConfig) -> tuple[s
     arguments = ["llama-server", "-m", model, "--lora", "adapter.gguf", "--alias", source.name, "--temp", "0"]
     if (folder / layout.ADAPTER / layout.CHAT_TEMPLATE_FILE).is_file():
         arguments += ["--jinja", "--chat-template-file", f"{layout.ADAPTER}/{layout.CHAT_TEMPLATE_FILE}"]
-    command = _start(folder, [*arguments])
+    command = _start(folder, arguments)
     if model == "BASE.gguf":
         command += f"   # BASE.gguf: {source.base.name} as llama.cpp's convert_hf_to_gguf.py makes it"
     return command, f"read back, {layers} layers add what the adapter adds"
@@ -196,12 +196,6 @@ def _check_prompts(base: BaseModel, folder: Path, rows: Sequence[Example]) -> in
             "tokenizer or the template has changed. Train again with this version of the package."
         )
     return len(rows)
-
-
-def _adapter_config(source: _Source) -> dict[str, Any]:
-    from compass.training import read_adapter_config
-
-    return read_adapter_config(source.adapter)
 
 
 def _base_of(source: _Source, folder: Path) -> list[str]:

@@ -13,6 +13,7 @@ from compass.config import ForgetOptions
 from compass.data.redaction import redact
 from compass.drift.reservoir import storable
 from compass.drift.state import forget_prompts
+from compass.drift.tables import database_in
 from compass.errors import MissingExtraError
 from compass.registry import Registry
 from compass.serve.labelled import ID, write_rows
@@ -59,13 +60,13 @@ def forget(conversation: str, options: ForgetOptions) -> Forgotten:
     own = serve_dir / DATABASE
     watched = sorted(Path(options.watch.watch_dir).glob(f"*/{MONITOR_FILE}"))
     shared = [options.monitor.database] if options.monitor.database else []
-    monitors = [*shared, *(f"sqlite:///{path.resolve()}" for path in watched)]
+    monitors = [*shared, *map(database_in, watched)]
 
     # 1. What is to be looked for elsewhere: the texts as they were kept, and the ids of their rows. Nothing is deleted
     # yet, so that a run that is broken off finds them again.
     texts: set[tuple[str, str]] = set()
     ids: set[str] = set()
-    url = options.monitor.database or (f"sqlite:///{own.resolve()}" if own.is_file() else "")
+    url = options.monitor.database or (database_in(own) if own.is_file() else "")
     store = Store(url) if url else None
     answers = [answer for name in sorted(names) for answer in (store.of(name) if store else ())]
     for answer in answers:

@@ -20,6 +20,7 @@ from compass.data.example import Example
 from compass.data.label_files import write_label_files
 from compass.data.label_list import LabelList
 from compass.drift import read_kept
+from compass.drift.tables import database_in
 from compass.encoders import CachedEncoder
 from compass.errors import DataError, RunError
 from compass.recipes.adapt import write_config
@@ -124,7 +125,7 @@ def _of_kept(folder: Path, resources: Resources, kept: MonitorConfig) -> Placed:
             f"{folder} has no monitor: {layout.MONITOR_STATE} is missing. If its state is in another database, give "
             "that with --database."
         )
-    database = kept.database or f"sqlite:///{state.resolve()}"
+    database = kept.database or database_in(state)
     oldest = time.time() - kept.retention_days * SECONDS_PER_DAY
     prompts = read_kept(database, ("monitor", f"watch-{language}"), language, oldest=oldest)
     if not prompts:

@@ -28,6 +28,7 @@ from compass.drift import (
     read_files,
     read_stream,
 )
+from compass.drift.tables import database_in
 from compass.encoders import CachedEncoder
 from compass.errors import RunError
 from compass.records import Event
@@ -115,7 +116,7 @@ def skipped(run_dir: str | Path, options: MonitorConfig, *, name: str = "monitor
 
 
 def _database(folder: Path, options: MonitorConfig) -> str:
-    return options.database or f"sqlite:///{(folder / layout.MONITOR_STATE).resolve()}"
+    return options.database or database_in(folder / layout.MONITOR_STATE)
 
 
 def drift_event(event: DriftEvent, watching: Monitor, encoder: CachedEncoder) -> Event:

@@ -13,8 +13,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from compass.data.redaction import check_installed, redact
-from compass.drift.reservoir import storable
+from compass.data.redaction import check_installed
+from compass.drift.reservoir import storable, stored_form
 from compass.errors import CompassError, MonitorError
 from compass.serve.exchange import Exchange
 from compass.serve.labelled import write_rows
@@ -156,15 +156,11 @@ class Keeper:
 
     def _form(self, text: str, language: str) -> str:
         """Return a text as it may be kept; nothing of it where its private data can't be replaced."""
-        if self._mode == "redacted":
-            try:
-                text = redact(text, language)
-            except Exception as error:
-                # The error may quote the text.
-                self.dropped["redaction failed"] += 1
-                logger.warning("A text is not kept, since redaction failed on it (%s)", type(error).__name__)
-                return ""
-        return storable(text)
+        form = stored_form(text, language, self._mode, lost="A text is not kept, since")
+        if form is None:
+            self.dropped["redaction failed"] += 1
+            return ""
+        return storable(form)
 
     def _hear(self, said: Said, done: Future[Answer | None]) -> None:
         if not done.set_running_or_notify_cancel():

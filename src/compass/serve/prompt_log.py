@@ -22,7 +22,8 @@ from typing import IO
 from uuid import uuid4
 
 from compass.data.languages import UNDETERMINED
-from compass.data.redaction import check_installed, redact
+from compass.data.redaction import check_installed
+from compass.drift.reservoir import stored_form
 from compass.drift.sources import FILE_HEADER, UNKNOWN_LANGUAGE
 from compass.serve.exchange import Exchange
 
@@ -95,16 +96,12 @@ class PromptLog:
                 return
 
     def _line(self, prompt: str, language: str, conversation: str, version: int, at: float) -> bytes:
-        if self._mode == "redacted":
-            try:
-                prompt = redact(prompt, language)
-            except Exception as error:
-                # The error may quote the prompt.
-                self.dropped["redaction failed"] += 1
-                logger.warning("A prompt is lost to the monitor: redaction failed on it (%s)", type(error).__name__)
-                return b""
+        form = stored_form(prompt, language, self._mode, lost="A prompt is lost to the monitor:")
+        if form is None:
+            self.dropped["redaction failed"] += 1
+            return b""
         row = {
-            "prompt": prompt,
+            "prompt": form,
             "language": UNKNOWN_LANGUAGE if language == UNDETERMINED else language,
             "session": conversation,
             "timestamp": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"),

@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from compass.config import ServeOptions, validate
+from compass.drift.tables import database_in
 from compass.errors import ConfigError, RegistryError, ServeError
 from compass.registry import Registry, RegistryEvent
 from compass.registry.folders import number_of
@@ -99,7 +100,7 @@ def make_application(options: ServeOptions) -> FastAPI:
     gateway = make_gateway(options)
     folder, kept = Path(options.serve.serve_dir), options.monitor
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    store = Store(kept.database or f"sqlite:///{(folder / DATABASE).resolve()}")
+    store = Store(kept.database or database_in(folder / DATABASE))
     keeper = Keeper(store, folder, kept.reservoir, retention_days=kept.retention_days)
     prompts = None
     if kept.reservoir != "off":

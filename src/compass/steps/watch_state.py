@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from compass.config import WatchOptions
 from compass.drift import MonitorState, Skipped
+from compass.drift.tables import database_in
 from compass.encoders import CachedEncoder
 from compass.errors import CompassError, RunError
 from compass.registry import Hooks, Registry, RegistryEvent
@@ -108,7 +109,7 @@ class Site:
     @property
     def database(self) -> str:
         """SQLAlchemy URL of the monitor's state."""
-        own = f"sqlite:///{(self.folder / MONITOR_FILE).resolve()}"
+        own = database_in(self.folder / MONITOR_FILE)
         return own if self.dry_run else self.options.monitor.database or own
 
     @property
@@ -169,7 +170,7 @@ def skipped_of(language: str, watch_dir: str, database: str) -> list[Skipped] | 
     own = Path(watch_dir) / language / MONITOR_FILE
     if not database and not own.is_file():
         return None
-    state = MonitorState(database or f"sqlite:///{own.resolve()}", monitor_name(language))
+    state = MonitorState(database or database_in(own), monitor_name(language))
     try:
         return state.skipped()
     finally:

@@ -17,7 +17,7 @@ from compass.runs import layout
 from compass.training.adapters import check_adapter, read_adapter_config
 from compass.training.merged import end_tokens
 from compass.training.models import BaseModel, load_base, load_tokenizer, translated
-from compass.training.prompt_format import plain_template
+from compass.training.prompt_format import template_of
 
 NO_ADAPTER = "__base__"
 """peft's name for the base model in a batch."""
@@ -56,7 +56,7 @@ class MixedModel:
         self._ends = frozenset(end_tokens(base))
         self._names: dict[str, str] = {}
         """What an adapter is called -> what peft calls it."""
-        self._templates: dict[str, str | None] = {"": _own_template(self.tokenizer)}
+        self._templates: dict[str, str | None] = {"": template_of(self.tokenizer)}
         self._numbers = itertools.count()
         self._plain: Any = None
         """The model without peft's wrapper, once it has one."""
@@ -212,10 +212,6 @@ class Batch:
         self._ids, self._mask, self._places = self._ids[kept], self._mask[kept], self._places[kept]
         if self._cache.get_seq_length():
             self._cache.batch_select_indices(kept)
-
-
-def _own_template(tokenizer: Any) -> str | None:
-    return tokenizer.get_chat_template() if tokenizer.chat_template else plain_template(tokenizer)
 
 
 def _generator(row: Row, device: Any) -> Any:

@@ -44,7 +44,7 @@ def save_prompt_format(base: BaseModel, folder: Path) -> None:
     # A tokenizer of the model's own code would bring that along.
     if not type(tokenizer).__module__.startswith("transformers_modules"):
         tokenizer.save_pretrained(folder)
-    template = tokenizer.get_chat_template() if tokenizer.chat_template else plain_template(tokenizer)
+    template = template_of(tokenizer)
     if template is None:
         logger.warning(
             "The tokenizer of %s reads the beginning of a text in its own way, so that no chat template gives the "
@@ -79,6 +79,11 @@ def differing_prompts(base: BaseModel, folder: Path, rows: Sequence[Example]) ->
         if ids != list(encode_example(tokenizer, row).prompt):
             wrong.append(row.id)
     return wrong
+
+
+def template_of(tokenizer: Any) -> str | None:
+    """Return the chat template of the prompt format: the tokenizer's own, else the plain format's, if it has one."""
+    return tokenizer.get_chat_template() if tokenizer.chat_template else plain_template(tokenizer)
 
 
 def plain_template(tokenizer: Any) -> str | None:
