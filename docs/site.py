@@ -14,6 +14,7 @@ import compass
 from compass.config import (
     AdaptConfig,
     CompareConfig,
+    DashboardOptions,
     ExportOptions,
     ForgetOptions,
     LabelOptions,
@@ -39,6 +40,7 @@ COMMANDS = {
     "compass registry": RegistryOptions,
     "compass watch": WatchOptions,
     "compass serve": ServeOptions,
+    "compass dashboard": DashboardOptions,
     "compass data forget": ForgetOptions,
     "compass export": ExportOptions,
 }

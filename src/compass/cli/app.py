@@ -32,7 +32,7 @@ from compass.cli.process import (
     write_error_report,
 )
 from compass.cli.registry import registry
-from compass.cli.serve import serve
+from compass.cli.serve import dashboard, serve
 from compass.cli.update import update
 from compass.errors import CompassError, ConfigError, DataError
 from compass.runs.files import is_full_disk
@@ -55,6 +55,7 @@ for command in (
     update,
     watch,
     serve,
+    dashboard,
     export,
     inspect,
     report,

@@ -36,7 +36,7 @@ from compass.config.loading import (
 )
 from compass.config.monitor import MonitorConfig, MonitorOptions
 from compass.config.registry import HOOK_EVENTS, GateConfig, HookConfig, RegistryConfig, RegistryOptions
-from compass.config.serve import ForgetOptions, ServeConfig, ServeOptions
+from compass.config.serve import DashboardOptions, ForgetOptions, ServeConfig, ServeOptions
 from compass.config.update import UPDATE_METHODS, UpdateConfig, UpdateMethod, UpdateOptions
 from compass.config.watch import WatchConfig, WatchOptions
 
@@ -47,6 +47,7 @@ __all__ = [
     "UPDATE_METHODS",
     "AdaptConfig",
     "CompareConfig",
+    "DashboardOptions",
     "DataConfig",
     "EncoderConfig",
     "EvaluationConfig",

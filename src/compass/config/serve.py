@@ -7,7 +7,7 @@ from typing import Any
 
 from compass.config.knobs import knob, part
 from compass.config.monitor import MonitorConfig
-from compass.config.registry import RegistryConfig
+from compass.config.registry import GateConfig, RegistryConfig
 from compass.config.watch import WatchConfig
 
 
@@ -50,6 +50,11 @@ class ServeConfig:
     drain_seconds: float = knob(30.0, "Seconds that running requests have when the gateway is stopped.", low=0.0)
 
 
+def _only(kind: type[Any], *names: str) -> Any:
+    """Declare a section of which some options are taken."""
+    return part(kind, without={option.name for option in fields(kind)} - set(names))
+
+
 @dataclass(frozen=True)
 class ServeOptions:
     """All options of `compass serve`."""
@@ -58,12 +63,20 @@ class ServeOptions:
     monitor: MonitorConfig = part(
         MonitorConfig, without=("prompts_per_false_alarm", "window", "reservoir_size", "monitor_batch_size")
     )
-    registry: RegistryConfig = part(RegistryConfig, without=("keep_versions", "leave_out", "mlflow_uri"))
+    registry: RegistryConfig = part(RegistryConfig, without=("keep_versions", "leave_out"))
+    gate: GateConfig = part(GateConfig)
+    watch: WatchConfig = _only(WatchConfig, "watch_dir")
 
 
-def _only(kind: type[Any], name: str) -> Any:
-    """Declare a section of which one option is taken."""
-    return part(kind, without={option.name for option in fields(kind)} - {name})
+@dataclass(frozen=True)
+class DashboardOptions:
+    """All options of `compass dashboard`."""
+
+    serve: ServeConfig = _only(ServeConfig, "host", "port", "serve_dir", "keys_file")
+    monitor: MonitorConfig = _only(MonitorConfig, "database", "retention_days")
+    registry: RegistryConfig = part(RegistryConfig, without=("keep_versions", "leave_out"))
+    gate: GateConfig = part(GateConfig)
+    watch: WatchConfig = _only(WatchConfig, "watch_dir")
 
 
 @dataclass(frozen=True)

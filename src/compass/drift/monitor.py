@@ -188,6 +188,7 @@ class Monitor:
             streams={name: self._streams[name].to_dict() for name in by_stream},
             checks=[check.to_dict() for check in checks],
             events=[event.to_dict(examples=False) for event in events],
+            blocks=[(name, block) for name in by_stream for block in self._streams[name].filled],
             kept=kept,
             reservoir_size=self.config.reservoir_size,
             oldest=self._oldest(now),

@@ -6,6 +6,7 @@ the space, or for the mix the languages. They are counted in blocks, of which th
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,6 +59,13 @@ class Stream:
     def scope(self) -> Scope:
         """Which tests are of this stream."""
         return "mix" if self.name == MIX else "language"
+
+    @property
+    def identity(self) -> str:
+        """What tells counts of these categories from those of others: clusters of another space; languages."""
+        if self.centroids is None:
+            return str(len(self.reference.counts))
+        return hashlib.sha256(np.ascontiguousarray(self.centroids).tobytes()).hexdigest()[:16]
 
     @property
     def blocks(self) -> int:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from compass.drift.results import Skipped
 from compass.drift.tables import (
     BatchRow,
+    BlockRow,
     CheckRow,
     EventRow,
     MonitorRow,
@@ -31,7 +32,7 @@ FORMAT = 1
 BATCHES_REMEMBERED = 100_000
 """Batch ids that are kept; a batch that is sent again after so many others would be counted twice."""
 CHECKS_KEPT = 10_000
-"""Checks that are kept for plots, the newest."""
+"""Checks that are kept for plots, the newest; and so many blocks."""
 
 LONGEST_REASON, LONGEST_PLACE = 200, 500
 """Characters of what is stored of something that was passed over."""
@@ -191,6 +192,7 @@ class MonitorState:
         streams: Mapping[str, dict[str, Any]],
         checks: Sequence[dict[str, Any]],
         events: Sequence[dict[str, Any]],
+        blocks: Sequence[tuple[str, dict[str, Any]]] = (),
         kept: Sequence[NewPrompt],
         reservoir_size: int,
         oldest: float,
@@ -231,11 +233,14 @@ class MonitorState:
                 rows = [{"monitor": self._id, "at": at, "content": check} for check in checks[-self._checks_kept :]]
                 session.execute(insert(CheckRow), rows)
             session.add_all([EventRow(monitor=self._id, at=at, content=event_) for event_ in events])
+            session.add_all([BlockRow(monitor=self._id, stream=name, at=at, content=block) for name, block in blocks])
             self._expire(session, oldest)
             self._keep(session, kept, reservoir_size, at)
             session.flush()
             if checks:
                 self._trim(session, CheckRow, self._checks_kept)
+            if blocks:
+                self._trim(session, BlockRow, self._checks_kept)
             if batch is not None:
                 self._trim(session, BatchRow, self._batches_remembered)
         self._version += 1
@@ -263,7 +268,7 @@ class MonitorState:
         with self._session() as session:
             rows = session.execute(
                 select(PromptRow.language, func.min(PromptRow.rank))
-                .where(PromptRow.monitor == self._id)
+                .where(PromptRow.monitor == self._id, PromptRow.marked_by.is_(None))
                 .group_by(PromptRow.language)
                 .having(func.count() >= size)
             )
@@ -336,7 +341,9 @@ class MonitorState:
         session.flush()
         for language in {new.language for new in kept}:
             mine = (PromptRow.monitor == self._id, PromptRow.language == language)
-            surplus = select(PromptRow.id).where(*mine).order_by(PromptRow.rank.desc(), PromptRow.id).offset(size)
+            # What somebody marked for labelling stays until it is due to be deleted, and takes nobody's place.
+            free = (*mine, PromptRow.marked_by.is_(None))
+            surplus = select(PromptRow.id).where(*free).order_by(PromptRow.rank.desc(), PromptRow.id).offset(size)
             ids = session.scalars(surplus.limit(len(kept) + size)).all()
             session.execute(delete(PromptRow).where(PromptRow.id.in_(ids)))
 
@@ -350,7 +357,7 @@ class MonitorState:
                 place = skip.first[:LONGEST_PLACE]
                 session.add(SkippedRow(monitor=self._id, reason=reason, n_lines=skip.n, first=place, at=at))
 
-    def _trim(self, session: Session, table: type[CheckRow] | type[BatchRow], most: int) -> None:
+    def _trim(self, session: Session, table: type[CheckRow] | type[BatchRow] | type[BlockRow], most: int) -> None:
         newest = select(table.id).where(table.monitor == self._id).order_by(table.id.desc()).offset(most).limit(1)
         last = session.scalar(newest)
         if last is not None:

@@ -53,12 +53,14 @@ class StreamMonitor:
             test.fit(stream)
         self.failed: dict[str, Skipped] = {}
         """Tests that failed in the latest batch: what is counted of it."""
+        self.filled: list[dict[str, Any]] = []
+        """Blocks that the latest batch filled, JSON-ready, for plots."""
         self.restore({})
 
     def observe(self, prompts: Prompts) -> Iterator[tuple[Check, DriftEvent | None]]:
         """Count prompts in their order; yield each check, and the event that it leads to, if any."""
         ends_block = False
-        self.failed = {}
+        self.failed, self.filled = {}, []
         if len(prompts):
             prompts = self._paired(prompts)
         for span in self.window.spans(len(prompts)):
@@ -91,6 +93,12 @@ class StreamMonitor:
                 hours[stratum] = np.bincount(prompts.categories[strata == stratum], minlength=k)
         came = None if prompts.times is None or math.isnan(prompts.times[0]) else float(prompts.times[0])
         ends_block = self.window.add(prompts.categories, self._pairs.pop(0), hours, came)
+        if ends_block:
+            block = self.window.full[-1]
+            self.filled.append(
+                {"prompts": self.window.prompts, "counts": block.counts.tolist(), "began": block.began,
+                 "space": self.stream.identity}
+            )  # fmt: skip
         if ends_block and (whole := self.window.whole) is not None:
             self._compared = Compared.of(whole, self.background)
         return ends_block

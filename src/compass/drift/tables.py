@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,14 @@ from sqlalchemy import (
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.pool import NullPool
 from sqlalchemy.types import JSON
 
 from compass.errors import MonitorError
 from compass.sanitize import without_secrets
 
+BRIEF_SECONDS = 0.5
+"""How long somebody who only reads waits for a database that is locked."""
 SHORTEST_PART = 4
 """Characters of a part of a password that is hidden in a driver's message."""
 _Key = BigInteger().with_variant(Integer, "sqlite")
@@ -111,6 +115,17 @@ class EventRow(Base):
     content: Mapped[dict[str, Any]]
 
 
+class BlockRow(Base):
+    """The topics of one full block of a stream, for plots: counts by cluster. Added in version 0.2."""
+
+    __tablename__ = "compass_blocks"
+    id: Mapped[int] = mapped_column(_Key, primary_key=True, autoincrement=True)
+    monitor: Mapped[int] = mapped_column(ForeignKey("compass_monitors.id", ondelete="CASCADE"), index=True)
+    stream: Mapped[str] = mapped_column(Text)
+    at: Mapped[float] = mapped_column(Float)
+    content: Mapped[dict[str, Any]]
+
+
 class PromptRow(Base):
     """A prompt that was kept for the next update."""
 
@@ -123,6 +138,9 @@ class PromptRow(Base):
     mode: Mapped[str] = mapped_column(String(10))
     rank: Mapped[float] = mapped_column("sampling_rank", Float, index=True)
     at: Mapped[float] = mapped_column(Float, index=True)
+    marked_by: Mapped[str | None] = mapped_column(String(200))
+    """Who marked it for labelling; None: nobody. Added in version 0.2, as the next one."""
+    marked_at: Mapped[float | None] = mapped_column(Float)
 
 
 def database_in(file: Path) -> str:
@@ -159,15 +177,35 @@ def open_database(url: str) -> Engine:
     return engine
 
 
+def open_to_read(url: str) -> Engine | None:
+    """Open a database that is there already, to read it and change nothing; None where there is none.
+
+    A file that somebody holds locked is given up after BRIEF_SECONDS. Raises MonitorError.
+    """
+    if not url.startswith("sqlite:///"):
+        return open_database(url)
+    path = Path(url.removeprefix("sqlite:///"))
+    if not path.is_file():
+        return None
+    address = f"{path.resolve().as_uri()}?mode=ro"
+    return create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(address, uri=True, timeout=BRIEF_SECONDS, check_same_thread=False),
+        poolclass=NullPool,
+        hide_parameters=True,
+    )
+
+
 def _add_columns(engine: Engine) -> None:
-    """Add the columns that the table of skipped lines has gained since it was first made."""
-    table = SkippedRow.__tablename__
-    there = {column["name"] for column in inspect(engine).get_columns(table)}
-    with engine.begin() as connection:
-        for column in SkippedRow.__table__.columns:
-            if column.name not in there:
-                kind = column.type.compile(engine.dialect)
-                connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {column.name} {kind}"))
+    """Add the columns that tables have gained since they were first made."""
+    for kind in (SkippedRow, PromptRow):
+        table = kind.__tablename__
+        there = {column["name"] for column in inspect(engine).get_columns(table)}
+        with engine.begin() as connection:
+            for column in kind.__table__.columns:
+                if column.name not in there:
+                    of = column.type.compile(engine.dialect)
+                    connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {column.name} {of}"))
 
 
 def _prepare_sqlite(engine: Engine) -> None:

@@ -30,7 +30,7 @@ from compass.recipes.monitor import batches_of, check_source, drift_event
 from compass.recipes.promote import held_out_sets, keep_mirror
 from compass.recipes.update import NewData
 from compass.records import Event
-from compass.registry import GateDecision, Hooks, Registry, Version, decide
+from compass.registry import GateDecision, Hooks, Registry, RegistryEvent, Version, decide
 from compass.runs import layout
 from compass.runs.files import behind_links, check_place, is_full_disk
 from compass.runs.folder import Run
@@ -38,9 +38,10 @@ from compass.steps.counting import Counting
 from compass.steps.read import columns_of
 from compass.steps.reference import clusters_of, config_of, known_text, reference_of
 from compass.steps.resources import Resources
+from compass.steps.watch_asked import Asked, answered, asked_of
 from compass.steps.watch_data import options_of_update, rows_of_0_1, rows_of_update
 from compass.steps.watch_events import tell_drift, update_event
-from compass.steps.watch_rules import alarms_of, drift_stands, production, why_not_yet
+from compass.steps.watch_rules import alarms_of, drift_stands, production, too_little_usage, why_not_yet
 from compass.steps.watch_state import DAY, Pending, Site, Updater, monitor_name, open_site, skipped_of
 
 logger = logging.getLogger(__name__)
@@ -115,12 +116,16 @@ def watch(
                         if not why_not:
                             yield from _begin(site, watching, version)
                             yield from _finish(site)
+                    # A person asks for one: of a source that ends, once all of it is counted.
+                    if follow:
+                        yield from _wished(site, watching, version)
 
                     # 5. Another version serves, by this loop or by a person: the monitor starts anew on it.
                     if site.registry.aliases(language).current != version.id:
                         break
                 else:
                     counting.finish(watching)
+                    yield from _wished(site, watching, version)
                     status = watching.status()
                     if counting.skipped_lines:
                         site.show()
@@ -192,12 +197,29 @@ def _monitor(site: Site, version: Version, *, restart: bool) -> Iterator[tuple[M
         yield watching, encoder
 
 
-def _begin(site: Site, watching: Monitor, version: Version) -> Iterator[Event]:
+def _wished(site: Site, watching: Monitor, version: Version) -> Iterator[Event]:
+    """Make the update that a person asked for, if one did, or say why not."""
+    asked = asked_of(site.folder)
+    if asked is None or site.dry_run or site.registry.aliases(site.language).current != version.id:
+        return
+    answered(site.folder)
+    if why_not := too_little_usage(site, watching):
+        message = f"The update that {asked.by} asked for can't begin: {why_not}"
+        site.tell(RegistryEvent("refusal", site.language, message, version.id, {"by": asked.by}))
+        yield Event("refusal", message, version.id)
+        return
+    yield from _begin(site, watching, version, asked)
+    yield from _finish(site)
+
+
+def _begin(site: Site, watching: Monitor, version: Version, asked: Asked | None = None) -> Iterator[Event]:
     """Write down what the update is made of, so that a later process makes the same one."""
     number, now = site.state.number + 1, site.clock()
     alarms, prompts = alarms_of(site, watching)
-    checks = watching.status()["streams"][site.language]["last_checks"]
-    drift = {"prompts": prompts, "alarms": {test: checks[test] for test in alarms}}
+    checks = watching.status()["streams"].get(site.language, {}).get("last_checks", {})
+    drift: dict[str, Any] = {"prompts": prompts, "alarms": {test: checks[test] for test in alarms}}
+    if asked:
+        drift |= {"asked_by": asked.by, "asked_because": asked.reason}
     starts = (*(start for start in site.state.starts if abs(now - start) < DAY), now)
     method = site.options.update.method
     if site.dry_run:
@@ -254,7 +276,7 @@ def _finish(site: Site) -> Iterator[Event]:
 
         # 3. Promote or refuse.
         if decision.promotes:
-            _promote(site, version, decision)
+            _promote(site, version, decision, pending.drift.get("asked_by", ""))
             kind, summary = "promotion", f"{version.id} is in production. {decision.reason}"
         else:
             _withdraw(site, version.id, decision.reason)
@@ -285,13 +307,13 @@ def _update(site: Site, pending: Pending) -> Version:
         done.run_dir,
         language=site.language,
         parent=parent.id,
-        trigger="drift",
+        trigger="manual" if pending.drift.get("asked_by") else "drift",
         notes={"drift": pending.drift, "update": asdict(site.options.update)},
         leave_out=site.options.registry.leave_out,
     )
 
 
-def _promote(site: Site, version: Version, decision: GateDecision) -> None:
+def _promote(site: Site, version: Version, decision: GateDecision, asked_by: str) -> None:
     """Promote once: a process that was killed after the move, or a person who rolled back since, is left alone."""
     if site.registry.aliases(site.language).current == version.id:
         return
@@ -299,7 +321,8 @@ def _promote(site: Site, version: Version, decision: GateDecision) -> None:
     for move in site.registry.history(site.language):
         if move.action == "promote" and move.after == version.id and (move.decision or {}).get("decided_at") == decided:
             return
-    site.registry.promote(site.language, version.id, decision=decision, reason="drift; the gate passed it")
+    why = f"asked for by {asked_by}" if asked_by else "drift"
+    site.registry.promote(site.language, version.id, decision=decision, reason=f"{why}; the gate passed it")
 
 
 def _withdraw(site: Site, version: str, reason: str) -> None:

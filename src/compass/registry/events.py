@@ -10,6 +10,10 @@ from uuid import uuid4
 
 from compass.config import HOOK_EVENTS
 
+ACTION = "action"
+"""What a person did, or was refused, on the dashboard. Hooks are not called on it."""
+KINDS = (*HOOK_EVENTS, ACTION)
+
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -20,7 +24,7 @@ class RegistryEvent:
     """One thing that happened. `details` leave the machine through hooks: put figures and ids there, no prompts."""
 
     kind: str
-    """`drift`, `update`, `promotion` or `refusal`."""
+    """`drift`, `update`, `promotion`, `refusal` or `action`."""
     language: str
     message: str
     """One sentence for people."""
@@ -34,9 +38,9 @@ class RegistryEvent:
     """ISO 8601, UTC."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a kind that no hook is called on."""
-        if self.kind not in HOOK_EVENTS:
-            raise ValueError(f"kind must be one of {', '.join(HOOK_EVENTS)}; got {self.kind!r}")
+        """Raise ValueError for an unknown kind."""
+        if self.kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {self.kind!r}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""

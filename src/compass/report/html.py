@@ -18,6 +18,9 @@ from compass.report.wording import bare_language
 from compass.runs import layout
 from compass.runs.files import behind_links, write_text
 
+TABLES = "tables.html.j2"
+"""How a table is drawn; other pages than ours use it too."""
+
 
 def build_report(run_dir: Path, *, include_texts: bool = True) -> Path:
     """Write `report.html` into a run folder, whole or partial, and return its path.
@@ -65,10 +68,11 @@ def render_page(title: str, subject_kind: str, subject_name: str, parts: tuple[S
     import jinja2
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=None
-    )
     folder = resources.files("compass.report")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.DictLoader({TABLES: (folder / TABLES).read_text("utf-8")}),
+    )  # fmt: skip
     template = environment.from_string((folder / "template.html.j2").read_text("utf-8"))
     figures = {chart.id: Markup(_json(specification(chart.figure))) for chart in _charts(parts)}
     scripts = [_plotly() if figures else "", (folder / "report.js").read_text("utf-8")]

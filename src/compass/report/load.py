@@ -169,6 +169,23 @@ def load_run(folder: Path) -> Run:
     )
 
 
+def load_scores(folder: Path, language: str) -> Run:
+    """Read what a run measured and nothing else, without its answers; raises RunError as `load_run` does."""
+    differences = folder / layout.DIFFERENCES
+    return Run(
+        folder=folder,
+        options={"language": language},
+        base=_tests(folder / layout.BASE_EVALUATION, answers=False),
+        adapter=_tests(folder / layout.ADAPTER_EVALUATION, answers=False),
+        differences=_build(differences, _json(differences, []), Difference.from_dict),
+    )
+
+
+def load_map(folder: Path) -> tuple[tuple[Point, ...], tuple[Cluster, ...]]:
+    """Read the points of a run's map, and its clusters; raises RunError as `load_run` does."""
+    return _build(folder / layout.MAP, _parquet(folder / layout.MAP), _point), _clusters(folder)
+
+
 def _build(path: Path, rows: Iterable[Row], build: Callable[[Row], Record]) -> tuple[Record, ...]:
     """Turn the rows of `path` into records; a row that lacks a field or holds the wrong type names the file."""
     records = []
@@ -293,17 +310,17 @@ def _too_long(path: Path) -> dict[str, int]:
     return found
 
 
-def _tests(folder: Path) -> dict[str, TestScores]:
+def _tests(folder: Path, *, answers: bool = True) -> dict[str, TestScores]:
     tests = {}
     for path in sorted(folder.glob("*.json")):
-        (scores,) = _build(path, [_json(path, {})], partial(_test, path))
+        (scores,) = _build(path, [_json(path, {})], partial(_test, path, answers=answers))
         tests[scores.name] = scores
     return tests
 
 
-def _test(path: Path, summary: dict[str, Any]) -> TestScores:
+def _test(path: Path, summary: dict[str, Any], *, answers: bool) -> TestScores:
     language = str(summary.get("language", "und"))
-    answers = path.with_name(path.name.removesuffix(".json") + ".predictions.jsonl")
+    file = path.with_name(path.name.removesuffix(".json") + ".predictions.jsonl")
     return TestScores(
         name=str(summary.get("name", path.stem)),
         language=language,
@@ -312,7 +329,7 @@ def _test(path: Path, summary: dict[str, Any]) -> TestScores:
         metrics={str(name): Interval.from_dict(value) for name, value in summary["metrics"].items()},
         by_cluster=tuple(ClusterScore.from_dict(row) for row in summary.get("by_cluster", ())),
         seen_labels=tuple(str(label) for label in summary.get("seen_labels", ())),
-        answers=_build(answers, _jsonl(answers), lambda row: _answer(row, language)),
+        answers=_build(file, _jsonl(file), lambda row: _answer(row, language)) if answers else (),
         responses=str(summary.get("responses", "")),
     )
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compass.errors import RegistryError
-from compass.report.blocks import Block, Cell, Facts, Section, Text, table
+from compass.report.blocks import Block, Cell, Facts, Section, Table, Text, table
 from compass.report.html import render_page
 from compass.report.wording import bare_language, language, number, percent, plural, signed
 from compass.runs.files import behind_links, write_text
 
 if TYPE_CHECKING:
     from compass.drift import Skipped
-    from compass.registry import Check, Registry, RegistryEvent, Version
+    from compass.registry import Check, Move, Registry, RegistryEvent, Version
 
 MOST = 20
 """Events, moves and versions of a language that are listed, newest first."""
@@ -76,37 +76,43 @@ def _section(registry: Registry, tag: str, *, verify: bool, skipped: Sequence[Sk
     for damaged in (check for check in checks.values() if not check.ok):
         blocks.append(Text(f"{damaged.id} is damaged. {'; '.join(damaged.problems)}", "note"))
     roles = {now.previous: "previous", now.candidate: "candidate", now.current: "production"}
+    if (decision := last_decision(history, events)) is not None:
+        blocks += decision_blocks(decision)
+    blocks += event_blocks(events)
+    blocks += skipped_blocks(skipped)
+    blocks += _versions(versions, roles, checks)
+    blocks.append(move_table(history))
+    return Section(f"language-{tag}", bare_language(tag), language(tag), tuple(blocks))
+
+
+def move_table(history: Sequence[Move]) -> Table:
+    """Return the table of a language's moves."""
+    return table(
+        "Moves of the aliases, newest first",
+        ("#Move", "When", "What", "From", "To", "Why"),
+        [
+            (
+                number(move.sequence),
+                _time(move.at),
+                move.action,
+                Cell(move.before, code=True, tone="id"),
+                Cell(move.after, code=True, tone="id"),
+                move.reason or ("the gate passed it" if move.decision else ""),
+            )
+            for move in reversed(history[-MOST:])
+        ],
+        collapsed=True,
+    )
+
+
+def last_decision(history: Sequence[Move], events: Sequence[RegistryEvent]) -> Mapping[str, Any] | None:
+    """Return the gate's last decision; None where there is none."""
     decisions = [(move.at, move.decision) for move in history if move.decision]
     # A refusal moves no alias: the event brings the decision.
     decisions += [
-        (event.at, event.details["decision"])
-        for event in events
-        if event.kind == "refusal" and isinstance(event.details.get("decision"), Mapping)
+        (event.at, event.details["decision"]) for event in events if isinstance(event.details.get("decision"), Mapping)
     ]
-    if decisions:
-        blocks += _decision(max(decisions, key=lambda pair: pair[0])[1])
-    blocks += _events(events)
-    blocks += _skipped(skipped)
-    blocks += _versions(versions, roles, checks)
-    blocks.append(
-        table(
-            "Moves of the aliases, newest first",
-            ("#Move", "When", "What", "From", "To", "Why"),
-            [
-                (
-                    number(move.sequence),
-                    _time(move.at),
-                    move.action,
-                    Cell(move.before, code=True, tone="id"),
-                    Cell(move.after, code=True, tone="id"),
-                    move.reason or ("the gate passed it" if move.decision else ""),
-                )
-                for move in reversed(history[-MOST:])
-            ],
-            collapsed=True,
-        )
-    )
-    return Section(f"language-{tag}", bare_language(tag), language(tag), tuple(blocks))
+    return max(decisions, key=lambda pair: pair[0])[1] if decisions else None
 
 
 def _lead(current: str, candidate: str, checks: Mapping[str, Check]) -> str:
@@ -119,7 +125,8 @@ def _lead(current: str, candidate: str, checks: Mapping[str, Check]) -> str:
     return f"{current} {state}." + (f" {candidate} waits to be promoted." if candidate else "")
 
 
-def _decision(content: Mapping[str, Any]) -> list[Block]:
+def decision_blocks(content: Mapping[str, Any]) -> list[Block]:
+    """Return the table of a gate decision, or what is damaged of it."""
     try:
         return [_decision_table(content)]
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -158,7 +165,8 @@ def _decision_table(content: Mapping[str, Any]) -> Block:
     )
 
 
-def _events(events: Sequence[RegistryEvent]) -> list[Block]:
+def event_blocks(events: Sequence[RegistryEvent]) -> list[Block]:
+    """Return the table of a language's events."""
     if not events:
         return [Text("No event yet.", "quiet")]
     rows = [
@@ -174,7 +182,7 @@ def _events(events: Sequence[RegistryEvent]) -> list[Block]:
     return [table("Events, newest first", ("When", "What", "Message", "Version"), rows, note=note)]
 
 
-def _skipped(skipped: Sequence[Skipped]) -> list[Block]:
+def skipped_blocks(skipped: Sequence[Skipped]) -> list[Block]:
     """List what the monitor passed over; nothing where it passed over nothing."""
     if not skipped:
         return []

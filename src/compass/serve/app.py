@@ -55,6 +55,7 @@ def make_app(
         keeper.heard = rollout.heard
     gateway.observers += [*kept, *(observer for observer in (measures.ended, spans()) if observer)]
     app = FastAPI(title="compass serve", lifespan=alive, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.gateway = gateway
 
     async def passed_on(request: Request) -> Response:
         return await gateway.answer(request, request.url.path)

@@ -4,6 +4,7 @@
       sha256: 9f86d0...        # printf %s "$KEY" | sha256sum
       requests_per_minute: 600
       concurrent: 20
+      dashboard: act           # or view; without it the key does not open the dashboard
 
 SHA-256 is enough for keys that are drawn at random; a password that a person made up would be guessed from it.
 """
@@ -21,9 +22,11 @@ import yaml
 from compass.errors import ConfigError
 
 VARIABLE = "COMPASS_SERVE_KEYS"
-"""Environment variable with `name=sha256` for each key, separated by commas or spaces."""
+"""Environment variable with `name=sha256` for each key, or `name=sha256:act`, separated by commas or spaces."""
 _HASH = re.compile(r"[0-9a-f]{64}")
-_FIELDS = ("sha256", "requests_per_minute", "concurrent")
+VIEW, ACT = "view", "act"
+"""What a key may do on the dashboard: look, or also promote, roll back, update and mark."""
+_FIELDS = ("sha256", "requests_per_minute", "concurrent", "dashboard")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Key:
     sha256: str
     requests_per_minute: float = 0.0
     concurrent: int = 0
+    dashboard: str = ""
+    """`view`, `act`, or empty for a key that does not open the dashboard."""
 
 
 class Keys:
@@ -51,8 +56,17 @@ class Keys:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return None
+        return self.known(given)
+
+    def known(self, given: str) -> Key | None:
+        """Return a key by itself; None if it is not known."""
         # What is looked up is a hash: how long that takes says nothing of the key.
         return self._by_hash.get(hashlib.sha256(given.strip().encode("utf-8", "replace")).hexdigest())
+
+    @property
+    def open_dashboard(self) -> bool:
+        """Whether one of them opens the dashboard."""
+        return any(key.dashboard for key in self._by_hash.values())
 
 
 def read_keys(file: str, environment: Mapping[str, str]) -> Keys:
@@ -60,11 +74,15 @@ def read_keys(file: str, environment: Mapping[str, str]) -> Keys:
     problems: list[str] = []
     found: list[Key] = []
     for entry in re.split(r"[,\s]+", environment.get(VARIABLE, "").strip()):
-        name, equals, sha256 = entry.partition("=")
-        if entry and (not equals or not _HASH.fullmatch(sha256.lower())):
-            problems.append(f"{VARIABLE}: write name=SHA256 for each key; the entry of {name[:40]!r} is another")
+        name, equals, rest = entry.partition("=")
+        sha256, colon, right = rest.partition(":")
+        if entry and (not equals or not _HASH.fullmatch(sha256.lower()) or (colon and right not in (VIEW, ACT))):
+            problems.append(
+                f"{VARIABLE}: write name=SHA256 for each key, and :{VIEW} or :{ACT} behind one that opens the "
+                f"dashboard; the entry of {name[:40]!r} is another"
+            )
         elif entry:
-            found.append(Key(name, sha256.lower()))
+            found.append(Key(name, sha256.lower(), dashboard=right))
     for name, fields in _entries(file, problems).items():
         found += _key(file, str(name), fields, problems)
     names = [key.name for key in found]
@@ -102,4 +120,8 @@ def _key(file: str, name: str, fields: object, problems: list[str]) -> list[Key]
         if isinstance(value, bool) or not isinstance(value, kinds) or value < 0:
             problems.append(f"{file}: {field} of the key {name!r} must be a number from 0 (no limit); got {value!r}")
             return []
-    return [Key(name, str(fields["sha256"]).lower(), float(rate), int(concurrent))]
+    dashboard = fields.get("dashboard", "")
+    if dashboard not in ("", VIEW, ACT):
+        problems.append(f"{file}: dashboard of the key {name!r} must be {VIEW} or {ACT}; got {str(dashboard)[:40]!r}")
+        return []
+    return [Key(name, str(fields["sha256"]).lower(), float(rate), int(concurrent), str(dashboard))]

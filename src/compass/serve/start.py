@@ -6,13 +6,15 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
 import uvicorn
 from fastapi import FastAPI
+from starlette.applications import Starlette
 
-from compass.config import ServeOptions, validate
+from compass.config import ServeConfig, ServeOptions, validate
 from compass.drift.tables import database_in
 from compass.errors import ConfigError, RegistryError, ServeError
 from compass.registry import Registry, RegistryEvent
@@ -126,17 +128,15 @@ def withdrawing(registry_dir: str) -> Withdraw:
     return withdraw
 
 
-def serve(options: ServeOptions) -> None:
-    """Serve until SIGTERM or Ctrl-C; running requests then have `drain_seconds` to end. Raises ConfigError."""
-    app = make_application(options)
-    own = options.serve
+def run_server(app: Starlette, own: ServeConfig, stops: Sequence[Callable[[], None]] = ()) -> None:
+    """Serve an application until SIGTERM or Ctrl-C. stops: called when it is to end, before running requests do."""
     config = uvicorn.Config(
         app, host=own.host, port=own.port, backlog=BACKLOG, log_config=None, access_log=False, server_header=False,
         timeout_graceful_shutdown=int(own.drain_seconds), timeout_keep_alive=75,
     )  # fmt: skip
     # uvicorn raises the signal that ended it once more when everything has ended well.
     with handled(signal.SIGTERM, _ended), handled(signal.SIGINT, _ended):
-        _Server(config).run()
+        _Server(config, stops).run()
 
 
 def _ended(_number: int, _frame: object) -> None:
@@ -144,7 +144,16 @@ def _ended(_number: int, _frame: object) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens: port 0 takes a free one."""
+    """Says where it listens: port 0 takes a free one. stops: called when it is to end."""
+
+    def __init__(self, config: uvicorn.Config, stops: Sequence[Callable[[], None]]) -> None:
+        super().__init__(config)
+        self._stops = stops
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for stop in self._stops:
+            stop()
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -35,10 +35,11 @@ def drift_stands(site: Site, watching: Monitor) -> bool:
 
 def why_not_yet(site: Site, watching: Monitor) -> str:
     """Say why no update may start now; empty if one may."""
-    return _too_little_usage(site, watching) or _too_soon(site)
+    return too_little_usage(site, watching) or _too_soon(site)
 
 
-def _too_little_usage(site: Site, watching: Monitor) -> str:
+def too_little_usage(site: Site, watching: Monitor) -> str:
+    """Say why there is not enough new usage for an update; empty if there is."""
     options = site.options.watch
     if options.update_usage:
         return ""

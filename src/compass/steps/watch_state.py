@@ -200,7 +200,7 @@ def open_site(
             folder = Path(name)
             _copy_state(home, folder)
             yield Site(
-                language, options, overrides, registry, hooks, folder, True, clock, encoder, updater, _read(folder)
+                language, options, overrides, registry, hooks, folder, True, clock, encoder, updater, read_state(folder)
             )
         return
     # The folder holds users' prompts while an update is made: nobody else on the machine needs to read them.
@@ -208,7 +208,7 @@ def open_site(
     try:
         with FileLock(home / "watch.lock", timeout=0):
             site = Site(
-                language, options, overrides, registry, hooks, home, False, clock, encoder, updater, _read(home)
+                language, options, overrides, registry, hooks, home, False, clock, encoder, updater, read_state(home)
             )
             _clear_leftovers(site)
             yield site
@@ -218,7 +218,8 @@ def open_site(
         ) from error
 
 
-def _read(folder: Path) -> State:
+def read_state(folder: Path) -> State:
+    """Return what a loop's folder remembers; a new state where there is none. Raises RegistryError."""
     path = folder / "state.json"
     return State.from_dict(read_sealed(path)) if path.is_file() else State(born=f"{uuid4().hex[:8]}-")
 

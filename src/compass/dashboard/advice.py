@@ -1,0 +1,128 @@
+"""What a product owner should do next for a language, and why: one rule after the other, the first that fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from compass.dashboard.words import number, plural
+from compass.drift.explain import Explanation
+from compass.drift.reading import Watched
+from compass.drift.wording import story
+
+if TYPE_CHECKING:
+    from compass.dashboard.state import LanguageView
+
+GOOD, BAD, BUSY, QUIET = "good", "bad", "busy", "quiet"
+"""Tones; each has a word beside its colour."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The next action."""
+
+    title: str = "Nothing to do"
+    why: str = ""
+    action: str = ""
+    """`promote`, `rollback`, `update` or `label`: the page offers it at once; empty for none."""
+    tone: str = QUIET
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Whether users ask for something else than the version in production was made for."""
+
+    word: str = "Not watched"
+    tone: str = QUIET
+    said: tuple[str, ...] = ()
+    """What changed, since when, and how sure that is."""
+
+
+def drift_of(watched: Watched | None) -> Drift:
+    """Say where a monitor stands."""
+    if watched is None:
+        return Drift()
+    if watched.alarms:
+        return Drift("Drift", BAD, _what_changed(watched))
+    if not watched.full:
+        size = watched.full_size or 0
+        return Drift("Gathering", QUIET, (f"{number(watched.window)} of {number(size)} prompts that a check needs.",))
+    return Drift("Steady", GOOD, (f"{plural(watched.prompts, 'prompt')} compared with what it was made for.",))
+
+
+def _what_changed(watched: Watched) -> tuple[str, ...]:
+    drifts = [event for event in watched.events if event.get("kind") == "drift" and event.get("test") in watched.alarms]
+    for event in reversed(drifts):
+        try:
+            told = story(Explanation.from_dict(event["explanation"]), float(event["p_value"]))
+        except (LookupError, TypeError, ValueError, AttributeError):
+            continue
+        return tuple(f"{line[:1].upper()}{line[1:]}." for line in told)
+    tests = ", ".join(sorted(watched.alarms))
+    return (f"The test {tests} raised an alarm.",)
+
+
+def next_step(view: LanguageView) -> Advice:
+    """Return what to do next for a language."""
+    production, candidate = view.production, view.candidate
+    if view.problem:
+        return Advice("Repair the registry", view.problem, tone=BAD)
+    if production and production.damaged:
+        back = " Roll back to the version before." if view.aliases.previous else " Register and promote another."
+        action = "rollback" if view.aliases.previous else ""
+        return Advice(f"{_capital(production.name)} is damaged", f"{production.problem}.{back}", action, BAD)
+    if view.pending:
+        what = "The gate is deciding on it" if view.pending.version else "It is being trained"
+        return Advice("An update is on its way", f"{what}, and the gate decides. Nothing to do until then.", tone=BUSY)
+    if view.asked:
+        why = f"{view.asked.by} asked for one on {_day(view.asked.at)}. The watch loop takes it up with its next look."
+        return Advice("An update was asked for", why, tone=BUSY)
+    if not production:
+        if candidate and not candidate.damaged:
+            why = f"{_capital(candidate.name)} is ready, and nothing is in production yet."
+            return Advice(f"Promote {candidate.name}", why, "promote", BUSY)
+        return Advice("Register a version", "Nothing can be put into production yet: compass registry add RUN.")
+    if candidate:
+        return _about_candidate(view, candidate.name)
+    if view.watched and view.watched.alarms:
+        changed = view.drift.said[0] if view.drift.said else ""
+        if not view.watched.n_kept:
+            why = f"{changed} No prompts are kept that an update could learn from: set reservoir to redacted."
+            return Advice("Keep prompts", why, tone=BAD)
+        why = f"Users ask for something else than before. {changed} An update learns it from their prompts."
+        return Advice("Start an update", why, "update", BAD)
+    return _where_all_is_well(view)
+
+
+def _about_candidate(view: LanguageView, name: str) -> Advice:
+    if view.decision is None:
+        return Advice(f"Look at {name}", f"It waits, and the gate can't decide on it. {view.no_decision}", tone=BUSY)
+    if view.decision.promotes:
+        return Advice(f"Promote {name}", f"The gate passes it. {view.decision.reason}", "promote", GOOD)
+    if view.decision.verdict == "refuse":
+        return Advice(f"Leave {name} out", f"The gate refuses it. {view.decision.reason}", tone=BAD)
+    more = next((test.more_data for test in view.decision.tests if test.more_data), "")
+    return Advice(f"Test {name} on more rows", f"{view.decision.reason} {more}".strip(), "label", BUSY)
+
+
+def _where_all_is_well(view: LanguageView) -> Advice:
+    if view.watch_problem:
+        return Advice("Look at the monitor", view.watch_problem, tone=BAD)
+    if view.watched is None:
+        why = f"Nobody sees whether usage changes: compass watch {view.tag} serve/prompts --follow."
+        return Advice("Start to watch it", why)
+    if not view.watched.full:
+        return Advice("Wait for more prompts", view.drift.said[0] if view.drift.said else "")
+    return Advice("Nothing to do", "Users ask for what it was made for.", tone=GOOD)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _day(iso: str) -> str:
+    try:
+        return datetime.fromisoformat(iso).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return "an unknown day"

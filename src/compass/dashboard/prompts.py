@@ -1,0 +1,175 @@
+"""Prompts that the monitor keeps, as the pages show them: to be labelled, and on the map. No text is shown in full."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from compass.dashboard.places import DAY, Places
+from compass.dashboard.state import LanguageView
+from compass.drift.reading import Kept, read_kept_rows
+from compass.drift.reservoir import redacted
+from compass.errors import CompassError, MonitorError
+from compass.report.load import Point, load_map
+from compass.runs import layout
+
+MOST_LISTED, MOST_READ, MOST_OTHERS = 24, 300, 1500
+LONGEST_SHOWN = 400
+"""Characters of a prompt that a page shows."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A kept prompt, private data replaced."""
+
+    id: int
+    text: str
+    topic: str
+    cluster: int
+    at: float
+    marked_by: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Prompts that somebody should label: the marked ones, and those that are suggested."""
+
+    prompts: tuple[Shown, ...] = ()
+    n_kept: int = 0
+    problem: str = ""
+    rule: str = ""
+    """How they were chosen, in words."""
+
+    @property
+    def n_marked(self) -> int:
+        """Prompts that are marked."""
+        return sum(bool(prompt.marked_by) for prompt in self.prompts)
+
+
+@dataclass(frozen=True)
+class MapPoints:
+    """The points of a run's map."""
+
+    usage: tuple[tuple[float, float], ...]
+    others: tuple[tuple[float, float], ...]
+    by_cluster: dict[int, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+
+
+def labels(places: Places, view: LanguageView) -> Labels:
+    """Return which kept prompts to label: those of topics that usage asks for more than before come first."""
+    if view.watched is None:
+        return Labels()
+    try:
+        kept = _kept(places, view.tag)
+    except (MonitorError, OSError) as error:
+        return Labels(n_kept=view.watched.n_kept, problem=str(error))
+    grew = _growth(view)
+    marked = [row for row in kept if row.marked_by]
+    free = _spread([row for row in kept if not row.marked_by], grew)[:MOST_LISTED]
+    shown = []
+    for row in [*marked, *free]:
+        text = _text(row, view.tag)
+        if text:
+            topic = view.topics[row.cluster] if 0 <= row.cluster < len(view.topics) else ""
+            more = grew.get(row.cluster, 0.0)
+            why = f"asked {100 * more:.0f} points more often than before" if more >= 0.01 else ""
+            shown.append(Shown(row.id, text, topic, row.cluster, row.at, row.marked_by, why))
+    return Labels(tuple(shown), view.watched.n_kept, rule="topics that are asked more often than before come first")
+
+
+def live_points(places: Places, view: LanguageView, points: MapPoints) -> list[tuple[float, float, str]]:
+    """Return the kept prompts as points, each within its topic, with its text where that may be shown."""
+    try:
+        kept = _kept(places, view.tag)
+    except (MonitorError, OSError):
+        return []
+    found = []
+    for row in kept:
+        near = points.by_cluster.get(row.cluster)
+        if near:
+            # Where within its topic it lies is not known: the same prompt is always at the same point.
+            draw = random.Random(row.id)
+            (x, y), (u, v) = draw.choice(near), draw.choice(near)
+            part = 0.5 * draw.random()
+            text = _text(row, view.tag)
+            found.append((x + part * (u - x), y + part * (v - y), text))
+    return found
+
+
+def map_points(places: Places, tag: str, version: str) -> MapPoints | None:
+    """Return the points of a version's map; None where it has none, or they can't be read."""
+    folder = places.registry.folder(tag) / "versions" / version / "run"
+    try:
+        stamp = (folder / layout.MAP).stat().st_mtime_ns
+        return _points(folder, stamp)
+    except (CompassError, OSError, ValueError):
+        return None
+
+
+@lru_cache(maxsize=32)
+def _points(folder: Path, _stamp: int) -> MapPoints | None:
+    found, _ = load_map(folder)
+    usage = [point for point in found if point.set == "usage"]
+    others = [point for point in found if point.set != "usage"]
+    by_cluster: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for point in usage or others:
+        by_cluster[point.cluster].append((point.x, point.y))
+    for point in others:
+        if point.cluster not in by_cluster:
+            by_cluster[point.cluster].append((point.x, point.y))
+    thinned = others[:: max(1, len(others) // MOST_OTHERS)]
+    return MapPoints(_pairs(usage), _pairs(thinned), {k: tuple(v) for k, v in by_cluster.items()}) if found else None
+
+
+def _pairs(points: Sequence[Point]) -> tuple[tuple[float, float], ...]:
+    return tuple((point.x, point.y) for point in points)
+
+
+def _kept(places: Places, tag: str) -> list[Kept]:
+    import time
+
+    oldest = time.time() - places.retention_days * DAY
+    return read_kept_rows(places.monitor(tag), places.monitors(tag), tag, oldest=oldest, most=MOST_READ)
+
+
+def _text(row: Kept, tag: str) -> str:
+    """Return a text as it may be shown; empty where private data in it can't be replaced."""
+    text = _redacted(row.text, tag) if row.mode == "full" else row.text
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
+
+
+@lru_cache(maxsize=2048)
+def _redacted(text: str, tag: str) -> str:
+    return next(iter(redacted([text], tag)), "")
+
+
+def _growth(view: LanguageView) -> dict[int, float]:
+    """Return by how much the share of each topic grew, from the latest drift; empty where there is none."""
+    for event in reversed(view.watched.events if view.watched else ()):
+        explanation = event.get("explanation")
+        if event.get("stream") == view.tag and isinstance(explanation, dict):
+            grew = explanation.get("grew")
+            return {
+                int(shift["cluster"]): float(shift["change"])
+                for shift in (grew if isinstance(grew, list) else ())
+                if isinstance(shift, dict) and isinstance(shift.get("change"), float | int)
+            }
+    return {}
+
+
+def _spread(rows: Sequence[Kept], grew: dict[int, float]) -> list[Kept]:
+    """Return prompts by turns over their topics, those that grew the most first, so that none has the whole list."""
+    by_topic: dict[int, list[Kept]] = defaultdict(list)
+    seen: set[str] = set()
+    for row in rows:
+        if row.text not in seen:
+            seen.add(row.text)
+            by_topic[row.cluster].append(row)
+    order = sorted(by_topic, key=lambda cluster: (-grew.get(cluster, 0.0), -len(by_topic[cluster])))
+    turns = max(map(len, by_topic.values()), default=0)
+    return [by_topic[cluster][turn] for turn in range(turns) for cluster in order if turn < len(by_topic[cluster])]
