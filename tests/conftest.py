@@ -11,14 +11,30 @@ from filelock import FileLock
 
 from small_data import Files
 
-LONG = ("integration", "recipes", "training", "evaluation")
-"""Rooms whose files take a minute and more: they come first, so that none is left for one process at the end."""
+LONG = (
+    "integration/test_adapt.py", "recipes/test_kills.py", "integration/test_compare.py",
+    "integration/test_demo_drift.py", "recipes/test_update.py", "training/test_trainer.py",
+    "integration/", "registry/test_crashes.py", "evaluation/lm_eval/", "frozen/", "docs/", "serve/", "recipes/",
+    "training/", "drift/", "cli/", "encoders/", "report/", "stats/", "steps/", "data/", "fuzz/", "semantic/",
+)  # fmt: skip
+"""Files and rooms by what they take, the longest first, so that none is left for one process at the end. The second
+one needs no draw of the data, for which it would wait."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files of the long rooms first; everything else stays in order."""
+    """Put long files first; what is not named comes last, and everything else stays in order."""
     here = Path(__file__).parent
-    items.sort(key=lambda item: (*item.path.relative_to(here).parts, "")[0] not in LONG)
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.relative_to(here).as_posix()
+        return next((i for i, name in enumerate(LONG) if path.startswith(name)), len(LONG))
+
+    items.sort(key=place)
+
+
+def pytest_collection_finish() -> None:
+    """Everything that the tests import is loaded now."""
+    import settled  # noqa: F401
 
 
 @pytest.fixture(scope="session")

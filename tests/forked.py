@@ -26,9 +26,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 LOADED = (
-    "compass.cli.app", "compass.recipes.adapt", "compass.training.trainer", "trl.trainer.sft_trainer",
+    "compass.cli.app", "compass.recipes.adapt", "compass.training.trainer", "compass.drift", "compass.registry",
+    "sqlalchemy.dialects.sqlite", "trl.trainer.sft_trainer",
     "transformers.models.llama.modeling_llama", "transformers.models.gemma3.modeling_gemma3",
-    "sklearn.manifold", "plotly.graph_objects", "pydantic", "py3langid", "rensa",
+    "sklearn.manifold", "plotly.graph_objects", "pydantic", "py3langid", "rensa", "warm", "settled",
 )  # fmt: skip
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(list(LOADED))
@@ -84,14 +85,19 @@ def run_command(arguments: Sequence[str], environment: Mapping[str, str]) -> sub
     return _finished(arguments, lambda out, error: start_command(arguments, environment, out, error))
 
 
+def start_script(
+    script: Path, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, out: Path, error: Path
+) -> Forked:
+    """Start a Python file with these arguments in a folder, its output in two files, leading a process group."""
+    return Forked(_script, [str(script), *arguments], dict(environment), out, error, str(folder), _stand_in())
+
+
 def run_script(
     script: Path, arguments: Sequence[str], environment: Mapping[str, str], folder: Path
 ) -> subprocess.CompletedProcess[str]:
     """Run a Python file with these arguments in a folder and wait for its end."""
-    arguments = [str(script), *arguments]
     return _finished(
-        arguments,
-        lambda out, error: Forked(_script, arguments, dict(environment), out, error, str(folder), _stand_in()),
+        [str(script), *arguments], lambda out, error: start_script(script, arguments, environment, folder, out, error)
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -156,26 +158,38 @@ class Stop(TrainerCallback):
             raise KeyboardInterrupt
 
 
+class Snapshot(TrainerCallback):
+    """Copies, after each of these steps, the folder as a kill would leave it."""
+
+    def __init__(self, folder: Path, copies: Mapping[int, Path]) -> None:
+        self.folder, self.copies = folder, copies
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step in self.copies:
+            shutil.copytree(self.folder, self.copies[state.global_step])
+
+
 @pytest.mark.parametrize("save_steps", [1, 4, 6])
 def test_a_training_that_stops_in_any_epoch_sees_each_row_as_often(
     tiny: BaseModel, examples: list[Example], tmp_path: Path, save_steps: int
 ) -> None:
     """A resumed epoch in another order sees some rows thrice and others once, and ends with another adapter.
 
-    Three epochs of six steps; stopped in the middle of each, at its end, and twice in one.
+    Three epochs of six steps; stopped in the middle of each, at its end, and four times in one run.
     """
     config = dataclasses.replace(CONFIG, num_train_epochs=3, save_steps=save_steps, lora_dropout=0.1)
-    whole = train(examples, base=tiny, config=config, output_dir=tmp_path / "whole", seed=0)
-    for stops in ((3,), (6,), (7,), (10,), (12,), (16,), (8, 9, 10, 17)):
-        folder = tmp_path / "-".join(map(str, stops))
-        for step in stops:
-            with pytest.raises(KeyboardInterrupt):
-                train(examples, base=tiny, config=config, output_dir=folder, seed=0, callbacks=[Stop(step)])
+    once, stops = {step: tmp_path / str(step) for step in (3, 6, 7, 10, 12, 16)}, (8, 9, 10, 17)
+    undisturbed = Snapshot(tmp_path / "whole", once)
+    whole = train(examples, base=tiny, config=config, output_dir=tmp_path / "whole", seed=0, callbacks=[undisturbed])
+    for step in stops:
+        with pytest.raises(KeyboardInterrupt):
+            train(examples, base=tiny, config=config, output_dir=tmp_path / "often", seed=0, callbacks=[Stop(step)])
+    for folder, last in [*((folder, step) for step, folder in once.items()), (tmp_path / "often", stops[-1])]:
         resumed = train(examples, base=tiny, config=config, output_dir=folder, seed=0)
-        assert resumed.resumed_from_step == (stops[-1] - 1) // save_steps * save_steps
+        assert resumed.resumed_from_step == (last - 1) // save_steps * save_steps
         assert resumed.steps == whole.steps == 18
         ours, theirs = ((run.adapter / "adapter_model.safetensors").read_bytes() for run in (resumed, whole))
-        assert ours == theirs, f"stopped after {stops}"
+        assert ours == theirs, f"stopped after {last}"
 
 
 def test_a_cut_checkpoint_falls_back_to_the_one_before(

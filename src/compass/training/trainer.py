@@ -171,6 +171,7 @@ def train(
     # Both write to stdout, which belongs to results.
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
+    _write_no_cards(trainer)
     trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     start = time.monotonic()
     with progress_callback:
@@ -244,6 +245,12 @@ def _packs(config: TrainingConfig) -> bool:
             "Use packing=auto."
         )
     return able and config.packing != "off"
+
+
+def _write_no_cards(trainer: Any) -> None:
+    """Keep trl and peft from writing cards into each checkpoint: nobody reads them, and each is a template compiled
+    anew."""
+    trainer.create_model_card = trainer.model.create_or_update_model_card = lambda *_, **__: None
 
 
 def save_adapter(model: Any, base: BaseModel, folder: Path) -> None:
