@@ -53,6 +53,8 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 TAILS = (0.5, 0.25)
 """Shares of the steps whose weights are averaged."""
+VARIANTS = ("last", *(f"tail-{share}" for share in TAILS))
+"""What of one training is scored."""
 
 
 class TailMean(AveragedWeights):
@@ -85,7 +87,8 @@ class TailMean(AveragedWeights):
 class Noise:
     """The trainings of one run's rows, and their results."""
 
-    def __init__(self, run: Path, dtype: str) -> None:
+    def __init__(self, run: Path, dtype: str, variants: Sequence[str]) -> None:
+        self.variants = variants
         config = load_stored(run / "compass.yaml")
         self.config = dataclasses.replace(config, training=dataclasses.replace(config.training, dtype=dtype))
         self.run, self.language = run, config.data.language
@@ -101,8 +104,8 @@ class Noise:
         return any((r["recipe"], r["variant"], r["seed"]) == (recipe, variant, seed) for r in self.results)
 
     def score(self, recipe: str, variant: str, seed: int, adapter: Path, **more: Any) -> None:
-        """Score an adapter on the test, and write that down; not again if it is there."""
-        if self.has(recipe, variant, seed):
+        """Score an adapter on the test, and write that down; not again if it is there, nor what nobody asked for."""
+        if self.has(recipe, variant, seed) or (variant in VARIANTS and variant not in self.variants):
             return
         model = LanguageModel(self.base, adapter, dtype=self.config.training.dtype)
         scored = evaluate(model, self.test, name="test", language=self.language, config=self.config.evaluation, seed=0)
@@ -124,7 +127,7 @@ class Noise:
     def train(self, recipe: str, seed: int) -> Path:
         """Train with a recipe and a seed of its own, and score the adapter and the means of its last steps."""
         folder = self.folder / f"{recipe}-{seed}"
-        if self.has(recipe, f"tail-{TAILS[-1]}", seed) and (folder / "adapter").is_dir():
+        if all(self.has(recipe, variant, seed) for variant in self.variants) and (folder / "adapter").is_dir():
             return folder / "adapter"
         training = dataclasses.replace(self.config.training, **RECIPES[recipe])
         current = read_jsonl(self.run / "data" / "current.jsonl")
@@ -176,10 +179,13 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", default=["default"], choices=sorted(RECIPES))
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--means", type=int, nargs="*", default=[2, 4], help="how many adapters are averaged")
+    parser.add_argument(
+        "--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS, help="what of a training is scored"
+    )
     parser.add_argument("--dtype", default="bfloat16", choices=["float32", "bfloat16"])
     parser.add_argument("--summary", action="store_true")
     arguments = parser.parse_args()
-    runs = [Noise(run, arguments.dtype) for run in arguments.runs]
+    runs = [Noise(run, arguments.dtype, arguments.variants) for run in arguments.runs]
     if not arguments.summary:
         for recipe in arguments.recipes:
             for run in runs:

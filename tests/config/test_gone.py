@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,9 @@ def test_the_options_of_a_run_of_version_0_1_are_read(tmp_path: Path) -> None:
     path = tmp_path / "compass.yaml"
     lines = [f"{name}: {json.dumps(value)}" for name, value in OLD.items()]
     path.write_text("\n".join(lines) + "\n", "utf-8")
-    assert load_stored(path) == load_config(path) == AdaptConfig()
+    today = AdaptConfig()
+    evaluation = replace(today.evaluation, per_device_eval_batch_size=32)
+    assert load_stored(path) == load_config(path) == replace(today, evaluation=evaluation)
 
 
 def test_parameters_are_translated_for_the_strategy_that_reads_them() -> None:
@@ -141,3 +144,8 @@ def test_records_have_the_names_of_version_0_1(tmp_path: Path) -> None:
         assert {
             name: list(value) if isinstance(value, tuple) else value for name, value in recorded(section).items()
         } == {name: OLD[name] for name in recorded(section)}
+
+
+def test_a_batch_size_is_no_part_of_what_was_measured() -> None:
+    """Who lowers it for want of memory would measure the base model again."""
+    assert recorded(EvaluationConfig(per_device_eval_batch_size=4)) == recorded(EvaluationConfig())

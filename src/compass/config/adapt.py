@@ -334,7 +334,7 @@ class EvaluationConfig:
     """How base and adapter are measured."""
 
     max_new_tokens: int = knob(64, "Maximum length of a generated answer in tokens.", basic=True, low=1)
-    per_device_eval_batch_size: int = knob(32, "Rows per generation batch and device.", low=1)
+    per_device_eval_batch_size: int = knob(256, "Most rows of a generation batch, memory permitting.", low=1)
     max_test_rows: int = knob(200, "Maximum rows of the test, sampled by the seed.", basic=True, low=1)
     max_retention_rows: int = knob(60, "Maximum rows of each retention test; 0 = skip these tests.", low=0)
     confidence: float = knob(0.95, "Confidence level of the intervals.", low=0.5, high=0.999)

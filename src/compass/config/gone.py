@@ -136,6 +136,10 @@ RENAMED = {"train": "current", **{gone.renamed: name for name, gone in GONE.item
 """Option of today -> what version 0.1 called it."""
 
 
+BATCH = "per_device_eval_batch_size"
+"""An answer does not depend on its batch, but for rounding: records hold the default of version 0.1."""
+
+
 def recorded(section: Any) -> dict[str, Any]:
     """Return a section's options as the records of finished stages name them.
 
@@ -146,6 +150,8 @@ def recorded(section: Any) -> dict[str, Any]:
     for name, default in LATER.get(type(section).__name__, {}).items():
         if values[name] == default:
             del values[name]
+    if BATCH in values:
+        values[BATCH] = 32
     if len(train := values.get("train", ())) == 1:
         # Version 0.1 had one source of training data.
         values["train"] = train[0]

@@ -1,30 +1,22 @@
-"""Greedy decoding where a row that is finished makes room for the next one.
+"""Greedy decoding in batches that shrink as answers end.
 
-In a fixed batch every row waits for the longest answer. transformers' continuous batching does not wait: 1.7 times as
-fast on two cores, with the same answers (LOG.md). It is used on CPUs, where that was measured, and while its cache is
-small: without flash attention each row's attention runs over the whole cache, masked.
+In a batch of transformers' `generate` every row waits for the longest answer, and with a large vocabulary the search
+for the likeliest token costs as much as the product that it reads. The batches here drop rows that have ended.
 """
 
 from __future__ import annotations
 
-import logging
+import inspect
 import math
-import signal
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from compass.signals import deferred
-
-logger = logging.getLogger(__name__)
-
-PAGE = 16
-"""Tokens of a page of the cache."""
-LARGEST_CACHE = 8_192
-"""Tokens of the cache above which fixed batches are used."""
-SMALLEST_STEP = 128
-"""Prompt and answer tokens in one forward pass, at least."""
-PATIENCE = 5.0
-"""Seconds that the thread of continuous batching gets to stop."""
+CACHE_BYTES = 1 << 30
+"""Keys and values of a batch take no more than this."""
+BLOCK = 512
+"""Logits of which the largest is found first, on the way to the largest of all."""
+LOOP_TOKENS, LOOP_TIMES, LOOP_PERIOD = 16, 3, 32
+"""An answer loops if it ends in the same tokens three times or more, for 16 tokens or more [ours]."""
 
 
 def greedy(
@@ -35,94 +27,195 @@ def greedy(
     pad: int,
     max_new_tokens: int,
     batch_size: int,
+    begun: Sequence[Sequence[int]] = (),
 ) -> Iterator[tuple[int, list[int]]]:
     """Yield each prompt's place and the tokens of its greedy answer, as they are finished.
 
     model: a causal language model of transformers, without a wrapper of peft's; its own generation settings, a penalty
-    on repetition for one, do not count. prompts: token ids. stops: tokens that end an answer (they may be its last
-    token). An answer depends neither on its batch nor on the way it is decoded, but for rounding.
+    on repetition for one, do not count. prompts: token ids. stops: tokens that end an answer (they are its last token).
+    begun: the tokens that each answer begins with, where they are known. An answer depends neither on its batch nor on
+    the way it is decoded, but for rounding. One that repeats itself (see `loop`) is taken to go on so to its end.
     """
+    known = [list(tokens) for tokens in begun] or [[] for _ in prompts]
+    left = [i for i, tokens in enumerate(known) if len(tokens) < max_new_tokens and not _ended(tokens, stops)]
+    for i in sorted(set(range(len(prompts))) - set(left)):
+        yield i, known[i]
+    decode = _shrinking if RowsOnCache.fits(model) else _fixed
+    for batch in _batches(model, {i: len(prompts[i]) + len(known[i]) for i in left}, max_new_tokens, batch_size):
+        yield from decode(model, batch, prompts, known, frozenset(stops), pad, max_new_tokens)
+
+
+def loop(tokens: Sequence[int]) -> Sequence[int]:
+    """Return the tokens that an answer repeats at its end, once; none where it does not loop."""
+    for period in range(1, min(LOOP_PERIOD, len(tokens) // LOOP_TIMES) + 1):
+        span = max(LOOP_TIMES * period, LOOP_TOKENS)
+        if len(tokens) >= span and tokens[-span:-period] == tokens[len(tokens) - span + period :]:
+            return tokens[-period:]
+    return ()
+
+
+def likeliest(logits: Any) -> Any:
+    """Return the first of the largest logits of each row, as `argmax` does: (n, vocabulary) to (n,).
+
+    torch's own compares numbers of two bytes one by one, and their blocks' largest many at a time.
+    """
+    import torch
+
+    width = math.gcd(BLOCK, logits.shape[-1])
+    if width < BLOCK // 16:
+        return logits.argmax(-1)
+    blocks = logits.unflatten(-1, (-1, width))
+    first = blocks.amax(-1).argmax(-1)
+    return first * width + blocks[torch.arange(len(logits), device=logits.device), first].argmax(-1)
+
+
+class RowsOnCache:
+    """Rows whose next tokens are computed together, on the keys and values of those before them."""
+
+    def __init__(self, model: Any, prompts: Sequence[Sequence[int]], pad: int) -> None:
+        """Nothing is computed yet. model: transformers' own, without peft's wrapper."""
+        import torch
+        from transformers import DynamicCache
+
+        width = max(map(len, prompts))
+        places = {"device": model.device, "dtype": torch.long}
+        self._ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in prompts], **places)
+        self._mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], **places)
+        self._positions = (self._mask.cumsum(-1) - 1).clamp(min=0)
+        self._cache = DynamicCache(config=model.config)
+        parameters = inspect.signature(model.forward).parameters
+        # Logits of a whole prompt would be most of the memory. A place and not a number: a slice of the states is not
+        # contiguous, and torch would copy the head's weights for each row. The cache has an older name in some models.
+        self._more = {
+            **({"logits_to_keep": torch.tensor([-1], device=model.device)} if "logits_to_keep" in parameters else {}),
+            "cache" if "cache" in parameters else "past_key_values": self._cache,
+        }
+
+    @staticmethod
+    def fits(model: Any) -> bool:
+        """Say whether a model keeps keys and values as it is done here."""
+        return bool(model._supports_default_dynamic_cache() and not model._is_stateful)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def logits(self, forward: Any) -> Any:
+        """Return the logits of each row's next token, (n, vocabulary). forward: the model, or what calls it."""
+        return forward(
+            input_ids=self._ids, attention_mask=self._mask, position_ids=self._positions, use_cache=True, **self._more
+        ).logits[:, -1]
+
+    def append(self, tokens: Any) -> None:
+        """Go on with a token for each row, (n,)."""
+        import torch
+
+        self._ids = tokens[:, None]
+        self._mask = torch.cat([self._mask, self._mask.new_ones((len(self), 1))], dim=1)
+        self._positions = self._positions[:, -1:] + 1
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all rows but these."""
+        import torch
+
+        kept = torch.tensor(rows, device=self._ids.device)
+        self._ids, self._mask, self._positions = self._ids[kept], self._mask[kept], self._positions[kept]
+        if self._cache.get_seq_length():
+            self._cache.batch_select_indices(kept)
+
+
+def _ended(tokens: Sequence[int], stops: Sequence[int]) -> bool:
+    return bool(tokens) and tokens[-1] in stops
+
+
+def _batches(model: Any, lengths: dict[int, int], max_new_tokens: int, batch_size: int) -> Iterator[list[int]]:
+    """Yield places, of prompts of like length together, as many as fit. lengths: of each place's prompt."""
+    order = sorted(lengths, key=lambda i: (lengths[i], i))
+    most = CACHE_BYTES // _bytes_per_token(model)
+    # Equal ones: a step of a few rows takes half as long as one of a hundred.
+    size = math.ceil(len(order) / math.ceil(len(order) / batch_size)) if order else 0
+    batch: list[int] = []
+    for i in order:
+        # The last one is the longest, and the others are padded to it.
+        if batch and (len(batch) == size or (len(batch) + 1) * (lengths[i] + max_new_tokens) > most):
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def _bytes_per_token(model: Any) -> int:
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * width * model.dtype.itemsize)
+
+
+def _shrinking(
+    model: Any,
+    batch: Sequence[int],
+    prompts: Sequence[Sequence[int]],
+    known: Sequence[list[int]],
+    stops: frozenset[int],
+    pad: int,
+    max_new_tokens: int,
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield the answers of a batch, in the order in which they end."""
+    import torch
+
+    rows = RowsOnCache(model, [[*prompts[i], *known[i]] for i in batch], pad)
+    places, answers = list(batch), [list(known[i]) for i in batch]
+    while places:
+        with torch.inference_mode():
+            tokens = likeliest(rows.logits(model))
+            rows.append(tokens)
+        left = []
+        for at, (answer, token) in enumerate(zip(answers, tokens.tolist(), strict=True)):
+            answer.append(token)
+            if token not in stops and (again := loop(answer)):
+                answer += [again[k % len(again)] for k in range(max_new_tokens - len(answer))]
+            if token in stops or len(answer) >= max_new_tokens:
+                yield places[at], answer
+            else:
+                left.append(at)
+        if len(left) < len(places):
+            places, answers = [places[at] for at in left], [answers[at] for at in left]
+            if left:
+                rows.keep(left)
+
+
+def _fixed(
+    model: Any,
+    batch: Sequence[int],
+    prompts: Sequence[Sequence[int]],
+    known: Sequence[list[int]],
+    stops: frozenset[int],
+    pad: int,
+    max_new_tokens: int,
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield the answers of a batch of a model that remembers in another way than by keys and values."""
+    import torch
     from transformers import GenerationConfig
 
+    rows = [[*prompts[i], *known[i]] for i in batch]
+    width = max(map(len, rows))
     config = GenerationConfig(
-        do_sample=False, num_beams=1, max_new_tokens=max_new_tokens, eos_token_id=sorted(set(stops)), pad_token_id=pad
+        do_sample=False, num_beams=1, max_new_tokens=max_new_tokens, eos_token_id=sorted(stops), pad_token_id=pad
     )
     # What a call leaves open would be filled in from the model's own.
     own, model.generation_config = model.generation_config, config
-    left = set(range(len(prompts)))
     try:
-        if model.device.type == "cpu":
-            for place, tokens in _continuous(model, prompts, config, batch_size):
-                left.discard(place)
-                yield place, tokens
-        yield from _in_batches(model, prompts, left, config, batch_size)
-    finally:
-        model.generation_config = own
-
-
-def _continuous(
-    model: Any, prompts: Sequence[Sequence[int]], config: Any, batch_size: int
-) -> Iterator[tuple[int, list[int]]]:
-    """Yield what continuous batching answers; nothing where it does not fit, not all where it fails."""
-    import torch
-    from transformers import ContinuousBatchingConfig
-
-    pages = sorted((math.ceil((len(prompt) + config.max_new_tokens) / PAGE) for prompt in prompts), reverse=True)
-    n_pages = sum(pages[:batch_size])
-    if not 0 < n_pages * PAGE <= LARGEST_CACHE:
-        return
-    options = ContinuousBatchingConfig(
-        page_size=PAGE, num_blocks=n_pages, max_requests_per_batch=batch_size,
-        max_batch_tokens=max(SMALLEST_STEP, 4 * batch_size), allow_block_sharing=False, use_cuda_graph=False,
-        use_async_batching=False, auto_switch_to_flash=False, seed=0,
-    )  # fmt: skip
-    try:
-        # It seeds torch's generator for all the process.
-        with torch.random.fork_rng(devices=[]):
-            manager = model.init_continuous_batching(generation_config=config, continuous_batching_config=options)
-    except (AttributeError, KeyError, NotImplementedError, ValueError) as error:
-        logger.info("no continuous batching for this model: %s", error)
-        return
-    # All rows are there before the first step: which of them share a step is then a matter of their order alone.
-    places = {name: i for i, name in enumerate(manager.add_requests([list(prompt) for prompt in prompts]))}
-    try:
-        with torch.inference_mode():
-            manager.start()
-        while places:
-            result = manager.get_result(timeout=1)
-            if result is None and manager.is_running():
-                continue
-            if result is None or result.error:
-                logger.warning(
-                    "continuous batching ended early (%s); the other %d rows are decoded in fixed batches",
-                    result.error if result else "no more results", len(places),
-                )  # fmt: skip
-                return
-            if result.is_finished():
-                yield places.pop(result.request_id), list(result.generated_tokens)
-    finally:
-        # Ctrl-C in here would leave the library's thread at work while the process ends, which aborts it.
-        with deferred(signal.SIGINT):
-            manager.stop(block=True, timeout=PATIENCE, hard_stop=True)
-            manager.destroy()
-
-
-def _in_batches(
-    model: Any, prompts: Sequence[Sequence[int]], places: Collection[int], config: Any, batch_size: int
-) -> Iterator[tuple[int, list[int]]]:
-    """Yield answers batch by batch, prompts of like length together."""
-    import torch
-
-    order = sorted(places, key=lambda i: (len(prompts[i]), i))
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        width = max(len(prompts[i]) for i in batch)
-        ids = [[config.pad_token_id] * (width - len(prompts[i])) + list(prompts[i]) for i in batch]
-        mask = [[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in batch]
         with torch.inference_mode():
             output = model.generate(
-                input_ids=torch.tensor(ids, device=model.device),
-                attention_mask=torch.tensor(mask, device=model.device),
+                input_ids=torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=model.device),
+                attention_mask=torch.tensor(
+                    [[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device
+                ),
                 generation_config=config,
             )
-        yield from zip(batch, output[:, width:].tolist(), strict=True)
+    finally:
+        model.generation_config = own
+    for i, tokens in zip(batch, output[:, width:].tolist(), strict=True):
+        answer = [*known[i], *tokens][:max_new_tokens]
+        ends = [at for at, token in enumerate(answer) if token in stops]
+        yield i, answer[: ends[0] + 1] if ends else answer

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,23 @@ import numpy.typing as npt
 from compass.data.example import Example, on_one_line
 from compass.progress import progress
 from compass.training.adapters import load_with_adapter
-from compass.training.decoding import greedy
-from compass.training.formatting import encode_example
+from compass.training.decoding import greedy, likeliest
+from compass.training.formatting import Encoded, encode_example
 from compass.training.head import IGNORED, MOST_LOGITS, has_plain_head, response_states
 from compass.training.models import BaseModel, load_tokenizer
+
+READ_TOGETHER = 32
+"""Rows whose responses are read in one forward pass."""
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What one forward pass over prompt and response tells."""
+
+    nats: float
+    """Negative log-likelihood of the response."""
+    likeliest: tuple[int, ...]
+    """The likeliest token in the place of each of the response's, after those before it."""
 
 
 class LanguageModel:
@@ -36,71 +50,83 @@ class LanguageModel:
         if not self._plain_head:
             # trl's fused head knows the scales that some families put on their logits.
             add_fused_lm_head(self._bare)
+        self._readings: dict[Encoded, _Reading] = {}
         self._newlines = _tokens_with_newline(self.tokenizer)
 
     def generate(self, examples: Sequence[Example], *, max_new_tokens: int, batch_size: int) -> list[str]:
         """Return the greedy answer to each example's prompt, in the order given.
 
         Decoding stops at the end-of-sequence token; where no reference response holds a line break, at a line break
-        too, which keeps an untrained base model from rambling to the limit.
+        too, which keeps an untrained base model from rambling to the limit. How far a greedy answer agrees with the
+        response is read off one forward pass, that of the loss; decoding goes on from there.
         """
-        prompts = [encode_example(self.tokenizer, example).prompt for example in examples]
+        encoded = [encode_example(self.tokenizer, example) for example in examples]
         stops = [self.tokenizer.eos_token_id, *(self._newlines if on_one_line(examples) else ())]
         generation_eos = self._bare.generation_config.eos_token_id
         stops += generation_eos if isinstance(generation_eos, list) else [generation_eos] if generation_eos else []
-        answers = [""] * len(prompts)
-        with progress("Generating", len(prompts)) as advance:
+        begun = self._begun(examples, encoded, stops, max_new_tokens)
+        answers = [""] * len(encoded)
+        with progress("Generating", len(encoded)) as advance:
             for i, tokens in greedy(
-                self._bare, prompts, stops=stops, pad=self._pad(), max_new_tokens=max_new_tokens, batch_size=batch_size
-            ):
+                self._bare, [row.prompt for row in encoded], begun=begun, stops=stops, pad=self._pad(),
+                max_new_tokens=max_new_tokens, batch_size=batch_size,
+            ):  # fmt: skip
                 answers[i] = str(self.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
                 advance()
         return answers
 
     def loss(
-        self, examples: Sequence[Example], *, batch_size: int = 16
+        self, examples: Sequence[Example], *, batch_size: int = READ_TOGETHER
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return for each example the negative log-likelihood of its response in nats and the response's UTF-8 bytes.
 
         The end-of-sequence token counts as part of the response. Both arrays are (n,), in the order given.
         """
-        nats = np.zeros(len(examples))
-        for batch, inputs, labels in self._batches(examples, batch_size):
-            nats[batch] = self._row_nats(inputs, labels)
+        encoded = [encode_example(self.tokenizer, example) for example in examples]
+        self._read(encoded, batch_size)
+        nats = np.array([self._readings[row].nats for row in encoded])
         return nats, np.array([len(example.response.encode()) for example in examples], dtype=np.float64)
 
-    def answers_exactly(self, examples: Sequence[Example], *, batch_size: int = 16) -> npt.NDArray[np.bool_]:
+    def answers_exactly(self, examples: Sequence[Example], *, batch_size: int = READ_TOGETHER) -> npt.NDArray[np.bool_]:
         """Say for each example whether greedy decoding would write its response, token for token, and stop. (n,).
 
         That is so if each token of the response is the likeliest one after those before it, which one forward pass
         tells: no decoding. A right answer in other tokens or another order of keys counts as wrong here.
         """
-        right = np.zeros(len(examples), dtype=np.bool_)
-        for batch, inputs, labels in self._batches(examples, batch_size):
-            hidden, wanted = response_states(self._model, inputs, labels)
-            head = self._model.get_output_embeddings()
-            # What some families do to their logits afterwards does not change their order.
-            hits = [
-                head(states).argmax(dim=-1) == tokens
-                for states, tokens in zip(hidden.split(MOST_LOGITS // 4), wanted.split(MOST_LOGITS // 4), strict=True)
-            ]
-            right[batch] = [bool(row.all()) for row in _by_row(hits, labels)]
-        return right
+        encoded = [encode_example(self.tokenizer, example) for example in examples]
+        self._read(encoded, batch_size)
+        return np.array([self._readings[row].likeliest == row.response for row in encoded], dtype=np.bool_)
 
-    def _batches(self, examples: Sequence[Example], batch_size: int) -> Iterator[tuple[list[int], dict[str, Any], Any]]:
-        """Yield batches of rows of like length: their places, the model's inputs, and labels (IGNORED in prompts)."""
+    def _begun(
+        self, examples: Sequence[Example], encoded: Sequence[Encoded], stops: Sequence[int], max_new_tokens: int
+    ) -> list[list[int]]:
+        """Return the tokens with which each greedy answer begins, as far as the pass over the responses tells."""
+        self._readings.clear()
+        self._read([row for example, row in zip(examples, encoded, strict=True) if example.response], READ_TOGETHER)
+        begun = []
+        for row in encoded:
+            tokens: list[int] = []
+            if row in self._readings:
+                for wanted, token in zip(row.response, self._readings[row].likeliest, strict=True):
+                    tokens.append(token)
+                    if token != wanted or token in stops or len(tokens) == max_new_tokens:
+                        break
+            begun.append(tokens)
+        return begun
+
+    def _read(self, encoded: Sequence[Encoded], batch_size: int) -> None:
+        """Put the rows that `_readings` lacks through the model, those of like length together."""
         import torch
 
-        encoded = [encode_example(self.tokenizer, example) for example in examples]
-        order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i]), i))
+        missing = sorted({row for row in encoded if row not in self._readings}, key=lambda row: (len(row), row.prompt))
         device = self._model.device
-        with progress("Scoring", len(encoded)) as advance, torch.inference_mode():
-            for start in range(0, len(order), batch_size):
-                batch = order[start : start + batch_size]
-                width = max(len(encoded[i]) for i in batch)
+        with progress("Scoring", len(missing)) as advance, torch.inference_mode():
+            for start in range(0, len(missing), batch_size):
+                batch = missing[start : start + batch_size]
+                width = max(map(len, batch))
                 ids, labels, mask = [], [], []
-                for i in batch:
-                    row, fill = encoded[i], width - len(encoded[i])
+                for row in batch:
+                    fill = width - len(row)
                     ids.append([*row.prompt, *row.response] + [self._pad()] * fill)
                     labels.append([IGNORED] * len(row.prompt) + list(row.response) + [IGNORED] * fill)
                     mask.append([1] * len(row) + [0] * fill)
@@ -108,33 +134,33 @@ class LanguageModel:
                     "input_ids": torch.tensor(ids, device=device),
                     "attention_mask": torch.tensor(mask, device=device),
                 }
-                yield batch, inputs, torch.tensor(labels, device=device)
+                self._readings.update(zip(batch, self._readings_of(inputs, labels), strict=True))
                 advance(len(batch))
 
-    def _row_nats(self, inputs: dict[str, Any], labels: Any) -> npt.NDArray[np.float64]:
+    def _readings_of(self, inputs: dict[str, Any], labels: Sequence[Sequence[int]]) -> list[_Reading]:
         import torch
 
-        if not self._plain_head:
-            log_probs = self._model(**inputs, labels=labels, fused_lm_head=True).log_probs
-            return np.asarray(-log_probs.double().sum(dim=1).cpu())
-        hidden, flat = response_states(self._model, inputs, labels)
+        wanted = torch.tensor(labels, device=self._model.device)
+        lengths = (wanted[:, 1:] != IGNORED).sum(dim=1).tolist()
+        hidden, flat = response_states(self._model, inputs, wanted)
         head = self._model.get_output_embeddings()
-        losses = [
-            torch.nn.functional.cross_entropy(head(states).float(), wanted, reduction="none")
-            for states, wanted in zip(hidden.split(MOST_LOGITS // 4), flat.split(MOST_LOGITS // 4), strict=True)
-        ]
-        return np.array([row.double().sum().item() for row in _by_row(losses, labels)])
+        losses, tokens = [], []
+        for states, targets in zip(hidden.split(MOST_LOGITS // 4), flat.split(MOST_LOGITS // 4), strict=True):
+            logits = head(states)
+            # What some families do to their logits afterwards does not change their order, but it does change the loss.
+            tokens.append(likeliest(logits))
+            if self._plain_head:
+                losses.append(torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none"))
+        if self._plain_head:
+            nats = [loss.double().sum().item() for loss in torch.cat(losses).split(lengths)]
+        else:
+            log_probs = self._model(**inputs, labels=wanted, fused_lm_head=True).log_probs
+            nats = (-log_probs.double().sum(dim=1)).tolist()
+        rows = torch.cat(tokens).split(lengths)
+        return [_Reading(loss, tuple(row.tolist())) for loss, row in zip(nats, rows, strict=True)]
 
     def _pad(self) -> int:
         return int(self.tokenizer.pad_token_id)
-
-
-def _by_row(parts: Sequence[Any], labels: Any) -> tuple[Any, ...]:
-    """Split values of all labelled tokens, in order, into those of each row."""
-    import torch
-
-    rows: tuple[Any, ...] = torch.cat(list(parts)).split((labels[:, 1:] != IGNORED).sum(dim=1).tolist())
-    return rows
 
 
 def _tokens_with_newline(tokenizer: Any) -> tuple[int, ...]:
