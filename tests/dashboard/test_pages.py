@@ -1,26 +1,163 @@
-"""The pages, asked as a browser asks."""
+"""What the pages show, also of what is hostile, damaged, missing, or of version 0.1."""
 
 from __future__ import annotations
 
+import json
+import shutil
+import sqlite3
+from html.parser import HTMLParser
 from pathlib import Path
 
-from starlette.applications import Starlette
-from starlette.testclient import TestClient
+import pytest
 
-from compass.dashboard.app import Dashboard, mount
-from compass.dashboard.places import Places
-from compass.registry import Registry
-from compass.serve.keys import read_keys
+from compass.serve.app import make_app
+from compass.serve.fleet import Fleet
+from compass.serve.gateway import Gateway
+from compass.serve.vllm import Vllm
+from dashboard_client import Site
+from dashboard_site import HOSTILE
 
-KEYS = {"COMPASS_SERVE_KEYS": "anna=" + "0" * 64 + ":act"}
+HERE = Path(__file__).parents[1]
 
 
-def test_an_empty_registry_has_a_page(tmp_path: Path) -> None:
+class Elements(HTMLParser):
+    """Collects elements and their attributes, as a browser would read a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_languages_at_a_glance(site: Site) -> None:
+    """Would break if a card lacks its traffic, version, quality, drift or next action."""
+    page = site.get("/").text
+    for said in (
+        "Welsh", "Version 2", "Version 3 waits", "55.0\u00a0% [47.0, 63.0]", "Drift", "1,300", "30 thumbs up, 10 down",
+        "Promote version 3", "The gate passes it.", "Steady", "Nothing to do", "Promote version 1", "French (fr)",
+    ):  # fmt: skip
+        assert said in page, said
+
+
+def test_one_language_in_depth(site: Site) -> None:
+    """Would break if topics, the statistic, a version, the gate's tests, the map or prompts are missing."""
+    page = site.get("/cy").text
+    for said in (
+        'class="chart stacked"', 'class="chart statistic"', 'class="chart map"', "vacuum", "threshold",
+        "More of vacuum", "Version 3", "candidate", "new-usage", "old-usage", "english",
+        "The gate&#39;s last decision: promote", "points more often", "Mark for labelling", "Moves of the aliases",
+        "/dashboard/cy/report/v0002",
+    ):  # fmt: skip
+        assert said in page, said
+    assert page.count('type="checkbox"') == 12
+
+
+@pytest.mark.parametrize("path", ["/", "/cy", "/cy/promote", "/cy/rollback", "/cy/update"])
+def test_what_people_and_models_wrote_is_text(site: Site, path: str) -> None:
+    """Would break if a prompt, a topic's name or a reason can open an element or an attribute."""
+    answer = site.get(path)
+    elements = Elements(answer.text).found
+    assert all(tag not in ("img", "iframe", "object") for tag, _ in elements)
+    assert [at["src"] for tag, at in elements if tag == "script"] == ["/dashboard/static/dashboard.js"]
+    assert not [name for _, at in elements for name in at if name.startswith("on") or name == "style"]
+    urls = [str(at[name]) for _, at in elements for name in ("href", "src", "action") if name in at]
+    assert all(url.startswith(("/dashboard/", "#")) for url in urls)
+    if path == "/cy":
+        assert answer.text.count("&lt;script&gt;alert(") > 3
+
+
+def test_marked_prompts_are_downloaded_as_rows_to_answer(own: Site) -> None:
+    """Would break if a mark is lost, if somebody's else prompt is in the file, or it could be no training data."""
+    ids = sorted(int(at["value"]) for tag, at in Elements(own.get("/cy").text).found if at.get("type") == "checkbox")
+    own.act("/cy/label", prompts=ids[:2], marks="yes")
+    answer = own.get("/cy/to-label.jsonl")
+    rows = [json.loads(line) for line in answer.text.splitlines()]
+    assert sorted(row["id"] for row in rows) == sorted(f"kept-{id}" for id in ids[:2])
+    assert {row["response"] for row in rows} == {""}
+    assert "attachment" in answer.headers["content-disposition"]
+
+
+def test_damage_is_shown_and_everything_else_too(own: Site) -> None:
+    """Would break if a lost folder, half a run, a changed state or a broken database ends a page."""
+    homes = sorted((own.root / "registry" / "cy" / "versions").iterdir())
+    shutil.rmtree(homes[1])
+    (homes[0] / "run" / "eval" / "adapter" / "cy.json").chmod(0o600)
+    (homes[0] / "run" / "eval" / "adapter" / "cy.json").write_text("{")
+    (homes[2] / "run" / "selection" / "map.parquet").unlink()
+    (own.root / "registry" / "el" / "state.json").chmod(0o600)
+    (own.root / "registry" / "el" / "state.json").write_text("[]")
+    (own.root / "watch" / "el" / "monitor.db").write_bytes(b"no database at all" * 100)
+    (own.root / "watch" / "cy" / "state.json").write_text("{}")
+    (own.root / "serve" / "serve.db").write_bytes(b"x" * 5000)
+    own = Site(own.root)
+    overview, welsh, greek = own.get("/"), own.get("/cy"), own.get("/el")
+    assert {overview.status_code, welsh.status_code, greek.status_code} == {200}
+    assert "its folder is gone or damaged" in welsh.text
+    assert "Version 2 is damaged" in overview.text
+    assert "Repair the registry" in overview.text
+    assert "compass registry repair" in greek.text
+    assert "file is not a database" in greek.text
+    assert "The database of answers can&#39;t be read" in overview.text
+
+
+def test_a_locked_monitor_is_said_soon(own: Site) -> None:
+    """Would break if a page waits for whoever holds the database."""
+    holding = sqlite3.connect(own.root / "watch" / "el" / "monitor.db", isolation_level=None)
+    holding.execute("BEGIN EXCLUSIVE")
+    try:
+        answer = own.get("/el")
+    finally:
+        holding.close()
+    assert "database is locked" in answer.text
+
+
+def test_an_empty_registry_and_a_new_language_have_pages(tmp_path: Path) -> None:
     """Would break if a page needs a language, a monitor or traffic."""
     (tmp_path / "registry").mkdir()
-    places = Places(Registry(tmp_path / "registry"), tmp_path / "watch", tmp_path / "serve")
-    dashboard, app = Dashboard(places, read_keys("", KEYS)), Starlette()
-    mount(app, dashboard)
-    answer = TestClient(app).get("/dashboard")
-    assert answer.status_code == 200
-    assert "Log in" in answer.text
+    assert "No version is registered yet" in Site(tmp_path).get("/").text
+
+
+def test_folders_of_version_0_1_are_shown(tmp_path: Path) -> None:
+    """Would break if the registry or a monitor of 0.1 can't be read, or is written to."""
+    for name in ("registry", "watch"):
+        shutil.copytree(HERE / "fixtures" / "v0_1" / name, tmp_path / name)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    site = Site(tmp_path)
+    for tag in site.registry.languages():
+        page = site.get(f"/{tag}")
+        assert page.status_code == 200
+        assert "No monitor has seen" not in page.text
+        assert 'class="chart stacked"' in page.text
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_reports_and_the_status_page_are_kept_apart(site: Site) -> None:
+    """Would break if a report's own scripts ran beside the dashboard's cookie."""
+    id = site.registry.aliases("cy").current
+    for path in (f"/cy/report/{id}", "/status"):
+        answer = site.get(path)
+        assert answer.status_code == 200
+        assert answer.headers["content-security-policy"].startswith("sandbox allow-scripts")
+    assert site.get("/cy/report/%2e%2e").status_code == 404
+    assert site.get("/cy/report/v0009-000000000000").status_code == 404
+
+
+def test_the_gateway_serves_it_with_its_servers(made: Path) -> None:
+    """Would break if the pages took the API's addresses, or a server that is down is not shown."""
+    fleet = Fleet([Vllm("http://gone.example:8000", timeout=1.0)], lambda live: {})
+    site = Site(made, app=make_app(Gateway(fleet)), fleet=fleet)
+    page = site.get("").text
+    assert "http://gone.example:8000" in page
+    assert "does not answer" in page
+    assert site.client.get("/healthz").text == "ok\n"
+    assert site.client.get("/v1/models").json()["object"] == "list"
+
+
+def test_what_is_not_there_is_not_found(site: Site) -> None:
+    """Would break if an odd address ends in an error of the server."""
+    for path in ("/xx", "/cy/destroy", "/%2e%2e", "/cy/report/x/y", "/static/%2e%2e", "/static/app.py", "/zz/promote"):
+        assert site.get(path).status_code == 404, path
+    assert HOSTILE not in site.get(f"/{HOSTILE}").text

@@ -26,6 +26,7 @@ from compass.recipes.update import NewData
 from compass.records import Event
 from compass.registry import Registry
 from compass.runs.files import file_hash
+from compass.steps.watch_asked import Asked, ask, asked_of
 from compass.steps.watch_state import Updater, open_site
 from run_folders import write_adapter, write_options, write_topic_space
 from topics import MOVED, STEADY, TopicEncoder, prompts
@@ -387,6 +388,31 @@ def test_a_full_disk_ends_the_watch_and_costs_no_update(world, monkeypatch):
     assert (watch_folder(world) / "update-0001" / "run" / "lock.json").is_file()
     assert kinds(run(world)) == ["update", "promotion", "status"]
     assert len(list(watch_folder(world).glob("update-*"))) == 0
+
+
+def test_what_a_person_asks_for_waits_for_no_drift(world):
+    """Breaks if the wish is not followed once all prompts are counted, is followed twice, or who asked is lost."""
+    write(world.logs / "a.jsonl", prompts(200, STEADY, 2))
+    folder = Path(world.options.watch.watch_dir) / "cy"
+    ask(folder, Asked("anna", "2026-11-29T12:00:00+00:00", "new topics"))
+    kinds = [event.kind for event in run(world)]
+    assert kinds == ["update", "promotion", "status"]
+    assert asked_of(folder) is None
+    version = world.registry.get("cy", "production")
+    assert (version.trigger, version.notes["drift"]["asked_by"]) == ("manual", "anna")
+    assert world.registry.history("cy")[-1].reason == "asked for by anna; the gate passed it"
+    assert len(world.made) == 1
+
+
+def test_a_wish_without_usage_is_refused_on_record(world):
+    """Breaks if the wish waits for ever, or nobody hears why nothing came of it."""
+    write(world.logs / "a.jsonl", prompts(20, STEADY, 2))
+    folder = Path(world.options.watch.watch_dir) / "cy"
+    ask(folder, Asked("anna", "2026-11-29T12:00:00+00:00"))
+    events = run(world)
+    assert [event.kind for event in events] == ["refusal", "status"]
+    assert asked_of(folder) is None
+    assert "anna asked for can't begin: the reservoir has 20 prompts" in world.registry.events("cy")[-1].message
 
 
 def test_a_second_loop_on_the_registry_is_heard(world):

@@ -138,7 +138,7 @@ class Dashboard:
         form = request.state.form
         wanted = Wanted(
             action, tag, session.name, _one(form, "reason")[:500].strip(), _one(form, "version")[:100],
-            _one(form, "expected")[:100], ids_of(form.get("prompt", [])), _one(form, "marks") != "no",
+            _one(form, "expected")[:100], ids_of(form.get("prompts", [])), _one(form, "marks") != "no",
         )  # fmt: skip
         outcome = await run_in_threadpool(self.actions.do, wanted)
         session.told.append(("good" if outcome.done else "bad", outcome.message))

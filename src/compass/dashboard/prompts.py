@@ -11,13 +11,14 @@ from pathlib import Path
 
 from compass.dashboard.places import DAY, Places
 from compass.dashboard.state import LanguageView
+from compass.dashboard.words import plural
 from compass.drift.reading import Kept, read_kept_rows
 from compass.drift.reservoir import redacted
 from compass.errors import CompassError, MonitorError
 from compass.report.load import Point, load_map
 from compass.runs import layout
 
-MOST_LISTED, MOST_READ, MOST_OTHERS = 24, 300, 1500
+MOST_LISTED, MOST_READ, MOST_OTHERS = 12, 300, 1500
 LONGEST_SHOWN = 400
 """Characters of a prompt that a page shows."""
 
@@ -61,7 +62,8 @@ class MapPoints:
 
 
 def labels(places: Places, view: LanguageView) -> Labels:
-    """Return which kept prompts to label: those of topics that usage asks for more than before come first."""
+    """Return which kept prompts to label: the marked ones, those that the rule of `compass label` chose at the latest
+    drift, and then some of every topic, those first that are asked for more often than before."""
     if view.watched is None:
         return Labels()
     try:
@@ -70,7 +72,8 @@ def labels(places: Places, view: LanguageView) -> Labels:
         return Labels(n_kept=view.watched.n_kept, problem=str(error))
     grew = _growth(view)
     marked = [row for row in kept if row.marked_by]
-    free = _spread([row for row in kept if not row.marked_by], grew)[:MOST_LISTED]
+    chosen = sorted((row for row in kept if row.stands_for and not row.marked_by), key=lambda row: -row.stands_for)
+    free = [*chosen, *_spread([row for row in kept if not row.marked_by and not row.stands_for], grew)][:MOST_LISTED]
     shown = []
     for row in [*marked, *free]:
         text = _text(row, view.tag)
@@ -78,8 +81,13 @@ def labels(places: Places, view: LanguageView) -> Labels:
             topic = view.topics[row.cluster] if 0 <= row.cluster < len(view.topics) else ""
             more = grew.get(row.cluster, 0.0)
             why = f"asked {100 * more:.0f} points more often than before" if more >= 0.01 else ""
+            if row.stands_for:
+                why = f"stands for {plural(row.stands_for, 'kept prompt')}"
             shown.append(Shown(row.id, text, topic, row.cluster, row.at, row.marked_by, why))
-    return Labels(tuple(shown), view.watched.n_kept, rule="topics that are asked more often than before come first")
+    rule = "topics that are asked for more often than before come first"
+    if chosen:
+        rule = "those that compass label would choose come first"
+    return Labels(tuple(shown), view.watched.n_kept, rule=rule)
 
 
 def live_points(places: Places, view: LanguageView, points: MapPoints) -> list[tuple[float, float, str]]:

@@ -40,7 +40,7 @@ class Updates:
 
     def __init__(self, places: Places, gate: GateConfig, launch: Launch | None = None) -> None:
         self.places, self.gate = places, gate
-        self._launch = launch or _launched
+        self._launch = _launched if launch is None else launch
         self._started: dict[str, subprocess.Popen[bytes]] = {}
         self._lock = threading.Lock()
 
@@ -53,7 +53,7 @@ class Updates:
         self.places.registry.get(language, current)
         with self._lock:
             running, state = self._started.get(language), read_state(folder)
-            runs = loop_runs(folder) or (running is not None and running.poll() is None)
+            runs = (running is not None and running.poll() is None) or loop_runs(folder)
             if runs and (state.pending or asked_of(folder)):
                 raise CannotUpdateError("An update is on its way already.")
             watched = read_watched(self.places.monitor(language), self.places.monitors(language), language)

@@ -15,6 +15,8 @@ from compass.semantic.arrays import FloatArray
 
 PROMPTS_NAMED = 5
 """Prompts that an event names; `compass label --kept` lists more."""
+PROMPTS_NOTED = 24
+"""Prompts that are noted in the database, for the dashboard."""
 KEPT_LOOKED_AT = 300
 """Newest kept prompts among which they are chosen: they are encoded while the monitor waits."""
 
@@ -22,7 +24,8 @@ KEPT_LOOKED_AT = 300
 def label_next(watching: Monitor, encode: Callable[[Sequence[str]], FloatArray], stream: str) -> list[dict[str, Any]]:
     """Return the kept prompts of a language whose answers would cover most of what its reference does not have.
 
-    Each with `prompt` and `stands_for`, kept prompts that it stands for; nothing where none is kept.
+    Each with `prompt` and `stands_for`, kept prompts that it stands for; nothing where none is kept. More of them are
+    noted in the monitor's database.
     """
     kept = [] if stream == MIX else watching.kept_prompts(stream, most=KEPT_LOOKED_AT)
     if not kept:
@@ -30,6 +33,10 @@ def label_next(watching: Monitor, encode: Callable[[Sequence[str]], FloatArray],
     reference = watching.reference
     vectors, _, _ = place(reference.space, encode([row.text for row in kept]), [stream] * len(kept))
     none = np.empty((0, vectors.shape[1]), dtype=np.float32)
+    noted = choose_to_label(vectors, reference.languages[stream].vectors, none, PROMPTS_NOTED)
+    watching.suggest(
+        stream, {kept[row].text: n for row, n in zip(noted.rows.tolist(), noted.stands_for.tolist(), strict=True)}
+    )
     found = choose_to_label(vectors, reference.languages[stream].vectors, none, PROMPTS_NAMED)
     return [
         {"prompt": kept[row].text, "stands_for": n}

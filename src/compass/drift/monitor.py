@@ -245,6 +245,10 @@ class Monitor:
         self.purge()
         return self._state.prompts(language, most=most)
 
+    def suggest(self, language: str, stands_for: Mapping[str, int]) -> None:
+        """Note which kept prompts of a language a person should answer first. stands_for: kept prompts by text."""
+        self._state.suggest(language, stands_for)
+
     def purge(self) -> int:
         """Delete kept prompts that are older than the retention time or that the option `reservoir` does not allow.
 

@@ -53,6 +53,8 @@ class Kept:
     cluster: int
     at: float
     marked_by: str = ""
+    stands_for: int = 0
+    """Kept prompts that it stands for, where the rule of `compass label` chose it at the latest drift; else 0."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +102,14 @@ def read_kept_rows(url: str, names: Sequence[str], language: str, *, oldest: flo
         row = None if session is None else _monitor(session, names)
         if session is None or row is None:
             return []
-        marked = PromptRow.marked_by if _has(session, "marked_by") else literal(None)
+        new = [PromptRow.marked_by, PromptRow.stands_for] if _has(session, "stands_for") else [literal(None)] * 2
         query = (
-            select(PromptRow.id, PromptRow.text, PromptRow.mode, PromptRow.cluster, PromptRow.at, marked)
+            select(PromptRow.id, PromptRow.text, PromptRow.mode, PromptRow.cluster, PromptRow.at, *new)
             .where(PromptRow.monitor == row.id, PromptRow.language == language, PromptRow.at >= oldest)
             .order_by(PromptRow.id.desc())
         )
-        return [Kept(*row[:5], row[5] or "") for row in session.execute(query.limit(most)).all()]
+        rows: list[list[Any]] = [list(found) for found in session.execute(query.limit(most))]
+        return [Kept(a, b, c, d, e, by or "", n or 0) for a, b, c, d, e, by, n in rows]
 
 
 def mark(url: str, ids: Sequence[int], language: str, *, by: str, at: float) -> int:
@@ -114,6 +117,9 @@ def mark(url: str, ids: Sequence[int], language: str, *, by: str, at: float) -> 
 
     A marked prompt stays until it is due to be deleted. Raises MonitorError if the database can't be written.
     """
+    with _reading(url) as session:
+        if session is None:
+            return 0
     engine = open_database(url)
     try:
         with _session(engine) as session:
@@ -169,7 +175,7 @@ def _contents(
 def _blocks(session: Session, monitor: int, language: str, content: dict[str, Any]) -> tuple[Block, ...]:
     """Return the newest blocks of the space that is watched now; of a monitor of version 0.1 those of its window."""
     rows: list[tuple[float, dict[str, Any]]] = []
-    if session.connection().dialect.has_table(session.connection(), BlockRow.__tablename__):
+    if _there(session, BlockRow):
         query = select(BlockRow.at, BlockRow.content).where(BlockRow.monitor == monitor, BlockRow.stream == language)
         found = session.execute(query.order_by(BlockRow.id.desc()).limit(MOST_BLOCKS)).all()
         rows = [(at, block) for at, block in found if block["space"] == found[0][1]["space"]][::-1]
@@ -187,8 +193,16 @@ def _blocks(session: Session, monitor: int, language: str, content: dict[str, An
 
 
 def _skipped(session: Session, monitor: int) -> tuple[Skipped, ...]:
+    if not _there(session, SkippedRow):
+        return ()
     query = select(SkippedRow.reason, SkippedRow.n_lines).where(SkippedRow.monitor == monitor)
     return tuple(Skipped(reason, n) for reason, n in session.execute(query.order_by(SkippedRow.n_lines.desc())))
+
+
+def _there(session: Session, table: type[BlockRow] | type[SkippedRow]) -> bool:
+    """Say whether a table is there: version 0.1 made fewer."""
+    connection = session.connection()
+    return connection.dialect.has_table(connection, table.__tablename__)
 
 
 def _has(session: Session, column: str) -> bool:

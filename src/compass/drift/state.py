@@ -263,6 +263,14 @@ class MonitorState:
                 gone += int(done.rowcount)  # type: ignore[attr-defined]
         return gone
 
+    def suggest(self, language: str, stands_for: Mapping[str, int]) -> None:
+        """Note which kept prompts of a language to answer first, in place of those of before. stands_for: by text."""
+        mine = (PromptRow.monitor == self._id, PromptRow.language == language)
+        with self._session() as session:
+            session.execute(update(PromptRow).where(*mine, PromptRow.stands_for.is_not(None)).values(stands_for=None))
+            for text, n in stands_for.items():
+                session.execute(update(PromptRow).where(*mine, PromptRow.text == text).values(stands_for=n))
+
     def lowest_ranks(self, size: int) -> dict[str, float]:
         """Return the rank to beat in each language's reservoir that is full."""
         with self._session() as session:

@@ -139,8 +139,10 @@ class PromptRow(Base):
     rank: Mapped[float] = mapped_column("sampling_rank", Float, index=True)
     at: Mapped[float] = mapped_column(Float, index=True)
     marked_by: Mapped[str | None] = mapped_column(String(200))
-    """Who marked it for labelling; None: nobody. Added in version 0.2, as the next one."""
+    """Who marked it for labelling; None: nobody. Added in version 0.2, as the next two."""
     marked_at: Mapped[float | None] = mapped_column(Float)
+    stands_for: Mapped[int | None] = mapped_column(Integer)
+    """Kept prompts that it stands for, where it was chosen at the latest drift as one to answer first."""
 
 
 def database_in(file: Path) -> str:
