@@ -45,6 +45,7 @@ def _yaml_value(value: Any) -> str:
     # PyYAML folds some line separators (U+0085, for one) when it writes them as they are; escaped, all come back.
     for allow_unicode in (True, False):
         text = yaml.safe_dump(plain, default_flow_style=True, allow_unicode=allow_unicode, width=math.inf)
-        if yaml.safe_load(text) == plain:
+        # Of plain ASCII both ways are one.
+        if text.isascii() or yaml.safe_load(text) == plain:
             break
     return text.removesuffix("\n").removesuffix("\n...")

@@ -6,6 +6,7 @@ import logging
 import platform
 import resource
 import sys
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
@@ -20,6 +21,12 @@ STAMPED_PACKAGES = (
 
 def versions() -> dict[str, str]:
     """Return the versions that can change a result: Python, platform, packages."""
+    return dict(_versions())
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    """Read them once: each costs the parsing of a package's metadata, and a run asks several times."""
     found = {"python": platform.python_version(), "platform": f"{sys.platform}-{platform.machine()}"}
     for name in STAMPED_PACKAGES:
         try:
