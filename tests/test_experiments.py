@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import runpy
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from compass.recipes.grid import draw_config
 from compass.selection import strategy_names
 from compass.steps.read import clean, filled_in, read
 from compass.steps.state import RunData
+from forked import run_script
 
 
 def cleaned(config: DataConfig, seed: int) -> RunData:
@@ -153,12 +153,11 @@ def test_the_sets_of_sib200_are_read_and_share_no_sentence(tmp_path: Path, monke
                     meaning += 1
     with gzip.open(tmp_path / "sib.jsonl.gz", "wt", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
-    command = [sys.executable, EXPERIMENTS / "sib200.py", "sib.jsonl.gz", "runs/evidence/sib200/data/0",
-               "--targets", "swh-Latn", "--pool-rows"]  # fmt: skip
-    refused = subprocess.run([*command, "141"], cwd=tmp_path, check=False, capture_output=True, text=True)
+    arguments = ["sib.jsonl.gz", "runs/evidence/sib200/data/0", "--targets", "swh-Latn", "--pool-rows"]
+    refused = run_script(EXPERIMENTS / "sib200.py", [*arguments, "141"], os.environ, tmp_path)
     assert refused.returncode == 1
     assert refused.stderr == "--pool-rows 141: the train split has 140 sentences. Give at most those.\n"
-    subprocess.run([*command, "90"], cwd=tmp_path, check=True, capture_output=True)
+    run_script(EXPERIMENTS / "sib200.py", [*arguments, "90"], os.environ, tmp_path).check_returncode()
     monkeypatch.chdir(tmp_path)
 
     config = load_options(CompareConfig, EXPERIMENTS / "evidence" / "sib200.yaml")
@@ -190,8 +189,8 @@ def test_the_sets_of_tldr_are_read_and_no_page_of_a_test_is_elsewhere(
     ]  # fmt: skip
     with gzip.open(tmp_path / "tldr.jsonl.gz", "wt", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
-    command = [sys.executable, EXPERIMENTS / "tldr.py", "tldr.jsonl.gz", "runs/evidence/tldr/data/0"]
-    subprocess.run([*command, "--targets", "ta", "--pool-rows", "300"], cwd=tmp_path, check=True, capture_output=True)
+    arguments = ["tldr.jsonl.gz", "runs/evidence/tldr/data/0", "--targets", "ta", "--pool-rows", "300"]
+    run_script(EXPERIMENTS / "tldr.py", arguments, os.environ, tmp_path).check_returncode()
     monkeypatch.chdir(tmp_path)
 
     config = load_options(CompareConfig, EXPERIMENTS / "evidence" / "tldr.yaml")
@@ -226,9 +225,8 @@ def test_a_ceiling_is_drawn_from_what_the_test_asks_for(tmp_path: Path) -> None:
         path.write_text("".join(json.dumps(row) + "\n" for row in content), "utf-8")
     config = AdaptConfig(data=DataConfig(language="cy"), run=RunConfig(seed=7))
     (draw / "compass.yaml").write_text(dump_config(config), "utf-8")
-    subprocess.run(
-        [sys.executable, EXPERIMENTS / "ceiling.py", tmp_path / "grid", tmp_path / "out"], check=True, timeout=120
-    )
+    arguments = [str(tmp_path / "grid"), str(tmp_path / "out")]
+    run_script(EXPERIMENTS / "ceiling.py", arguments, os.environ, tmp_path).check_returncode()
     ids = (tmp_path / "out" / "cy-7.txt").read_text("utf-8").split()
     kinds = [int(name[1:]) % 3 for name in ids]
     assert sorted(ids) == sorted(row["id"] for row in rows if row["response"] != "off")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import inspect
 import re
@@ -90,9 +91,15 @@ def arguments_of(line: str) -> list[str]:
     ]
 
 
+@functools.cache
+def compass_command() -> Any:
+    """Make the commands once: there are hundreds of lines to parse."""
+    return typer.main.get_command(app)
+
+
 def parse(arguments: list[str]) -> None:
     """Parse a command line down to its last subcommand, and run nothing. Raises click's usage errors."""
-    command: Any = typer.main.get_command(app)
+    command = compass_command()
     context = None
     name = "compass"
     while True:
@@ -189,7 +196,7 @@ def test_scripts_and_targets_exist() -> None:
 
 @pytest.mark.parametrize("line", list(mentions()))
 def test_mentioned_command_has_its_flags(line: str) -> None:
-    command: Any = typer.main.get_command(app)
+    command = compass_command()
     for word in (words := arguments_of(line)):
         if word in getattr(command, "commands", {}):
             command = command.commands[word]

@@ -3,8 +3,6 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import textwrap
 import time
 from contextlib import closing
@@ -15,6 +13,8 @@ import pytest
 from compass.drift.results import Skipped
 from compass.drift.state import MonitorState, NewPrompt, Position
 from compass.errors import MonitorError
+from forked import Forked, start_script
+from processes import wait_for
 
 NOTHING = {
     "streams": {},
@@ -201,6 +201,23 @@ def test_databases_that_can_not_be_used_are_named(tmp_path):
     sqlite3.connect(tmp_path / "fine.db").close()
 
 
+def started(program: str, arguments: list[str], folder: Path) -> Forked:
+    """Start a program in a process of its own; return once it says that it is ready."""
+    script, out = folder / "program.py", folder / "out.txt"
+    script.write_text(textwrap.dedent(program), "utf-8")
+    out.write_text("", "utf-8")
+    process = start_script(script, arguments, os.environ, folder, out, out)
+
+    def ready() -> bool:
+        ended = process.poll() is not None
+        said = out.read_text("utf-8")
+        assert not ended or "ready" in said, said
+        return said.startswith("ready\n")
+
+    wait_for(ready, every=0.01)
+    return process
+
+
 WRITER = """
     import sys
     import numpy as np
@@ -229,23 +246,13 @@ def test_killed_between_and_within_batches_each_batch_counts_once(world, databas
     reference.save(tmp_path / "reference")
     vectors = world.draw(2000, np.random.default_rng(0))
     np.save(tmp_path / "vectors.npy", vectors)
-    command = [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path / "reference"), database]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
-    kills = 0
+    arguments = [str(tmp_path / "reference"), database, str(tmp_path / "vectors.npy")]
     for pause in (0.15, 0.4, None):
-        process = subprocess.Popen(
-            [*command, str(tmp_path / "vectors.npy")], stdout=subprocess.PIPE, env=environment, text=True
-        )
-        assert process.stdout is not None
+        process = started(WRITER, arguments, tmp_path)
         if pause is not None:
-            assert process.stdout.readline() == "ready\n"
             time.sleep(pause)
-            process.send_signal(signal.SIGKILL)
-            kills += process.wait(30) == -signal.SIGKILL
-        else:
-            assert process.wait(120) == 0
-        process.stdout.close()
-    assert kills == 2
+            os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == (0 if pause is None else -signal.SIGKILL)
     config = MonitorConfig(window=100)
     with (
         Monitor(reference, config, database=database, checks_every=20) as killed,
@@ -298,27 +305,18 @@ def test_killed_while_it_reads_growing_files_each_line_counts_once(world, databa
     lines = [json.dumps({"prompt": str(i)}).encode() + b"\n" for i in range(2000)]
     first, second = logs / "1.jsonl", logs / "2.jsonl"
     first.write_bytes(b"".join(lines[:1000]))
-    command = [sys.executable, "-c", textwrap.dedent(FILE_READER), str(tmp_path / "reference"), database]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
-    kills = 0
+    arguments = [str(tmp_path / "reference"), database, str(tmp_path / "vectors.npy"), str(logs)]
     for pause, until in ((0.15, 1400), (0.3, 1800), (None, 2000)):
-        process = subprocess.Popen(
-            [*command, str(tmp_path / "vectors.npy"), str(logs)], stdout=subprocess.PIPE, env=environment, text=True
-        )
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+        process = started(FILE_READER, arguments, tmp_path)
         if pause is not None:
             # Some lines, and the beginning of one that the next round ends.
             grown = b"".join(lines[1000:until])
             second.write_bytes(grown + lines[until][:9])
             time.sleep(pause)
-            process.send_signal(signal.SIGKILL)
-            kills += process.wait(30) == -signal.SIGKILL
+            os.kill(process.pid, signal.SIGKILL)
         else:
             second.write_bytes(b"".join(lines[1000:]))
-            assert process.wait(120) == 0
-        process.stdout.close()
-    assert kills == 2
+        assert process.wait() == (0 if pause is None else -signal.SIGKILL)
     config = MonitorConfig(window=100)
     with (
         Monitor(reference, config, database=database, checks_every=20) as killed,

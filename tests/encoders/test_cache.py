@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -21,6 +20,8 @@ from compass.encoders import cache
 from compass.encoders.cache import RECORD, CachedEncoder
 from compass.encoders.protocol import FloatArray
 from compass.errors import EncoderError
+from forked import Forked, start_script
+from processes import kill_when
 
 TEXTS = [f"text {i}" for i in range(1000)]
 
@@ -263,15 +264,14 @@ def test_processes_begin_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache._first_chunk(1) == 0
 
 
-def start(folder: Path, begin: int, end: int, seconds: float, chunk_rows: int, log: Path) -> subprocess.Popen[bytes]:
+def start(folder: Path, begin: int, end: int, seconds: float, chunk_rows: int, log: Path) -> Forked:
     script = Path(__file__).with_name("stand_in.py")
     arguments = [str(value) for value in (folder, begin, end, seconds, chunk_rows, log)]
-    return subprocess.Popen([sys.executable, str(script), *arguments], stderr=subprocess.PIPE)
+    return start_script(script, arguments, os.environ, log.parent, Path(os.devnull), log.parent / "errors")
 
 
-def finish(process: subprocess.Popen[bytes]) -> None:
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors.decode()
+def finish(process: Forked, folder: Path) -> None:
+    assert process.wait() == 0, (folder / "errors").read_text()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is a POSIX signal")
@@ -280,21 +280,17 @@ def test_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     log = tmp_path / "log"
     for rows in (20, 90, 200):
         process = start(tmp_path / "c", 0, 300, 0.002, 10, log)
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and (not log.exists() or len(log.read_text().splitlines()) < rows):
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
+        kill_when(process, lambda rows=rows: log.exists() and len(log.read_text().splitlines()) >= rows)
+        assert process.wait() == -signal.SIGKILL
     kept = len(cached(tmp_path / "c")[1].store)
     # the log counts chunks that were asked for; each kill has lost at most the one in flight
     assert 170 <= kept < 300
     before = len(log.read_text().splitlines())
-    finish(start(tmp_path / "c", 0, 300, 0.0, 10, log))
+    finish(start(tmp_path / "c", 0, 300, 0.0, 10, log), tmp_path)
     asked = log.read_text().splitlines()
     assert len(asked) - before == 300 - kept
     assert len(asked) <= 300 + 3 * 10
-    finish(start(tmp_path / "c", 0, 300, 0.0, 10, log))
+    finish(start(tmp_path / "c", 0, 300, 0.0, 10, log), tmp_path)
     assert log.read_text().splitlines() == asked
 
 
@@ -306,7 +302,7 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
         start(tmp_path / "c", 100, 400, 0.001, 5, logs[1]),
     ]
     for process in both:
-        finish(process)
+        finish(process, tmp_path)
     inner, encoder = cached(tmp_path / "c")
     np.testing.assert_allclose(encoder.encode(TEXTS[:400]), expected(TEXTS[:400]), atol=1e-6)
     assert inner.asked == []

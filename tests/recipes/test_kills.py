@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import pytest
 
 from compass.runs.files import file_hash
+from forked import run_script
 
 pytestmark = pytest.mark.integration
 
@@ -35,13 +34,8 @@ COSTS = ("logs/", "training/", "report.html")
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("kills")
-    path = os.pathsep.join([str(DRIVER.parents[1]), *filter(None, [os.environ.get("PYTHONPATH", "")])])
-    environment = {
-        **os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-    }  # fmt: skip
-    command = [sys.executable, str(DRIVER), str(folder), *PLACES]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    done = run_script(DRIVER, [str(folder), *PLACES], environment, folder)
     assert done.returncode == 0, done.stderr
     return folder, json.loads(done.stdout.splitlines()[-1])
 

@@ -6,8 +6,6 @@ import importlib.util
 import json
 import math
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +22,10 @@ from compass.evaluation.lm_eval.bridge import TaskMetric, TaskResult, TaskSample
 from compass.evaluation.lm_eval.local_tasks import make_tasks
 from compass.recipes.evaluate import evaluate_tasks
 from compass.training.models import BaseModel
+from forked import run_script
 from tiny_model import make_tiny_model
+
+THEIRS = Path(__file__).with_name("their_command.py")
 
 needs_lm_eval = pytest.mark.skipif(
     importlib.util.find_spec("lm_eval") is None,
@@ -104,13 +105,12 @@ def test_our_accuracy_is_that_of_lm_evals_own_command(
     """Another model, prompt, choice or way of averaging would give other scores of rows and tasks."""
     names = ["quiz", "quiz_1", "quiz_by", "sums"]
     results, differences = evaluate_tasks(options(base, tasks, tmp_path / "ours", adapter), names)
-    arguments = f"pretrained={base.path},peft={adapter},dtype=float32"
     command = [
-        sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--model_args", arguments, "--tasks", *names,
-        "--include_path", str(tasks), "--batch_size", "4", "--device", "cpu", "--seed", "3", "--log_samples",
-        "--output_path", str(tmp_path / "theirs"),
+        "run", "--model", "hf", "--model_args", f"pretrained={base.path},peft={adapter},dtype=float32",
+        "--tasks", *names, "--include_path", str(tasks), "--batch_size", "4", "--device", "cpu", "--seed", "3",
+        "--log_samples", "--output_path", str(tmp_path / "theirs"),
     ]  # fmt: skip
-    done = subprocess.run(command, env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True)
+    done = run_script(THEIRS, command, os.environ | {"HF_HUB_OFFLINE": "1"}, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     (summary,) = tmp_path.glob("theirs/**/results_*.json")
     theirs = json.loads(summary.read_text("utf-8"))["results"]
