@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from contextlib import closing
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def test_languages_at_a_glance(site: Site) -> None:
     """Would break if a card lacks its traffic, version, quality, drift or next action."""
     page = site.get("/").text
     for said in (
-        "Welsh", "Version 2", "Version 3 waits", "55.0\u00a0% [47.0, 63.0]", "Drift", "1,300", "30 thumbs up, 10 down",
+        "Welsh", "Version 2", "Version 3 waits", "55.0\u00a0% [47.0, 63.0]", "Drift", "1,300", "12 thumbs up, 5 down",
         "Promote version 3", "The gate passes it.", "Steady", "Nothing to do", "Promote version 1", "French (fr)",
     ):  # fmt: skip
         assert said in page, said
@@ -67,6 +68,17 @@ def test_what_people_and_models_wrote_is_text(site: Site, path: str) -> None:
     assert all(url.startswith(("/dashboard/", "#")) for url in urls)
     if path == "/cy":
         assert answer.text.count("&lt;script&gt;alert(") > 3
+
+
+def test_where_no_prompts_are_kept_the_map_has_points_without_texts(own: Site) -> None:
+    """Would break if a text could be seen that the option `reservoir` does not allow, or no live prompt is drawn."""
+    with closing(sqlite3.connect(own.root / "watch" / "el" / "monitor.db")) as database, database:
+        database.execute("DELETE FROM compass_prompts")
+    page = own.get("/el").text
+    assert page.count('class="p-live"') == 300
+    assert "<title>lights" not in page
+    assert "No prompts are kept that could be shown" in page
+    assert "<title>vacuum" in own.get("/cy").text
 
 
 def test_marked_prompts_are_downloaded_as_rows_to_answer(own: Site) -> None:

@@ -19,6 +19,8 @@ from compass.report.load import Point, load_map
 from compass.runs import layout
 
 MOST_LISTED, MOST_READ, MOST_OTHERS = 12, 300, 1500
+BLOCKS_DRAWN = 3
+"""Latest blocks whose prompts are drawn where none are kept."""
 LONGEST_SHOWN = 400
 """Characters of a prompt that a page shows."""
 
@@ -91,20 +93,27 @@ def labels(places: Places, view: LanguageView) -> Labels:
 
 
 def live_points(places: Places, view: LanguageView, points: MapPoints) -> list[tuple[float, float, str]]:
-    """Return the kept prompts as points, each within its topic, with its text where that may be shown."""
+    """Return live prompts as points, each within its topic, with its text where that may be shown.
+
+    They are the kept ones; where none are kept, as many as the latest blocks counted, without texts.
+    """
     try:
         kept = _kept(places, view.tag)
     except (MonitorError, OSError):
-        return []
+        kept = []
+    if kept:
+        drawn = [(random.Random(row.id), row.cluster, _text(row, view.tag)) for row in kept]
+    else:
+        blocks = view.watched.blocks[-BLOCKS_DRAWN:] if view.watched else ()
+        counts = [(block.prompts, k, n) for block in blocks for k, n in enumerate(block.counts)]
+        drawn = [(random.Random(f"{at} {k} {i}"), k, "") for at, k, n in counts for i in range(n)]
     found = []
-    for row in kept:
-        near = points.by_cluster.get(row.cluster)
+    for draw, cluster, text in drawn:
+        near = points.by_cluster.get(cluster)
         if near:
             # Where within its topic it lies is not known: the same prompt is always at the same point.
-            draw = random.Random(row.id)
             (x, y), (u, v) = draw.choice(near), draw.choice(near)
             part = 0.5 * draw.random()
-            text = _text(row, view.tag)
             found.append((x + part * (u - x), y + part * (v - y), text))
     return found
 

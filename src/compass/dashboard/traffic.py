@@ -78,8 +78,6 @@ class TrafficReader:
         except SQLAlchemyError as error:
             reason = without_secrets(str(getattr(error, "orig", None) or type(error).__name__))
             return f"The database of answers can't be read: {reason}."
-        finally:
-            engine.dispose()
 
 
 def _traffic(engine: Engine, now: float) -> dict[str, Traffic]:

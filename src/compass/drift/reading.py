@@ -215,11 +215,8 @@ def _reading(url: str) -> Iterator[Session | None]:
     if engine is None:
         yield None
         return
-    try:
-        with _session(engine) as session:
-            yield session
-    finally:
-        engine.dispose()
+    with _session(engine) as session:
+        yield session
 
 
 @contextmanager

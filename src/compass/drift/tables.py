@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -182,14 +183,20 @@ def open_database(url: str) -> Engine:
 def open_to_read(url: str) -> Engine | None:
     """Open a database that is there already, to read it and change nothing; None where there is none.
 
-    A file that somebody holds locked is given up after BRIEF_SECONDS. Raises MonitorError.
+    A file that somebody holds locked is given up after BRIEF_SECONDS. The engine is kept for the next time, for it
+    remembers statements: do not dispose of it. Raises MonitorError.
     """
     if not url.startswith("sqlite:///"):
-        return open_database(url)
+        return _kept_open(url)
     path = Path(url.removeprefix("sqlite:///"))
-    if not path.is_file():
-        return None
-    address = f"{path.resolve().as_uri()}?mode=ro"
+    return _read_only(f"{path.resolve().as_uri()}?mode=ro") if path.is_file() else None
+
+
+_kept_open = lru_cache(maxsize=16)(open_database)
+
+
+@lru_cache(maxsize=256)
+def _read_only(address: str) -> Engine:
     return create_engine(
         "sqlite://",
         creator=lambda: sqlite3.connect(address, uri=True, timeout=BRIEF_SECONDS, check_same_thread=False),

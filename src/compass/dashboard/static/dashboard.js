@@ -6,6 +6,8 @@ const state = document.getElementById("live-state");
 const parts = () => [...document.querySelectorAll("[data-live]")];
 let due = null;
 let known = null;
+let last = -Infinity;
+const BETWEEN = 2000; // Milliseconds between two refreshes, at least.
 
 function say(text, lost) {
   if (!state || (!state.hidden && state.textContent === text)) return;
@@ -21,6 +23,7 @@ function busy(part) {
 
 async function refresh() {
   due = null;
+  last = performance.now();
   let answer;
   try {
     answer = await fetch(location.href, { headers: { accept: "text/html" }, credentials: "same-origin" });
@@ -55,7 +58,8 @@ if (parts().length && "EventSource" in window) {
   events.addEventListener("ended", () => location.reload());
   events.addEventListener("changed", (event) => {
     // The first one says how things stand: the page has just been loaded.
-    if (known !== null && event.data !== known && due === null) due = setTimeout(refresh, 400);
+    const wait = Math.max(300, BETWEEN - (performance.now() - last));
+    if (known !== null && event.data !== known && due === null) due = setTimeout(refresh, wait);
     known = event.data;
   });
   addEventListener("pagehide", () => events.close());
