@@ -207,7 +207,8 @@ class Absent:
         if top in of and top != "compass" and not {d.lower().replace("_", "-") for d in of[top]} & allowed:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Absent())
-import compass.cli.serve, compass.cli.registry, compass.cli.data, compass.serve.start, compass.recipes.forget
+import compass.cli.serve, compass.cli.registry, compass.cli.data, compass.dashboard.start, compass.recipes.forget
+import compass.recipes.promote, compass.dashboard.charts
 import psycopg, compass.data.redaction, py3langid, langcodes
 from compass.serve.routing import Table, asked_of, route
 table = Table(base=["gemma"], live={"cy": 3}, candidates={}, versions={"cy": frozenset({3})})
