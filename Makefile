@@ -1,5 +1,5 @@
-# make demo, make demo-drift, make test: each sets up .venv first. Python 3.11 or newer, pip and a C compiler are all
-# that is needed.
+# make demo, make demo-drift, make demo-serve, make test: each sets up .venv first. Python 3.11 or newer, pip and a C
+# compiler are all that is needed.
 #   PYTHON=python3.12         the Python that makes the environment
 #   TORCH_INDEX_URL=URL       where torch comes from (an index of CPU builds saves gigabytes); empty: pip's own index
 #   MODEL=..., RUN=...        base model and folder of the demo
@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed
 
-.PHONY: demo demo-drift serve test test-vllm fuzz lint docs format install lock clean
+.PHONY: demo demo-drift demo-serve serve test test-vllm fuzz lint docs format install lock clean
 
 demo: $(STAMP)
 	$(BIN)/compass adapt --model-name-or-path $(MODEL) --output-dir $(RUN) $(DEMO_ARGS)
@@ -26,6 +26,12 @@ demo: $(STAMP)
 # Goes on with the run of `make demo`, or makes a smaller one of its own.
 demo-drift: $(STAMP)
 	$(BIN)/python experiments/demo_drift.py --run $(RUN) --model_name_or_path $(MODEL) $(DRIFT_ARGS)
+
+# A day of traffic in two languages with a drift, an update, a canary, a promotion and a rollback; takes the run of `make
+# demo` for Welsh, or makes a smaller one. Ends with pictures of the dashboard in runs/serve where there is a Chromium.
+DEMO_SERVE_ARGS ?=
+demo-serve: $(STAMP)
+	$(BIN)/python experiments/demo_serve.py --run $(RUN) --model_name_or_path $(MODEL) $(DEMO_SERVE_ARGS)
 
 # The demo's adapter, or whatever the registry has in production, on http://localhost:8080 with nothing else.
 REGISTRY ?= registry

@@ -123,18 +123,11 @@ def main() -> None:
 
 def first_run(work: Path, options: argparse.Namespace) -> Path:
     """Adapt to the usage of `assist` on a part of its pool."""
-    data = load_assist(LANGUAGE)
-    folder = work / "first-data"
-    pool = random.Random(0).sample(list(data.pool), min(options.pool_rows, len(data.pool)))
-    parts = {"usage": data.usage, "train": data.train, "pool": pool, "test": data.tests[LANGUAGE],
-             "english": data.tests["en"]}  # fmt: skip
-    for name, rows in parts.items():
-        write_jsonl(folder / f"{name}.jsonl", rows)
-    sources = {name: str(folder / f"{name}.jsonl") for name in ("usage", "train", "pool", "test")}
+    sources = smaller_data(work / "first-data", LANGUAGE, options.pool_rows)
     config = load_config(
         None,
         {
-            **sources, "retention_tests": [str(folder / "english.jsonl")], "language": LANGUAGE,
+            **sources, "retention_tests": [sources.pop("english")], "language": LANGUAGE,
             "output_dir": str(work / "first"), "model_name_or_path": options.model_name_or_path,
             "budget": 2 * options.budget, "max_steps": 2 * options.steps, "max_new_tokens": options.max_new_tokens,
             "max_test_rows": options.rows, "max_retention_rows": options.rows,
@@ -143,11 +136,22 @@ def first_run(work: Path, options: argparse.Namespace) -> Path:
     return adapt(config).run_dir
 
 
-def steady_usage(needed: Sequence[str], n: int, rng: random.Random) -> list[Example]:
+def smaller_data(folder: Path, language: str, pool_rows: int) -> dict[str, str]:
+    """Write the data set of a language with a part of its pool; return the file of each part."""
+    data = load_assist(language)
+    pool = random.Random(0).sample(list(data.pool), min(pool_rows, len(data.pool)))
+    parts = {"usage": data.usage, "train": data.train, "pool": pool, "test": data.tests[language],
+             "english": data.tests["en"]}  # fmt: skip
+    for name, rows in parts.items():
+        write_jsonl(folder / f"{name}.jsonl", rows)
+    return {name: str(folder / f"{name}.jsonl") for name in parts}
+
+
+def steady_usage(needed: Sequence[str], n: int, rng: random.Random, language: str = LANGUAGE) -> list[Example]:
     """Draw fresh prompts as the adapter's own usage was drawn: other walks through the grammar, 25 of an intent."""
     rows: list[Example] = []
     for seed in range(1, 100):
-        sentences = assist_sentences(LANGUAGE, seed=seed)
+        sentences = assist_sentences(language, seed=seed)
         for intent in needed:
             of_intent = [row for row in sentences if row.label == intent]
             rows += rng.sample(of_intent, min(25, len(of_intent)))
