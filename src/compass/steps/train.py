@@ -59,16 +59,12 @@ def training_payload(config: AdaptConfig, rows: Sequence[Example], base: BaseMod
 
 
 def training_identity(config: TrainingConfig) -> dict[str, Any]:
-    """Return the options that tell a training from another; one that came later is left out at its default."""
-
-    plain = recorded(TrainingConfig())
-    return {
-        name: value for name, value in recorded(config).items() if name not in LATER_OPTIONS or value != plain[name]
-    }
+    """Return the options that tell a training from another; a later one is left out where it changes nothing."""
+    return {name: value for name, value in recorded(config).items() if WITHOUT.get(name) != value}
 
 
-LATER_OPTIONS = ("averaged_trainings", "tail_average")
-"""Options that came after runs were made without them, which stay what they are."""
+WITHOUT = {"averaged_trainings": 1, "tail_average": 0.0}
+"""Options that came after runs were made without them, with the value that does what these runs did."""
 
 
 def write_training(run: Run, result: TrainingResult, n_rows: int, *, averaged: int = 1) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def warm_up(
         config, adapter="", max_steps=-1, report_to="none", class_balance=plain.class_balance,
         save_steps=plain.save_steps, logging_steps=plain.logging_steps,
         max_serving_rank=plain.max_serving_rank, averaged_trainings=plain.averaged_trainings,
-        tail_average=plain.tail_average,
+        tail_average=0.0,
     )  # fmt: skip
     content = [base.name, base.revision, seed, dataclasses.asdict(config), [row_text(row) for row in drawn]]
     folder = Path(cache_dir) / "less" / hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

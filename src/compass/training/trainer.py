@@ -90,24 +90,10 @@ def train(
     """
     import torch
     from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTTrainer
 
-    rows = [example for example in examples if example.response]
-    if not rows:
-        raise DataError(
-            "Training needs rows with a response, and there are none. Map the response column with --columns."
-        )
     tokenizer = load_tokenizer(base)
-    encoded, too_long = encode_fitting(tokenizer, rows, config.max_length)
-    if not encoded:
-        raise DataError(
-            f"None of the {len(rows)} training rows fits into max_length, {config.max_length} tokens. Raise max_length."
-        )
-    if too_long:
-        logger.warning(
-            "%d of %d training rows are longer than max_length, %d tokens, and are left out; the first is %s",
-            len(too_long), len(rows), config.max_length, too_long[0].id,
-        )  # fmt: skip
+    encoded, n_too_long = _encoded(tokenizer, examples, config.max_length)
     keeping = _Kept(retention or Retention(), tokenizer, config, seed)
     checkpoints = _checkpoint_folder(output_dir, encoded, base, config, seed, keeping)
 
@@ -136,35 +122,7 @@ def train(
                 "labels": [[IGNORED] * len(row.prompt) + list(row.response) for row in encoded],
             }
         ),
-        args=SFTConfig(
-            output_dir=str(checkpoints),
-            seed=seed,
-            data_seed=seed,
-            learning_rate=config.learning_rate,
-            num_train_epochs=config.num_train_epochs,
-            max_steps=config.max_steps,
-            per_device_train_batch_size=config.per_device_train_batch_size,
-            gradient_accumulation_steps=config.gradient_accumulation_steps,
-            lr_scheduler_type=config.lr_scheduler_type,
-            warmup_steps=config.warmup_steps,
-            weight_decay=config.weight_decay,
-            max_grad_norm=config.max_grad_norm,
-            max_length=None,
-            packing=use_flash,
-            activation_checkpointing=config.gradient_checkpointing,
-            bf16=torch.cuda.is_available() and config.dtype != "float32",
-            use_cpu=not torch.cuda.is_available(),
-            # Short rows in one batch with long ones are mostly padding, which a CPU computes like any token.
-            train_sampling_strategy="random" if use_flash else "group_by_length",
-            save_strategy="steps",
-            save_steps=config.save_steps,
-            save_total_limit=2,
-            logging_steps=config.logging_steps,
-            logging_first_step=True,
-            report_to=[name.strip() for name in config.report_to.split(",")],
-            dataloader_pin_memory=torch.cuda.is_available(),
-            disable_tqdm=True,
-        ),
+        args=_settings(config, checkpoints, seed, packing=use_flash),
         # The marker vouches for what the callbacks before it wrote.
         callbacks=[*([average] if average else []), order, MarkComplete(before), progress_callback, *callbacks],
     )
@@ -193,7 +151,63 @@ def train(
         trainable_parameters=trainable,
         resumed_from_step=int(resume_from.name.rsplit("-", 1)[1]) if resume_from else 0,
         log=tuple(dict(entry) for entry in trainer.state.log_history),
-        rows_too_long=len(too_long),
+        rows_too_long=n_too_long,
+    )
+
+
+def _encoded(tokenizer: Any, examples: Sequence[Example], max_length: int) -> tuple[list[Encoded], int]:
+    """Return the rows with a response as tokens, and how many are too long. Raises DataError if none is left."""
+    rows = [example for example in examples if example.response]
+    if not rows:
+        raise DataError(
+            "Training needs rows with a response, and there are none. Map the response column with --columns."
+        )
+    encoded, too_long = encode_fitting(tokenizer, rows, max_length)
+    if not encoded:
+        raise DataError(
+            f"None of the {len(rows)} training rows fits into max_length, {max_length} tokens. Raise max_length."
+        )
+    if too_long:
+        logger.warning(
+            "%d of %d training rows are longer than max_length, %d tokens, and are left out; the first is %s",
+            len(too_long), len(rows), max_length, too_long[0].id,
+        )  # fmt: skip
+    return encoded, len(too_long)
+
+
+def _settings(config: TrainingConfig, checkpoints: Path, seed: int, *, packing: bool) -> Any:
+    """Return trl's own options."""
+    import torch
+    from trl import SFTConfig
+
+    return SFTConfig(
+        output_dir=str(checkpoints),
+        seed=seed,
+        data_seed=seed,
+        learning_rate=config.learning_rate,
+        num_train_epochs=config.num_train_epochs,
+        max_steps=config.max_steps,
+        per_device_train_batch_size=config.per_device_train_batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        lr_scheduler_type=config.lr_scheduler_type,
+        warmup_steps=config.warmup_steps,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        max_length=None,
+        packing=packing,
+        activation_checkpointing=config.gradient_checkpointing,
+        bf16=torch.cuda.is_available() and config.dtype != "float32",
+        use_cpu=not torch.cuda.is_available(),
+        # Short rows in one batch with long ones are mostly padding, which a CPU computes like any token.
+        train_sampling_strategy="random" if packing else "group_by_length",
+        save_strategy="steps",
+        save_steps=config.save_steps,
+        save_total_limit=2,
+        logging_steps=config.logging_steps,
+        logging_first_step=True,
+        report_to=[name.strip() for name in config.report_to.split(",")],
+        dataloader_pin_memory=torch.cuda.is_available(),
+        disable_tqdm=True,
     )
 
 
