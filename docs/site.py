@@ -59,6 +59,7 @@ MORE = {
         "compass.records.Event",
     ),
     "Flows": (
+        "compass.recipes.project.adapt_project",
         "compass.recipes.compare.compare",
         "compass.recipes.update.update",
         "compass.recipes.update.NewData",

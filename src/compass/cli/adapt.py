@@ -8,16 +8,17 @@ from typing import Annotated, Any
 import typer
 
 from compass.cli.flags import Config, DryRun, Json, Verbose, with_options
-from compass.cli.printing import print_differences, print_json, print_plan, print_result, say
+from compass.cli.printing import print_differences, print_json, print_plan, print_plans, print_result, say
 from compass.cli.process import set_up_logging
-from compass.config import load_config
+from compass.cli.project import end_project, project_of
+from compass.config import AdaptConfig, load_config
 from compass.runs import layout
 from compass.runs.files import read_json
 
 SECTIONS = ("run", "data", "encoder", "space", "selection", "training", "evaluation")
 
 
-@with_options(*SECTIONS)
+@with_options(*SECTIONS, repeatable=("language",))
 def adapt(
     config: Config = None,
     json_: Json = False,
@@ -28,9 +29,17 @@ def adapt(
 ) -> None:
     """Select rows, train an adapter, evaluate and report.
 
-    The same command resumes a run that was stopped.
+    The same command resumes a run that was stopped. With the file of a project it runs all of its languages.
     """
     set_up_logging(verbose)
+    if project := project_of(AdaptConfig, config, options):
+        if dry_run:
+            print_plans(project.languages, as_json=json_)
+            return
+        from compass.recipes.project import adapt_project
+
+        end_project(adapt_project(project), as_json=json_)
+        return
     resolved = load_config(config, options)
     if dry_run:
         print_plan(resolved, as_json=json_)
@@ -50,7 +59,9 @@ def prepare(config: Config = None, verbose: Verbose = False) -> None:
     recipe(load_config(config))
 
 
-@with_options("run", "data", "encoder", "space", "selection", "training", advanced=("training",))
+@with_options(
+    "run", "data", "encoder", "space", "selection", "training", advanced=("training",), repeatable=("language",)
+)
 def select(
     config: Config = None,
     json_: Json = False,
@@ -61,6 +72,14 @@ def select(
 ) -> None:
     """Select rows of the pool and write the audit, without training."""
     set_up_logging(verbose)
+    if project := project_of(AdaptConfig, config, options):
+        if dry_run:
+            print_plans(project.languages, as_json=json_)
+            return
+        from compass.recipes.project import select_project
+
+        end_project(select_project(project), as_json=json_)
+        return
     resolved = load_config(config, options)
     if dry_run:
         print_plan(resolved, as_json=json_)

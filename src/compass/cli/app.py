@@ -19,6 +19,7 @@ from compass.cli.evaluate import evaluate
 from compass.cli.export import export
 from compass.cli.help import HelpCommand
 from compass.cli.info import env, report, strategies
+from compass.cli.init import init
 from compass.cli.inspect import inspect
 from compass.cli.label import label
 from compass.cli.monitor import monitor, watch
@@ -45,6 +46,7 @@ app = typer.Typer(
     help="Adapt an LLM to the languages that its users really speak.",
 )
 for command in (
+    init,
     adapt,
     label,
     select,

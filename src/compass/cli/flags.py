@@ -46,13 +46,15 @@ def with_options(
     advanced: Collection[str] = (),
     defaults: Mapping[str, str] | None = None,
     explained: Mapping[str, Mapping[str, str]] | None = None,
+    repeatable: Collection[str] = (),
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command one flag for each option of the named sections and for those in `also`; it gets them as a dict.
 
     of: the command's configuration. refused: option that the command does not take -> what to say instead. basic,
     advanced: options, or sections, that are so for this command, whatever they are elsewhere. defaults: option -> what
     the help says of its default, where that of the configuration is not used. explained: title -> values and what each
-    means, for the help.
+    means, for the help. repeatable: options of one value whose flag may be given several times; the command gets a
+    list where it is.
     """
     not_taken = refused or {}
     options = [o for o in fields_of(of) if (o.section in sections or o.name in also) and o.name not in not_taken]
@@ -63,12 +65,18 @@ def with_options(
 
         def wrapper(**given: Any) -> None:
             values = {option.name: _value(option, given.pop(option.name)) for option in options}
+            for name in repeatable:
+                if isinstance(values[name], list) and len(values[name]) == 1:
+                    values[name] = values[name][0]
             command(**given, options={name: value for name, value in values.items() if value is not None})
 
         flags = []
         for option in options:
             shown = (option.basic and not {option.section, option.name} & set(advanced)) or option.name in basic
-            annotation = _annotation(option, option_help(option, (defaults or {}).get(option.name)), hidden=not shown)
+            text = option_help(option, (defaults or {}).get(option.name))
+            several = option.name in repeatable
+            text += " Repeatable with the file of a project." if several else ""
+            annotation = _annotation(option, text, hidden=not shown, repeatable=several)
             flags.append(
                 inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
             )
@@ -80,10 +88,10 @@ def with_options(
     return decorate
 
 
-def _annotation(option: Option, text: str, *, hidden: bool) -> Any:
+def _annotation(option: Option, text: str, *, hidden: bool, repeatable: bool = False) -> Any:
     names = [f"{option.flag}/--no-{option.name.replace('_', '-')}" if option.type is bool else option.flag]
     names += [flag_of(option.alias)] if option.alias else []
-    several = option.type in SEVERAL
+    several = option.type in SEVERAL or repeatable
     kind: Any = list[str] if several else option.type
     # Numbers come as text, so that a wrong one is reported together with all the other problems.
     if kind in (int, float):

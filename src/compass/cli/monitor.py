@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,8 +11,18 @@ import typer
 
 from compass.cli.flags import Config, JsonLines, Verbose, with_options
 from compass.cli.printing import print_event, print_json, print_table, say
-from compass.cli.process import EXIT_DRIFT, set_up_logging
-from compass.config import AdaptConfig, MonitorOptions, WatchOptions, fields_of, load_options, named_options
+from compass.cli.process import EXIT_DRIFT, EXIT_FAILED, set_up_logging
+from compass.config import (
+    AdaptConfig,
+    MonitorOptions,
+    ServeOptions,
+    WatchOptions,
+    as_flags,
+    fields_of,
+    load_options,
+    load_project,
+    named_options,
+)
 from compass.config.update import OF_THE_PARENT
 from compass.errors import ConfigError, DataError
 
@@ -108,8 +118,12 @@ def _time(seconds: float | None) -> str:
 )  # fmt: skip
 def watch(
     language: Annotated[
-        str, typer.Argument(metavar="LANGUAGE", help="Language whose production version is watched, BCP-47.")
-    ],
+        str,
+        typer.Argument(
+            metavar="[LANGUAGE]",
+            help="Language whose production version is watched, BCP-47; all of a project's where it is left out.",
+        ),
+    ] = "",
     source: Source = "",
     follow: Follow = False,
     restart: Restart = False,
@@ -123,18 +137,27 @@ def watch(
 ) -> None:
     """Monitor prompts, update on drift, and promote by a gate.
 
-    A stopped loop resumes where it was. Exit code 3: drift stands.
+    A stopped loop resumes where it was. With the file of a project and no LANGUAGE, all of its languages are watched,
+    each in a process of its own. Exit code 3: drift stands.
     """
     set_up_logging(verbose)
+    if not language:
+        switches = {"--follow": follow, "--restart": restart, "--dry-run": dry_run, "--verbose": verbose}
+        flags = [*as_flags(options), *(name for name, on in switches.items() if on)]
+        _watch_project(config, options, flags, skipped=skipped, as_json=json_)
+        return
     from compass.recipes.watch import skipped as skipped_by
     from compass.recipes.watch import watch as run_watch
+    from compass.steps.read import fill_in
 
-    resolved = load_options(WatchOptions, config, options)
+    resolved = load_options(WatchOptions, config, options, language=language)
+    source = source or fill_in(resolved.watch.prompts, language=language)
     _check_source(source, skipped=skipped)
     if skipped:
         _print_skipped(skipped_by(language, resolved), as_json=json_)
         return
-    given = named_options(config, options, WatchOptions, {option.name for option in fields_of(AdaptConfig)})
+    names = {option.name for option in fields_of(AdaptConfig)}
+    given = named_options(config, options, WatchOptions, names, language=language)
     drift = False
     for event in run_watch(
         language, source, resolved, overrides=given, follow=follow, dry_run=dry_run, restart=restart
@@ -143,4 +166,31 @@ def watch(
         if event.kind == "status":
             drift = bool(event.details["drift"])
     if drift:
+        raise typer.Exit(EXIT_DRIFT)
+
+
+def _watch_project(
+    config: Path | None, options: Mapping[str, Any], flags: Sequence[str], *, skipped: bool, as_json: bool
+) -> None:
+    """Watch all languages of a project. Exits with an error if one could not be watched, else by drift."""
+    project = load_project(WatchOptions, config, options)
+    if project is None or skipped:
+        raise ConfigError("LANGUAGE is missing: name it, or leave it out with the --config of a project to watch all")
+    from compass.recipes.together import in_one_stream
+    from compass.serve.prompt_log import FOLDER
+    from compass.steps.read import fill_in
+
+    of_gateway = str(Path(load_options(ServeOptions, config).serve.serve_dir) / FOLDER)
+    commands = {}
+    for tag, resolved in project.languages.items():
+        source = fill_in(resolved.watch.prompts, language=tag) or of_gateway
+        commands[tag] = ["watch", tag, source, "--config", str(project.path), "--json", *flags]
+    codes: dict[str, int] = {}
+    for event in in_one_stream(commands, codes):
+        print_event(event, as_json=as_json)
+    failed = [tag for tag, code in codes.items() if code not in (0, EXIT_DRIFT)]
+    if failed:
+        say(f"compass: not watched to the end: {', '.join(failed)}; the lines above say why", error=True)
+        raise typer.Exit(EXIT_FAILED)
+    if EXIT_DRIFT in codes.values():
         raise typer.Exit(EXIT_DRIFT)

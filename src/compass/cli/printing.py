@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from compass.data.label_list import LabelList
     from compass.records import Comparison, Difference, Event, Metrics
     from compass.steps.inspect import Inspected, Lengths
+    from compass.steps.plan import Step
 
 
 def print_result(result: Mapping[str, Any], as_json: bool, table: Callable[[], None] | None = None) -> None:
@@ -68,7 +69,26 @@ def print_plan(config: AdaptConfig, *, as_json: bool) -> None:
     steps = plan(config)
     if as_json:
         print_json([step.to_dict() for step in steps])
+    else:
+        _print_steps(steps)
+
+
+def print_plans(configs: Mapping[str, AdaptConfig], *, as_json: bool) -> None:
+    """Print what the runs of a project would do, language by language."""
+    from compass.reuse import reusing
+    from compass.steps.plan import plan
+
+    with reusing():
+        plans = {tag: plan(config) for tag, config in configs.items()}
+    if as_json:
+        print_json({tag: [step.to_dict() for step in steps] for tag, steps in plans.items()})
         return
+    for tag, steps in plans.items():
+        say(f"{tag}:")
+        _print_steps(steps)
+
+
+def _print_steps(steps: Sequence[Step]) -> None:
     if sources := [source for step in steps for source in step.sources]:
         print_sources(sources)
     print_table(("step", "what", "estimate"), [(s.name, s.what, s.estimate) for s in steps], title="Plan")

@@ -17,7 +17,7 @@ from compass.config.adapt import (
 )
 from compass.config.checking import advice, validate
 from compass.config.compare import CompareConfig, GridConfig
-from compass.config.dumping import changed_flags, dump_config
+from compass.config.dumping import as_flags, changed_flags, dump_config
 from compass.config.evaluate import JudgeConfig, TaskOptions, TasksConfig
 from compass.config.export import ExportConfig, ExportOptions
 from compass.config.gate_roles import GATE_ROLES, GateRole, MeasuredTest
@@ -25,10 +25,12 @@ from compass.config.gone import Gone, recorded
 from compass.config.knobs import Option, Options, fields_of, sections_of
 from compass.config.label import LabelConfig, LabelOptions
 from compass.config.loading import (
+    Project,
     all_options,
     gone_options,
     load_config,
     load_options,
+    load_project,
     load_stored,
     load_stored_options,
     named_options,
@@ -67,6 +69,7 @@ __all__ = [
     "MonitorOptions",
     "Option",
     "Options",
+    "Project",
     "RegistryConfig",
     "RegistryOptions",
     "RunConfig",
@@ -84,12 +87,14 @@ __all__ = [
     "WatchOptions",
     "advice",
     "all_options",
+    "as_flags",
     "changed_flags",
     "dump_config",
     "fields_of",
     "gone_options",
     "load_config",
     "load_options",
+    "load_project",
     "load_stored",
     "load_stored_options",
     "named_options",

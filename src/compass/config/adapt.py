@@ -9,6 +9,7 @@ from typing import Any
 
 from compass.config.checking import Conflict, advice_of_parts
 from compass.config.knobs import knob
+from compass.config.reading import TAG
 from compass.config.strategy import strategy_text
 
 LARGEST_SEED = 2**32 - 1
@@ -99,7 +100,7 @@ class DataConfig:
         if unknown := sorted(parts - set(COLUMN_SETS)):
             known = ", ".join(COLUMN_SETS)
             yield ("columns",), f"columns: {unknown[0]!r} is not a set of rows; write one of {known} before the dot"
-        if not re.fullmatch(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", self.language):
+        if not re.fullmatch(TAG, self.language):
             yield ("language",), f"language must be a BCP-47 tag such as cy, zh-Hans or pt-BR; got {self.language!r}"
 
 

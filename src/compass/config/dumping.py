@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from compass.config.knobs import Options, values_of
+from compass.config.knobs import Options, flag_of, values_of
 
 
 def dump_config(config: Any) -> str:
@@ -19,26 +19,33 @@ def dump_config(config: Any) -> str:
             lines += ["", f"{section}:"]
         limits = f" One of: {', '.join(option.choices)}." if option.choices else ""
         lines.append(f"  # {option.help}{limits}")
-        lines.append(f"  {option.name}: {_yaml_value(value)}")
+        lines.append(f"  {option.name}: {yaml_value(value)}")
     return "\n".join(lines) + "\n"
 
 
 def changed_flags(config: Options, since: Options, *, leaving_out: Collection[str] = ()) -> list[str]:
     """Return the command-line flags that make `since` into `config`, both of one type."""
+    pairs = zip(values_of(config), values_of(since), strict=True)
+    changed = {option.name: value for (option, value), (_, before) in pairs if value != before}
+    return as_flags({name: value for name, value in changed.items() if name not in leaving_out})
+
+
+def as_flags(options: Mapping[str, Any]) -> list[str]:
+    """Return the command-line flags that give options these values."""
     flags = []
-    for (option, value), (_, before) in zip(values_of(config), values_of(since), strict=True):
-        if value == before or option.name in leaving_out:
-            continue
+    for name, value in options.items():
+        flag = flag_of(name)
         if isinstance(value, bool):
-            flags.append(option.flag if value else option.flag.replace("--", "--no-", 1))
+            flags.append(flag if value else flag.replace("--", "--no-", 1))
             continue
         parts = [f"{key}={item}" for key, item in value.items()] if isinstance(value, dict) else value
         for part in parts if isinstance(parts, (list, tuple)) else (parts,):
-            flags += [option.flag, str(part)]
+            flags += [flag, str(part)]
     return flags
 
 
-def _yaml_value(value: Any) -> str:
+def yaml_value(value: Any) -> str:
+    """Return a value as YAML on one line, which is read back as it was."""
     import yaml
 
     plain = list(value) if isinstance(value, tuple) else value

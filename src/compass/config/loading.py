@@ -6,11 +6,11 @@ One file may serve all commands: a command passes over the options of others, an
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from compass.config.adapt import AdaptConfig
 from compass.config.checking import advice, checked, conflicts
@@ -21,7 +21,7 @@ from compass.config.gone import GONE, Gone, translated
 from compass.config.knobs import Option, Options, fields_of, flag_of, put_together, values_of
 from compass.config.label import LabelOptions
 from compass.config.monitor import MonitorOptions
-from compass.config.reading import read_yaml, unknown
+from compass.config.reading import LANGUAGE, LANGUAGES, Block, Said, read_languages, read_yaml, unknown
 from compass.config.registry import RegistryOptions
 from compass.config.serve import ServeOptions
 from compass.config.update import UpdateOptions
@@ -43,15 +43,70 @@ def load_config(path: Path | None = None, overrides: Mapping[str, object] | None
 
 
 def load_options(
-    kind: type[Options], path: Path | None = None, overrides: Mapping[str, object] | None = None
+    kind: type[Options],
+    path: Path | None = None,
+    overrides: Mapping[str, object] | None = None,
+    *,
+    language: str = "",
 ) -> Options:
     """Read options from a YAML file and lay `overrides` (flags, arguments) over them; a None there means "not given".
 
     Unknown names, wrong types, values out of range and options that do not go together are gathered and raised as one
     ConfigError, each with the file and line or the flag it came from. Options of other commands in the file are passed
-    over, which is logged; advice (see `advice`) is logged as warnings.
+    over, which is logged; advice (see `advice`) is logged as warnings. Of a project's file, a command for one language
+    takes what is said for all and, over it, what is said for that one: `language`, or that of the overrides.
     """
-    return _resolved(kind, _given(kind, path, overrides))
+    return _resolved(kind, _given(kind, path, overrides, language=language))
+
+
+@dataclass(frozen=True)
+class Project(Generic[Options]):
+    """A file of options for several languages: resolved, those of each language are as its own file would give them."""
+
+    path: Path
+    folder: Path
+    """The `output_dir` of the file; that of each language lies in it."""
+    languages: Mapping[str, Options]
+    """By tag, as the file writes it, in the file's order."""
+    origins: Mapping[str, str]
+    """Where the file names each language: `file:line`."""
+
+
+def load_project(
+    kind: type[Options],
+    path: Path | None,
+    overrides: Mapping[str, object] | None = None,
+    *,
+    only: Collection[str] = (),
+) -> Project[Options] | None:
+    """Read the options of each language of a project, or of those named `only`; None for a file of one language.
+
+    As `load_options`, with the problems of all languages at once.
+    """
+    problems: list[str] = []
+    over = {name: value for name, value in (overrides or {}).items() if name != LANGUAGE}
+    if path is None or not (blocks := _blocks(kind, path, problems)):
+        return None
+    wanted = {_folded(tag): tag for tag in only}
+    if unknown_tags := [tag for folded, tag in wanted.items() if folded not in {b.tag.casefold() for b in blocks}]:
+        problems.append(_no_such_language(path, blocks, unknown_tags[0]))
+    configs: dict[str, Options] = {}
+    folder = Path()
+    surprises: dict[str, None] = {}
+    for block in blocks:
+        if wanted and block.tag.casefold() not in wanted:
+            continue
+        given = _given(kind, path, over, language=block.tag, log=not configs)
+        folder = Path(str(given.values.get("output_dir", ("", ""))[0])).parent
+        config, wrong = _checked(kind, given)
+        problems += wrong
+        configs[block.tag] = config
+        surprises |= dict.fromkeys(advice(config))
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    for line in surprises:
+        logger.warning("%s", line)
+    return Project(path, folder, configs, {block.tag: block.origin for block in blocks})
 
 
 def load_stored(path: Path, overrides: Mapping[str, object] | None = None, *, allow_endpoint: str = "") -> AdaptConfig:
@@ -98,10 +153,15 @@ def load_stored_options(kind: type[Options], path: Path, overrides: Mapping[str,
 
 
 def named_options(
-    path: Path | None, overrides: Mapping[str, Any] | None, kind: type[Any], names: Collection[str]
+    path: Path | None,
+    overrides: Mapping[str, Any] | None,
+    kind: type[Any],
+    names: Collection[str],
+    *,
+    language: str = "",
 ) -> dict[str, Any]:
     """Return the values of those of `names` that a file or a flag names, as `load_options` finds them."""
-    given = _given(kind, path, overrides, log=False)
+    given = _given(kind, path, overrides, language=language, log=False)
     return {name: value for name, (value, _origin) in given.values.items() if name in names}
 
 
@@ -125,6 +185,16 @@ class _Given:
 
 
 def _resolved(kind: type[Options], given: _Given) -> Options:
+    config, problems = _checked(kind, given)
+    if problems:
+        raise ConfigError(problems)
+    for line in advice(config):
+        logger.warning("%s", line)
+    return config
+
+
+def _checked(kind: type[Options], given: _Given) -> tuple[Options, list[str]]:
+    """Return the options, and all that is wrong with them."""
     problems = list(given.problems)
     options = {option.name: option for option in fields_of(kind)}
     values: dict[str, Any] = {}
@@ -137,11 +207,7 @@ def _resolved(kind: type[Options], given: _Given) -> Options:
             wrong.add(name)
     config = put_together(kind, values)
     problems += [problem for names, problem in conflicts(config) if not wrong.intersection(names)]
-    if problems:
-        raise ConfigError(problems)
-    for line in advice(config):
-        logger.warning("%s", line)
-    return config
+    return config, problems
 
 
 def _given(
@@ -151,15 +217,23 @@ def _given(
     *,
     stored: bool = False,
     log: bool = True,
+    language: str = "",
 ) -> _Given:
-    """Return what file and flags say of a command's options. stored: the file is an earlier run's own."""
+    """Return what file and flags say of a command's options.
+
+    stored: the file is an earlier run's own. language: whose options are meant, where the file is a project's.
+    """
     found = _Given()
     options = {option.name: option for option in fields_of(kind)}
     aliases = {option.alias: option.name for option in options.values() if option.alias}
     gone = gone_options()
-    said: list[tuple[str, Any, str]] = []
+    said: list[Said] = []
+    tag = ""
     if path is not None:
         said += read_yaml(path, options, all_options(), found.problems, others=gone)
+        if not stored and (blocks := _blocks(kind, path, found.problems)):
+            tag = language or str((overrides or {}).get(LANGUAGE) or "")
+            said, tag = _of_one_language(options, path, said, blocks, tag, found.problems)
     for name, value in (overrides or {}).items():
         own = aliases.get(name, name)
         if value is None:
@@ -174,12 +248,17 @@ def _given(
     for name, value, origin in said:
         if name in options:
             found.values[name] = (value, origin)
+        elif name == LANGUAGES:
+            continue
         elif name not in gone:
             foreign.append(name)
         elif stored or gone[name].is_default(value):
             past[name] = value
         else:
             found.problems.append(f"{origin}: the option {name} {gone[name].what_happened}")
+    if tag and "output_dir" in options:
+        folder, origin = found.values.get("output_dir", (PROJECT_FOLDER, str(path)))
+        found.values["output_dir"] = (str(Path(folder) / tag) if isinstance(folder, str) and folder else folder, origin)
     if stored:
         _translate(found, past, options, str(path))
     if log and foreign:
@@ -197,3 +276,72 @@ def _translate(found: _Given, past: Mapping[str, Any], options: Mapping[str, Opt
     for name, value in translated(before, past).items():
         if name in options and (name not in before or value != before[name]):
             found.values[name] = (value, origin)
+
+
+OF_ALL = ("output_dir", "cache_dir")
+SECTIONS_OF_ALL = ("serve", "registry", "grid")
+"""Options, and sections of them, that are the same for all languages of a project."""
+PROJECT_FOLDER = "runs"
+"""Folder of a project whose file names none."""
+
+
+def _blocks(kind: type[Any], path: Path, problems: list[str]) -> list[Block]:
+    """Return what a project's file says of its languages; nothing where the file is none, or the command wants none.
+
+    `languages` is an option of a command that compares languages, which takes the tags alone.
+    """
+    options = {option.name: option for option in fields_of(kind)}
+    wrong: list[str] = []
+    blocks = read_languages(path, options, all_options(), wrong, others=gone_options())
+    for block in blocks:
+        for name, _value, origin in block.said:
+            if LANGUAGES in options:
+                wrong.append(
+                    f"{origin}: a comparison takes the same options for all languages; write {name} above `languages`, "
+                    "with {language} in a source for the tag"
+                )
+            elif name in OF_ALL or (name in all_options() and all_options()[name].section in SECTIONS_OF_ALL):
+                wrong.append(
+                    f"{origin}: {name} is the same for all languages of a project; write it above `languages`"
+                    + (", and each language gets the folder of its tag in it" if name == "output_dir" else "")
+                )
+    problems += wrong
+    return [] if LANGUAGES in options else blocks
+
+
+def _of_one_language(
+    options: Mapping[str, Option],
+    path: Path,
+    common: Sequence[Said],
+    blocks: Sequence[Block],
+    chosen: str,
+    problems: list[str],
+) -> tuple[list[Said], str]:
+    """Return what a project's file says for all languages and, over it, for the chosen one, and that one's tag."""
+    problems += [
+        f"{origin}: a file has either `language` or `languages`; remove this line, or make it one of `languages`"
+        for name, _value, origin in common
+        if name == LANGUAGE
+    ]
+    said = [entry for entry in common if entry[0] != LANGUAGE]
+    if not chosen and LANGUAGE in options:
+        tags = ", ".join(block.tag for block in blocks)
+        problems.append(f"{path} is a project of several languages; say which one with --language ({tags})")
+    if not chosen:
+        return said, ""
+    block = next((block for block in blocks if block.tag.casefold() == _folded(chosen)), None)
+    if block is None:
+        problems.append(_no_such_language(path, blocks, chosen))
+        return said, ""
+    if LANGUAGE in options:
+        said.append((LANGUAGE, block.tag, block.origin))
+    own = {name for name, _value, _origin in block.said}
+    return [*(entry for entry in said if entry[0] not in own), *block.said], block.tag
+
+
+def _folded(tag: str) -> str:
+    return tag.replace("_", "-").casefold()
+
+
+def _no_such_language(path: Path, blocks: Sequence[Block], tag: str) -> str:
+    return f"--language: {path} has no language {tag!r}; it has {', '.join(block.tag for block in blocks)}"

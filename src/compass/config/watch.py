@@ -19,6 +19,9 @@ class WatchConfig:
     watch_dir: str = knob(
         "watch", "Folder for the state of the loop and for an update in progress.", basic=True, required=True
     )
+    prompts: str = knob(
+        "", "Production prompts of a project's languages, as SOURCE; empty: those that the gateway writes down."
+    )
     status_page: str = knob("", "HTML status page, rewritten after each event; empty: status.html in watch_dir.")
     updates_per_day: int = knob(2, "Maximum updates in 24 hours; 0 = monitor only.", basic=True, low=0)
     quiet_hours: float = knob(6.0, "Hours after an update in which no other starts.", low=0.0)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from compass.data.example import Example
 from compass.data.identify import can_identify, identify_languages, neighbours
 from compass.data.languages import UNDETERMINED, language_name
+from compass.reuse import reused
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +22,7 @@ def with_identified_languages(pool: Sequence[Example], target_rows: Sequence[Exa
     target_rows: rows in the target language. A language that identification does not know reads as its neighbours: rows
     that read as one of these stay `und`, and a warning says so.
     """
-    untagged = [i for i, row in enumerate(pool) if row.language == UNDETERMINED]
-    if not untagged:
+    if all(row.language != UNDETERMINED for row in pool):
         return list(pool)
     known_rows: dict[str, list[str]] = {language: [row.prompt for row in target_rows]}
     for row in pool:
@@ -37,6 +37,12 @@ def with_identified_languages(pool: Sequence[Example], target_rows: Sequence[Exa
             "pool's rows to use those in %s by their language.", language_name(tag), tag,
             f" where they read as {', '.join(taken)}, as rows in {tag} do" if taken else " where they are in it", tag,
         )  # fmt: skip
+    return list(_tagged(pool, frozenset(reserved)))
+
+
+@reused
+def _tagged(pool: Sequence[Example], reserved: frozenset[str]) -> Sequence[Example]:
+    untagged = [i for i, row in enumerate(pool) if row.language == UNDETERMINED]
     found = dict(zip(untagged, identify_languages([pool[i].prompt for i in untagged], reserved=reserved), strict=True))
     unsure = sum(tag == UNDETERMINED for tag in found.values())
     logger.info(

@@ -48,15 +48,15 @@ class Adapted:
     """adapter − base for each test and metric, with paired intervals."""
 
 
-def adapt(config: AdaptConfig) -> Adapted:
+def adapt(config: AdaptConfig, resources: Resources | None = None) -> Adapted:
     """Find what usage needs and the training data lacks, fill it from the pool, train an adapter, show what it brought.
 
-    Everything is written to `config.run.output_dir`. Raises CompassError with a message for people; nothing that was
-    already computed is lost.
+    Everything is written to `config.run.output_dir`. resources: those of the options, where they are open already.
+    Raises CompassError with a message for people; nothing that was already computed is lost.
     """
-    resources = Resources(config)
+    resources = resources or Resources(config)
     preflight(resources)
-    with _opened(resources) as run:
+    with opened(resources) as run:
         # 1. Three sets in one schema: usage E, training data D, pool A.
         data = read_data(run, resources.config.data, seed=resources.config.run.seed)
 
@@ -85,13 +85,13 @@ def adapt(config: AdaptConfig) -> Adapted:
     return Adapted(run.folder, adapter, report, by_test, evaluated.differences)
 
 
-def select(config: AdaptConfig) -> Selected:
+def select(config: AdaptConfig, resources: Resources | None = None) -> Selected:
     """Do the first half alone: pick the rows and write the audit, without a model and without training.
 
-    In a finished run's folder other picks take its adapter out of the lock and its results out of the report; the same
-    picks change nothing.
+    resources: those of the options, where they are open already. In a finished run's folder other picks take its
+    adapter out of the lock and its results out of the report; the same picks change nothing.
     """
-    resources = Resources(config)
+    resources = resources or Resources(config)
     preflight(resources, training=False)
     run = Run(Path(resources.config.run.output_dir))
     with run.locked():
@@ -110,7 +110,7 @@ def select(config: AdaptConfig) -> Selected:
 def prepare(config: AdaptConfig, resources: Resources | None = None) -> Placed:
     """Do what all strategies share: read, embed, place, and evaluate the base model; `compare` starts here."""
     resources = resources or Resources(config)
-    with _opened(resources) as run:
+    with opened(resources) as run:
         data = read_data(run, resources.config.data, seed=resources.config.run.seed)
         placed = place(run, resources, keep_fitting(run, resources, data))
         evaluate_one(run, resources, "base", None, placed)
@@ -118,7 +118,7 @@ def prepare(config: AdaptConfig, resources: Resources | None = None) -> Placed:
 
 
 @contextmanager
-def _opened(resources: Resources) -> Iterator[Run]:
+def opened(resources: Resources) -> Iterator[Run]:
     """Open the run folder of the options for this process alone, and write them into it."""
     run = Run(Path(resources.config.run.output_dir))
     with run.locked():

@@ -43,7 +43,16 @@ from compass.steps.history import TRAIN, Version, as_history, read_version
 from compass.steps.label import suggest_labels
 from compass.steps.lengths import keep_fitting
 from compass.steps.lock import write_lock
-from compass.steps.read import Sources, clean_data, fill_in, hold_out_half, read_pool, read_set, stored_data
+from compass.steps.read import (
+    Sources,
+    check_sources,
+    clean_data,
+    fill_in,
+    hold_out_half,
+    read_pool,
+    read_set,
+    stored_data,
+)
 from compass.steps.resources import Resources
 from compass.steps.retention import draw_anchors, history_repeats, keep_fisher, parent_fisher
 from compass.steps.select import choose, place_candidates
@@ -168,6 +177,8 @@ def _opened(config: AdaptConfig, parent: Path) -> tuple[Resources, Run, Version]
 def _read(run: Run, config: AdaptConfig, version: Version, new: NewData) -> RunData:
     """Read and clean the window's usage E, the history D, the pool A, and the tests of every period."""
     seed, language = config.run.seed, config.data.language
+    given = (new.window, new.train, new.test, *new.pool)
+    check_sources(*(fill_in(source, language=language, seed=seed) for source in given if isinstance(source, str)))
     data = dataclasses.replace(config.data, usage=_named(new.window, "rows"), test=_named(new.test, "rows"))
     write_text(run.path(layout.CONFIG), dump_config(dataclasses.replace(config, data=data)))
     accounts: dict[str, list[SourceAccount]] = {"usage": [], "current": [], "pool": [], f"test {language}": []}

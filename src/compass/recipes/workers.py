@@ -44,6 +44,9 @@ class Processes:
                 code = process.wait()
             finally:
                 self._running.discard(process)
+        if code < 0 and not self.stopped.is_set():
+            name = signal.Signals(-code).name
+            return f"It was killed ({name}); if nobody did, the machine ran out of memory. Its log is {log}."
         if code:
             return "\n".join(log.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]) or f"exit code {code}"
         return ""

@@ -18,6 +18,8 @@ class Cell:
     lang: str = ""
     tone: str = ""
     code: bool = False
+    href: str = ""
+    """Where a click leads, relative to the page."""
 
 
 @dataclass(frozen=True, slots=True)

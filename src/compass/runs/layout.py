@@ -102,11 +102,17 @@ LOGS = "logs"
 STAGE_RECORDS = "logs/stages"
 STAGE_LOG = "logs/stages.jsonl"
 RUN_LOCK = "logs/run.lock"
+ADAPT_LOG = "logs/adapt.log"
+"""Of a language that a project runs in a process of its own."""
 CELL_LOG = "logs/cell.log"
 DRAW_LOG = "logs/draw.log"
 
 CELL = "cell.json"
 """In a cell of a comparison: it was measured."""
+
+PROJECT_PAGE = "index.html"
+PROJECT_STATE = "project.json"
+"""In the folder of a project, beside the run folders of its languages."""
 
 
 def test_file(name: str) -> str:

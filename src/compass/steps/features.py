@@ -33,7 +33,7 @@ from compass.selection.strategies.given import Given
 from compass.selection.strategies.langrank import LangRank
 from compass.selection.strategies.less import Less
 from compass.semantic.arrays import IntArray
-from compass.steps.read import fill_in
+from compass.steps.read import check_named, fill_in
 from compass.steps.resources import Resources
 from compass.steps.state import RunData
 
@@ -145,11 +145,12 @@ def _lines(path: Path, option: str, hint: str) -> list[tuple[int, str]]:
 def preflight(resources: Resources, *, training: bool = True) -> None:
     """Raise now what would otherwise be raised after the data is read, embedded and placed.
 
-    That is ConfigError for an unknown strategy, EncoderError for an encoder's folder that can't be loaded, DataError
-    for a file that the strategy is given and can't be read, and, with `training`, ModelError for a base model that
-    can't be had, layers that it lacks, or an adapter that does not fit it.
+    That is ConfigError for an unknown strategy, DataError for a source that is not there or a file that the strategy is
+    given and can't be read, EncoderError for an encoder's folder that can't be loaded, and, with `training`, ModelError
+    for a base model that can't be had, layers that it lacks, or an adapter that does not fit it.
     """
     config, strategy = resources.config, resources.strategy
+    check_named(config.data, config.run.seed)
     if local_path(config.encoder.encoder).is_dir():
         _ = resources.encoder
     if file := transfer_file(strategy):

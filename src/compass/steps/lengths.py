@@ -10,6 +10,7 @@ from typing import Any
 
 from compass.data.example import Dropped, Example
 from compass.errors import DataError, RunError
+from compass.reuse import reused
 from compass.runs import layout
 from compass.runs.files import read_json, read_jsonl, write_json, write_jsonl
 from compass.runs.folder import Run
@@ -89,6 +90,7 @@ def measure(tokenizer: Any, data: RunData, max_length: int) -> dict[str, TooLong
     return found
 
 
+@reused
 def check_rows(tokenizer: Any, name: str, rows: Sequence[Example]) -> list[int]:
     """Return the tokens of each row. Raises DataError that counts the rows that the chat template refuses."""
     from compass.training import encode_example
@@ -107,8 +109,13 @@ def check_rows(tokenizer: Any, name: str, rows: Sequence[Example]) -> list[int]:
 
 def dropped_as_too_long(rows: Sequence[Example], lengths: Sequence[int], max_length: int) -> list[Dropped]:
     """Return what is to be said of the rows that training leaves out because of their length."""
-    long = (row for row, length in zip(rows, lengths, strict=True) if length > max_length)
-    return [Dropped(row.id, TOO_LONG, f"at most {max_length} tokens", row.place) for row in long]
+    pairs = zip(rows, lengths, strict=True)
+    return [too_long(row, max_length) for row, length in pairs if length > max_length]
+
+
+def too_long(row: Example, max_length: int, place: str = "") -> Dropped:
+    """Return what is to be said of a row that is left out because of its length; place: where its own is not known."""
+    return Dropped(row.id, TOO_LONG, f"at most {max_length} tokens", row.place or place)
 
 
 def without(data: RunData, found: Mapping[str, TooLong]) -> RunData:
@@ -128,12 +135,12 @@ def _list(run: Run, data: RunData, found: Mapping[str, TooLong], max_length: int
     file = run.path(layout.DROPPED)
     listed = read_jsonl(file) if file.is_file() else []
     others = [row for row in listed if row.get("reason") != TOO_LONG]
-    detail, new = f"at most {max_length} tokens", []
-    for name, rows in (("current", data.train), ("pool", data.pool)):
-        for i in found[name].places:
-            # The place in the source is known only to the command that read it.
-            place = rows[i].place or f"{FILES[name]}, line {i + 1}"
-            new.append({"set": name, **Dropped(rows[i].id, TOO_LONG, detail, place).to_dict()})
+    # The place in the source is known only to the command that read it.
+    new = [
+        {"set": name, **too_long(rows[i], max_length, f"{FILES[name]}, line {i + 1}").to_dict()}
+        for name, rows in (("current", data.train), ("pool", data.pool))
+        for i in found[name].places
+    ]
 
     def told(row: Mapping[str, Any]) -> tuple[Any, ...]:
         return row.get("set"), row.get("id"), row.get("detail")

@@ -18,9 +18,12 @@ from compass.data.example import Dropped, Example
 from compass.data.languages import UNDETERMINED, normalize_tag, same_language
 from compass.data.licences import announce
 from compass.data.readers import SourceAccount, read_examples, read_jsonl, source_path, write_jsonl
+from compass.data.readers.hub import HUB
+from compass.data.readers.sources import existing_path
 from compass.data.redaction import check_installed
 from compass.data.untagged import with_identified_languages
 from compass.errors import DataError
+from compass.reuse import reused
 from compass.runs import layout
 from compass.runs.files import file_hash, fingerprint, read_json, write_json
 from compass.runs.files import write_jsonl as write_rows
@@ -108,6 +111,7 @@ def _stage(
 def read(config: DataConfig, seed: int) -> Sources:
     """Read every source of the options, each row in one schema; what is in other languages than asked is left out."""
     config = filled_in(config, seed)
+    check_named(config, seed)
     if config.redact:
         check_installed()
     assist = None
@@ -173,13 +177,19 @@ def with_responses(name: str, rows: list[Example]) -> list[Example]:
 
 def read_pool(config: DataConfig, sources: Sequence[str], accounts: list[SourceAccount] | None = None) -> list[Example]:
     """Read the rows of the pool's sources, with the columns that the options map for it; they need responses."""
-    return read_examples(
-        list(sources),
-        columns=columns_of(config, "pool"),
-        streaming=config.streaming,
-        require_response=True,
-        accounts=accounts,
-    )
+    rows, read = _read_pool(tuple(sources), columns_of(config, "pool"), streaming=config.streaming)
+    if accounts is not None:
+        accounts += read
+    return list(rows)
+
+
+@reused
+def _read_pool(
+    sources: tuple[str, ...], columns: Mapping[str, str] | None, *, streaming: bool
+) -> tuple[Sequence[Example], Sequence[SourceAccount]]:
+    accounts: list[SourceAccount] = []
+    rows = read_examples(list(sources), columns=columns, streaming=streaming, require_response=True, accounts=accounts)
+    return rows, accounts
 
 
 def clean(sources: Sources, config: DataConfig, seed: int) -> tuple[RunData, dict[str, Cleaned]]:
@@ -344,6 +354,21 @@ def filled_in(config: DataConfig, seed: int) -> DataConfig:
     )
 
 
+def check_sources(*sources: str) -> None:
+    """Raise DataError for a named source that is not on this machine; those of the hub are asked for when read."""
+    for source in sources:
+        if source and source != NONE and not source.startswith(HUB) and not parse_assist(source):
+            path = source_path(source)
+            if not path.exists():
+                existing_path(source)
+
+
+def check_named(config: DataConfig, seed: int) -> None:
+    """Raise DataError for a source of the options that is not there, before anything is loaded."""
+    named = filled_in(config, seed)
+    check_sources(named.usage, *named.train, *named.pool, named.test, *named.retention_tests)
+
+
 def source_identities(config: DataConfig) -> dict[str, str]:
     """Return what tells each source from another one of the same name: its files' hash, `assist`'s packages."""
     found = {}
@@ -353,7 +378,7 @@ def source_identities(config: DataConfig) -> dict[str, str]:
             stamped = versions()
             found[ASSIST] = f"{stamped.get('home-assistant-intents')} {stamped.get('hassil')}"
         elif source and path.is_file():
-            found[source] = file_hash(path)
+            found[source] = reused(file_hash)(path)
         elif source and path.is_dir():
             found[source] = fingerprint(
                 {p.relative_to(path).as_posix(): file_hash(p) for p in path.rglob("*") if p.is_file()}

@@ -33,6 +33,16 @@ class Resources:
         if encoder is not None:
             self.encoder = encoder
 
+    def share(self, other: Resources) -> None:
+        """Take what another run has opened already, where the options ask for the same."""
+        if self.cache != other.cache:
+            return
+        mine, theirs = self.config, other.config
+        model = ("model_name_or_path", "model_revision", "trust_remote_code")
+        same = all(getattr(mine.training, name) == getattr(theirs.training, name) for name in model)
+        names = [*(["encoder"] if mine.encoder == theirs.encoder else []), *(["base", "tokenizer"] if same else [])]
+        vars(self).update({name: vars(other)[name] for name in names if name in vars(other)})
+
     @cached_property
     def cache(self) -> Path:
         """Folder for embeddings and prepared models: the option, COMPASS_CACHE, or the user's cache folder."""

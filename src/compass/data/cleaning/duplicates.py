@@ -15,6 +15,7 @@ from compass.data.cleaning.result import Found
 from compass.data.example import Example
 from compass.data.languages import UNDETERMINED
 from compass.data.scripts import is_mostly_unspaced
+from compass.reuse import reused
 
 DUPLICATE, NEAR_DUPLICATE = "duplicate", "near duplicate"
 
@@ -43,6 +44,7 @@ def _whole_prompt(row: Example) -> str:
     return "\n".join((*(turn.content for turn in row.context), row.prompt)) if row.context else row.prompt
 
 
+@reused
 def find_duplicates(rows: Sequence[Example]) -> Found:
     """Find rows with the same prompt, context and response; one with a tag stays before one without, then by id."""
     kept: dict[bytes, int] = {}
@@ -59,6 +61,7 @@ def find_duplicates(rows: Sequence[Example]) -> Found:
     return {index: (DUPLICATE, f"the same as {rows[kept[key]].id}") for index, key in found.items()}
 
 
+@reused
 def find_near_duplicates(rows: Sequence[Example], threshold: float) -> Found:
     """Find near duplicates greedily, longest text first: each row is held against the rows that stay.
 

@@ -32,6 +32,7 @@ from compass.data.identify import (
 from compass.data.languages import UNDETERMINED
 from compass.data.prose import prose
 from compass.data.scripts import letters_by_script, script_of_letter
+from compass.reuse import reused
 
 WRONG_LANGUAGE = "wrong language"
 
@@ -68,7 +69,11 @@ def find_wrong_language(rows: Sequence[Example], *, languages: Collection[str] =
     not know, or which states another script than the language's usual one, is not judged.
     """
     tags = {*languages, *(row.language for row in rows), "en"} - {UNDETERMINED}
-    run = frozenset(identified_as(tag) for tag in tags) - {UNDETERMINED}
+    return _found_in(rows, frozenset(identified_as(tag) for tag in tags) - {UNDETERMINED})
+
+
+@reused
+def _found_in(rows: Sequence[Example], run: frozenset[str]) -> Found:
     judged = [
         (index, row.prompt, identified_as(row.language))
         for index, row in enumerate(rows)
@@ -94,9 +99,14 @@ def contradicting_language(prompt: str, own: str, run: Collection[str]) -> str:
 
 def contradicting_languages(prompts: Sequence[tuple[str, str]], run: Collection[str]) -> list[str]:
     """Return the same for each of several prompts with their tags."""
-    cases = [_case(prompt, own) for prompt, own in prompts]
+    cases = _cases(prompts)
     found = iter(evidence_of_all([case.text for case in cases if case is not None]))
     return [UNDETERMINED if case is None else _judge(case, next(found), frozenset(run)) for case in cases]
+
+
+@reused
+def _cases(prompts: Sequence[tuple[str, str]]) -> list[_Case | None]:
+    return [_case(prompt, own) for prompt, own in prompts]
 
 
 class _Case(NamedTuple):

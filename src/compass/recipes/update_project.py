@@ -1,0 +1,107 @@
+"""`compass update` for each language of a project: its newest run follows its new usage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compass.config import DataConfig
+from compass.errors import CompassError
+from compass.evaluation import read_differences
+from compass.recipes.project import Failures, ProjectDone, message_of, read_records, write_records
+from compass.recipes.update import NewData
+from compass.recipes.workers import Job, in_parallel
+from compass.report.project import FAILED, FINISHED, UNCHANGED, LanguageResult, build_project_page
+from compass.runs import layout
+from compass.runs.files import file_hash, fingerprint, read_json
+from compass.runs.finished import check_finished
+from compass.runs.folder import Run
+from compass.steps.read import check_sources, fill_in, source_identities
+
+
+@dataclass(frozen=True)
+class LanguageUpdate:
+    """What an update of one language is made of: sources by name, `{language}` in them, and flags of its command."""
+
+    folder: Path
+    """The run folder that `adapt` made; updates lie beside it, as `cy-2`, `cy-3`."""
+    window: str
+    train: str = ""
+    test: str = ""
+    flags: Sequence[str] = ()
+
+
+def update_project(folder: Path, updates: Mapping[str, LanguageUpdate]) -> ProjectDone:
+    """Update the newest run of each language on its new usage, and make a page over the updates.
+
+    An update whose window, rows, test and flags are those of the newest run's is not made again. What goes wrong with
+    one language is in its result, and leaves the others.
+    """
+    failures: dict[str, str] = {}
+    states, targets, inputs, jobs = {}, {}, {}, {}
+    for tag, update in updates.items():
+        try:
+            parent, target = newest(update.folder)
+            new = named(tag, update)
+            inputs[tag] = _inputs(new, update.flags)
+            unchanged = read_records(folder).get(parent.name, {}).get("inputs") == inputs[tag]
+            states[tag], targets[tag] = (UNCHANGED, parent) if unchanged else (FINISHED, target)
+            if not unchanged:
+                jobs[tag] = _job(parent, target, new, update.flags)
+        except CompassError as error:
+            failures[tag], targets[tag] = str(error), update.folder
+    failures |= {tag: message_of(error) for tag, error in in_parallel("Updates", jobs, 0).items()} if jobs else {}
+    made = [tag for tag in jobs if tag not in failures]
+    write_records(
+        folder, {targets[t].name: {"inputs": inputs[t], "lock": file_hash(targets[t] / layout.LOCK)} for t in made}
+    )
+    results = [_result(tag, FAILED if tag in failures else states[tag], targets[tag], failures) for tag in updates]
+    return ProjectDone(folder, build_project_page(folder, results), tuple(results))
+
+
+def newest(folder: Path) -> tuple[Path, Path]:
+    """Return the newest finished run of a language, and the folder of the update that comes after it.
+
+    Raises RunError if the language has no finished run.
+    """
+    check_finished(folder)
+    parent, number = folder, 2
+    while True:
+        target = folder.with_name(f"{folder.name}-{number}")
+        try:
+            check_finished(target, more=(layout.REPORT,))
+        except CompassError:
+            return parent, target
+        parent, number = target, number + 1
+
+
+def named(tag: str, update: LanguageUpdate) -> NewData:
+    """Return the sources of an update with the tag filled in. Raises DataError for one that is missing."""
+    window, train, test = (fill_in(source, language=tag) for source in (update.window, update.train, update.test))
+    check_sources(window, train, test)
+    return NewData(window, train=train, test=test)
+
+
+def _inputs(new: NewData, flags: Sequence[str]) -> str:
+    names = [str(new.window), str(new.train), str(new.test)]
+    data = DataConfig(usage=names[0], train=(names[1],), test=names[2], pool=())
+    return fingerprint({"sources": names, "identities": source_identities(data), "flags": list(flags)})
+
+
+def _job(parent: Path, target: Path, new: NewData, flags: Sequence[str]) -> Job:
+    log = Run(target).path(layout.ADAPT_LOG)
+    given = {"--new-data": new.train, "--new-test": new.test, "--output-dir": str(target)}
+    sources = [part for flag, value in given.items() for part in (flag, str(value)) if value]
+    command = ["update", str(parent), str(new.window), *sources, *flags]
+    return lambda processes, environment: processes.run(command, log, environment)
+
+
+def _result(tag: str, state: str, target: Path, failures: Failures) -> LanguageResult:
+    picked = difference = None
+    if state != FAILED:
+        picked = int(read_json(target / layout.SELECTION_SUMMARY, dict)["picked"])
+        file = target / layout.PARENT_DIFFERENCES
+        rows = read_differences(file) if file.is_file() else []
+        difference = next((row for row in rows if row.name == tag and row.cluster is None), None)
+    return LanguageResult(tag, state, target, picked, difference, failures.get(tag, ""))
