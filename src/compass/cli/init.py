@@ -15,6 +15,7 @@ from compass.cli.printing import say
 from compass.cli.process import set_up_logging
 from compass.config import AdaptConfig
 from compass.errors import CompassError, ConfigError
+from compass.runs import layout
 
 if TYPE_CHECKING:
     from compass.recipes.init import Answers
@@ -29,7 +30,7 @@ NO_DEFAULT = ""
     defaults={"language": "required without a terminal", "output_dir": "default: runs"},
 )
 def init(
-    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="File to write.")] = Path("compass.yaml"),
+    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="File to write.")] = Path(layout.CONFIG),
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; what no flag says has its default.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     verbose: Verbose = False,
