@@ -34,6 +34,7 @@ def test_a_candidate_is_promoted_through_the_gate(own: Site) -> None:
     assert last(own)["by"] == "anna"
     assert last(own)["done"] is True
     assert "&lt;b&gt;x" in page
+    assert ">The gate, 20" in page
 
 
 def test_a_candidate_that_the_gate_refuses_stays_out(own: Site) -> None:

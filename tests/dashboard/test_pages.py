@@ -49,7 +49,7 @@ def test_one_language_in_depth(site: Site) -> None:
     for said in (
         'class="chart stacked"', 'class="chart statistic"', 'class="chart map"', "vacuum", "threshold",
         "More of vacuum", "Version 3", "candidate", "new-usage", "old-usage", "english",
-        "The gate&#39;s last decision: promote", "points more often", "Mark for labelling", "Moves of the aliases",
+        "The gate on version 3, as of now: promote", "points more often", "Mark for labelling", "Moves of the aliases",
         "/dashboard/cy/report/v0002",
     ):  # fmt: skip
         assert said in page, said

@@ -170,6 +170,8 @@ class Dashboard:
         if not token:
             logger.warning("Somebody at %s tried to log in to the dashboard with a key that does not open it", address)
             return self._login_page(request, "This key does not open the dashboard.", 403)
+        if session := self.sessions.find(token):
+            logger.info("%s has logged in to the dashboard", session.name)
         response = _redirect(f"{PATH}/")
         _set_cookie(response, request, COOKIE, token)
         response.delete_cookie(LOGIN_COOKIE, path=PATH)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from compass.drift.results import MIX
 from compass.report import wording
 from compass.report.blocks import Block
 from compass.report.html import TABLES
-from compass.report.status import decision_blocks, event_blocks, last_decision, move_table, render_status
+from compass.report.status import decision_blocks, event_blocks, move_table, render_status
 from compass.runs import layout
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def language(dashboard: Dashboard, session: Session, tag: str) -> str:
     view = dashboard.reader.language(tag)
     return _render(
         "language.html.j2", session, view=view, topics=_topics(view), statistic=_statistic(view),
-        decision=_decision(view), events=event_blocks(view.events), moves=move_table(view.history),
+        decision=_decision(view), decisions=_decisions(view), events=event_blocks(view.events),
+        moves=move_table(view.history),
         prompts=labels(dashboard.places, view), map=_map(dashboard, view), expected=view.aliases.current or NOTHING,
         offers=_offers(view),
     )  # fmt: skip
@@ -166,11 +168,24 @@ def _statistic(view: LanguageView) -> dict[str, Any] | None:
 
 
 def _decision(view: LanguageView) -> list[Block]:
-    """Return the gate's decision on the candidate as it is now, or else the last one that was made."""
-    if view.decision is not None:
-        return decision_blocks(view.decision.to_dict())
-    last = last_decision(view.history, view.events)
-    return decision_blocks(last) if last else []
+    """Return what the gate would say of the candidate now."""
+    if view.decision is None or view.candidate is None:
+        return []
+    return decision_blocks(view.decision.to_dict(), f"The gate on {view.candidate.name}, as of now")
+
+
+def _decisions(view: LanguageView) -> dict[str, list[Block]]:
+    """Return the latest decision that was made on each version, by its id."""
+    made = [(move.at, move.after, move.decision) for move in view.history if move.decision]
+    made += [
+        (event.at, event.version, event.details["decision"])
+        for event in view.events
+        if isinstance(event.details.get("decision"), Mapping)
+    ]
+    return {
+        version: decision_blocks(decision, f"The gate, {words.at_iso(at)}", collapsed=True)
+        for at, version, decision in sorted(made, key=lambda one: one[0])
+    }
 
 
 def _map(dashboard: Dashboard, view: LanguageView) -> dict[str, Any] | None:

@@ -124,7 +124,7 @@ def map_points(places: Places, tag: str, version: str) -> MapPoints | None:
     try:
         stamp = (folder / layout.MAP).stat().st_mtime_ns
         return _points(folder, stamp)
-    except (CompassError, OSError, ValueError):
+    except (CompassError, OSError, ValueError, ImportError):
         return None
 
 

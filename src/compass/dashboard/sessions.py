@@ -99,12 +99,16 @@ def keys_or_own(keys: Keys, serve_dir: Path) -> Keys:
     if keys.open_dashboard:
         return keys
     path = serve_dir / OWN_KEY
-    serve_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    own = path.read_text("utf-8").strip() if path.is_file() else ""
-    if len(own) < OWN_KEY_LETTERS:
-        own = secrets.token_hex(OWN_KEY_LETTERS // 2)
-        write_text(path, f"{own}\n")
-    logger.info("No key of yours opens the dashboard, so that in %s does", path)
+    try:
+        serve_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own = path.read_text("utf-8").strip() if path.is_file() else ""
+        if len(own) < OWN_KEY_LETTERS:
+            own = secrets.token_hex(OWN_KEY_LETTERS // 2)
+            write_text(path, f"{own}\n")
+    except OSError as error:
+        logger.warning("Nobody can log in to the dashboard: no key has the right, and %s: %s", path, error.strerror)
+        return keys
+    logger.info("No key of yours opens the dashboard; the one in %s does", path)
     return Keys([Key(OWNER, _hash(own), dashboard=ACT)])
 
 

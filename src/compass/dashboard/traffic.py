@@ -82,12 +82,13 @@ class TrafficReader:
 
 def _traffic(engine: Engine, now: float) -> dict[str, Traffic]:
     since = now - HOURS * HOUR
-    ago = cast((now - AnswerRow.at) / HOUR, Integer)
+    # By name in GROUP BY: PostgreSQL takes an expression with another parameter for another one.
+    ago = (cast(now - AnswerRow.at, Integer) // int(HOUR)).label("ago")
     thumbs = [func.sum(case((AnswerRow.thumb == value, 1), else_=0)) for value in (1, 0)]
     query = (
         select(AnswerRow.language, AnswerRow.version, ago, func.count(), *thumbs, func.count(AnswerRow.correction))
         .where(AnswerRow.at > since, AnswerRow.at <= now)
-        .group_by(AnswerRow.language, AnswerRow.version, ago)
+        .group_by(AnswerRow.language, AnswerRow.version, "ago")
     )
     found: dict[str, tuple[list[int], dict[int, int], list[int]]] = {}
     with engine.connect() as connection:

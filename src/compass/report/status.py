@@ -125,15 +125,18 @@ def _lead(current: str, candidate: str, checks: Mapping[str, Check]) -> str:
     return f"{current} {state}." + (f" {candidate} waits to be promoted." if candidate else "")
 
 
-def decision_blocks(content: Mapping[str, Any]) -> list[Block]:
+LAST = "The gate's last decision"
+
+
+def decision_blocks(content: Mapping[str, Any], title: str = LAST, *, collapsed: bool = False) -> list[Block]:
     """Return the table of a gate decision, or what is damaged of it."""
     try:
-        return [_decision_table(content)]
+        return [_decision_table(content, title, collapsed=collapsed)]
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        return [Text(f"The gate's last decision is damaged ({type(error).__name__}: {error}).", "note")]
+        return [Text(f"{title} is damaged ({type(error).__name__}: {error}).", "note")]
 
 
-def _decision_table(content: Mapping[str, Any]) -> Block:
+def _decision_table(content: Mapping[str, Any], title: str, *, collapsed: bool) -> Block:
     verdict = str(content["verdict"])
     rows = [
         (
@@ -157,11 +160,12 @@ def _decision_table(content: Mapping[str, Any]) -> Block:
         "What would help",
     )  # fmt: skip
     return table(
-        f"The gate's last decision: {verdict}",
+        f"{title}: {verdict}",
         columns,
         rows,
         note=f"{about}, {_time(str(content['decided_at']))}. {content['reason']} Each test is one-sided at "
         f"a level of {percent(content['level'], 0)}. The ends of an interval are one-sided limits.",
+        collapsed=collapsed,
     )
 
 
