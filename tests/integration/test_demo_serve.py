@@ -18,6 +18,7 @@ from tiny_model import make_tiny_model
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))
 
+import demo_serve  # noqa: E402
 import replayed_day  # noqa: E402
 
 
@@ -38,6 +39,16 @@ def test_users_come_in_sessions_about_one_thing() -> None:
     welsh = [row for row in rows if row.language == replayed_day.WELSH]
     assert (len(rows), len(welsh)) == (500, 400)
     assert sum(row.label in replayed_day.NEW_INTENTS for row in welsh) == 200
+
+
+def test_the_alarm_is_that_of_welsh() -> None:
+    """Greek prompts change the mix of languages at once, long before anything drifts."""
+    mix, welsh = (
+        {"event": "drift", "stream": stream, "summary": stream, "explanation": None} for stream in ("*", "cy")
+    )
+    log = "\n".join(["INFO reference: started", json.dumps(mix), '{"event": "drift", "str'])
+    assert demo_serve.alarm_of(log) is None
+    assert demo_serve.alarm_of(f"{json.dumps(mix)}\n{json.dumps(welsh)}\n") == welsh
 
 
 @pytest.mark.integration
