@@ -13,7 +13,7 @@ from compass.cli.process import EXIT_BAD_INPUT, EXIT_BUG, EXIT_FAILED
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--usage", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["--usage", "nowhere.jsonl", "--train", "none", "--pool", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--language", "xx-nonsense"], "xx-nonsense"),
         (["--strategy", "compas"], "compass"),
     ],

@@ -13,6 +13,7 @@ from compass.recipes.adapt import Adapted
 from compass.records import Comparison, Difference, Interval
 from compass.steps.inspect import Inspected, Lengths
 from compass.steps.plan import _to_embed, _to_evaluate
+from small_data import Files
 
 
 def test_results_are_json_whatever_they_hold(capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,6 +41,9 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(compass: Compass, tmp_path
     assert not (tmp_path / "run").exists()
 
 
+SOURCES = (("usage", "usage"), ("train", "current"), ("pool", "pool"), ("test", "test"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "rows"),
     [
@@ -51,15 +55,17 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(compass: Compass, tmp_path
     ],
 )
 def test_a_dry_run_counts_what_will_be_seen(
-    compass: Compass, tmp_path: Path, arguments: tuple[str, ...], rows: str
+    compass: Compass, files: Files, tmp_path: Path, arguments: tuple[str, ...], rows: str
 ) -> None:
     """Tokens taken for rows, or a budget beyond the pool, would promise minutes and take hours, or the other way."""
-    code, out, _ = compass("adapt", "--output-dir", str(tmp_path / "run"), "--dry-run", "--json", *arguments)
+    sources = (f"--{name}={files.folder}/{file}.jsonl" for name, file in SOURCES)
+    where = ("--output-dir", str(tmp_path / "run"))
+    code, out, _ = compass("adapt", *where, "--dry-run", "--json", *sources, *arguments)
     assert code == 0
     (training,) = (step for step in json.loads(out) if step["step"] == "training")
     assert rows in training["what"]
     counted = int(training["what"].split("about ")[1].split()[0])
-    assert counted < 8000, "the pool has fewer rows"
+    assert counted < 700, "the pool has fewer rows"
 
 
 def test_the_tests_of_the_embedded_data_can_be_named(compass: Compass, tmp_path: Path) -> None:

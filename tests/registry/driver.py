@@ -17,9 +17,12 @@ from compass.errors import RegistryError
 from compass.registry import Registry
 
 TOUCHES_DISK = {
-    "open", "fsync", "replace", "rename", "mkdir", "chmod", "write", "flush", "close", "truncate", "ftruncate",
+    "open", "replace", "rename", "mkdir", "chmod", "write", "flush", "close", "truncate", "ftruncate",
     "unlink", "rmdir", "link",
 }  # fmt: skip
+
+# Kills spare what the kernel holds: waiting for the disk changes nothing that they leave.
+os.fsync = os.fstat  # type: ignore[assignment]
 
 BESIDE = ("data/*", "eval/*", "selection/*", "logs/*", "space/*.p*")
 """What a version can do without: fewer files are fewer calls to be killed at."""
@@ -49,6 +52,8 @@ def other(registry: Registry) -> str:
 
 def crash(root: Path, operation: str, run: Path) -> None:
     """Kill the operation before each of its calls to the disk, and see after each kill that all is well."""
+    # Reading YAML takes most of the time of a process whose calls are counted: the fewest options that make a run.
+    (run / "compass.yaml").write_text("data:\n  language: cy\nevaluation:\n  confidence: 0.95\n", "ascii")
     step = 0
     survived = False
     while not survived:

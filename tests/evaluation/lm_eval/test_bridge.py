@@ -174,11 +174,19 @@ def test_few_shot_rows_out_of_the_usage_sample_are_refused(base: BaseModel, task
 
 @needs_lm_eval
 @quiet
-def test_an_unknown_task_is_refused_with_the_nearest(base: BaseModel, tasks: Path, tmp_path: Path) -> None:
+def test_an_unknown_task_is_refused_with_the_nearest(
+    tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All wrong names come at once, before the data of any task is fetched."""
+    # One of lm-eval's own 14,000 tasks, whose index takes seconds to read.
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "sw.yaml").write_text("task: global_mmlu_full_sw\ndataset_path: json\noutput_type: multiple_choice\n")
+    monkeypatch.setattr("lm_eval.tasks.manager.__file__", str(theirs / "manager.py"))
     with pytest.raises(ConfigError, match=r"'quizz'; did you mean .*quiz") as caught:
         run_tasks(None, ["quiz", "quizz", "global_mmlu_full_xx"], include_path=tasks)
     assert len(caught.value.problems) == 2
+    assert "global_mmlu_full_sw" in str(caught.value)
     with pytest.raises(DataError, match="not a folder of tasks"):
         run_tasks(None, ["quiz"], include_path=tmp_path / "none")
 
