@@ -14,6 +14,7 @@ from compass.registry import GateDecision, Registry, Version, decide
 from compass.report import wording
 from compass.report.load import load_scores
 from compass.report.view import View
+from compass.runs import layout
 
 MOST_KEPT = 500
 
@@ -62,7 +63,7 @@ class Qualities:
 
     def of(self, version: Version) -> Quality | str:
         """Return a version's quality, or why there is none."""
-        evaluations = version.folder / "eval" / "adapter"
+        evaluations = version.folder / layout.ADAPTER_EVALUATION
         try:
             stamp = evaluations.stat().st_mtime_ns
         except OSError:
