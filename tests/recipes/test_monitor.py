@@ -117,6 +117,25 @@ def test_the_status_says_what_is_new(run_dir, tmp_path):
     assert (status.details["prompts"], status.details["new_prompts"], status.details["skipped_lines"]) == (30, 0, 5)
 
 
+def test_what_another_adapter_answered_is_no_usage_of_this_one(run_dir, tmp_path):
+    """Of a gateway with two languages every monitor would raise an alarm of the mix of languages."""
+    logs = tmp_path / "day1.jsonl"
+    served = {"cy": ("cy", prompts(120, STEADY, 2)), "el": ("el", prompts(150, MOVED, 3)), "und": ("?", ["hm"] * 9)}
+    rows = [
+        {"prompt": text, "language": language, "served_language": adapter}
+        for adapter, (language, texts) in served.items()
+        for text in texts
+    ]
+    # A Greek sentence that a client sent to the Welsh adapter by name is Welsh usage.
+    rows += [{"prompt": text, "language": "el", "served_language": "cy"} for text in prompts(10, STEADY, 4)]
+    logs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    *events, status = monitor(run_dir, str(logs), OPTIONS)
+    assert events == []
+    assert (status.details["new_prompts"], status.details["answered_elsewhere"]) == (130, 159)
+    assert status.details["skipped_lines"] == 0
+    assert "159 answered by other adapters and left out" in status.summary
+
+
 def test_a_prompt_that_the_encoder_does_not_take_is_passed_over(run_dir, tmp_path):
     """Breaks if one prompt that the encoder fails on ends the stream, takes its batch with it, or is not told."""
     logs = tmp_path / "day1.jsonl"

@@ -27,6 +27,7 @@ from compass.serve.keeper import Keeper
 from compass.serve.keys import Key, Keys
 from compass.serve.labelled import split
 from compass.serve.prompt_log import PromptLog
+from compass.serve.routing import Route
 from compass.serve.said import id_and_text
 from compass.serve.store import Answer, Store
 from model_servers import FakeVllm, make_gateway, settle
@@ -135,7 +136,7 @@ def test_a_full_disk_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     log = PromptLog(tmp_path, "full", retention_days=1)
     monkeypatch.setattr(log, "_open", _no_space)
     for text in ("a", "b"):
-        log._queue.put((text, "cy", "c", 1, 0.0))
+        log._queue.put((text, Route("cy", 1, spoken="cy"), "c", 0.0))
     log.close()
     assert dict(log.dropped) == {"can't be written (No space left on device)": 2}
 

@@ -40,6 +40,8 @@ FILE_HEADER = b'{"compass": "prompts"'
 """How the first line of a file of `compass serve` begins: it tells the file from others, and holds no prompt."""
 UNKNOWN_LANGUAGE = "?"
 """Stands for a tag that names no language: the prompt counts among other languages."""
+SERVED = "served_language"
+"""Field of a line of `compass serve`: the language whose adapter answered."""
 LOG_NAME = re.compile(r"\.(jsonl|ndjson)(\.[^/]+)?$", re.IGNORECASE)
 """Names of logs in a folder: `app.jsonl`, `app.ndjson`, and rotated ones, `app.jsonl.1`, `app.jsonl.2.gz`."""
 UNREAD_SUFFIXES = (".zst", ".xz", ".bz2", ".zip", ".lz4")
@@ -61,6 +63,8 @@ class Record:
     """What the prompts of one conversation share; empty where the line does not say."""
     at: float = math.nan
     """When it came, in seconds since 1970; NaN where the line does not say."""
+    served: str = ""
+    """The language whose adapter answered, `und` for the base model; empty where the line does not say."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,10 @@ def parse(line: bytes, columns: Mapping[str, str] | None = None) -> Record:
         raise ValueError("an empty prompt")
     language = "" if found.language == UNDETERMINED else found.language
     tag = UNKNOWN_LANGUAGE if unknown else language
-    return Record(prompt, tag, _loss(row), session=found.session, at=found.at)
+    served = row.get(SERVED)
+    return Record(
+        prompt, tag, _loss(row), session=found.session, at=found.at, served=served if isinstance(served, str) else ""
+    )
 
 
 def read_stream(

@@ -131,7 +131,8 @@ def watch(
                         site.show()
                     state = "drift" if status["drift"] else "no drift"
                     summary = f"{status['prompts']} prompts counted, {version.id} in production: {state}"
-                    yield Event("status", summary, version.id, {**status, "skipped_lines": counting.skipped_lines})
+                    status |= {"skipped_lines": counting.skipped_lines, "answered_elsewhere": counting.elsewhere}
+                    yield Event("status", summary, version.id, status)
                     return
 
 

@@ -24,8 +24,9 @@ from uuid import uuid4
 from compass.data.languages import UNDETERMINED
 from compass.data.redaction import check_installed
 from compass.drift.reservoir import stored_form
-from compass.drift.sources import FILE_HEADER, UNKNOWN_LANGUAGE
+from compass.drift.sources import FILE_HEADER, SERVED, UNKNOWN_LANGUAGE
 from compass.serve.exchange import Exchange
+from compass.serve.routing import Route
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class PromptLog:
         """Prompts that were lost, by reason."""
         self.written = 0
         self._mode, self._retention, self._clock = mode, retention_days * DAY, clock
-        self._queue: queue.Queue[tuple[str, str, str, int, float] | None] = queue.Queue(MOST_WAITING)
+        self._queue: queue.Queue[tuple[str, Route, str, float] | None] = queue.Queue(MOST_WAITING)
         self._file: IO[bytes] | None = None
         self._size, self._purged = 0, float("-inf")
         self._thread = threading.Thread(target=self._work, name="prompts", daemon=True)
@@ -66,9 +67,7 @@ class PromptLog:
         if not exchange.ok or not asked.ends_with_user or not asked.turns or not exchange.may_be_kept:
             return
         try:
-            self._queue.put_nowait(
-                (asked.turns[-1], exchange.route.spoken, asked.conversation, exchange.route.version, self._clock())
-            )
+            self._queue.put_nowait((asked.turns[-1], exchange.route, asked.conversation, self._clock()))
         except queue.Full:
             self.dropped["the queue is full"] += 1
 
@@ -95,17 +94,18 @@ class PromptLog:
                 self._close_file()
                 return
 
-    def _line(self, prompt: str, language: str, conversation: str, version: int, at: float) -> bytes:
-        form = stored_form(prompt, language, self._mode, lost="A prompt is lost to the monitor:")
+    def _line(self, prompt: str, route: Route, conversation: str, at: float) -> bytes:
+        form = stored_form(prompt, route.spoken, self._mode, lost="A prompt is lost to the monitor:")
         if form is None:
             self.dropped["redaction failed"] += 1
             return b""
         row = {
             "prompt": form,
-            "language": UNKNOWN_LANGUAGE if language == UNDETERMINED else language,
+            "language": UNKNOWN_LANGUAGE if route.spoken == UNDETERMINED else route.spoken,
+            SERVED: route.language,
             "session": conversation,
             "timestamp": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"),
-            "version": version,
+            "version": route.version,
         }
         return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 

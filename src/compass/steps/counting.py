@@ -36,6 +36,8 @@ class Counting:
     def __init__(self, language: str, known: str = "") -> None:
         self.skipped_lines = 0
         """Lines of the input that were passed over so far."""
+        self.elsewhere = 0
+        """Prompts so far that another language's adapter answered, or the base model: no part of this usage."""
         self._language = language
         self._known = known or PROBE
         self._failed_in_a_row = 0
@@ -50,7 +52,8 @@ class Counting:
         Raises EncoderError if the encoder takes nothing any more, MonitorError if the state can't be written, or if two
         batches in a row can't be counted.
         """
-        records, vectors, failed = self._encoded(encoder, batch.records, watching.reference.space.dimensions)
+        own = [record for record in batch.records if record.served in ("", self._language)]
+        records, vectors, failed = self._encoded(encoder, own, watching.reference.space.dimensions)
         given_up = self._given_up()
         try:
             seen = watching.observe(
@@ -71,7 +74,8 @@ class Counting:
         self._held = None
         if not seen.repeated:
             lost = sum(skip.n for skip in given_up)
-            self.skipped_lines += lost + batch.skipped_lines + len(batch.records) - seen.prompts - seen.repeats
+            self.skipped_lines += lost + batch.skipped_lines + len(own) - seen.prompts - seen.repeats
+            self.elsewhere += len(batch.records) - len(own)
         return seen
 
     def finish(self, watching: Monitor) -> None:
