@@ -277,10 +277,7 @@ def _alarm(log: Path, seconds: float) -> dict[str, Any] | None:
 
 
 def alarm_of(told: str) -> dict[str, Any] | None:
-    """Return the first alarm of Welsh among the lines of `compass watch --json`.
-
-    Greek prompts in the gateway's folder are an alarm of the mix of languages, which is not meant here.
-    """
+    """Return the first alarm of Welsh among the lines of `compass watch --json`."""
     events = (json.loads(line) for line in told.splitlines() if line.startswith("{") and line.endswith("}"))
     return next((event for event in events if (event["event"], event.get("stream")) == ("drift", WELSH)), None)
 

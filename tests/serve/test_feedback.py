@@ -94,6 +94,7 @@ def test_prompts_reach_the_monitor_once_and_redacted(
     run(work())
     found = counted(tmp_path)
     assert [record.language for record in found] == ["cy", "en", "?"]
+    assert [record.served for record in found] == ["cy", "und", "und"]
     assert "x@example.com" not in found[0].prompt
     assert "golau" in found[0].prompt
     assert (next((tmp_path / "prompts").iterdir()).stat().st_mode & 0o777) == 0o600
