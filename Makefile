@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed
 
-.PHONY: demo demo-drift demo-serve serve test test-vllm fuzz lint docs format install lock clean
+.PHONY: demo demo-drift demo-serve serve test test-vllm test-kills fuzz lint docs format install lock clean
 
 demo: $(STAMP)
 	$(BIN)/compass adapt --model-name-or-path $(MODEL) --output-dir $(RUN) $(DEMO_ARGS)
@@ -52,6 +52,11 @@ test-vllm: $(STAMP)
 	  COMPASS_VLLM=$(abspath $(VLLM_VENV))/bin/vllm COMPASS_RUN=$$(test -f $(RUN)/lock.json && echo $(abspath $(RUN))) \
 	    $(BIN)/python -m pytest tests/servers/test_vllm.py -s --timeout 3600; \
 	else echo "test-vllm: skipped"; fi
+
+# 10,000 requests through the gateway under kill -9 of a model server, of the gateway and of PostgreSQL, which is needed.
+REQUESTS ?= 10000
+test-kills: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gateway_kills.py --requests $(REQUESTS)
 
 # 2,000 nasty inputs over readers, options, run folders, registries, monitor lines and adapters; new ones in each run.
 FUZZ ?= 2000

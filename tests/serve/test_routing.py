@@ -39,7 +39,7 @@ def test_an_unclear_turn_leaves_the_language() -> None:
     assert language_of_turns(["Trowch y golau ymlaen yn y gegin", "ok", "42"]) == "cy"
 
 
-TABLE = Table(("base",), {"cy": 3, "zh-CN": 1}, {"cy": 4}, {"cy": frozenset({2, 3, 4})}, share=0.2)
+TABLE = Table({"cy": 3, "zh-CN": 1}, ("base",), {"cy": 4}, {"cy": frozenset({2, 3, 4})}, share=0.2)
 
 
 def test_a_region_or_another_spelling_finds_its_language() -> None:

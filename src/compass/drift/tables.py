@@ -160,6 +160,9 @@ def open_database(url: str) -> Engine:
         parsed = make_url(url)
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
+        if parsed.drivername == "postgresql+psycopg" and "client_encoding" not in parsed.query:
+            # A database that was made as SQL_ASCII gives bytes otherwise.
+            parsed = parsed.update_query_dict({"client_encoding": "utf8"})
         # Statements are logged and raised with their parameters otherwise, and those hold prompts.
         engine = create_engine(parsed, hide_parameters=True)
     except (ArgumentError, ImportError, ValueError, TypeError) as error:

@@ -15,7 +15,7 @@ from compass.serve.answers import ClientGoneError, RefusedError
 from compass.serve.feedback import FEEDBACK, take
 from compass.serve.gateway import Gateway
 from compass.serve.keeper import Keeper
-from compass.serve.measures import CONTENT_TYPE_LATEST, Measures, spans
+from compass.serve.measures import CONTENT_TYPE_LATEST, Measures
 from compass.serve.prompt_log import PromptLog
 from compass.serve.protocol import CHAT, COMPLETIONS
 from compass.serve.rollout import Rollout
@@ -53,7 +53,7 @@ def make_app(
     kept = [one.ended for one in (prompts, keeper, rollout) if one]
     if keeper and rollout:
         keeper.heard = rollout.heard
-    gateway.observers += [*kept, *(observer for observer in (measures.ended, spans()) if observer)]
+    gateway.observers += [*kept, measures.ended]
     app = FastAPI(title="compass serve", lifespan=alive, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.gateway = gateway
 
@@ -61,7 +61,8 @@ def make_app(
         return await gateway.answer(request, request.url.path)
 
     for path in (CHAT, COMPLETIONS):
-        app.add_api_route(path, passed_on, methods=["POST"], response_model=None)
+        # Starlette's own route: FastAPI's would look for parameters in each request.
+        app.add_route(path, passed_on, methods=["POST"])
 
     if keeper:
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from compass.serve.body import Body
 from compass.serve.routing import Asked, Route
@@ -21,8 +22,8 @@ class Exchange:
     route: Route
     key: str = ""
     """Name of the client's key; empty where none is asked for."""
-    traceparent: str = ""
-    """Of the client's trace (W3C)."""
+    span: Any = None
+    """Of OpenTelemetry, while it is written; see `tracing.py`."""
     started: float = 0.0
     """Seconds of a monotonic clock."""
     backend: str = ""

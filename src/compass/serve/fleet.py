@@ -97,7 +97,7 @@ class Fleet:
         self.replicas = [Replica(backend) for backend in backends]
         self.desired: dict[str, Desired] = {}
         self.live: dict[str, int] = {}
-        self.table = Table((), {}, {}, {})
+        self.table = Table()
         self._read, self._poll, self._clock = read_desired, poll_seconds, clock
         self._share, self._candidates = share, candidates
         self.withdrawn: set[tuple[str, int]] = set()
@@ -179,8 +179,8 @@ class Fleet:
                 if found and found[0] in self.desired:
                     versions.setdefault(found[0], set()).add(found[1])
         self.table = Table(
-            tuple(dict.fromkeys(replica.base for replica in healthy if replica.base)),
             live,
+            tuple(dict.fromkeys(replica.base for replica in healthy if replica.base)),
             {
                 language: one.candidate
                 for language, one in self.desired.items()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack
 
@@ -27,12 +26,12 @@ from compass.serve.fleet import Fleet, Replica
 from compass.serve.keys import Key
 from compass.serve.over_http import OURS, end_to_end
 from compass.serve.protocol import Call, LostError, Reply, UnknownAdapterError, UnreachableError
-from compass.serve.routing import Asked, Route, RouteError, asked_of, route
+from compass.serve.router import Router
+from compass.serve.routing import RouteError
+from compass.serve.tracing import Spans
 
 logger = logging.getLogger(__name__)
 
-MOST_CONVERSATIONS = 100_000
-"""Named conversations whose language is remembered, the latest."""
 RETRY_SECONDS = 1.0
 """When a client may try again where no backend could answer."""
 
@@ -49,11 +48,12 @@ class Gateway:
         door: Door | None = None,
         timeout: float = 600.0,
         observers: Sequence[Observer] = (),
+        spans: Spans | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.fleet, self.door, self._timeout, self._clock = fleet, door or Door(), timeout, clock
-        self.observers = list(observers)
-        self._languages: OrderedDict[str, str] = OrderedDict()
+        self.observers, self.spans = [*observers, *((spans.ended,) if spans else ())], spans
+        self._router = Router()
 
     async def answer(self, request: Request, path: str) -> Response:
         """Answer a call of OpenAI's API. Raises RefusedError with what the client is to hear instead."""
@@ -68,9 +68,13 @@ class Gateway:
             work.close()
             raise
         # 2. Who answers it: the version stays the same to the end, whatever is promoted meanwhile.
-        call = Call(path, body, exchange.route.adapter, end_to_end(request.headers.raw, OURS))
+        passed_on = end_to_end(request.headers.raw, OURS)
+        if self.spans:
+            passed_on = self.spans.started(exchange, passed_on)
+        call = Call(path, body, exchange.route.adapter, passed_on)
+        begin = self._first_byte if body.streams else self._whole
         try:
-            reply = await unless_gone(request.receive, self._first_byte(call, exchange, work))
+            reply = await unless_gone(request.receive, begin(call, exchange, work))
         except BaseException as error:
             work.close()
             exchange.status = _status_of(error)
@@ -84,13 +88,8 @@ class Gateway:
                 self._passed_on(reply, exchange),
                 lambda: self._close(reply, exchange, work),
             )
-        try:
-            await unless_gone(request.receive, self._read(reply, exchange))
-        except BaseException as error:
-            exchange.status = _status_of(error)
-            raise
-        finally:
-            await self._close(reply, exchange, work)
+        work.close()
+        self._ended(exchange)
         response = Response(bytes(exchange.answer), reply.status)
         return with_headers(
             response, tuple(pair for pair in (*reply.headers, *_about(exchange)) if pair[0] != "content-length")
@@ -104,24 +103,12 @@ class Gateway:
 
     def _routed(self, path: str, body: Body, headers: Mapping[str, str], key: Key) -> Exchange:
         try:
-            asked = asked_of(body.values, headers)
-            found = route(asked, self.fleet.table, self._languages.get(asked.conversation, ""))
+            asked, found = self._router.routed(body.values, self.fleet.table, headers)
         except RouteError as error:
             if error.missing:
                 raise RefusedError(404, "model_not_found", f"{error}.") from None
             raise RefusedError(400, "invalid_request", f"{error}.") from None
-        self._remember(asked, found)
-        return Exchange(
-            path, body, asked, found, key.name, traceparent=headers.get("traceparent", ""), started=self._clock()
-        )
-
-    def _remember(self, asked: Asked, found: Route) -> None:
-        """Keep the language of a named conversation, whose later requests may hold one short turn alone."""
-        if asked.named and found.version:
-            self._languages[asked.conversation] = found.language
-            self._languages.move_to_end(asked.conversation)
-            if len(self._languages) > MOST_CONVERSATIONS:
-                self._languages.popitem(last=False)
+        return Exchange(path, body, asked, found, key.name, started=self._clock())
 
     async def _first_byte(self, call: Call, exchange: Exchange, work: ExitStack) -> Reply:
         """Return the beginning of the first answer that a backend gives; one that took nothing gives way to another."""
@@ -158,6 +145,15 @@ class Gateway:
         for replica in replicas:
             replica.wake.set()
         self.fleet.recompute()
+
+    async def _whole(self, call: Call, exchange: Exchange, work: ExitStack) -> Reply:
+        """Return an answer that has been read to its end."""
+        reply = await self._first_byte(call, exchange, work)
+        try:
+            await self._read(reply, exchange)
+        finally:
+            await reply.close()
+        return reply
 
     async def _read(self, reply: Reply, exchange: Exchange) -> None:
         """Read an answer that is sent in one piece, so that one that breaks off becomes a clean error."""

@@ -1,11 +1,8 @@
-"""What the gateway tells Prometheus and OpenTelemetry: figures and names, no texts."""
+"""What the gateway tells Prometheus: figures and names, no texts."""
 
 from __future__ import annotations
 
-import importlib.util
-import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -17,7 +14,7 @@ from compass.serve.keeper import Keeper
 from compass.serve.prompt_log import PromptLog
 from compass.serve.rollout import Rollout
 
-__all__ = ["CONTENT_TYPE_LATEST", "Measures", "spans"]
+__all__ = ["CONTENT_TYPE_LATEST", "Measures"]
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 LABELS = ("language", "version")
@@ -87,27 +84,3 @@ class Measures:
     def text(self) -> bytes:
         """Return all of it as `/metrics` answers."""
         return bytes(generate_latest(self.registry))  # type: ignore[no-untyped-call]
-
-
-def spans() -> Any:
-    """Return an observer that writes a span for each exchange; None where OpenTelemetry is not installed."""
-    if importlib.util.find_spec("opentelemetry") is None:
-        return None
-    from opentelemetry import propagate, trace
-
-    tracer = trace.get_tracer("compass.serve")
-
-    def ended(exchange: Exchange) -> None:
-        now = time.time_ns()
-        parent = propagate.extract({"traceparent": exchange.traceparent}) if exchange.traceparent else None
-        attributes: Mapping[str, str | int] = {
-            "http.route": exchange.path,
-            "http.response.status_code": exchange.status,
-            "compass.language": exchange.route.language,
-            "compass.version": exchange.route.version,
-            "compass.backend": exchange.backend,
-        }
-        begin = now - int(exchange.seconds * 1e9)
-        tracer.start_span("compass.request", parent, trace.SpanKind.SERVER, attributes, start_time=begin).end(now)
-
-    return ended

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from compass.data.languages import UNDETERMINED, normalize_tag
@@ -54,13 +54,13 @@ class Asked:
 class Table:
     """What each name stands for now."""
 
-    base: Sequence[str]
-    """Names of the base model at the backends."""
-    live: Mapping[str, int]
+    live: Mapping[str, int] = field(default_factory=dict)
     """Language -> number of the version that its tag stands for."""
-    candidates: Mapping[str, int]
+    base: Sequence[str] = ()
+    """Names of the base model at the backends."""
+    candidates: Mapping[str, int] = field(default_factory=dict)
     """Language -> number of the version that a share of conversations gets."""
-    versions: Mapping[str, frozenset[int]]
+    versions: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """Language -> numbers that can be asked for by name."""
     share: float = 0.0
     """Share of conversations that a candidate answers."""

@@ -33,6 +33,7 @@ from compass.serve.protocol import Backend
 from compass.serve.rollout import Rollout, Withdraw
 from compass.serve.sglang import Sglang
 from compass.serve.store import DATABASE, Store
+from compass.serve.tracing import spans
 from compass.serve.vllm import Vllm
 from compass.signals import handled
 
@@ -94,7 +95,7 @@ def make_gateway(options: ServeOptions) -> Gateway:
     at = Path(own.registry_at) if own.registry_at else None
     desired = DesiredState(Registry(Path(options.registry.registry_dir)), at=at)
     fleet = Fleet(backends, desired.read, share=own.canary, candidates=own.canary > 0 or own.shadow > 0)
-    return Gateway(fleet, door=door, timeout=own.request_timeout)
+    return Gateway(fleet, door=door, timeout=own.request_timeout, spans=spans())
 
 
 def make_application(options: ServeOptions) -> FastAPI:
