@@ -33,12 +33,17 @@ DEMO_SERVE_ARGS ?=
 demo-serve: $(STAMP)
 	$(BIN)/python experiments/demo_serve.py --run $(RUN) --model_name_or_path $(MODEL) $(DEMO_SERVE_ARGS)
 
-# The demo's adapter, or whatever the registry has in production, on http://localhost:8080 with nothing else.
+# The demo's Welsh adapter and a Greek one of a short training, or whatever the registry has in production, on
+# http://localhost:8080 with nothing else.
 REGISTRY ?= registry
+GREEK ?= runs/el
+GREEK_ARGS ?= --max-steps 60
 serve: $(STAMP)
 	test -d $(REGISTRY) || { { test -f $(RUN)/lock.json || $(MAKE) demo; } && \
-	  $(BIN)/compass registry add $(RUN) --registry-dir $(REGISTRY) && \
-	  $(BIN)/compass registry promote $(notdir $(RUN)) --registry-dir $(REGISTRY); }
+	  { test -f $(GREEK)/lock.json || $(BIN)/compass adapt --language el --model-name-or-path $(MODEL) \
+	    --output-dir $(GREEK) $(GREEK_ARGS); } && \
+	  for run in $(RUN) $(GREEK); do $(BIN)/compass registry add $$run --registry-dir $(REGISTRY) && \
+	    $(BIN)/compass registry promote $$(basename $$run) --registry-dir $(REGISTRY) || exit; done; }
 	$(BIN)/compass serve --registry-dir $(REGISTRY) --backend embedded $(SERVE_ARGS)
 
 test: $(STAMP)

@@ -17,6 +17,7 @@ from compass.errors import ServeError
 from compass.serve.body import read_body
 from compass.serve.embedded import Embedded, _safe_length
 from compass.serve.protocol import CHAT, COMPLETIONS, Backend, Call, LostError, UnknownAdapterError, UnreachableError
+from compass.steps.lock import dtype_of
 from compass.training import LanguageModel, resolve_model
 
 STORED = Path(__file__).parents[1] / "fixtures" / "v0_1"
@@ -217,6 +218,35 @@ def test_who_does_not_wait_for_a_load_ends_nothing(adapter: Path) -> None:
         await whole(backend, call(adapter="cy@2"))
 
     run(adapter, test)
+
+
+def test_requests_join_the_batch_that_runs(adapter: Path) -> None:
+    """Each request that comes later would make every token of the others wait for one more run of the model."""
+
+    async def test(backend: Embedded) -> None:
+        await backend.load("cy@2", adapter)
+        wanted = await whole(backend, call(adapter="cy@2"))
+        first = await backend.forward(call(stream=True, max_tokens=400, ignore_eos=True))
+        await anext(first.chunks)
+        later = await backend.forward(call(adapter="cy@2", stream=True, max_tokens=400))
+        await anext(later.chunks)
+        assert len(backend._engine._batches) <= 1
+        assert (await whole(backend, call(adapter="cy@2")))["choices"] == wanted["choices"]
+        for reply in (first, later):
+            await reply.close()
+        await whole(backend, call())
+
+    run(adapter, test)
+
+
+def test_the_numbers_are_those_of_the_adapters_run(adapter: Path) -> None:
+    """`auto` is bfloat16 on one machine and float32 on another: answers would not be those that were measured."""
+    file = adapter.parent / "lock.json"
+    lock = json.loads(file.read_text())
+    for dtype in ("bfloat16", "float32"):
+        file.write_text(json.dumps({**lock, "model": {**lock.get("model", {}), "dtype": dtype}}))
+        assert dtype_of(adapter.parent) == dtype
+    assert dtype_of(adapter.parent, "bfloat16") == "bfloat16"
 
 
 def test_a_client_that_goes_ends_the_work_and_a_stop_breaks_off(adapter: Path) -> None:

@@ -76,6 +76,31 @@ def test_each_row_of_a_batch_is_answered_as_by_its_adapter_alone(tiny: BaseModel
     assert wanted[0] != wanted[1] != wanted[2] != wanted[0]
 
 
+@pytest.mark.parametrize("steps", [1, 3, 5])
+def test_batches_that_join_answer_as_alone(tiny: BaseModel, adapters: dict[str, Path], steps: int) -> None:
+    """Requests that come while others run would get answers of their own making, by padding put at a wrong place."""
+    model = MixedModel(tiny, dtype="float32")
+    for name, folder in adapters.items():
+        model.load(name, folder)
+    names = ["el@2", "", "cy@1"]
+    rows = [
+        [Row(model.prompt_of([{"role": "user", "content": row.prompt}], name), name, TOKENS) for row in ROWS]
+        for name in names
+    ]
+    batch = model.start(rows[0])
+    for later in rows[1:]:
+        for _ in range(steps):
+            batch.step()
+        other = model.start(later)
+        other.step()
+        assert batch.join(other)
+        assert not set(map(id, later)) - set(map(id, batch.rows))
+    while any(not row.finished for row in batch.step()):
+        pass
+    found = [[model.text_of(row.tokens).split("\n")[0].strip() for row in part] for part in rows]
+    assert found == [first_lines(alone(tiny, adapters.get(name))) for name in names]
+
+
 def test_unloading_leaves_the_others_and_in_the_end_the_base_model(tiny: BaseModel, adapters: dict[str, Path]) -> None:
     model = MixedModel(tiny, dtype="float32")
     base = first_lines(alone(tiny, None))

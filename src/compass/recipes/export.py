@@ -25,6 +25,7 @@ from compass.errors import ModelError, RunError
 from compass.runs import layout
 from compass.runs.files import file_hash, write_text
 from compass.runs.finished import check_finished
+from compass.steps.lock import measured_dtype
 from compass.steps.resources import Resources
 
 if TYPE_CHECKING:
@@ -225,12 +226,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 def _dtype(source: _Source) -> str:
     """Return the numbers that the run was measured in; where the lock does not say, what they are on this machine."""
-    from compass.training import resolved_dtype
-
-    named = source.config.training.dtype
-    model = source.lock.get("model")
-    measured = model.get("dtype") if isinstance(model, dict) else None
-    return str(measured) if named == "auto" and measured in ("float32", "bfloat16") else resolved_dtype(named)
+    return measured_dtype(source.lock, source.config.training.dtype)
 
 
 def _start(folder: Path, arguments: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """A model in the gateway's own process: transformers and peft, with several adapters in one batch.
 
-One thread owns the model. What arrives together is answered as one batch; batches take turns, a token each, so that a
-new request does not wait for those that run, and adapters are loaded between two tokens.
+One thread owns the model. What arrives together begins as one batch, and joins those that run after its first token, so
+that a new request does not wait for them. Adapters are loaded between two tokens.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from compass.errors import CompassError, DataError, ServeError
 from compass.serve.answers import error_body
 from compass.serve.completions import Answer, Asked, AskedWronglyError, read_request
 from compass.serve.protocol import CHAT, Call, Listing, LostError, Reply, UnknownAdapterError, UnreachableError
+from compass.steps.lock import dtype_of
 from compass.steps.resources import cache_folder
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ class Embedded:
     name = "embedded"
 
     def __init__(self, *, cache_dir: str = "", dtype: str = "auto") -> None:
-        """Nothing is loaded yet. cache_dir: of prepared models, as in `cache_folder`."""
+        """Nothing is loaded yet. cache_dir: of prepared models, as in `cache_folder`; dtype: `auto` takes that of the
+        first adapter's run."""
         self._cache_dir, self._dtype = cache_dir, dtype
         self._folders: dict[str, Path] = {}
         self._model: MixedModel | None = None
@@ -150,7 +152,7 @@ class Embedded:
         if self._model is None:
             base, revision = base_of(folder)
             found = resolve_model(base, revision=revision, cache_dir=cache_folder(self._cache_dir))
-            self._model = self._engine.model = MixedModel(found, dtype=self._dtype)
+            self._model = self._engine.model = MixedModel(found, dtype=dtype_of(folder.parent, self._dtype))
         self._model.load(name, folder)
         self._folders[name] = folder
 
@@ -203,6 +205,7 @@ class _Engine:
             self._begin()
             for batch, works in list(self._batches):
                 self._step(batch, works)
+            self._join()
         for work in [*self._waiting, *(work for _batch, works in self._batches for work in works)]:
             work.put(ServeError("the server was stopped"))
         self._turn_away()
@@ -275,8 +278,28 @@ class _Engine:
             for work in works:
                 work.put(error)
             stepped = []
+        # A batch that others join may go on for ever: who has got everything is left out.
+        works[:] = [work for work in works if len(work.told) < len(work.rows)]
         if not stepped or all(row.finished for row in stepped):
             self._batches = [pair for pair in self._batches if pair[0] is not batch]
+
+    def _join(self) -> None:
+        """Put batches together that have made a step; those of some models stay apart."""
+        together: list[tuple[Batch, list[_Work]]] = []
+        for batch, works in self._batches:
+            try:
+                joined = bool(together) and together[0][0].join(batch)
+            except Exception as error:
+                # As where memory runs out: neither can go on.
+                logger.exception("putting batches together failed")
+                for work in [*together.pop(0)[1], *works]:
+                    work.put(error)
+                continue
+            if joined:
+                together[0][1].extend(works)
+            else:
+                together.append((batch, works))
+        self._batches = together
 
     def _tell(self, work: _Work) -> None:
         """Hand on what is new of a request's answers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,22 @@ def write_lock(run: Run, resources: Resources, *, trained: bool) -> None:
             "dtype": resolved_dtype(config.training.dtype),
         }  # fmt: skip
     write_json(run.path(layout.LOCK), content)
+
+
+def measured_dtype(lock: Mapping[str, Any], named: str) -> str:
+    """Return the numbers that a run was measured in. named: as in the options; `auto` takes what the lock says, and
+    where it says nothing, what that is on this machine."""
+    from compass.training import resolved_dtype
+
+    model = lock.get("model")
+    measured = model.get("dtype") if isinstance(model, dict) else None
+    return str(measured) if named == "auto" and measured in ("float32", "bfloat16") else resolved_dtype(named)
+
+
+def dtype_of(folder: Path, named: str = "auto") -> str:
+    """Return the numbers that a run folder was measured in; see `measured_dtype`. Raises RunError for a broken lock."""
+    file = folder / layout.LOCK
+    return measured_dtype(read_json(file, dict) if file.is_file() else {}, named)
 
 
 def is_trained_on_its_picks(folder: Path) -> bool:

@@ -199,6 +199,48 @@ class Batch:
             self._places = self._places[:, -1:] + 1
         return list(self.rows)
 
+    def join(self, other: Batch) -> bool:
+        """Take in another batch's rows, once both have made a step; return False where the model's cache does not allow
+        it, and nothing has changed."""
+        import torch
+        from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+        layers = [pair for pair in zip(self._cache.layers, other._cache.layers, strict=True) if pair[0].is_initialized]
+        if any(type(one) not in (DynamicLayer, DynamicSlidingWindowLayer) for pair in layers for one in pair):
+            return False
+        self._drop_finished()
+        other._drop_finished()
+        if not self.rows or not other.rows:
+            return not other.rows
+        width = max(self._mask.shape[1], other._mask.shape[1])
+        self._widen(width)
+        other._widen(width)
+        for own, theirs in layers:
+            own.keys = torch.cat([own.keys, theirs.keys])
+            own.values = torch.cat([own.values, theirs.values])
+        for name in ("_ids", "_mask", "_places"):
+            setattr(self, name, torch.cat([getattr(self, name), getattr(other, name)]))
+        self.rows, self._draws = self.rows + other.rows, self._draws + other._draws
+        return True
+
+    def _widen(self, width: int) -> None:
+        """Put padding before each row, in the mask and in the cache, which holds all tokens but the latest."""
+        from torch.nn.functional import pad
+
+        missing = width - self._mask.shape[1]
+        if not missing:
+            return
+        self._mask = pad(self._mask, (missing, 0))
+        for layer in self._cache.layers:
+            if not layer.is_initialized:
+                continue
+            held = width - 1
+            if layer.is_sliding:
+                layer.cumulative_length += missing
+                held = min(held, layer.sliding_window - 1)
+            before = (0, 0, held - layer.keys.shape[-2], 0)
+            layer.keys, layer.values = pad(layer.keys, before), pad(layer.values, before)
+
     def _drop_finished(self) -> None:
         left = [i for i, row in enumerate(self.rows) if not row.finished]
         if len(left) == len(self.rows):
