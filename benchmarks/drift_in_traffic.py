@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,7 +62,11 @@ KINDS = (
     Traffic("sessions, no ids", sessions=True),
     Traffic("sessions, no ids, reference of single prompts", sessions=True, plain_reference=True),
     Traffic("20 sessions at once, ids", sessions=True, at_once=20, ids=True),
+    Traffic("5 sessions at once, no ids", sessions=True, at_once=5),
     Traffic("20 sessions at once, no ids", sessions=True, at_once=20),
+    Traffic(
+        "20 sessions at once, no ids, reference of single prompts", sessions=True, at_once=20, plain_reference=True
+    ),
     Traffic("day, no times", cycles=(A_DAY,)),
     Traffic("day, times, 4 days of reference", cycles=(A_DAY,), reference=4 * A_DAY, times=True),
     Traffic("week, no times, 2 weeks of reference", cycles=(7 * A_DAY,), reference=14 * A_DAY),
@@ -159,10 +164,10 @@ def observe(monitor: Monitor, kind: Traffic, rows: Prompts) -> list[tuple[int, s
     return found
 
 
-def false_alarms(kind: Traffic, monitors: int, prompts: int) -> dict[str, object]:
+def false_alarms(kind: Traffic, monitors: int, prompts: int, first: int = 0) -> dict[str, object]:
     """Count alarms where there is nothing to find."""
     per_monitor, tests = [], []
-    for seed in range(monitors):
+    for seed in range(first, first + monitors):
         world, monitor = watched(kind, seed)
         with monitor:
             found = observe(monitor, kind, world.prompts(kind, prompts, kind.reference))
@@ -173,10 +178,10 @@ def false_alarms(kind: Traffic, monitors: int, prompts: int) -> dict[str, object
     return {"alarms": sum(per_monitor), "per_monitor": per_monitor, "by_test": by_test, "traffic": traffic}
 
 
-def delays(kind: Traffic, drift: float, monitors: int) -> list[float]:
+def delays(kind: Traffic, drift: float, monitors: int, first: int = 0) -> list[float]:
     """Return the prompts from a drift to the first alarm of each monitor, inf where none came."""
     found = []
-    for seed in range(1000, 1000 + monitors):
+    for seed in range(1000 + first, 1000 + first + monitors):
         world, monitor = watched(kind, seed)
         with monitor:
             observe(monitor, kind, world.prompts(kind, STEADY, kind.reference))
@@ -195,6 +200,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--monitors", type=int, default=8, help="Monitors of each kind of traffic.")
     parser.add_argument("--prompts", type=int, default=20_000, help="Steady prompts of each.")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="The first monitor's; develop on some and report on others."
+    )
     parser.add_argument("--only", default="", help="Kinds of traffic whose name has this in it.")
     arguments = parser.parse_args()
     promised = arguments.monitors * arguments.prompts / MonitorConfig().prompts_per_false_alarm
@@ -202,13 +210,15 @@ def main() -> None:
         if arguments.only not in kind.name:
             continue
         found = {"traffic": kind.name, "promised_at_most": promised}
-        figures = false_alarms(kind, arguments.monitors, arguments.prompts)
+        began = time.process_time()
+        figures = false_alarms(kind, arguments.monitors, arguments.prompts, arguments.seed)
         shown = figures.pop("traffic")
         for drift in (0.1, 0.4):
-            late = delays(kind, drift, arguments.monitors)
+            late = delays(kind, drift, arguments.monitors, arguments.seed)
             finite = [delay for delay in late if delay < math.inf]
             figures[f"delay_{drift:.0%}"] = float(np.median(late)) if len(finite) > len(late) / 2 else None
             figures[f"found_{drift:.0%}"] = len(finite)
+        figures["processor_seconds"] = round(time.process_time() - began, 1)
         print(json.dumps(found | figures | {"estimated": shown}), flush=True)
 
 

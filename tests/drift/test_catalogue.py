@@ -64,7 +64,8 @@ def test_a_sixth_test_is_one_class(world, tmp_path, length_test):
     found, status = watch(world, tmp_path / "s.db", 2, (15, 25))
     (event,) = found.events
     assert (event.kind, event.check.test) == ("drift", "length")
-    assert describe(event).startswith("drift in cy after 700 prompts: prompts of ")
+    assert describe(event).startswith("drift in cy after 700 prompts: more of ")
+    assert "; prompts of 64 characters (p = " in describe(event)
     assert status["streams"]["cy"]["alarms"] == {"length": 700}
     assert "length" in status["streams"]["cy"]["last_checks"]
     alphas = {check.test: check.alpha for check in found.checks}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -301,3 +302,23 @@ def test_tests_can_be_left_out(world, tmp_path):
         assert seen.checks == ()
         assert monitor.explain("cy") is not None
     assert os.path.getsize(tmp_path / "s.db") > 0
+
+
+def test_labels_that_come_late_are_counted_once_by_their_id(world, tmp_path: Path):
+    """Breaks if what users say of an answer later does not reach the loss test, or one of them reaches it twice."""
+    rng = np.random.default_rng(0)
+    reference = world.reference(losses={"cy": rng.random(300) < 0.1})
+    database = f"sqlite:///{tmp_path}/state.db"
+    with Monitor(reference, MonitorConfig(), database=database) as monitor:
+        monitor.observe(world.draw(300, rng), ["cy"] * 300)
+        for i in range(150):
+            assert monitor.observe_label(f"answer-{i}", "cy", 0.0).events == ()
+    with Monitor(reference, MonitorConfig(), database=database) as monitor:
+        assert monitor.observe_label("answer-7", "cy", 1.0).repeated
+        assert monitor.observe_label("other", "xx", 1.0).unwatched == {"xx": 1}
+        assert monitor.observe_label("broken", "cy", float("nan")).skipped[0].n == 1
+        events = [e for i in range(150, 350) for e in monitor.observe_label(f"answer-{i}", "cy", 1.0).events]
+        status = monitor.status()
+    assert [(event.kind, event.check.test) for event in events] == [("drift", "loss")]
+    assert status["prompts"] == status["streams"]["cy"]["prompts"] == 300
+    assert status["streams"]["cy"]["labelled"] == 350

@@ -150,4 +150,5 @@ def test_a_reference_that_tells_little_says_so():
     sorted_by_topic = background(np.sort(singles(2000)))
     assert "worth only" in sorted_by_topic.warnings()[0]
     assert "Give two weeks" in background(singles(2000), days=3).warnings()[0]
+    assert "840 are needed" in background(singles(400), days=14).warnings()[0]
     assert background(singles(2000), days=14).warnings() == background(singles(2000)).warnings() == []

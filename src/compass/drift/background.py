@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from compass.drift.hours import ALMOST, CYCLES, DAY, WEEK, Cycle, days_covered, find_cycle
+from compass.drift.declustering import Declustering
+from compass.drift.hours import ALMOST, BINS, CYCLES, DAY, FEWEST_ROWS, WEEK, Cycle, days_covered, find_cycle
 from compass.drift.traffic import Dependence, Pairing, Sequence, inflation
 from compass.semantic.arrays import IntArray, RealArray
 
@@ -52,6 +53,10 @@ class Background:
     cycle: Cycle | None = None
     days: float | None = None
     sessions: bool = False
+    declustering: Declustering | None = None
+    """How prompts without ids follow each other."""
+    affinity: RealArray | None = None
+    """(k, k) of the categories; None where each is like itself alone."""
 
     @classmethod
     def independent(cls, counts: IntArray) -> Background:
@@ -59,17 +64,25 @@ class Background:
         return cls(int(counts.sum()), counts[None].astype(np.float64))
 
     @classmethod
-    def of(cls, order: Order, k: int, window: int, *, seed: int) -> Background:
+    def of(cls, order: Order, k: int, window: int, *, seed: int, affinity: RealArray | None = None) -> Background:
         """Estimate the dependence of a reference. k: categories; window: prompts that will be compared with it."""
         lesser, pairs = Pairing(k, remembered=len(order) + 1).add(order.categories, order.sessions)
         counts = np.bincount(order.categories, minlength=k)
         dependence = Dependence.of(pairs, counts)
         kept = 1.0 - dependence.kept(counts.astype(np.float64))[order.categories]
         weights = np.where(lesser, np.where(order.sessions >= 0, dependence.later_weight, kept), 1.0)
+        sessions, declustering = bool((order.sessions >= 0).any()), None
+        if not sessions and dependence.found:
+            declustering = Declustering.fit(order.categories, np.eye(k) if affinity is None else affinity)
+        if declustering:
+            weights = declustering.weights(order.categories)
+            dependence = replace(dependence, follow=0.0, nearby=declustering.excess)
         flat = Sequence(order.categories, weights, np.zeros(len(order), dtype=np.int64), k)
+        if declustering:
+            flat = replace(flat, weights=weights / declustering.excess)
         cycle = find_cycle(order.times, flat, seed=seed)
         # With ids a session that stays with its topic is one unit, and nothing is left to doubt.
-        known = dependence.follow > 0.0 or dependence.nearby > 1.0
+        known = not declustering and (dependence.follow > 0.0 or dependence.nearby > 1.0)
         whole = inflation(flat, window, seed=seed, known=known)
         matched, units = whole, flat
         if cycle:
@@ -78,10 +91,10 @@ class Background:
         # What short stretches show already is of sessions, which are alike in topics of any size.
         short = inflation(flat, max(1, window // SHORT), seed=seed, known=known) if whole > 1.0 else 1.0
         far = Sequence(order.far, weights, flat.strata, 2)
-        days, sessions = days_covered(order.times), bool((order.sessions >= 0).any())
+        days = days_covered(order.times)
         return cls(
             len(order),
-            units.table(),
+            replace(units, weights=weights).table(),
             dependence,
             whole,
             matched,
@@ -90,17 +103,29 @@ class Background:
             cycle,
             days,
             sessions,
+            declustering,
+            affinity,
         )
 
     @property
     def plain(self) -> bool:
         """Whether nothing was found: the rows are taken for independent."""
-        return not self.dependence.found and self.inflation == self.far_inflation == 1.0 and self.cycle is None
+        return (
+            not self.dependence.found
+            and not self.declustering
+            and self.inflation == self.far_inflation == 1.0
+            and self.cycle is None
+        )
+
+    @property
+    def persistence(self) -> float:
+        """How often a prompt keeps the topic of one before it."""
+        return max(self.dependence.persistence, 1.0 - self.declustering.begins if self.declustering else 0.0)
 
     @property
     def effective(self) -> float:
         """Independent prompts that the reference is worth."""
-        return float((self.units / self.moves(matched=True)).sum())
+        return float((self.units / self.moves(matched=True)).sum()) / self.dependence.nearby
 
     def moves(self, *, matched: bool) -> RealArray:
         """Return by how much the counts of each category vary more than those of independent prompts, (k,).
@@ -129,5 +154,11 @@ class Background:
             said.append(
                 f"The reference covers {self.days:.1f} days and {matched}: what changes with the weekday looks like "
                 "drift. Give two weeks of usage with --reference."
+            )
+        elif self.days is not None and self.rows < BINS[WEEK][-1] * FEWEST_ROWS:
+            said.append(
+                f"The reference covers {self.days:.1f} days with {self.rows} prompts; {BINS[WEEK][-1] * FEWEST_ROWS} "
+                "are needed to compare hours of the week, so what changes with the weekday looks like drift. Give more "
+                "usage with --reference."
             )
         return said

@@ -38,9 +38,7 @@ def describe(event: DriftEvent) -> str:
     # A stored event may be of a test that is not registered here.
     what = test.describe(check.value) if test else f"{check.test} {check.value:.3g}"
     where = "the mix of languages" if check.stream == MIX else check.stream
-    line = (
-        f"{event.kind} in {where} after {check.prompts} prompts: {what} "
-        f"(p = {check.p_value:.2g}, level {check.alpha:.2g})"
-    )
+    measured = f"{what} (p = {check.p_value:.2g}, level {check.alpha:.2g})"
     told = story(event.explanation, check.p_value) if event.explanation and event.kind == "drift" else []
-    return "; ".join([line, *told])
+    # What people understand comes first.
+    return f"{event.kind} in {where} after {check.prompts} prompts: " + "; ".join([*told, measured])

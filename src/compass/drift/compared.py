@@ -7,12 +7,33 @@ from dataclasses import dataclass
 import numpy as np
 
 from compass.drift.background import Background
+from compass.drift.declustering import Declustering
 from compass.drift.traffic import Dependence
 from compass.drift.window import Block
-from compass.semantic.arrays import RealArray
+from compass.semantic.arrays import IntArray, RealArray
 
 MOSTLY = 0.8
 """Share of a window whose hours must be known, and known to the reference, for hours to be compared [ours]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """What begins a session in a window of prompts without ids."""
+
+    counts: RealArray
+    """(k,)"""
+    excess: float
+    """How many times too many sessions they are."""
+    persistence: float
+    """How often a prompt keeps to what came before it."""
+
+    @classmethod
+    def of(cls, model: Declustering, recent: IntArray, window: IntArray) -> Begun:
+        """Decluster the latest prompts. recent: (n,) categories, those of the window last; window: (k,) its counts."""
+        n = int(window.sum())
+        weights = model.weights(recent, n)
+        counts = np.bincount(recent[-n:], weights, minlength=len(window)).astype(np.float64)
+        return cls(counts, model.excess, 1.0 - model.begins)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +56,13 @@ class Compared:
     """Whether hours are compared with themselves."""
 
     @classmethod
-    def of(cls, block: Block, background: Background) -> Compared | None:
+    def of(cls, block: Block, background: Background, begun: Begun | None = None) -> Compared | None:
         """Compare a window; None where all prompts pass for independent, and their counts are what they are."""
         dependence = Dependence.of(block.pairs, block.counts)
-        if background.plain and not dependence.found:
+        if background.plain and not dependence.found and begun is None:
             return None
         counts = block.counts.astype(np.float64)
-        units = dependence.units(counts, block.pairs.follow, block.pairs.later)
+        units = begun.counts if begun else dependence.units(counts, block.pairs.follow, block.pairs.later)
         # What a prompt of a category counts for does not depend on the hour.
         worth = units / np.maximum(counts, 1.0)
         by_hour = _by_hour(block, background, worth)
@@ -57,9 +78,10 @@ class Compared:
         used = (per_stratum > 0) & (known > 0)
         n = float(per_stratum[used].sum())
         m = n**2 / float((per_stratum[used] ** 2 / known[used]).sum())
-        near = dependence.nearby
+        near = begun.excess if begun else dependence.nearby
+        persistence = max(dependence.persistence, begun.persistence if begun else 0.0)
         scale = (near / n + background.dependence.nearby / m) / (1.0 / n + 1.0 / m)
-        return cls(window[used], reference[used], scale, n / near, m, dependence.persistence, matched)
+        return cls(window[used], reference[used], scale, n / near, m, persistence, matched)
 
     def threshold(self, alpha: float) -> float:
         """Return the divergence that is about an alarm, from its chi-squared approximation."""

@@ -23,7 +23,7 @@ from compass.drift.level import total_share
 from compass.drift.protocol import DriftTest, Prompts, Stream
 from compass.drift.reference import LanguageReference, Reference, background, place
 from compass.drift.reservoir import MODES_ALLOWED, Reservoir, redacted
-from compass.drift.results import MIX, REPEATED, Check, DriftEvent, Observed, Skipped, by_reason
+from compass.drift.results import LARGEST_LOSS, MIX, NO_LOSS, REPEATED, Check, DriftEvent, Observed, Skipped, by_reason
 from compass.drift.state import KeptPrompt, MonitorState, NewPrompt, Position
 from compass.drift.streams import StreamMonitor
 from compass.semantic.arrays import FloatArray
@@ -210,6 +210,37 @@ class Monitor:
         )
         n_repeats = sum(skip.n for skip in repeats)
         return Observed(len(batch), False, tuple(checks), shown, n_repeats, unwatched, own)
+
+    def observe_label(self, label_id: str, language: str, loss: float) -> Observed:
+        """Count a loss that became known after its prompt was counted, once for each id.
+
+        label_id: of the prompt or its answer; its latest 100,000 are remembered. A language without a reference and a
+        loss out of range are passed over. Raises MonitorError if the state can't be written.
+        """
+        if self._stale:
+            self._load()
+        batch = f"label {label_id}"
+        if self._state.counted(batch, None):
+            return Observed(0, repeated=True)
+        if language not in self.reference.languages:
+            return Observed(0, False, unwatched={language: 1})
+        if not abs(loss) <= LARGEST_LOSS:
+            return Observed(0, False, skipped=(Skipped(NO_LOSS, 1, "a label"),))
+        self._stale = True
+        found = list(self._streams[language].observe_labels(np.array([float(loss)])))
+        checks, events = [check for check, _ in found], [event for _, event in found if event]
+        failed = tuple(self._streams[language].failed.values())
+        written = self._state.write(
+            prompts=0, streams={language: self._streams[language].to_dict()},
+            checks=[check.to_dict() for check in checks],
+            events=[event.to_dict(examples=False) for event in events],
+            blocks=[], kept=[], reservoir_size=self.config.reservoir_size, oldest=self._oldest(self._clock()),
+            at=self._clock(), batch=batch, position=None, skipped=failed,
+        )  # fmt: skip
+        if not written:
+            return Observed(0, repeated=True)
+        self._stale = False
+        return Observed(0, False, tuple(checks), tuple(events), skipped=failed)
 
     def status(self) -> dict[str, Any]:
         """Return where each stream stands, JSON-ready."""

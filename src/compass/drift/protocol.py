@@ -182,6 +182,8 @@ class DriftTest(Protocol):
     """Share of the false alarms that it may raise. If the shares of all tests exceed 1, all are scaled down."""
     scope: Scope = "language"
     cadence: Cadence = "batch"
+    late_labels: bool = False
+    """Whether it takes losses of prompts that were counted before: a batch then has losses and nothing else."""
     quiet_checks: int = 2
     """Checks without an alarm, in a row, that end one: at least a whole window's."""
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compass.drift.background import Background, Order
+from compass.drift.declustering import affinity_of
 from compass.drift.incoming import most_repeated, same_text
 from compass.drift.results import MIX
 from compass.drift.traffic import NO_SESSION, SESSIONS, Dependence, Pairing
@@ -295,7 +296,9 @@ def background(reference: Reference, stream: str, window: int) -> Background | N
         return Background.of(arrival.order(None), len(tags) + 1, window, seed=seed)
     cut = float(np.quantile(reference.languages[stream].distances, 1.0 - TAIL))
     order = arrival.order(tags.index(stream), cut)
-    return Background.of(order, reference.space.n_clusters, window, seed=seed)
+    rows, space = reference.languages[stream].vectors, reference.space
+    affinity = affinity_of(rows.astype(np.float64), space.assign_transformed(rows), space.centroids_.astype(np.float64))
+    return Background.of(order, space.n_clusters, window, seed=seed, affinity=affinity)
 
 
 def _once(texts: Sequence[str], languages: Sequence[str], sessions: Sequence[str]) -> list[int]:

@@ -12,19 +12,24 @@ from typing import Any
 import numpy as np
 
 from compass.drift.background import Background
-from compass.drift.compared import Compared
+from compass.drift.compared import Begun, Compared
+from compass.drift.declustering import REMEMBERED, SHORT, Declustering
 from compass.drift.explain import Explanation, began, explain
 from compass.drift.protocol import Batch, Cadence, DriftTest, Prompts, Stream
 from compass.drift.results import Check, DriftEvent, Skipped
-from compass.drift.traffic import NO_SESSION, SESSIONS, Pairing
-from compass.drift.window import BlockWindow
+from compass.drift.traffic import NO_SESSION, SESSIONS, Dependence, Pairing
+from compass.drift.window import Block, BlockWindow
 from compass.errors import MonitorError
-from compass.semantic.arrays import IntArray
+from compass.semantic.arrays import IntArray, RealArray
 
 logger = logging.getLogger(__name__)
 
 FAILURES_IN_A_ROW = 3
 """A test that fails in so many batches without a check between them is broken, and the monitor stops [ours]."""
+
+
+NO_CATEGORY = -1
+"""In the place of a prompt that has an id, where those without are looked at."""
 
 
 class StreamMonitor:
@@ -46,6 +51,10 @@ class StreamMonitor:
         self.tests = [copy.deepcopy(test) for test in tests if test.scope == stream.scope]
         self.background = stream.background or Background.independent(stream.reference.counts)
         self._pairing = Pairing(len(stream.reference.counts))
+        self._recent: IntArray = np.empty(0, dtype=np.int64)
+        """Categories of the latest prompts, NO_CATEGORY for those with an id."""
+        self._model: Declustering | None = None
+        """How they follow each other, estimated once a window."""
         self._compared: Compared | None = None
         """The latest full window in independent prompts, where prompts hang together."""
         self._names, self._examples = names, examples
@@ -69,6 +78,14 @@ class StreamMonitor:
             yield from self._test("block", part, ends_block)
         if len(prompts):
             yield from self._test("batch", prompts, ends_block)
+        self._take_up_again()
+
+    def observe_labels(self, losses: RealArray) -> Iterator[tuple[Check, DriftEvent | None]]:
+        """Hand the losses of prompts that were counted before to the tests that take them. losses: (n,)."""
+        none = np.empty(0, dtype=np.int64)
+        nowhere = np.empty((0, self.stream.reference.vectors.shape[1]), dtype=np.float32)
+        self.failed, self.filled = {}, []
+        yield from self._test("batch", Prompts(nowhere, none, np.empty(0), losses, None), False, late=True)
         self._take_up_again()
 
     def _paired(self, prompts: Prompts) -> Prompts:
@@ -99,9 +116,39 @@ class StreamMonitor:
                 {"prompts": self.window.prompts, "counts": block.counts.tolist(), "began": block.began,
                  "space": self.stream.identity}
             )  # fmt: skip
+        own = prompts.categories
+        if prompts.sessions is not None:
+            own = np.where(prompts.sessions >= 0, NO_CATEGORY, own)
+        self._recent = np.concatenate([self._recent, own])[-REMEMBERED:]
         if ends_block and (whole := self.window.whole) is not None:
-            self._compared = Compared.of(whole, self.background)
+            if self._model is None or len(self._recent) < REMEMBERED or not self.window.number % self.stream.blocks:
+                self._model = self._fitted()
+            self._compared = Compared.of(whole, self.background, self._begun(whole, self._recent))
         return ends_block
+
+    def _fitted(self) -> Declustering | None:
+        """Estimate how prompts follow each other, from those before the window where there are enough of them.
+
+        Those of the window are left out because a drift that has just begun is no dependence; until then, and where
+        nothing is found, the reference's estimate is taken.
+        """
+        k, affinity = self.window.categories, self.background.affinity
+        before = self._recent[: -self.stream.window]
+        if len(before) < SHORT and self.background.declustering:
+            return self.background.declustering
+        rows = before if len(before) >= SHORT else self._recent
+        found = Declustering.fit(rows, np.eye(k) if affinity is None else affinity)
+        return found or self.background.declustering
+
+    def _begun(self, window: Block, recent: IntArray) -> Begun | None:
+        """Return what begins in a window; None where its prompts have ids, or are independent."""
+        n = int(window.counts.sum())
+        if self._model is None or len(recent) < n or (recent[-n:] == NO_CATEGORY).any():
+            return None
+        # A drift of independent prompts is no dependence: window or reference must show it by themselves.
+        if not self.background.declustering and not Dependence.of(window.pairs, window.counts).found:
+            return None
+        return Begun.of(self._model, recent, window.counts)
 
     def explain(self) -> Explanation | None:
         """Say which categories of the window grew and shrank; None before it is full."""
@@ -134,7 +181,7 @@ class StreamMonitor:
             "effective_reference": round(background.effective, 1),
             "reference_prompts": background.rows,
             "reference_days": None if background.days is None else round(background.days, 2),
-            "keeps_topic": round(max(background.dependence.persistence, compared.persistence if compared else 0.0), 3),
+            "keeps_topic": round(max(background.persistence, compared.persistence if compared else 0.0), 3),
             "matched_by": background.cycle.name if background.cycle else None,
             "matched": bool(compared and compared.matched),
             "warnings": background.warnings(),
@@ -151,6 +198,8 @@ class StreamMonitor:
             "alarms": self.alarms,
             "last": {test: check.to_dict() for test, check in self.last.items()},
         }
+        if len(self._recent):
+            stored["recent"] = self._recent.tolist()
         if self._failures:
             stored["failures"] = dict(self._failures)
         for test in tests:
@@ -175,19 +224,26 @@ class StreamMonitor:
         self._failures: dict[str, int] = dict(stored.get("failures", {}))
         """Test -> batches that it failed in since its last check."""
         whole = self.window.whole
-        self._compared = Compared.of(whole, self.background) if whole is not None else None
+        self._recent, self._model = np.array(stored.get("recent", ()), dtype=np.int64), None
+        self._compared = None
+        if whole is not None:
+            self._model = self._fitted()
+            full = len(self._recent) - self.window.prompts % self.window.block
+            self._compared = Compared.of(whole, self.background, self._begun(whole, self._recent[: max(0, full)]))
         for test in self.tests:
             test.restore(stored)
 
-    def _test(self, cadence: Cadence, prompts: Prompts, ends_block: bool) -> Iterator[tuple[Check, DriftEvent | None]]:
+    def _test(
+        self, cadence: Cadence, prompts: Prompts, ends_block: bool, *, late: bool = False
+    ) -> Iterator[tuple[Check, DriftEvent | None]]:
         window, compared = self.window, self._compared
-        persistence = max(self.background.dependence.persistence, compared.persistence if compared else 0.0)
+        persistence = max(self.background.persistence, compared.persistence if compared else 0.0)
         batch = Batch(
             self.stream.name, prompts, window.prompts, window.number, ends_block, window.counts, self.alarms.keys(),
             compared, persistence >= SESSIONS,
         )  # fmt: skip
         for test in self.tests:
-            if test.cadence != cadence or test.name in self.failed:
+            if test.cadence != cadence or test.name in self.failed or (late and not test.late_labels):
                 continue
             try:
                 for check in test.observe(batch):

@@ -29,6 +29,7 @@ class LossTest(DriftTest):
     window: int = 200
     """Labelled prompts that are compared with the reference's losses."""
     name = "loss"
+    late_labels = True
     quiet_checks = CHECKS_A_WINDOW
 
     def fit(self, stream: Stream) -> None:

@@ -1,0 +1,215 @@
+"""Which prompts begin something new, where no id says which are of one session: stochastic declustering.
+
+A prompt either begins a session, and then has a topic of the mix, or it keeps to what came some prompts before it:
+
+    P(topic of prompt i is k | what came before) = mu·p_k + sum over lags l of g_l·a(topic of prompt i - l, k)
+
+the mixture transition distribution (Raftery 1985, JRSS B 47), with mu + sum g = 1 and a the affinity of topics. Lags
+are binned, so that sessions one after the other and twenty at once are found alike. EM fits mu, p and g to the order of
+topics alone, and each prompt counts by the probability that it begins: mu·p_k over the whole (Zhuang, Ogata and
+Vere-Jones 2002, JASA 97, of earthquakes and their aftershocks). Under the model the sum over a topic, less mu·p_k a
+prompt, is a martingale whose variance is at most its mean: it varies no more than a count of independent sessions.
+Where many are open at once, sessions are found too often; the long-run variance says how often (`excess`) [ours].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from compass.drift.traffic import likelihood_ratios
+from compass.semantic.arrays import IntArray, RealArray
+
+EDGES = np.array([0, 1, 2, 4, 8, 16, 32, 64, 128, 256])
+"""Lags in bins: above one edge, up to the next."""
+LONGEST = int(EDGES[-1])
+BEYOND_DOUBT = 4.0
+"""Standard errors above chance from which dependence is taken for real: once in 30,000 without any [ours]."""
+BEYOND_DOUBT_AT_FIRST, SHORT = 2.5, 1000
+"""The same for a stream that has only begun: an alarm too many costs more than a few prompts of delay [ours]."""
+FEWEST = 100
+"""Prompts below which nothing is said."""
+LONGEST_OF = 0.6
+"""Lags, at most, as a share of the prompts."""
+ITERATIONS = 60
+MARGIN = 3.0
+"""What is found too many is taken so many times as large: shares of the window itself are in it [ours, simulated]."""
+REMEMBERED = 2500
+"""Prompts of a stream, the latest, that it is fitted to."""
+
+
+@dataclass(frozen=True, eq=False)
+class Declustering:
+    """How prompts without ids follow each other."""
+
+    kernel: RealArray
+    """(b,) probability that a prompt keeps to one of the prompts of a bin of lags."""
+    shares: RealArray
+    """(k,) of what begins."""
+    affinity: RealArray
+    """(k, k) topics of those that keep to a topic; rows sum to 1."""
+    excess: float
+    """How many times too many sessions it finds, at least 1."""
+
+    @property
+    def begins(self) -> float:
+        """Share of the prompts that begin a session."""
+        return float(1.0 - self.kernel.sum())
+
+    @classmethod
+    def fit(cls, categories: IntArray, affinity: RealArray) -> Declustering | None:
+        """Fit to prompts in their order; None if nothing shows beyond doubt that they hang together.
+
+        categories: (n,), -1 for prompts that have an id: they are passed over; affinity: (k, k).
+        """
+        reach = find_reach(categories)
+        if not reach:
+            return None
+        rows = np.flatnonzero(categories >= 0)
+        own, matches = categories[rows], _matches(categories, affinity)[rows, :reach]
+        unseen = _unseen(len(categories))[rows, :reach]
+        shares = np.bincount(own, minlength=len(affinity)) / len(own)
+        kernel = np.full(reach, 0.5 / reach)
+        for _ in range(ITERATIONS):
+            kept = (matches + unseen * shares[own, None]) * kernel
+            new = (1.0 - kernel.sum()) * shares[own]
+            total = new + kept.sum(axis=1)
+            kernel = (kept / total[:, None]).mean(axis=0)
+            counts = np.bincount(own, new / total, minlength=len(affinity))
+            shares = counts / counts.sum()
+        # Sessions of L prompts on average, of any length as likely to end with each, have a variance of 2 L - 1. Where
+        # many are open at once, what two of one topic add can't be told apart, and too many pass for new.
+        prompts = (1.0 + long_run_variance(categories, reach)) / 2.0
+        excess = max(0.0, float((1.0 - kernel.sum()) * prompts) - 1.0)
+        return cls(kernel, shares, affinity, 1.0 + MARGIN * excess)
+
+    def weights(self, categories: IntArray, window: int | None = None) -> RealArray:
+        """Return the probability that each prompt begins a session, (n,); 1 for those with an id.
+
+        categories: (n,); window: the latest prompts, of which alone it is returned, and whose mix may have changed: as
+        much of it as of the fitted one goes into the shares. With the fitted ones alone, a topic that becomes frequent
+        would pass for few sessions that never end.
+        """
+        reach, last = len(self.kernel), slice(-window if window else None, None)
+        own = np.maximum(categories, 0)[last]
+        matches = (_matches(categories, self.affinity)[last, :reach]) @ self.kernel
+        unseen = _unseen(len(categories))[last, :reach] @ self.kernel
+        shares, known = self.shares, (categories >= 0)[last]
+        if window is not None:
+            counts = np.bincount(own[known], minlength=len(shares))
+            shares = (shares + counts / max(1, counts.sum())) / 2.0
+        # A topic that neither has is as rare as one that was seen half a time.
+        p = np.maximum(shares, 0.5 / len(categories))[own]
+        begins = self.begins * p / (self.begins * p + matches + unseen * p)
+        return np.where(known, begins, 1.0)
+
+
+def find_reach(categories: IntArray) -> int:
+    """Return how many bins of lags to look at: 0 if prompts are independent. categories: (n,), -1 for none.
+
+    Prompts up to a lag are compared with those up to twice as far apart, on each side of the most likely change: drift
+    is no dependence. A cycle that is much longer is about the same at both.
+    """
+    own = categories[categories >= 0]
+    if len(own) < FEWEST:
+        return 0
+    sums, weights = np.zeros((2, len(EDGES) - 2))
+    at = _most_likely_change(own)
+    for part in (categories[: np.flatnonzero(categories >= 0)[at]], categories[np.flatnonzero(categories >= 0)[at] :]):
+        n = int(np.count_nonzero(part >= 0))
+        if n < FEWEST:
+            continue
+        chance = float(((np.bincount(part[part >= 0]) / n) ** 2).sum())
+        if chance >= 1.0:
+            continue
+        equal, compared = _pairs(part)
+        near, far = np.maximum(np.cumsum(compared)[:-1], 1.0), np.maximum(compared[1:], 1.0)
+        used = EDGES[2:] <= LONGEST_OF * n
+        weight = np.where(used, 1.0 / (chance * (1.0 - chance) * (1.0 / near + 1.0 / far)), 0.0)
+        sums += weight * (np.cumsum(equal)[:-1] / near - equal[1:] / far)
+        weights += weight
+    scores = sums / np.sqrt(np.maximum(weights, 1e-12))
+    best = int(np.argmax(scores))
+    least = BEYOND_DOUBT_AT_FIRST if len(own) < SHORT else BEYOND_DOUBT
+    return best + 2 if scores[best] >= least else 0
+
+
+def _most_likely_change(categories: IntArray) -> int:
+    """Return the place, of some twenty, before and after which the mixes differ the most."""
+    places = np.linspace(0, len(categories), 22).astype(int)[1:-1]
+    table = np.eye(int(categories.max()) + 1)[categories].cumsum(axis=0)
+    before = table[places - 1]
+    return int(places[np.argmax(likelihood_ratios(before[:, None], (table[-1] - before)[:, None]))])
+
+
+def affinity_of(vectors: RealArray, categories: IntArray, centroids: RealArray) -> RealArray:
+    """Return how likely prompts of a cluster have their like in another one, (k, k), rows sum to 1.
+
+    A topic that lies in two clusters puts its prompts now into one and now into the other. vectors: (n, d) unit rows;
+    categories: (n,); centroids: (k, d). A prompt belongs to clusters by a von Mises-Fisher mixture (Banerjee et al.
+    2005) whose concentration is that of prompts around their own centroid.
+    """
+    k, d = centroids.shape
+    affinity = np.eye(k)
+    if not len(vectors):
+        return affinity
+    cosines = vectors @ centroids.T
+    r = float(np.clip(np.mean(cosines[np.arange(len(vectors)), categories]), 1e-3, 1.0 - 1e-6))
+    logits = r * (d - r**2) / (1.0 - r**2) * cosines
+    member = np.exp(logits - logits.max(axis=1, keepdims=True))
+    member /= member.sum(axis=1, keepdims=True)
+    sums = np.zeros((k, k))
+    np.add.at(sums, categories, member)
+    n = np.bincount(categories, minlength=k)[:, None]
+    found: RealArray = (sums + affinity) / (n + 1.0)
+    return found
+
+
+def _unseen(n: int) -> RealArray:
+    """Return which part of each bin's lags lies before the first of n prompts, (n, bins)."""
+    at = np.arange(n)[:, None]
+    unseen: RealArray = np.clip((EDGES[1:] - np.maximum(at, EDGES[:-1])) / np.diff(EDGES), 0.0, 1.0)
+    return unseen
+
+
+def long_run_variance(categories: IntArray, reach: int) -> float:
+    """Return the variance of counts of topics relative to independent prompts, from lags up to a bin's; at least 1.
+
+    The sum of autocorrelations under a flat kernel (Newey and West 1987, Econometrica 55) whose length comes from the
+    data, as Politis and White (2004, Econometric Reviews 23) choose that of blocks. categories: (n,), -1 for none.
+    """
+    equal, compared = _pairs(categories)
+    counts = np.bincount(categories[categories >= 0])
+    n, longest = int(counts.sum()), int(EDGES[reach])
+    chance = float(((counts / n) ** 2).sum())
+    level, share = chance, min(0.9, 2.0 * longest / n)
+    if reach < len(equal) and EDGES[reach + 1] <= n // 2:
+        # Where the mix moves, prompts further apart say how often two are alike without a session.
+        level, share = float(equal[reach] / max(1.0, compared[reach])), 0.0
+    rates = equal[:reach] / np.maximum(compared[:reach], 1.0) - level
+    variance = 1.0 + 2.0 * float((rates * np.diff(EDGES)[:reach]).sum()) / (1.0 - chance)
+    # The level of a short sample has the dependence in it: of each lag a variance's n-th part is missing.
+    return max(1.0, variance / (1.0 - share))
+
+
+def _pairs(categories: IntArray) -> tuple[RealArray, RealArray]:
+    """Return the pairs of one topic and all pairs by bins of lags, each (bins,)."""
+    lags = np.diff(EDGES)
+    equal = _matches(categories, np.eye(int(categories.max()) + 1)).sum(axis=0) * lags
+    compared = _matches(np.where(categories >= 0, 0, -1), np.eye(1)).sum(axis=0) * lags
+    return equal, compared
+
+
+def _matches(categories: IntArray, affinity: RealArray) -> RealArray:
+    """Return how much of its own topic each prompt finds at the lags of each bin, (n, bins), on average over the lags.
+
+    categories: (n,), -1 for prompts that neither find nor are found.
+    """
+    n, k = len(categories), len(affinity)
+    rows = np.where((categories >= 0)[:, None], affinity[np.maximum(categories, 0)], 0.0)
+    sums = np.concatenate([np.zeros((1, k)), np.cumsum(rows, axis=0)])
+    own, at = np.maximum(categories, 0), np.arange(n)
+    until = np.stack([sums[np.maximum(at - edge, 0), own] for edge in EDGES], axis=1)
+    found: RealArray = (until[:, :-1] - until[:, 1:]) / np.diff(EDGES) * (categories >= 0)[:, None]
+    return found

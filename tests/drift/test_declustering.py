@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from compass.drift.declustering import Declustering, affinity_of, find_reach, long_run_variance
+
+K = 20
+ALONE = np.eye(K)
+
+
+def in_sessions(n: int, at_once: int, seed: int = 0, *, k: int = K) -> npt.NDArray[np.int64]:
+    """Return the topics of prompts in sessions of four on average, so many of them open at a time."""
+    rng = np.random.default_rng(seed)
+    topics, users = rng.choice(k, n, p=np.arange(1, k + 1) / (k * (k + 1) / 2)), rng.integers(0, at_once, n)
+    latest = np.full(at_once, -1)
+    for i, user in enumerate(users.tolist()):
+        if latest[user] >= 0 and rng.random() < 0.75:
+            topics[i] = topics[latest[user]]
+        latest[user] = i
+    return topics
+
+
+def singles(n: int, seed: int = 0) -> npt.NDArray[np.int64]:
+    return np.random.default_rng(seed).choice(K, n, p=np.arange(1, K + 1) / (K * (K + 1) / 2))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_independent_prompts_are_left_alone(seed: int):
+    """Breaks if chance, or a drift, passes for sessions: both would be found later, or not at all."""
+    drifted = np.concatenate([singles(1500, seed), np.random.default_rng(seed).choice(3, 500)])
+    for topics in (singles(2000, seed), drifted):
+        assert find_reach(topics) == 0
+        assert Declustering.fit(topics, ALONE) is None
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 20])
+def test_sessions_are_counted_about_once_each(at_once: int):
+    """Breaks if prompts of one session count as so many witnesses, one after the other or mixed with others."""
+    topics = in_sessions(2000, at_once)
+    found = Declustering.fit(topics, ALONE)
+    assert found is not None
+    counted = found.weights(topics).sum() / found.excess
+    # A quarter begins. To count fewer is safe and costs delay; all as clusters of a variance of 7 would be 286.
+    assert 230 < counted < 560
+    window = found.weights(topics, 500)
+    assert len(window) == 500
+    assert window.sum() == pytest.approx(found.weights(topics)[-500:].sum(), rel=0.1)
+
+
+def test_the_first_prompts_follow_on_what_nobody_saw():
+    """Breaks if a window whose past is not known counts more sessions than one in the middle of a stream."""
+    topics = in_sessions(2000, 20)
+    found = Declustering.fit(topics, ALONE)
+    assert found is not None
+    assert found.weights(topics[:500]).sum() == pytest.approx(found.weights(topics).sum() / 4, rel=0.15)
+
+
+def test_a_topic_that_becomes_frequent_is_more_than_one_session():
+    """Breaks if the monitor is deaf to a drift among sessions that are open at once."""
+    found = Declustering.fit(in_sessions(2000, 20), ALONE)
+    assert found is not None
+    latest = in_sessions(500, 20, 1)
+    latest[100:] = np.where(in_sessions(400, 20, 2) > 12, 0, latest[100:])
+    weights = found.weights(np.concatenate([in_sessions(1000, 20, 3), latest]), 500)
+    assert weights[latest == 0].sum() > 25
+
+
+def test_prompts_with_an_id_are_passed_over():
+    """Breaks if a prompt whose session is known is declustered too."""
+    topics = in_sessions(2000, 1)
+    topics[::10] = -1
+    found = Declustering.fit(topics, ALONE)
+    assert found is not None
+    assert (found.weights(topics)[::10] == 1.0).all()
+
+
+def test_a_topic_in_two_clusters_keeps_to_both():
+    """Breaks if a session that wanders between the two clusters of its topic is counted several times."""
+    rng = np.random.default_rng(0)
+    topics = np.linalg.qr(rng.normal(size=(16, 16)))[0][:6]
+    x = topics[rng.integers(0, 6, 600)] + 0.1 * rng.normal(size=(600, 16))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    near = topics[0] + 0.05 * topics[5]
+    centroids = np.stack([topics[0], near / np.linalg.norm(near), *topics[1:5]])
+    found = affinity_of(x, np.argmax(x @ centroids.T, axis=1), centroids)
+    assert found.sum(axis=1) == pytest.approx(np.ones(6))
+    assert found[0, 1] > 0.2
+    assert found[2, 3] < 0.05
+
+
+def test_the_long_run_variance_is_that_of_sessions():
+    """Breaks if the effective size is over-estimated: sessions of L, of geometric length, have 2 L - 1."""
+    assert long_run_variance(in_sessions(20_000, 1), 6) == pytest.approx(7.0, rel=0.15)
+    assert long_run_variance(singles(20_000), 6) == pytest.approx(1.0, abs=0.25)
