@@ -122,6 +122,48 @@ class RowsOnCache:
         if self._cache.get_seq_length():
             self._cache.batch_select_indices(kept)
 
+    def can_join(self, other: RowsOnCache) -> bool:
+        """Say whether `join` knows the kinds of cache of the model's layers."""
+        from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+        known = (DynamicLayer, DynamicSlidingWindowLayer)
+        return all(type(one) in known for pair in self._layers(other) for one in pair)
+
+    def join(self, other: RowsOnCache) -> None:
+        """Take in other rows, once both have made a step."""
+        import torch
+
+        width = max(self._mask.shape[1], other._mask.shape[1])
+        self._widen(width)
+        other._widen(width)
+        for own, theirs in self._layers(other):
+            own.keys = torch.cat([own.keys, theirs.keys])
+            own.values = torch.cat([own.values, theirs.values])
+        self._ids = torch.cat([self._ids, other._ids])
+        self._mask = torch.cat([self._mask, other._mask])
+        self._positions = torch.cat([self._positions, other._positions])
+
+    def _layers(self, other: RowsOnCache) -> list[tuple[Any, Any]]:
+        return [pair for pair in zip(self._cache.layers, other._cache.layers, strict=True) if pair[0].is_initialized]
+
+    def _widen(self, width: int) -> None:
+        """Put padding before each row, in the mask and in the cache, which holds all tokens but the latest."""
+        from torch.nn.functional import pad
+
+        missing = width - self._mask.shape[1]
+        if not missing:
+            return
+        self._mask = pad(self._mask, (missing, 0))
+        for layer in self._cache.layers:
+            if not layer.is_initialized:
+                continue
+            held = width - 1
+            if layer.is_sliding:
+                layer.cumulative_length += missing
+                held = min(held, layer.sliding_window - 1)
+            before = (0, 0, held - layer.keys.shape[-2], 0)
+            layer.keys, layer.values = pad(layer.keys, before), pad(layer.values, before)
+
 
 def _ended(tokens: Sequence[int], stops: Sequence[int]) -> bool:
     return bool(tokens) and tokens[-1] in stops

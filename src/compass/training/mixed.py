@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from jinja2 import TemplateError
 from compass.errors import DataError, ModelError
 from compass.runs import layout
 from compass.training.adapters import check_adapter, read_adapter_config
+from compass.training.decoding import RowsOnCache
 from compass.training.merged import end_tokens
 from compass.training.models import BaseModel, load_base, load_tokenizer, translated
 from compass.training.prompt_format import template_of
@@ -156,23 +156,9 @@ class Batch:
 
     def __init__(self, model: MixedModel, rows: Sequence[Row]) -> None:
         """Nothing is computed before the first step."""
-        import torch
-        from transformers import DynamicCache
-
         self._owner, self.rows = model, list(rows)
-        device, width = model.bare.device, max(len(row.prompt) for row in rows)
-        pad = int(model.tokenizer.pad_token_id)
-        self._ids = torch.tensor([[pad] * (width - len(r.prompt)) + list(r.prompt) for r in rows], device=device)
-        self._mask = torch.tensor([[0] * (width - len(r.prompt)) + [1] * len(r.prompt) for r in rows], device=device)
-        self._places = (self._mask.cumsum(-1) - 1).clamp(min=0)
-        self._cache = DynamicCache(config=model.bare.config)
-        self._draws = [_generator(row, device) for row in rows]
-        known = inspect.signature(model.bare.forward).parameters
-        # Logits of a whole prompt would be most of the memory. The cache has an older name in some models.
-        self._more = {
-            **({"logits_to_keep": 1} if "logits_to_keep" in known else {}),
-            "cache" if "cache" in known else "past_key_values": self._cache,
-        }
+        self._cached = RowsOnCache(model.bare, [row.prompt for row in rows], int(model.tokenizer.pad_token_id))
+        self._draws = [_generator(row, model.bare.device) for row in rows]
 
     def step(self) -> list[Row]:
         """Append a token to each row that goes on, and return the rows of this step; rows that have ended are gone."""
@@ -182,10 +168,7 @@ class Batch:
         if not self.rows:
             return []
         with torch.inference_mode():
-            logits = self._owner.forward(
-                self.rows, input_ids=self._ids, attention_mask=self._mask, position_ids=self._places,
-                use_cache=True, **self._more,
-            ).logits[:, -1].float()  # fmt: skip
+            logits = self._cached.logits(lambda **inputs: self._owner.forward(self.rows, **inputs)).float()
             chosen = [_choose(row, own, draw) for row, own, draw in zip(self.rows, logits, self._draws, strict=True)]
             for row, token in zip(self.rows, chosen, strict=True):
                 if token in self._owner.ends:
@@ -194,66 +177,29 @@ class Batch:
                 row.tokens.append(token)
                 if len(row.tokens) >= row.max_tokens:
                     row.finished = "length"
-            self._ids = torch.tensor(chosen, device=self._ids.device)[:, None]
-            self._mask = torch.cat([self._mask, self._mask.new_ones((len(chosen), 1))], dim=1)
-            self._places = self._places[:, -1:] + 1
+            self._cached.append(torch.tensor(chosen, device=logits.device))
         return list(self.rows)
 
     def join(self, other: Batch) -> bool:
         """Take in another batch's rows, once both have made a step; return False where the model's cache does not allow
         it, and nothing has changed."""
-        import torch
-        from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
-
-        layers = [pair for pair in zip(self._cache.layers, other._cache.layers, strict=True) if pair[0].is_initialized]
-        if any(type(one) not in (DynamicLayer, DynamicSlidingWindowLayer) for pair in layers for one in pair):
+        if not self._cached.can_join(other._cached):
             return False
         self._drop_finished()
         other._drop_finished()
         if not self.rows or not other.rows:
             return not other.rows
-        width = max(self._mask.shape[1], other._mask.shape[1])
-        self._widen(width)
-        other._widen(width)
-        for own, theirs in layers:
-            own.keys = torch.cat([own.keys, theirs.keys])
-            own.values = torch.cat([own.values, theirs.values])
-        for name in ("_ids", "_mask", "_places"):
-            setattr(self, name, torch.cat([getattr(self, name), getattr(other, name)]))
+        self._cached.join(other._cached)
         self.rows, self._draws = self.rows + other.rows, self._draws + other._draws
         return True
-
-    def _widen(self, width: int) -> None:
-        """Put padding before each row, in the mask and in the cache, which holds all tokens but the latest."""
-        from torch.nn.functional import pad
-
-        missing = width - self._mask.shape[1]
-        if not missing:
-            return
-        self._mask = pad(self._mask, (missing, 0))
-        for layer in self._cache.layers:
-            if not layer.is_initialized:
-                continue
-            held = width - 1
-            if layer.is_sliding:
-                layer.cumulative_length += missing
-                held = min(held, layer.sliding_window - 1)
-            before = (0, 0, held - layer.keys.shape[-2], 0)
-            layer.keys, layer.values = pad(layer.keys, before), pad(layer.values, before)
 
     def _drop_finished(self) -> None:
         left = [i for i, row in enumerate(self.rows) if not row.finished]
         if len(left) == len(self.rows):
             return
-        import torch
-
         self.rows, self._draws = [self.rows[i] for i in left], [self._draws[i] for i in left]
-        if not left:
-            return
-        kept = torch.tensor(left, device=self._ids.device)
-        self._ids, self._mask, self._places = self._ids[kept], self._mask[kept], self._places[kept]
-        if self._cache.get_seq_length():
-            self._cache.batch_select_indices(kept)
+        if left:
+            self._cached.keep(left)
 
 
 def _generator(row: Row, device: Any) -> Any:
