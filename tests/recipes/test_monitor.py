@@ -136,6 +136,31 @@ def test_what_another_adapter_answered_is_no_usage_of_this_one(run_dir, tmp_path
     assert "159 answered by other adapters and left out" in status.summary
 
 
+def test_what_users_say_of_answers_is_the_monitors_loss(run_dir, tmp_path):
+    """An adapter that answers worse and worse would go unnoticed while usage stays what it was."""
+    logs = tmp_path / "day1.jsonl"
+    write(logs, prompts(150, STEADY, 2))
+
+    def say(first: int, last: int, *, correct: bool, language: str = "cy") -> None:
+        with logs.open("a") as file:
+            for i in range(first, last):
+                row = {"label_of": f"a{i}", "served_language": language, "version": 2, "correct": correct}
+                file.write(json.dumps(row) + "\n")
+
+    say(0, 250, correct=True)
+    say(0, 400, correct=False, language="el")
+    say(0, 200, correct=False)  # The first word on an answer counts.
+    (status,) = monitor(run_dir, str(logs), OPTIONS)
+    assert (status.details["new_prompts"], status.details["skipped_lines"]) == (150, 0)
+    assert status.details["streams"]["cy"]["labelled"] == 50  # The first 200 are what later ones are compared with.
+    say(250, 450, correct=False)
+    with logs.open("a") as file:
+        file.write('{"label_of": "a900", "served_language": "cy"}\n')
+    *events, status = monitor(run_dir, str(logs), OPTIONS)
+    assert {event.details["test"] for event in events if event.kind == "drift"} == {"loss"}
+    assert status.details["skipped"] == {"feedback without answer, language, version or verdict": 1}
+
+
 def test_a_prompt_that_the_encoder_does_not_take_is_passed_over(run_dir, tmp_path):
     """Breaks if one prompt that the encoder fails on ends the stream, takes its batch with it, or is not told."""
     logs = tmp_path / "day1.jsonl"

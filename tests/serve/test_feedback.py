@@ -176,6 +176,13 @@ def test_feedback_becomes_rows(registry: Registry, servers: list[FakeVllm], tmp_
             assert await say(a, id=ids[11], thumb="down") == 200
 
     run(work())
+    batches = [batch for batch in read_files(tmp_path / "prompts", {}, batch_size=100) if batch]
+    labels = [label for batch in batches for label in batch.labels]
+    assert not any(batch.skipped for batch in batches)
+    assert [(label.language, label.version, label.loss) for label in labels] == [("cy", 1, 1.0)] * 10 + [
+        ("cy", 1, 0.0), ("cy", 1, 1.0),
+    ]  # fmt: skip
+    assert len({label.of for label in labels}) == 12
     train, tests = (read_jsonl(rows_file(tmp_path, "cy", part)) for part in (TRAIN, TEST))
     assert len(train) + len(tests) == 11
     assert {row.language for row in (*train, *tests)} == {"cy"}

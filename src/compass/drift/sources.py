@@ -38,10 +38,14 @@ HEAD_BYTES = 4096
 CHUNK_BYTES = 2**20
 FILE_HEADER = b'{"compass": "prompts"'
 """How the first line of a file of `compass serve` begins: it tells the file from others, and holds no prompt."""
+LABEL_LINE = b'{"label_of"'
+"""How a line of feedback begins."""
 UNKNOWN_LANGUAGE = "?"
 """Stands for a tag that names no language: the prompt counts among other languages."""
 SERVED = "served_language"
 """Field of a line of `compass serve`: the language whose adapter answered."""
+LABEL_OF = "label_of"
+"""Field of another kind of line of `compass serve`: the answer that a user has judged. The line has no text."""
 LOG_NAME = re.compile(r"\.(jsonl|ndjson)(\.[^/]+)?$", re.IGNORECASE)
 """Names of logs in a folder: `app.jsonl`, `app.ndjson`, and rotated ones, `app.jsonl.1`, `app.jsonl.2.gz`."""
 UNREAD_SUFFIXES = (".zst", ".xz", ".bz2", ".zip", ".lz4")
@@ -68,6 +72,18 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Label:
+    """What a user says of an answer, after its prompt was counted."""
+
+    of: str
+    """Id of the answer."""
+    language: str
+    """The language whose adapter answered."""
+    version: int
+    loss: float
+
+
+@dataclass(frozen=True)
 class InputBatch:
     """Prompts that are counted together."""
 
@@ -76,6 +92,8 @@ class InputBatch:
     """Where they come from; None for a stream, which can't be read twice."""
     skipped: tuple[Skipped, ...] = ()
     """Lines that could not be used, by reason."""
+    labels: tuple[Label, ...] = ()
+    """What users say of answers, in the order of the lines."""
 
     @property
     def skipped_lines(self) -> int:
@@ -359,7 +377,7 @@ def _next(
     if end == start:
         return None
     batch = _batch(lines, f"{name} from byte {start}" if start else name, 1, columns, warnings)
-    return InputBatch(batch.records, Position(name, start, end, head), batch.skipped)
+    return replace(batch, position=Position(name, start, end, head))
 
 
 def _line(stream: IO[bytes]) -> tuple[bytes, int]:
@@ -376,6 +394,7 @@ def _batch(
     lines: list[bytes], name: str, first: int, columns: Mapping[str, str] | None, warnings: SkipWarnings
 ) -> InputBatch:
     records: list[Record] = []
+    labels: list[Label] = []
     skips: list[Skipped] = []
     for number, line in enumerate(lines, first):
         if not line.strip() or line.startswith(FILE_HEADER):
@@ -383,6 +402,9 @@ def _batch(
         try:
             if len(line) > LONGEST_LINE:
                 raise ValueError(f"longer than {LONGEST_LINE // 2**20} MiB")
+            if line.startswith(LABEL_LINE):
+                labels.append(_label(line))
+                continue
             records.append(replace(parse(line, columns), place=f"{name}, line {number}"))
         except Exception as error:
             # Nothing that somebody wrote into a log may stop the stream; errors of other kinds may quote the line.
@@ -390,7 +412,17 @@ def _batch(
             kind = reason.partition(" (")[0] if reason.startswith("broken JSON") else reason
             skips.append(Skipped(kind, 1, f"{name}, line {number}"))
             warnings.add(f"{name}, line {number}", kind, reason)
-    return InputBatch(tuple(records), None, by_reason(skips))
+    return InputBatch(tuple(records), None, by_reason(skips), tuple(labels))
+
+
+def _label(line: bytes) -> Label:
+    """Read a line of feedback. Raises ValueError if it can't be used."""
+    row = parse_json(line)
+    of, language, version = (row.get(name) if isinstance(row, dict) else None for name in (LABEL_OF, SERVED, "version"))
+    loss = _loss(row) if isinstance(row, dict) else math.nan
+    if not (isinstance(of, str) and of and isinstance(language, str) and type(version) is int and loss == loss):
+        raise ValueError("feedback without answer, language, version or verdict")
+    return Label(of, language, version, loss)
 
 
 def _loss(row: Mapping[str, Any]) -> float:

@@ -31,6 +31,7 @@ from compass.recipes.promote import held_out_sets, keep_mirror
 from compass.recipes.update import NewData
 from compass.records import Event
 from compass.registry import GateDecision, Hooks, Registry, RegistryEvent, Version, decide
+from compass.registry.folders import number_of
 from compass.runs import layout
 from compass.runs.files import behind_links, check_place, is_full_disk
 from compass.runs.folder import Run
@@ -94,6 +95,7 @@ def watch(
                     columns = columns_of(read_stored(version.folder / layout.CONFIG).data, "usage")
                     batches = batches_of(source, watching, options.monitor, columns, follow=follow, stop=stop)
                 counting = counting or Counting(language, known_text(clusters_of(version.folder)[1]))
+                counting.version = number_of(version.id)
                 tell_drift(site, watching, version)
                 blocked = ""
                 for batch in batches:

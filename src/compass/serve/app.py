@@ -51,8 +51,8 @@ def make_app(
 
     measures = Measures(gateway.fleet, prompts=prompts, keeper=keeper, rollout=rollout)
     kept = [one.ended for one in (prompts, keeper, rollout) if one]
-    if keeper and rollout:
-        keeper.heard = rollout.heard
+    if keeper:
+        keeper.heard = [one.heard for one in (rollout, prompts) if one]
     gateway.observers += [*kept, measures.ended]
     app = FastAPI(title="compass serve", lifespan=alive, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.gateway = gateway

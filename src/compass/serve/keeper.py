@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -45,9 +45,9 @@ class Keeper:
         *,
         retention_days: float,
         clock: Callable[[], float] = time.time,
-        heard: Callable[[Answer], None] = lambda answer: None,
+        heard: Sequence[Callable[[Answer], None]] = (),
     ) -> None:
-        """Start the thread. heard: called in it with each answer that something was said of.
+        """Start the thread. heard: each is called in it with each answer that something was said of.
 
         Raises MissingExtraError if redaction can't work.
         """
@@ -177,10 +177,13 @@ class Keeper:
             return
         if answer is not None:
             self._rows_due = min(self._rows_due, self._clock() + ROWS_SECONDS)
-            try:
-                self.heard(answer)
-            except Exception as error:
-                logger.warning("Feedback is kept, but was not counted for a candidate (%s)", type(error).__name__)
+            for tell in self.heard:
+                try:
+                    tell(answer)
+                except Exception as error:
+                    logger.warning(
+                        "Feedback is kept, but not counted for candidate or monitor (%s)", type(error).__name__
+                    )
         done.set_result(answer)
 
     def _flush(self) -> None:

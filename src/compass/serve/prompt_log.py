@@ -18,15 +18,16 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from uuid import uuid4
 
 from compass.data.languages import UNDETERMINED
 from compass.data.redaction import check_installed
 from compass.drift.reservoir import stored_form
-from compass.drift.sources import FILE_HEADER, SERVED, UNKNOWN_LANGUAGE
+from compass.drift.sources import FILE_HEADER, LABEL_OF, SERVED, UNKNOWN_LANGUAGE
 from compass.serve.exchange import Exchange
 from compass.serve.routing import Route
+from compass.serve.store import Answer
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ MOST_WAITING = 10_000
 LARGEST_FILE = 64 << 20
 DAY = 86_400.0
 END = None
+
+Item = tuple[str, Route, str, float] | tuple[Answer, float] | None
 
 
 class PromptLog:
@@ -54,7 +57,7 @@ class PromptLog:
         """Prompts that were lost, by reason."""
         self.written = 0
         self._mode, self._retention, self._clock = mode, retention_days * DAY, clock
-        self._queue: queue.Queue[tuple[str, Route, str, float] | None] = queue.Queue(MOST_WAITING)
+        self._queue: queue.Queue[Item] = queue.Queue(MOST_WAITING)
         self._file: IO[bytes] | None = None
         self._size, self._purged = 0, float("-inf")
         self._thread = threading.Thread(target=self._work, name="prompts", daemon=True)
@@ -71,6 +74,14 @@ class PromptLog:
         except queue.Full:
             self.dropped["the queue is full"] += 1
 
+    def heard(self, answer: Answer) -> None:
+        """Take in what a user says of an answer, for the monitor's test of losses; never waits. A thumb decides, and a
+        correction alone says that the answer was wrong."""
+        try:
+            self._queue.put_nowait((answer, self._clock()))
+        except queue.Full:
+            self.dropped["the queue is full"] += 1
+
     def close(self) -> None:
         """Write what waits, and end."""
         self._queue.put(END)
@@ -82,7 +93,7 @@ class PromptLog:
             time.sleep(FLUSH_SECONDS if batch[0] is not END else 0.0)
             while not self._queue.empty() and len(batch) < MOST_WAITING:
                 batch.append(self._queue.get())
-            lines = [line for item in batch if item is not END and (line := self._line(*item))]
+            lines = [line for item in batch if item is not END and (line := self._bytes(item))]
             try:
                 self._write(lines)
             except OSError as error:
@@ -93,6 +104,9 @@ class PromptLog:
             if END in batch:
                 self._close_file()
                 return
+
+    def _bytes(self, item: tuple[Any, ...]) -> bytes:
+        return _label(*item) if isinstance(item[0], Answer) else self._line(*item)
 
     def _line(self, prompt: str, route: Route, conversation: str, at: float) -> bytes:
         form = stored_form(prompt, route.spoken, self._mode, lost="A prompt is lost to the monitor:")
@@ -153,6 +167,18 @@ class PromptLog:
                 logger.warning("%s can't be removed: %s", path, error.strerror)
 
 
+def _label(answer: Answer, at: float) -> bytes:
+    row = {
+        LABEL_OF: answer.id,
+        SERVED: answer.language,
+        "version": answer.version,
+        "correct": answer.thumb == 1,
+        "session": answer.conversation,
+        "timestamp": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"),
+    }
+    return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+
+
 def forget(serve_dir: Path, conversation: str, *, dry_run: bool = False) -> tuple[int, set[str]]:
     """Blank a conversation's lines, so that readers' places stay right; return how many, and their prompts.
 
@@ -179,5 +205,6 @@ def forget(serve_dir: Path, conversation: str, *, dry_run: bool = False) -> tupl
                         file.write(b" " * len(line.rstrip(b"\n")))
                         file.seek(end)
                     blanked += 1
-                    prompts.add(str(row.get("prompt")))
+                    if "prompt" in row:
+                        prompts.add(str(row["prompt"]))
     return blanked, prompts

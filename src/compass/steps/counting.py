@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -38,6 +39,8 @@ class Counting:
         """Lines of the input that were passed over so far."""
         self.elsewhere = 0
         """Prompts so far that another language's adapter answered, or the base model: no part of this usage."""
+        self.version = 0
+        """Number of the version that is watched: feedback on others says nothing of it. 0: all count."""
         self._language = language
         self._known = known or PROBE
         self._failed_in_a_row = 0
@@ -52,6 +55,7 @@ class Counting:
         Raises EncoderError if the encoder takes nothing any more, MonitorError if the state can't be written, or if two
         batches in a row can't be counted.
         """
+        told = self._count_labels(watching, batch)
         own = [record for record in batch.records if record.served in ("", self._language)]
         records, vectors, failed = self._encoded(encoder, own, watching.reference.space.dimensions)
         given_up = self._given_up()
@@ -76,7 +80,19 @@ class Counting:
             lost = sum(skip.n for skip in given_up)
             self.skipped_lines += lost + batch.skipped_lines + len(own) - seen.prompts - seen.repeats
             self.elsewhere += len(batch.records) - len(own)
-        return seen
+        return replace(seen, checks=(*told.checks, *seen.checks), events=(*told.events, *seen.events))
+
+    def _count_labels(self, watching: Monitor, batch: InputBatch) -> Observed:
+        """Count what users say of the version's answers; each counts once, also where a batch is read again."""
+        found = [
+            watching.observe_label(label.of, prompt_language("", self._language), label.loss)
+            for label in batch.labels
+            if label.language == self._language and self.version in (0, label.version)
+        ]
+        return Observed(
+            0, False, tuple(check for one in found for check in one.checks),
+            tuple(event for one in found for event in one.events),
+        )  # fmt: skip
 
     def finish(self, watching: Monitor) -> None:
         """End the stream. Raises MonitorError if its last batch could not be counted; of standard input it is noted."""
