@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,41 @@ def test_without_a_terminal_a_wrong_flag_ends_it(
     code, _, err = compass("init", *flags)
     assert code == 2
     assert said in err
+    assert not (here / "compass.yaml").exists()
+
+
+@pytest.mark.parametrize("name", ["my project: #1 'ü'.yaml", "a\nb: c.yaml"])
+def test_odd_paths_come_back_as_they_were(here: Path, compass: Compass, name: str) -> None:
+    folder = here / 'it\'s "odd": #1, é'
+    folder.mkdir()
+    (here / "usage.cy.jsonl").rename(folder / "usage.jsonl")
+    given = ("--language", "cy", *FLAGS[2:], "--usage", f"{folder}/usage.jsonl", "--output-dir", "ru ns: #")
+    code, out, _ = compass("init", name, *given)
+    assert code == 0
+    if "\n" not in name:
+        assert out.splitlines()[-1] == f"Next: compass adapt --config {shlex.quote(name)}"
+    project = load_project(AdaptConfig, here / name)
+    assert project is not None
+    assert project.languages["cy"].data.usage == f"{folder}/usage.jsonl"
+    assert project.folder == Path("ru ns: #")
+
+
+def test_a_file_with_a_wrong_value_is_not_written(here: Path, compass: Compass) -> None:
+    code, _, err = compass("init", "--language", "cy", *FLAGS, "--output-dir", "")
+    assert code == 2
+    assert "compass.yaml:7: output_dir must not be empty" in err
+    assert "nothing was written" in err
+    assert not (here / "compass.yaml").exists()
+
+
+def test_the_end_of_the_answers_writes_nothing_and_says_so(
+    here: Path, compass: Compass, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-D; `init` keeps nothing that another call could resume."""
+    monkeypatch.setattr("sys.stdin", Terminal("cy\n"))
+    code, _, err = compass("init")
+    assert code == 130
+    assert "Stopped. Nothing was written." in err
     assert not (here / "compass.yaml").exists()
 
 

@@ -128,7 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             say(traceback_of(error).rstrip("\n"), error=True) if debug else _fail(_unexpected(error, given))
             code = EXIT_BUG
     if code == EXIT_INTERRUPTED:
-        _fail("Stopped. The same command resumes where it stopped.")
+        # The answers of `init` are written together, at its end.
+        at_once = given[:1] == ["init"]
+        _fail("Stopped. Nothing was written." if at_once else "Stopped. The same command resumes where it stopped.")
     sys.exit(code if isinstance(code, int) else 0)
 
 

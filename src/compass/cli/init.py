@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -49,7 +50,7 @@ def init(
 
     write_project(file, _answers(options, asks=asks))
     say(f"Written: {file.resolve()}")
-    say(f"Next: compass adapt --config {file}")
+    say(f"Next: compass adapt --config {shlex.quote(str(file))}")
 
 
 def _check_place(file: Path, *, force: bool, asks: bool) -> None:

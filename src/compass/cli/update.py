@@ -119,4 +119,4 @@ def _update_project(config: Path, only: Sequence[str], options: Any, *, as_json:
         given = named_options(config, options, UpdateOptions, taken, language=tag)
         folder = Path(resolved.adapt.run.output_dir)
         updates[tag] = LanguageUpdate(folder, new.update_usage, new.update_train, new.update_test, as_flags(given))
-    end_project(update_project(project.folder, updates), as_json=as_json)
+    end_project(update_project(project.folder, updates, languages=project.origins), as_json=as_json)

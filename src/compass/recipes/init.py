@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from compass.config import AdaptConfig, DataConfig, load_project
 from compass.config.dumping import yaml_value
@@ -16,6 +18,7 @@ from compass.data.grammars import assist_languages
 from compass.data.languages import UNDETERMINED, language_name, normalize_tag, same_language
 from compass.data.readers import SourceAccount
 from compass.errors import ConfigError, DataError
+from compass.runs import layout
 from compass.runs.files import write_text
 from compass.steps.read import FEWEST_USAGE_ROWS, NONE, fill_in, in_language, read_pool, read_set
 
@@ -133,13 +136,23 @@ def _found(source: str, rows: Sequence[Example], accounts: Sequence[SourceAccoun
 
 
 def write_project(path: Path, answers: Answers) -> None:
-    """Write the file of a project, and read it back. Raises ConfigError for values that are none."""
-    write_text(path, project_text(path, answers), private=False)
-    load_project(AdaptConfig, path)
+    """Write the file of a project, once it reads well. Raises ConfigError for values that are none."""
+    text = project_text(path, answers)
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / layout.CONFIG
+        copy.write_text(text, encoding="utf-8")
+        try:
+            load_project(AdaptConfig, copy)
+        except ConfigError as error:
+            problems = [problem.replace(str(copy), str(path)) for problem in error.problems]
+            raise ConfigError([*problems, f"{path}: nothing was written; correct the flags"]) from error
+    write_text(path, text, private=False)
 
 
 def project_text(path: Path, answers: Answers) -> str:
     """Return a project's file, with a comment on each option."""
+    # In a comment a line break would begin a line of YAML.
+    shown = " ".join(shlex.quote(str(path)).splitlines())
     several = "{language} in a source stands for the tag of each language."
     usage, train = answers.usage.get(EVERY), answers.train.get(EVERY)
     common = [
@@ -155,8 +168,8 @@ def project_text(path: Path, answers: Answers) -> str:
     ]  # fmt: skip
     lines = [
         "# A project of COMPASS: an adapter for each language, made by compass init. Edit it as you like.",
-        f"# All languages:  compass adapt --config {path}",
-        f"# One of them:    compass adapt --config {path} --language {answers.languages[0]}",
+        f"# All languages:  compass adapt --config {shown}",
+        f"# One of them:    compass adapt --config {shown} --language {answers.languages[0]}",
         "# More options:   compass adapt --help-all",
     ]
     for comment, name, value in common:

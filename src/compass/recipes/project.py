@@ -19,10 +19,10 @@ from typing import Any, TypeVar
 from compass.config import AdaptConfig, Project
 from compass.encoders import CachedEncoder
 from compass.errors import CompassError, ConfigError, LanguageError
-from compass.evaluation import read_differences
 from compass.recipes.adapt import opened, select
+from compass.recipes.project_runs import result_of, write_project_page
 from compass.recipes.workers import Job, in_parallel
-from compass.report.project import FAILED, FINISHED, NOT_RUN, UNCHANGED, LanguageResult, build_project_page
+from compass.report.project import FAILED, FINISHED, UNCHANGED, LanguageResult
 from compass.reuse import reusing
 from compass.runs import layout
 from compass.runs.files import file_hash, fingerprint, read_json, write_json
@@ -212,25 +212,11 @@ class _Work:
         """Return what became of each language, and write the page; it shows those that were not asked for, too."""
         states = {tag: FAILED if tag in self._failures else FINISHED for tag in self._resources}
         states |= dict.fromkeys(unchanged, UNCHANGED)
-        results = tuple(self._result(tag, self.folder(tag), state) for tag, state in states.items())
-        by_tag = {one.language: one for one in results}
-        for tag in self._project.origins:
-            folder = self._project.folder / tag
-            state = FINISHED if (folder / layout.REPORT).is_file() else NOT_RUN
-            by_tag.setdefault(tag, self._result(tag, folder, state))
-        self._project.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        page = build_project_page(self._project.folder, [by_tag[tag] for tag in self._project.origins])
+        results = tuple(
+            result_of(tag, self.folder(tag), state, self._failures.get(tag, "")) for tag, state in states.items()
+        )
+        page = write_project_page(self._project.folder, self._project.origins, {one.language: one for one in results})
         return ProjectDone(self._project.folder, page, results)
-
-    def _result(self, tag: str, folder: Path, state: str) -> LanguageResult:
-        picked = difference = None
-        if state in (FINISHED, UNCHANGED):
-            picked = int(read_json(folder / layout.SELECTION_SUMMARY, dict)["picked"])
-            rows = read_differences(folder / layout.DIFFERENCES) if (folder / layout.DIFFERENCES).is_file() else []
-            # The first metric is the one that suits the responses best.
-            own = self._resources[tag].config.data.language if tag in self._resources else tag
-            difference = next((row for row in rows if row.name == own and row.cluster is None), None)
-        return LanguageResult(tag, state, folder, picked, difference, self._failures.get(tag, ""))
 
 
 def message_of(log: str) -> str:

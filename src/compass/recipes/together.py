@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from queue import SimpleQueue
 
 from compass.records import Event
 from compass.signals import ended, handled
+
+logger = logging.getLogger(__name__)
 
 SECONDS_TO_END = 30.0
 """What a process has to end in when the whole is stopped."""
@@ -21,14 +23,16 @@ SECONDS_TO_END = 30.0
 def in_one_stream(commands: Mapping[str, Sequence[str]], codes: dict[str, int]) -> Iterator[Event]:
     """Run a command of ours for each language, and yield its events, lines of JSON, as they come, with the language.
 
-    codes: gets the exit code of each. When the caller stops, by Ctrl-C too, all of them end.
+    codes: gets the exit code of each. One that ends leaves the others; a line that is no event is passed over and
+    counted. When the caller stops, by Ctrl-C too, all of them end.
     """
     lines: SimpleQueue[tuple[str, str | None]] = SimpleQueue()
 
     def pass_on(tag: str, process: subprocess.Popen[str]) -> None:
-        for line in process.stdout or ():
-            lines.put((tag, line))
-        codes[tag] = process.wait()
+        with process:
+            for line in process.stdout or ():
+                lines.put((tag, line))
+        codes[tag] = process.returncode
         lines.put((tag, None))
 
     processes = []
@@ -38,18 +42,41 @@ def in_one_stream(commands: Mapping[str, Sequence[str]], codes: dict[str, int]) 
                 whole = [sys.executable, "-m", "compass.cli", *command]
                 processes.append(subprocess.Popen(whole, stdout=subprocess.PIPE, text=True, encoding="utf-8"))
                 threading.Thread(target=pass_on, args=(tag, processes[-1]), daemon=True).start()
-            left = len(processes)
+            left, unread = len(processes), 0
             while left:
                 tag, line = lines.get()
-                left -= line is None
-                if line:
-                    told = json.loads(line)
-                    kind, summary, version = told.pop("event"), told.pop("summary"), told.pop("version", "")
-                    yield Event(kind, f"{tag}: {summary}", version, {"language": tag, **told})
+                if line is None:
+                    left -= 1
+                    _tell_end(tag, codes[tag], left)
+                elif event := _event_of(tag, line):
+                    yield event
+                else:
+                    unread += 1
+                    logger.warning("%s: %d lines of output that are no event were passed over so far", tag, unread)
         finally:
             for process in processes:
                 # Ctrl-C of a terminal has reached it already.
                 process.terminate()
             for process in processes:
-                with suppress(subprocess.TimeoutExpired):
+                try:
                     process.wait(SECONDS_TO_END)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+
+def _event_of(tag: str, line: str) -> Event | None:
+    """Return the event of a line of JSON, with its language; None for a line that is none, or was cut by a kill."""
+    try:
+        told = json.loads(line)
+        kind, summary, version = told.pop("event"), told.pop("summary"), told.pop("version", "")
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return None
+    return Event(kind, f"{tag}: {summary}", version, {"language": tag, **told})
+
+
+def _tell_end(tag: str, code: int, left: int) -> None:
+    """Say at once that a language is no longer watched because its process was killed, which says nothing itself."""
+    if code < 0:
+        name = signal.Signals(-code).name
+        others = f"; {left} others go on" if left else ""
+        logger.error("%s is no longer watched: its process was killed (%s)%s", tag, name, others)

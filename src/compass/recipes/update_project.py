@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from compass.config import DataConfig
 from compass.errors import CompassError
-from compass.evaluation import read_differences
-from compass.recipes.project import Failures, ProjectDone, message_of, read_records, write_records
+from compass.recipes.project import ProjectDone, message_of, read_records, write_records
+from compass.recipes.project_runs import newest, result_of, write_project_page
 from compass.recipes.update import NewData
 from compass.recipes.workers import Job, in_parallel
-from compass.report.project import FAILED, FINISHED, UNCHANGED, LanguageResult, build_project_page
+from compass.report.project import FAILED, FINISHED, UNCHANGED
 from compass.runs import layout
-from compass.runs.files import file_hash, fingerprint, read_json
-from compass.runs.finished import check_finished
+from compass.runs.files import fingerprint
 from compass.runs.folder import Run
 from compass.steps.read import check_sources, fill_in, source_identities
 
@@ -32,11 +31,14 @@ class LanguageUpdate:
     flags: Sequence[str] = ()
 
 
-def update_project(folder: Path, updates: Mapping[str, LanguageUpdate]) -> ProjectDone:
-    """Update the newest run of each language on its new usage, and make a page over the updates.
+def update_project(
+    folder: Path, updates: Mapping[str, LanguageUpdate], *, languages: Collection[str] = ()
+) -> ProjectDone:
+    """Update the newest run of each language on its new usage, and make a page over the newest runs.
 
-    An update whose window, rows, test and flags are those of the newest run's is not made again. What goes wrong with
-    one language is in its result, and leaves the others.
+    languages: all of the project, for its page; empty: those that are updated. An update whose window, rows, test and
+    flags are those of the newest run's is not made again. What goes wrong with one language is in its result, and
+    leaves the others.
     """
     failures: dict[str, str] = {}
     states, targets, inputs, jobs = {}, {}, {}, {}
@@ -51,29 +53,15 @@ def update_project(folder: Path, updates: Mapping[str, LanguageUpdate]) -> Proje
                 jobs[tag] = _job(parent, target, new, update.flags)
         except CompassError as error:
             failures[tag], targets[tag] = str(error), update.folder
+    # Before they begin: what is finished when the whole is stopped is not made again.
+    write_records(folder, {targets[tag].name: {"inputs": inputs[tag]} for tag in jobs})
     failures |= {tag: message_of(error) for tag, error in in_parallel("Updates", jobs, 0).items()} if jobs else {}
-    made = [tag for tag in jobs if tag not in failures]
-    write_records(
-        folder, {targets[t].name: {"inputs": inputs[t], "lock": file_hash(targets[t] / layout.LOCK)} for t in made}
+    results = tuple(
+        result_of(tag, targets[tag], FAILED if tag in failures else states[tag], failures.get(tag, ""))
+        for tag in updates
     )
-    results = [_result(tag, FAILED if tag in failures else states[tag], targets[tag], failures) for tag in updates]
-    return ProjectDone(folder, build_project_page(folder, results), tuple(results))
-
-
-def newest(folder: Path) -> tuple[Path, Path]:
-    """Return the newest finished run of a language, and the folder of the update that comes after it.
-
-    Raises RunError if the language has no finished run.
-    """
-    check_finished(folder)
-    parent, number = folder, 2
-    while True:
-        target = folder.with_name(f"{folder.name}-{number}")
-        try:
-            check_finished(target, more=(layout.REPORT,))
-        except CompassError:
-            return parent, target
-        parent, number = target, number + 1
+    page = write_project_page(folder, languages or updates, {one.language: one for one in results})
+    return ProjectDone(folder, page, results)
 
 
 def named(tag: str, update: LanguageUpdate) -> NewData:
@@ -95,13 +83,3 @@ def _job(parent: Path, target: Path, new: NewData, flags: Sequence[str]) -> Job:
     sources = [part for flag, value in given.items() for part in (flag, str(value)) if value]
     command = ["update", str(parent), str(new.window), *sources, *flags]
     return lambda processes, environment: processes.run(command, log, environment)
-
-
-def _result(tag: str, state: str, target: Path, failures: Failures) -> LanguageResult:
-    picked = difference = None
-    if state != FAILED:
-        picked = int(read_json(target / layout.SELECTION_SUMMARY, dict)["picked"])
-        file = target / layout.PARENT_DIFFERENCES
-        rows = read_differences(file) if file.is_file() else []
-        difference = next((row for row in rows if row.name == tag and row.cluster is None), None)
-    return LanguageResult(tag, state, target, picked, difference, failures.get(tag, ""))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from compass.records import Difference
 from compass.report import wording
-from compass.report.blocks import Cell, Facts, Section, Text, table
+from compass.report.blocks import Cell, Facts, Section, Table, Text, table
 from compass.report.html import render_page, write_page
 from compass.report.wording import language, number, plural
 from compass.runs import layout
@@ -54,8 +54,13 @@ class LanguageResult:
         return picked, title, f"{found.base:.3f}", f"{found.adapter:.3f}", change
 
 
-def build_project_page(folder: Path, results: Sequence[LanguageResult]) -> Path:
-    """Write `index.html` into a project's folder and return its path: one file that asks nothing of any server."""
+def build_project_page(
+    folder: Path, results: Sequence[LanguageResult], runs: Mapping[str, Sequence[Path]] | None = None
+) -> Path:
+    """Write `index.html` into a project's folder and return its path: one file that asks nothing of any server.
+
+    runs: each language's runs with a report, in their order; those that `results` does not show are listed below.
+    """
     rows: list[tuple[str | Cell, ...]] = [
         (
             Cell(language(one.language), href=_link(folder, one.run_dir)),
@@ -68,11 +73,18 @@ def build_project_page(folder: Path, results: Sequence[LanguageResult]) -> Path:
     done = sum(one.state in (FINISHED, UNCHANGED) for one in results)
     lead = f"{done} of {plural(len(results), 'language')} {'is' if done == 1 else 'are'} finished."
     columns = ("Language", "State", "#Picked", "Metric", "#Before", "#After", "#Difference", "Message")
-    note = "Each language's name leads to its report. The difference is adapter − base on its held-out rows."
-    facts = Facts(tuple((state.capitalize(), number(sum(one.state == state for one in results))) for state in TONES))
-    section = Section(
-        "summary", "Languages", "Languages", (Text(lead, "lead"), facts, table("Languages", columns, rows, note=note))
+    note = (
+        "Each language's name leads to the report of its newest run. The difference is adapter − base on its held-out "
+        "rows; of an update, it is new adapter − adapter before."
     )
+    facts = Facts(tuple((state.capitalize(), number(sum(one.state == state for one in results))) for state in TONES))
+    blocks: list[Text | Facts | Table] = [Text(lead, "lead"), facts, table("Languages", columns, rows, note=note)]
+    now = {one.run_dir for one in results}
+    others = [(tag, run) for tag, of_one in (runs or {}).items() for run in of_one if run not in now]
+    if others:
+        lines = [(Cell(language(tag)), Cell(run.name, href=_link(folder, run))) for tag, run in others]
+        blocks.append(table("Earlier runs", ("Language", "Report"), lines))
+    section = Section("summary", "Languages", "Languages", tuple(blocks))
     page = render_page("COMPASS project", "Project folder", folder.resolve().name, (section,))
     return write_page(folder / layout.PROJECT_PAGE, page, private=True)
 
