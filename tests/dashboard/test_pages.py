@@ -132,6 +132,16 @@ def test_an_empty_registry_and_a_new_language_have_pages(tmp_path: Path) -> None
     assert "No version is registered yet" in Site(tmp_path).get("/").text
 
 
+def test_a_registry_whose_disk_is_gone_is_no_empty_one(own: Site) -> None:
+    """Would break if somebody is told to register a first version while a disk is not mounted."""
+    (own.root / "registry").rename(own.root / "elsewhere")
+    page = own.get("/")
+    assert page.status_code == 200
+    assert "is not there. Is its disk mounted?" in page.text
+    assert "No version is registered yet" not in page.text
+    assert own.get("/cy").status_code == 404
+
+
 def test_folders_of_version_0_1_are_shown(tmp_path: Path) -> None:
     """Would break if the registry or a monitor of 0.1 can't be read, or is written to."""
     for name in ("registry", "watch"):

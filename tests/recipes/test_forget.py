@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from compass.config import ForgetOptions, load_options
 from compass.data.feedback_rows import TEST, TRAIN, rows_file
 from compass.drift.state import MonitorState, NewPrompt
+from compass.errors import ConfigError
 from compass.recipes.forget import forget
 from compass.registry import Registry
 from compass.serve.labelled import write_rows
@@ -66,3 +69,17 @@ def test_a_conversation_is_gone_everywhere(tmp_path: Path) -> None:
     assert (again.answers, again.prompts, again.kept) == (0, 0, 0)
     store.close()
     state.close()
+
+
+@pytest.mark.parametrize("missing", ["serve", "registry"])
+def test_nothing_is_removed_where_a_folder_is_missing(tmp_path: Path, missing: str) -> None:
+    """A typing error would say that nothing is kept, or remove the ids by which versions are found."""
+    folders = {name: tmp_path / name for name in ("serve", "registry")}
+    (folders["serve"] / "prompts").mkdir(parents=True)
+    folders["registry"].mkdir()
+    line = json.dumps({"prompt": "mine", "session": conversation_hash("mine")})
+    (folders["serve"] / "prompts" / "a.jsonl").write_text(f"{line}\n")
+    given = {f"{name}_dir": str(path) for name, path in folders.items()} | {f"{missing}_dir": str(tmp_path / "typo")}
+    with pytest.raises(ConfigError, match=f"{missing}_dir: .*typo is no folder, and nothing was removed"):
+        forget("mine", load_options(ForgetOptions, None, given))
+    assert "mine" in (folders["serve"] / "prompts" / "a.jsonl").read_text()

@@ -173,6 +173,29 @@ def test_a_promotion_counts_once_every_backend_has_it(
     run(work())
 
 
+@pytest.mark.parametrize("gone", ["registry", "registry/cy"])
+def test_a_registry_that_is_gone_for_a_while_changes_nothing(
+    registry: Registry, servers: list[FakeVllm], caplog: pytest.LogCaptureFixture, gone: str
+) -> None:
+    """A disk that is not mounted for a minute would take every language out of service."""
+
+    async def work() -> None:
+        gateway = make_gateway(registry, servers[:1])
+        async with client_of(gateway) as client:
+            folder, away = registry.root.parent / gone, registry.root.parent / "away"
+            folder.rename(away)
+            for _ in range(2):
+                await settle(gateway)
+                assert await who(client, chat("hi", model="cy")) == "cy@1"
+                assert await who(client, chat("hi", model="el")) == "el@1"
+            assert len([row for row in caplog.records if "What is served" in row.getMessage()]) == 1
+            away.rename(folder)
+            await settle(gateway)
+            assert await who(client, chat(WELSH)) == "cy@1"
+
+    run(work())
+
+
 def test_running_requests_end_on_their_version(registry: Registry, servers: list[FakeVllm], runs: list[Path]) -> None:
     """An answer would break off, because its adapter was unloaded under it."""
 

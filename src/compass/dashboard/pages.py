@@ -47,7 +47,7 @@ def overview(dashboard: Dashboard, session: Session) -> str:
     }  # fmt: skip
     return _render(
         "overview.html.j2", session, views=views, others=others, servers=_servers(dashboard),
-        traffic_problem=traffic if isinstance(traffic, str) else "",
+        traffic_problem=traffic if isinstance(traffic, str) else "", registry_problem=reader.registry_problem(),
     )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 
@@ -19,9 +18,7 @@ from compass.errors import ConfigError
 from compass.registry import Registry
 from compass.serve.fleet import Fleet
 from compass.serve.keys import read_keys
-from compass.serve.start import make_application, run_server
-
-logger = logging.getLogger(__name__)
+from compass.serve.start import check_address, make_application, run_server
 
 
 def make_dashboard(options: ServeOptions | DashboardOptions, fleet: Fleet | None = None) -> Dashboard:
@@ -38,11 +35,12 @@ def make_dashboard(options: ServeOptions | DashboardOptions, fleet: Fleet | None
 
 def serve(options: ServeOptions) -> None:
     """Serve the gateway and its dashboard until SIGTERM or Ctrl-C. Raises ConfigError or MonitorError."""
+    validate(options)
+    check_address(options.serve)
     app = make_application(options)
     dashboard = make_dashboard(options, app.state.gateway.fleet)
     mount(app, dashboard)
-    logger.info("The dashboard is at %s/", PATH)
-    run_server(app, options.serve, [dashboard.live.stop])
+    run_server(app, options.serve, [dashboard.live.stop], told=f"{PATH}/")
 
 
 def start(options: DashboardOptions) -> None:
@@ -52,6 +50,7 @@ def start(options: DashboardOptions) -> None:
         raise ConfigError(
             f"registry_dir: {options.registry.registry_dir} is no folder. Register a run: compass registry add RUN"
         )
+    check_address(options.serve)
     dashboard = make_dashboard(options)
 
     async def home(_request: Request) -> Response:
@@ -59,4 +58,4 @@ def start(options: DashboardOptions) -> None:
 
     app = Starlette(routes=[Route("/", home)])
     mount(app, dashboard)
-    run_server(app, options.serve, [dashboard.live.stop])
+    run_server(app, options.serve, [dashboard.live.stop], told=f"{PATH}/")

@@ -112,6 +112,13 @@ class Reader:
             logger.warning("The registry can't be read: %s", error.strerror)
             return ()
 
+    def registry_problem(self) -> str:
+        """Return why no language can be read; empty where the registry is there."""
+        root = self.places.registry.root
+        if root.is_dir():
+            return ""
+        return f"The registry {root} is not there. Is its disk mounted? What the gateway serves stays as it is."
+
     def traffic(self) -> dict[str, Traffic] | str:
         """Return traffic by language, or why it can't be read."""
         return self._traffic.read()

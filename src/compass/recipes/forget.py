@@ -14,7 +14,7 @@ from compass.data.redaction import redact
 from compass.drift.reservoir import storable
 from compass.drift.state import forget_prompts
 from compass.drift.tables import database_in
-from compass.errors import MissingExtraError
+from compass.errors import ConfigError, MissingExtraError
 from compass.registry import Registry
 from compass.serve.labelled import ID, write_rows
 from compass.serve.prompt_log import forget as forget_logged
@@ -53,8 +53,10 @@ def forget(conversation: str, options: ForgetOptions) -> Forgotten:
     """Remove a conversation's rows from answers, prompts, training rows and monitors; say which versions saw them.
 
     conversation: as the client named it, or the hash in the header `X-Compass-Conversation` of its answers. Raises
-    MonitorError if a database can't be used; the same call then goes on.
+    MonitorError if a database can't be used; the same call then goes on. Raises ConfigError, and removes nothing, if
+    a folder to look in is not there: what is removed first would be missing when it is looked for elsewhere.
     """
+    _check_places(options)
     serve_dir = Path(options.serve.serve_dir)
     names = {conversation_hash(conversation), conversation}
     own = serve_dir / DATABASE
@@ -97,6 +99,22 @@ def forget(conversation: str, options: ForgetOptions) -> Forgotten:
         finally:
             store.close()
     return Forgotten(len(answers), prompts, kept, versions, updates)
+
+
+def _check_places(options: ForgetOptions) -> None:
+    places = {
+        "serve_dir": (options.serve.serve_dir, "name the gateway's folder"),
+        "registry_dir": (options.registry.registry_dir, "name the folder of the registry"),
+    }
+    problems = [
+        f"{name}: {given} is no folder, and nothing was removed: {what}"
+        for name, (given, what) in places.items()
+        if not Path(given).is_dir()
+    ]
+    if problems:
+        raise ConfigError(problems)
+    if not Path(options.watch.watch_dir).is_dir() and not options.monitor.database:
+        logger.warning("watch_dir: %s is no folder: no monitor's prompts are looked at", options.watch.watch_dir)
 
 
 def _forms(texts: set[tuple[str, str]]) -> frozenset[str]:

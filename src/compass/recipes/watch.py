@@ -133,6 +133,8 @@ def watch(
                         site.show()
                     state = "drift" if status["drift"] else "no drift"
                     summary = f"{status['prompts']} prompts counted, {version.id} in production: {state}"
+                    if counting.elsewhere:
+                        summary += f"; {counting.elsewhere} answered by other adapters and left out"
                     status |= {"skipped_lines": counting.skipped_lines, "answered_elsewhere": counting.elsewhere}
                     yield Event("status", summary, version.id, status)
                     return

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -29,14 +31,21 @@ class DesiredState:
     def read(self, live: Mapping[str, int]) -> dict[str, Desired]:
         """Return what is wanted, by language. live: versions that are served still, and need their folders.
 
-        A language whose state is damaged stays as it was, with one warning; so does all if the registry can't be read.
+        A language whose state is damaged or gone stays as it was, with one warning; so does all if the registry can't
+        be read, or its disk is not there. Who takes a language away starts the gateway anew.
         """
         try:
             languages = self.registry.languages()
+            if not self.registry.root.is_dir():
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            self._told.pop("", None)
         except OSError as error:
             self._tell("", f"The registry {self.registry.root} can't be read ({error.strerror}). What is served stays.")
-            languages = tuple(self._read)
+            return {language: desired for language, (_, desired) in self._read.items()}
         found = {}
+        for language in set(self._read) - set(languages):
+            self._tell(language, f"{self.registry.folder(language)} is gone. What is served of {language} stays.")
+            found[language] = self._read[language][1]
         for language in languages:
             try:
                 found[language] = self._one(language, live.get(language, 0))

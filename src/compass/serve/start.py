@@ -129,15 +129,33 @@ def withdrawing(registry_dir: str) -> Withdraw:
     return withdraw
 
 
-def run_server(app: Starlette, own: ServeConfig, stops: Sequence[Callable[[], None]] = ()) -> None:
-    """Serve an application until SIGTERM or Ctrl-C. stops: called when it is to end, before running requests do."""
+def check_address(own: ServeConfig) -> None:
+    """Raise ConfigError where nothing can listen at the address, before models are loaded for it."""
+    try:
+        found = socket.getaddrinfo(own.host, own.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"host, port: nothing can listen at {own.host}:{own.port} ({error.strerror}). Give another --port, or end "
+            "what listens there"
+        ) from None
+
+
+def run_server(app: Starlette, own: ServeConfig, stops: Sequence[Callable[[], None]] = (), *, told: str = "") -> None:
+    """Serve an application until SIGTERM or Ctrl-C.
+
+    stops: called when it is to end, before running requests do. told: path of a page that is named with its address.
+    """
     config = uvicorn.Config(
         app, host=own.host, port=own.port, backlog=BACKLOG, log_config=None, access_log=False, server_header=False,
         timeout_graceful_shutdown=int(own.drain_seconds), timeout_keep_alive=75,
     )  # fmt: skip
     # uvicorn raises the signal that ended it once more when everything has ended well.
     with handled(signal.SIGTERM, _ended), handled(signal.SIGINT, _ended):
-        _Server(config, stops).run()
+        _Server(config, stops, told).run()
 
 
 def _ended(_number: int, _frame: object) -> None:
@@ -145,11 +163,11 @@ def _ended(_number: int, _frame: object) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens: port 0 takes a free one. stops: called when it is to end."""
+    """Says where it listens: port 0 takes a free one. stops: called when it is to end. told: path of a page."""
 
-    def __init__(self, config: uvicorn.Config, stops: Sequence[Callable[[], None]]) -> None:
+    def __init__(self, config: uvicorn.Config, stops: Sequence[Callable[[], None]], told: str) -> None:
         super().__init__(config)
-        self._stops = stops
+        self._stops, self._told = stops, told
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for stop in self._stops:
@@ -160,4 +178,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
-            logger.info("Listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+            address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            logger.info("Listening on %s", address)
+            if self._told:
+                logger.info("The dashboard is at %s%s", address, self._told)
