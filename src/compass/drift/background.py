@@ -72,8 +72,9 @@ class Background:
         kept = 1.0 - dependence.kept(counts.astype(np.float64))[order.categories]
         weights = np.where(lesser, np.where(order.sessions >= 0, dependence.later_weight, kept), 1.0)
         sessions, declustering = bool((order.sessions >= 0).any()), None
-        if not sessions and dependence.found:
-            declustering = Declustering.fit(order.categories, np.eye(k) if affinity is None else affinity)
+        if not sessions:
+            affinity_of_topics = np.eye(k) if affinity is None else affinity
+            declustering = Declustering.fit(order.categories, affinity_of_topics, suspected=dependence.found)
         if declustering:
             weights = declustering.weights(order.categories)
             dependence = replace(dependence, follow=0.0, nearby=declustering.excess)

@@ -27,7 +27,8 @@ LONGEST = int(EDGES[-1])
 BEYOND_DOUBT = 4.0
 """Standard errors above chance from which dependence is taken for real: once in 30,000 without any [ours]."""
 BEYOND_DOUBT_AT_FIRST, SHORT = 2.5, 1000
-"""The same for a stream that has only begun: an alarm too many costs more than a few prompts of delay [ours]."""
+"""The same for a stream that has only begun, where neighbours are alike, since an alarm too many costs more than a few
+prompts of delay; and for each half of one where they are not [ours]."""
 FEWEST = 100
 """Prompts below which nothing is said."""
 LONGEST_OF = 0.6
@@ -58,12 +59,13 @@ class Declustering:
         return float(1.0 - self.kernel.sum())
 
     @classmethod
-    def fit(cls, categories: IntArray, affinity: RealArray) -> Declustering | None:
+    def fit(cls, categories: IntArray, affinity: RealArray, *, suspected: bool = False) -> Declustering | None:
         """Fit to prompts in their order; None if nothing shows beyond doubt that they hang together.
 
-        categories: (n,), -1 for prompts that have an id: they are passed over; affinity: (k, k).
+        categories: (n,), -1 for prompts that have an id: they are passed over; affinity: (k, k); suspected: whether
+        neighbours alone are alike already.
         """
-        reach = find_reach(categories)
+        reach = find_reach(categories, suspected=suspected)
         if not reach:
             return None
         rows = np.flatnonzero(categories >= 0)
@@ -105,8 +107,8 @@ class Declustering:
         return np.where(known, begins, 1.0)
 
 
-def find_reach(categories: IntArray) -> int:
-    """Return how many bins of lags to look at: 0 if prompts are independent. categories: (n,), -1 for none.
+def find_reach(categories: IntArray, *, suspected: bool = False) -> int:
+    """Return how many bins of lags to look at: 0 if prompts are independent. Arguments as of `Declustering.fit`.
 
     Prompts up to a lag are compared with those up to twice as far apart, on each side of the most likely change: drift
     is no dependence. A cycle that is much longer is about the same at both.
@@ -114,9 +116,25 @@ def find_reach(categories: IntArray) -> int:
     own = categories[categories >= 0]
     if len(own) < FEWEST:
         return 0
+    scores = _scores(categories)
+    least = BEYOND_DOUBT_AT_FIRST if suspected and len(own) < SHORT else BEYOND_DOUBT
+    best = int(np.argmax(scores))
+    if scores[best] < least:
+        return 0
+    if not suspected and any(_scores(half).max() < BEYOND_DOUBT_AT_FIRST for half in np.array_split(categories, 2)):
+        # A mix that moves more than once is dependence to the whole, but not to each half of it.
+        return 0
+    return best + 2
+
+
+def _scores(categories: IntArray) -> RealArray:
+    """Return how many standard errors above chance prompts of a topic follow each other up to each lag, (bins - 1,)."""
     sums, weights = np.zeros((2, len(EDGES) - 2))
-    at = _most_likely_change(own)
-    for part in (categories[: np.flatnonzero(categories >= 0)[at]], categories[np.flatnonzero(categories >= 0)[at] :]):
+    rows = np.flatnonzero(categories >= 0)
+    if len(rows) < FEWEST:
+        return sums
+    at = rows[_most_likely_change(categories[rows])]
+    for part in (categories[:at], categories[at:]):
         n = int(np.count_nonzero(part >= 0))
         if n < FEWEST:
             continue
@@ -129,10 +147,8 @@ def find_reach(categories: IntArray) -> int:
         weight = np.where(used, 1.0 / (chance * (1.0 - chance) * (1.0 / near + 1.0 / far)), 0.0)
         sums += weight * (np.cumsum(equal)[:-1] / near - equal[1:] / far)
         weights += weight
-    scores = sums / np.sqrt(np.maximum(weights, 1e-12))
-    best = int(np.argmax(scores))
-    least = BEYOND_DOUBT_AT_FIRST if len(own) < SHORT else BEYOND_DOUBT
-    return best + 2 if scores[best] >= least else 0
+    scores: RealArray = sums / np.sqrt(np.maximum(weights, 1e-12))
+    return scores
 
 
 def _most_likely_change(categories: IntArray) -> int:

@@ -122,11 +122,11 @@ class StreamMonitor:
         self._recent = np.concatenate([self._recent, own])[-REMEMBERED:]
         if ends_block and (whole := self.window.whole) is not None:
             if self._model is None or len(self._recent) < REMEMBERED or not self.window.number % self.stream.blocks:
-                self._model = self._fitted()
+                self._model = self._fitted(whole)
             self._compared = Compared.of(whole, self.background, self._begun(whole, self._recent))
         return ends_block
 
-    def _fitted(self) -> Declustering | None:
+    def _fitted(self, window: Block) -> Declustering | None:
         """Estimate how prompts follow each other, from those before the window where there are enough of them.
 
         Those of the window are left out because a drift that has just begun is no dependence; until then, and where
@@ -137,16 +137,14 @@ class StreamMonitor:
         if len(before) < SHORT and self.background.declustering:
             return self.background.declustering
         rows = before if len(before) >= SHORT else self._recent
-        found = Declustering.fit(rows, np.eye(k) if affinity is None else affinity)
+        suspected = Dependence.of(window.pairs, window.counts).found
+        found = Declustering.fit(rows, np.eye(k) if affinity is None else affinity, suspected=suspected)
         return found or self.background.declustering
 
     def _begun(self, window: Block, recent: IntArray) -> Begun | None:
         """Return what begins in a window; None where its prompts have ids, or are independent."""
         n = int(window.counts.sum())
         if self._model is None or len(recent) < n or (recent[-n:] == NO_CATEGORY).any():
-            return None
-        # A drift of independent prompts is no dependence: window or reference must show it by themselves.
-        if not self.background.declustering and not Dependence.of(window.pairs, window.counts).found:
             return None
         return Begun.of(self._model, recent, window.counts)
 
@@ -227,7 +225,7 @@ class StreamMonitor:
         self._recent, self._model = np.array(stored.get("recent", ()), dtype=np.int64), None
         self._compared = None
         if whole is not None:
-            self._model = self._fitted()
+            self._model = self._fitted(whole)
             full = len(self._recent) - self.window.prompts % self.window.block
             self._compared = Compared.of(whole, self.background, self._begun(whole, self._recent[: max(0, full)]))
         for test in self.tests:
