@@ -73,6 +73,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@! git grep -nE '^(<<<<<<<|>>>>>>>) ' || { echo "a merge was not finished"; false; }
 
 # The site, into site/; needs no network.
 docs: $(STAMP)
