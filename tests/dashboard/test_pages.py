@@ -41,6 +41,8 @@ def test_languages_at_a_glance(site: Site) -> None:
         "Promote version 3", "The gate passes it.", "Steady", "Nothing to do", "Promote version 1", "French (fr)",
     ):  # fmt: skip
         assert said in page, said
+    # What needs somebody comes first: Welsh and German wait for a promotion, Greek for nothing.
+    assert page.index("Welsh") < page.index("German") < page.index("Greek")
 
 
 def test_one_language_in_depth(site: Site) -> None:
@@ -110,6 +112,7 @@ def test_damage_is_shown_and_everything_else_too(own: Site) -> None:
     assert "its folder is gone or damaged" in welsh.text
     assert "Version 2 is damaged" in overview.text
     assert "Repair the registry" in overview.text
+    assert max(overview.text.index(name) for name in ("Welsh", "Greek")) < overview.text.index("German")
     assert "compass registry repair" in greek.text
     assert "file is not a database" in greek.text
     assert "The database of answers can&#39;t be read" in overview.text

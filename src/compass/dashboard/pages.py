@@ -13,6 +13,7 @@ import jinja2
 
 from compass.dashboard import charts, words
 from compass.dashboard.actions import LABEL, NOTHING, PROMOTE, ROLLBACK, UPDATE
+from compass.dashboard.advice import BAD
 from compass.dashboard.prompts import labels, live_points, map_points
 from compass.dashboard.sessions import Session
 from compass.dashboard.state import LanguageView
@@ -40,7 +41,11 @@ MAIN_TEST = "histogram"
 def overview(dashboard: Dashboard, session: Session) -> str:
     """Return the page of all languages."""
     reader = dashboard.reader
-    views = [reader.language(tag) for tag in reader.languages()]
+    # What needs somebody comes first: of forty languages nobody reads them all.
+    views = sorted(
+        (reader.language(tag) for tag in reader.languages()),
+        key=lambda view: (view.advice.tone != BAD, not view.advice.action, view.tag),
+    )
     traffic = reader.traffic()
     others = {} if isinstance(traffic, str) else {
         tag: found for tag, found in traffic.items() if tag not in {view.tag for view in views}
