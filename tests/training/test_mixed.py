@@ -76,6 +76,16 @@ def test_each_row_of_a_batch_is_answered_as_by_its_adapter_alone(tiny: BaseModel
     assert wanted[0] != wanted[1] != wanted[2] != wanted[0]
 
 
+def test_batches_of_one_adapter_and_of_several_take_turns(tiny: BaseModel, adapters: dict[str, Path]) -> None:
+    """A batch of one adapter takes a shorter way, on which the next batch would answer with the adapter of the last."""
+    model = MixedModel(tiny, dtype="float32")
+    for name, folder in adapters.items():
+        model.load(name, folder)
+    wanted = {name: first_lines(alone(tiny, adapters.get(name))) for name in ("cy@1", "el@2", "")}
+    for names in (["cy@1"], ["el@2"], [""], ["el@2", "cy@1", ""], ["el@2"], ["cy@1", ""], ["cy@1"]):
+        assert answered(model, names) == [answer for name in names for answer in wanted[name]]
+
+
 @pytest.mark.parametrize("steps", [1, 3, 5])
 def test_batches_that_join_answer_as_alone(tiny: BaseModel, adapters: dict[str, Path], steps: int) -> None:
     """Requests that come while others run would get answers of their own making, by padding put at a wrong place."""

@@ -58,6 +58,8 @@ class MixedModel:
         """What an adapter is called -> what peft calls it."""
         self._templates: dict[str, str | None] = {"": template_of(self.tokenizer)}
         self._numbers = itertools.count()
+        self._active = ""
+        """peft's name of the adapter that answers where a batch has one alone; empty where that is not known."""
         self._plain: Any = None
         """The model without peft's wrapper, once it has one."""
 
@@ -79,6 +81,7 @@ class MixedModel:
             else:
                 self._model.load_adapter(str(folder), adapter_name=own)
         self._model.eval()
+        self._active = ""
         template = folder / layout.CHAT_TEMPLATE_FILE
         # An adapter of version 0.1 has none.
         self._templates[name] = template.read_text("utf-8") if template.is_file() else self._templates[""]
@@ -90,6 +93,7 @@ class MixedModel:
         if own is None:
             return
         self._templates.pop(name)
+        self._active = ""
         if self._names:
             self._model.set_adapter(next(iter(self._names.values())))
             self._model.delete_adapter(own)
@@ -136,8 +140,15 @@ class MixedModel:
 
     def forward(self, rows: Sequence[Row], **inputs: Any) -> Any:
         """Run the model, each row with its adapter."""
-        if self._plain is not None:
-            inputs["adapter_names"] = [self._names[row.adapter] if row.adapter else NO_ADAPTER for row in rows]
+        if self._plain is None:
+            return self._model(**inputs)
+        names = [self._names[row.adapter] if row.adapter else NO_ADAPTER for row in rows]
+        if len(set(names)) > 1 or names[0] == NO_ADAPTER:
+            return self._model(**inputs, adapter_names=names)
+        # peft walks through all modules at each step of a mixed batch, and through each adapter in each layer.
+        if self._active != names[0]:
+            self._model.set_adapter(names[0])
+            self._active = names[0]
         return self._model(**inputs)
 
     @property
