@@ -124,10 +124,11 @@ def main() -> None:
 def first_run(work: Path, options: argparse.Namespace) -> Path:
     """Adapt to the usage of `assist` on a part of its pool."""
     sources = smaller_data(work / "first-data", LANGUAGE, options.pool_rows)
+    english = sources.pop("english")
     config = load_config(
         None,
         {
-            **sources, "retention_tests": [sources.pop("english")], "language": LANGUAGE,
+            **sources, "retention_tests": [english], "language": LANGUAGE,
             "output_dir": str(work / "first"), "model_name_or_path": options.model_name_or_path,
             "budget": 2 * options.budget, "max_steps": 2 * options.steps, "max_new_tokens": options.max_new_tokens,
             "max_test_rows": options.rows, "max_retention_rows": options.rows,

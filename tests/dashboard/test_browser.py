@@ -59,6 +59,8 @@ def state(browser: Any, served: tuple[str, Site]) -> Any:
     context = browser.new_context()
     page = context.new_page()
     page.goto(f"{served[0]}/dashboard/")
+    # The field takes the focus by itself, a moment after the page is there.
+    page.locator("input:focus").wait_for(timeout=WAIT)
     page.keyboard.type(ACT)
     page.keyboard.press("Enter")
     page.wait_for_url("**/dashboard/", timeout=WAIT)
