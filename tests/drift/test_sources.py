@@ -12,7 +12,7 @@ from unittest.mock import Mock
 import pytest
 
 from compass.drift import read_files, read_stream, sources
-from compass.drift.sources import parse
+from compass.drift.log_lines import parse
 from compass.errors import DataError
 
 
@@ -183,7 +183,7 @@ def test_a_renamed_file_goes_on_where_it_was_left(tmp_path):
 
 def test_a_line_without_end_is_passed_over(tmp_path, monkeypatch):
     """Breaks if one long line stops the stream, fills the memory, or its middle is read as a line of its own."""
-    monkeypatch.setattr("compass.drift.sources.LONGEST_LINE", 100)
+    monkeypatch.setattr("compass.drift.log_lines.LONGEST_LINE", 100)
     text = lines("one") + "x" * 101 + lines("not one") + lines("two")
     piped = list(read_stream(io.BytesIO(text.encode()), batch_size=10))
     (tmp_path / "log.jsonl").write_text(text)

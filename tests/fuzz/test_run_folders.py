@@ -21,8 +21,8 @@ from compass.runs.files import file_hash, write_json
 from compass.runs.finished import served_files
 from compass.runs.folder import Run
 from compass.semantic.space import SemanticSpace
-from compass.steps.read import stored_tests
 from compass.steps.reference import clusters_of, config_of
+from compass.steps.stored_data import stored_tests
 from fuzzing import damage_file, fuzz, refused_or_fine, same_json, some_of
 from run_folders import write_run, write_space
 

@@ -19,7 +19,7 @@ from compass.recipes.adapt import adapt
 from compass.recipes.update import NewData, begin, update
 from compass.runs.files import file_hash
 from compass.steps.history import read_version
-from compass.steps.read import stored_data
+from compass.steps.stored_data import stored_data
 from compass.training.retention.fisher import Fisher
 from small_data import Files
 from tiny_model import make_tiny_model

@@ -3,11 +3,12 @@
 from compass.drift.catalogue import default_tests, describe, register
 from compass.drift.explain import ClusterShift, Explanation, explain
 from compass.drift.labels import label_next
+from compass.drift.log_lines import InputBatch, Record
 from compass.drift.monitor import Monitor
 from compass.drift.protocol import Batch, DriftTest, Prompts, Stream
 from compass.drift.reference import LanguageReference, Reference
 from compass.drift.results import MIX, Check, DriftEvent, Observed, Skipped
-from compass.drift.sources import InputBatch, Record, check_path, read_files, read_stream
+from compass.drift.sources import check_path, read_files, read_stream
 from compass.drift.state import KeptPrompt, MonitorState, Position, read_kept
 
 __all__ = [

@@ -1,10 +1,4 @@
-"""Where prompts come from: a JSON Lines stream, or a folder of growing files, each read from where reading stopped.
-
-A line is an object in any shape that `compass.data.readers` reads. Where known it has the feedback `loss` (a number,
-higher is worse) or `correct` (true or false), and the time and the session that `compass.data.arrival` reads. Nothing
-in a line stops the stream: one that can't be used is skipped and counted by reason; a warning names file and place,
-never the content.
-"""
+"""Where prompts come from: a JSON Lines stream, or a folder of growing files, each read from where reading stopped."""
 
 from __future__ import annotations
 
@@ -12,121 +6,30 @@ import glob
 import gzip
 import hashlib
 import logging
-import math
 import re
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from compass.data.json_text import parse_json
-from compass.data.languages import UNDETERMINED
-from compass.data.readers import LANGUAGE_FIELDS, UnusableRowError, is_missing, read_row
-from compass.drift.results import LARGEST_LOSS, NO_LOSS, Skipped, SkipWarnings, by_reason
+from compass.drift import log_lines
+from compass.drift.log_lines import InputBatch, batch_of
+from compass.drift.results import SkipWarnings
 from compass.drift.rotation import is_left_behind
 from compass.drift.state import Position
-from compass.errors import DataError, LanguageError
+from compass.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-LONGEST_LINE = 16 * 2**20
-"""Bytes of one line; a longer one is skipped."""
 HEAD_BYTES = 4096
 """Bytes of a file's first line that tell it from another file of its name."""
 CHUNK_BYTES = 2**20
-FILE_HEADER = b'{"compass": "prompts"'
-"""How the first line of a file of `compass serve` begins: it tells the file from others, and holds no prompt."""
-LABEL_LINE = b'{"label_of"'
-"""How a line of feedback begins."""
-UNKNOWN_LANGUAGE = "?"
-"""Stands for a tag that names no language: the prompt counts among other languages."""
-SERVED = "served_language"
-"""Field of a line of `compass serve`: the language whose adapter answered."""
-LABEL_OF = "label_of"
-"""Field of another kind of line of `compass serve`: the answer that a user has judged. The line has no text."""
 LOG_NAME = re.compile(r"\.(jsonl|ndjson)(\.[^/]+)?$", re.IGNORECASE)
 """Names of logs in a folder: `app.jsonl`, `app.ndjson`, and rotated ones, `app.jsonl.1`, `app.jsonl.2.gz`."""
 UNREAD_SUFFIXES = (".zst", ".xz", ".bz2", ".zip", ".lz4")
 """Suffixes of logs that were compressed otherwise than by gzip."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """One prompt of production."""
-
-    prompt: str
-    language: str
-    """BCP-47 tag; empty where the line has none."""
-    loss: float
-    """NaN without feedback."""
-    place: str = ""
-    """File and line."""
-    session: str = ""
-    """What the prompts of one conversation share; empty where the line does not say."""
-    at: float = math.nan
-    """When it came, in seconds since 1970; NaN where the line does not say."""
-    served: str = ""
-    """The language whose adapter answered, `und` for the base model; empty where the line does not say."""
-
-
-@dataclass(frozen=True)
-class Label:
-    """What a user says of an answer, after its prompt was counted."""
-
-    of: str
-    """Id of the answer."""
-    language: str
-    """The language whose adapter answered."""
-    version: int
-    loss: float
-
-
-@dataclass(frozen=True)
-class InputBatch:
-    """Prompts that are counted together."""
-
-    records: tuple[Record, ...]
-    position: Position | None
-    """Where they come from; None for a stream, which can't be read twice."""
-    skipped: tuple[Skipped, ...] = ()
-    """Lines that could not be used, by reason."""
-    labels: tuple[Label, ...] = ()
-    """What users say of answers, in the order of the lines."""
-
-    @property
-    def skipped_lines(self) -> int:
-        """How many lines could not be used."""
-        return sum(skip.n for skip in self.skipped)
-
-
-def parse(line: bytes, columns: Mapping[str, str] | None = None) -> Record:
-    """Read one line. Raises ValueError, with the rule but not the content, if it can't be used.
-
-    columns: ours=theirs, as in `read_examples`.
-    """
-    row = parse_json(line)
-    if not isinstance(row, dict):
-        raise ValueError("not a JSON object")
-    unknown = False
-    try:
-        try:
-            found = read_row(row, columns)
-        except LanguageError:
-            unknown, found = True, read_row(row, {**(columns or {}), **dict.fromkeys(LANGUAGE_FIELDS, "")})
-    except UnusableRowError as error:
-        raise ValueError(error.reason) from None
-    # Databases refuse NUL in texts.
-    prompt = found.prompt.replace("\0", "\ufffd")
-    if not prompt.strip():
-        raise ValueError("an empty prompt")
-    language = "" if found.language == UNDETERMINED else found.language
-    tag = UNKNOWN_LANGUAGE if unknown else language
-    served = row.get(SERVED)
-    return Record(
-        prompt, tag, _loss(row), session=found.session, at=found.at, served=served if isinstance(served, str) else ""
-    )
 
 
 def read_stream(
@@ -143,12 +46,12 @@ def read_stream(
     while chunk := read(CHUNK_BYTES):
         *lines, rest = (rest + chunk).split(b"\n")
         # What is more is not kept, but the line stays too long.
-        rest = rest[: LONGEST_LINE + 1]
+        rest = rest[: log_lines.LONGEST_LINE + 1]
         for start in range(0, len(lines), batch_size):
-            yield _batch(lines[start : start + batch_size], name, number + start + 1, columns, warnings)
+            yield batch_of(lines[start : start + batch_size], name, number + start + 1, columns, warnings)
         number += len(lines)
     if rest.strip():
-        yield _batch([rest], name, number + 1, columns, warnings)
+        yield batch_of([rest], name, number + 1, columns, warnings)
 
 
 def read_files(
@@ -376,64 +279,15 @@ def _next(
             lines.append(line)
     if end == start:
         return None
-    batch = _batch(lines, f"{name} from byte {start}" if start else name, 1, columns, warnings)
+    batch = batch_of(lines, f"{name} from byte {start}" if start else name, 1, columns, warnings)
     return replace(batch, position=Position(name, start, end, head))
 
 
 def _line(stream: IO[bytes]) -> tuple[bytes, int]:
     """Return the next line and its size in bytes; of one that is too long only so much that it shows, and its end."""
-    line = stream.readline(LONGEST_LINE + 1)
+    line = stream.readline(log_lines.LONGEST_LINE + 1)
     size, last = len(line), line
-    while len(last) > LONGEST_LINE and not last.endswith(b"\n"):
-        last = stream.readline(LONGEST_LINE + 1)
+    while len(last) > log_lines.LONGEST_LINE and not last.endswith(b"\n"):
+        last = stream.readline(log_lines.LONGEST_LINE + 1)
         size += len(last)
     return (line if last is line else line + last[-1:]), size
-
-
-def _batch(
-    lines: list[bytes], name: str, first: int, columns: Mapping[str, str] | None, warnings: SkipWarnings
-) -> InputBatch:
-    records: list[Record] = []
-    labels: list[Label] = []
-    skips: list[Skipped] = []
-    for number, line in enumerate(lines, first):
-        if not line.strip() or line.startswith(FILE_HEADER):
-            continue
-        try:
-            if len(line) > LONGEST_LINE:
-                raise ValueError(f"longer than {LONGEST_LINE // 2**20} MiB")
-            if line.startswith(LABEL_LINE):
-                labels.append(_label(line))
-                continue
-            records.append(replace(parse(line, columns), place=f"{name}, line {number}"))
-        except Exception as error:
-            # Nothing that somebody wrote into a log may stop the stream; errors of other kinds may quote the line.
-            reason = str(error) if type(error) is ValueError else f"unreadable ({type(error).__name__})"
-            kind = reason.partition(" (")[0] if reason.startswith("broken JSON") else reason
-            skips.append(Skipped(kind, 1, f"{name}, line {number}"))
-            warnings.add(f"{name}, line {number}", kind, reason)
-    return InputBatch(tuple(records), None, by_reason(skips), tuple(labels))
-
-
-def _label(line: bytes) -> Label:
-    """Read a line of feedback. Raises ValueError if it can't be used."""
-    row = parse_json(line)
-    of, language, version = (row.get(name) if isinstance(row, dict) else None for name in (LABEL_OF, SERVED, "version"))
-    loss = _loss(row) if isinstance(row, dict) else math.nan
-    if not (isinstance(of, str) and of and isinstance(language, str) and type(version) is int and loss == loss):
-        raise ValueError("feedback without answer, language, version or verdict")
-    return Label(of, language, version, loss)
-
-
-def _loss(row: Mapping[str, Any]) -> float:
-    """Return a row's feedback as a loss; NaN without."""
-    loss, correct = row.get("loss"), row.get("correct")
-    if not is_missing(loss):
-        if isinstance(loss, bool) or not isinstance(loss, int | float) or not abs(loss) <= LARGEST_LOSS:
-            raise ValueError(NO_LOSS)
-        return float(loss)
-    if not is_missing(correct):
-        if not isinstance(correct, bool):
-            raise ValueError("correct is neither true nor false")
-        return 0.0 if correct else 1.0
-    return math.nan

@@ -30,11 +30,12 @@ from compass.runs.folder import Run
 from compass.semantic.space import SemanticSpace
 from compass.steps.label import PROMPTS_LISTED, find_labels, keep_labels
 from compass.steps.lengths import keep_measured
-from compass.steps.read import read_data, stored_data
+from compass.steps.read import read_data
 from compass.steps.reference import config_of
 from compass.steps.resources import Resources
 from compass.steps.space import embed, place
 from compass.steps.state import Placed
+from compass.steps.stored_data import stored_data
 
 SECONDS_PER_DAY = 86_400.0
 MANIFEST = "manifest.json"

@@ -43,21 +43,13 @@ from compass.steps.history import TRAIN, Version, as_history, read_version
 from compass.steps.label import suggest_labels
 from compass.steps.lengths import keep_fitting
 from compass.steps.lock import write_lock
-from compass.steps.read import (
-    Sources,
-    check_sources,
-    clean_data,
-    fill_in,
-    hold_out_half,
-    read_pool,
-    read_set,
-    stored_data,
-)
+from compass.steps.read import Sources, check_sources, clean_data, fill_in, hold_out_half, read_pool, read_set
 from compass.steps.resources import Resources
 from compass.steps.retention import draw_anchors, history_repeats, keep_fisher, parent_fisher
 from compass.steps.select import choose, place_candidates
 from compass.steps.space import place_in
 from compass.steps.state import RunData, Selected
+from compass.steps.stored_data import stored_data
 from compass.steps.train import training_identity, write_training
 
 if TYPE_CHECKING:

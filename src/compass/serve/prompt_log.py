@@ -23,8 +23,8 @@ from uuid import uuid4
 
 from compass.data.languages import UNDETERMINED
 from compass.data.redaction import check_installed
+from compass.drift.log_lines import FILE_HEADER, LABEL_OF, SERVED, UNKNOWN_LANGUAGE
 from compass.drift.reservoir import stored_form
-from compass.drift.sources import FILE_HEADER, LABEL_OF, SERVED, UNKNOWN_LANGUAGE
 from compass.serve.exchange import Exchange
 from compass.serve.routing import Route
 from compass.serve.store import Answer

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from compass.drift import InputBatch, Monitor, Observed, Skipped
-from compass.drift.sources import Record
+from compass.drift.log_lines import Record
 from compass.encoders import CachedEncoder
 from compass.errors import CompassError, EncoderError, MonitorError
 from compass.semantic.arrays import FloatArray

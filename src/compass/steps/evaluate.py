@@ -17,9 +17,9 @@ from compass.records import Difference
 from compass.runs import layout
 from compass.runs.files import file_hash, fingerprint, write_json
 from compass.runs.folder import Run
-from compass.steps.read import data_hashes
 from compass.steps.resources import Resources
 from compass.steps.state import Placed, RunData
+from compass.steps.stored_data import data_hashes
 
 FERTILITY_ROWS = 200
 """Rows of each language behind its fertility figures."""

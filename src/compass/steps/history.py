@@ -14,7 +14,7 @@ from compass.errors import RunError
 from compass.runs import layout
 from compass.runs.files import file_hash
 from compass.runs.finished import check_finished
-from compass.steps.read import stored_tests
+from compass.steps.stored_data import stored_tests
 
 NEEDED = (layout.TRAIN, layout.POOL, layout.TEST_NAMES, layout.PICKS)
 """Files of a run folder that an update reads, besides those that decide what is served."""

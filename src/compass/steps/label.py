@@ -12,9 +12,9 @@ from compass.runs import layout
 from compass.runs.files import file_hash, read_json, write_json
 from compass.runs.folder import Run
 from compass.selection import ToLabel, choose_to_label
-from compass.steps.read import data_hashes
 from compass.steps.resources import Resources
 from compass.steps.state import Placed
+from compass.steps.stored_data import data_hashes
 
 PROMPTS_LISTED = 24
 """Prompts in the list of a run whose user asked for none: about an hour of somebody's time [ours]."""

@@ -15,9 +15,9 @@ from compass.runs import layout
 from compass.runs.files import read_json, read_jsonl, write_json, write_jsonl
 from compass.runs.folder import Run
 from compass.steps.lock import is_trained_on_its_picks
-from compass.steps.read import data_hashes
 from compass.steps.resources import Resources
 from compass.steps.state import RunData
+from compass.steps.stored_data import data_hashes
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from compass.data.cleaning import clean as clean_rows
 from compass.data.example import Dropped, Example
 from compass.data.languages import UNDETERMINED, normalize_tag, same_language
 from compass.data.licences import announce
-from compass.data.readers import SourceAccount, read_examples, read_jsonl, source_path, write_jsonl
+from compass.data.readers import SourceAccount, read_examples, source_path
 from compass.data.readers.hub import HUB
 from compass.data.readers.sources import existing_path
 from compass.data.redaction import check_installed
@@ -25,11 +24,11 @@ from compass.data.untagged import with_identified_languages
 from compass.errors import DataError
 from compass.reuse import reused
 from compass.runs import layout
-from compass.runs.files import file_hash, fingerprint, read_json, write_json
-from compass.runs.files import write_jsonl as write_rows
+from compass.runs.files import file_hash, fingerprint
 from compass.runs.folder import Run
 from compass.runs.machine import versions
 from compass.steps.state import RunData
+from compass.steps.stored_data import stored_data, write_data
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +103,7 @@ def _stage(
         return stored_data(run.folder)
     with run.stage("data", inputs, [run.folder / layout.DATA]):
         data, cleaned = clean(sources(), config, seed)
-        _write(run, data, cleaned)
+        write_data(run, data, cleaned)
     return data
 
 
@@ -384,41 +383,3 @@ def source_identities(config: DataConfig) -> dict[str, str]:
                 {p.relative_to(path).as_posix(): file_hash(p) for p in path.rglob("*") if p.is_file()}
             )
     return found
-
-
-def _write(run: Run, data: RunData, cleaned: Mapping[str, Cleaned]) -> None:
-    write_jsonl(run.path(layout.USAGE), data.usage, arrival=True)
-    write_jsonl(run.path(layout.TRAIN), data.train)
-    write_jsonl(run.path(layout.POOL), data.pool)
-    # Those of an earlier run in this folder would be hashed as this one's.
-    shutil.rmtree(run.folder / layout.TESTS, ignore_errors=True)
-    for name, rows in data.tests.items():
-        write_jsonl(run.path(layout.test_file(name)), rows, arrival=True)
-    write_json(run.path(layout.TEST_NAMES), list(data.tests))
-    write_json(run.path(layout.CLEANING), {name: result.to_dict() for name, result in cleaned.items()})
-    write_rows(
-        run.path(layout.DROPPED),
-        ({"set": name, **row.to_dict()} for name, result in cleaned.items() for row in result.dropped),
-    )
-
-
-def stored_data(folder: Path) -> RunData:
-    """Read the cleaned data of a run folder."""
-    return RunData(
-        usage=tuple(read_jsonl(folder / layout.USAGE)),
-        train=tuple(read_jsonl(folder / layout.TRAIN)),
-        pool=tuple(read_jsonl(folder / layout.POOL)),
-        tests=stored_tests(folder),
-    )
-
-
-def stored_tests(folder: Path) -> dict[str, tuple[Example, ...]]:
-    """Read the test sets of a run folder, in their order."""
-    names = read_json(folder / layout.TEST_NAMES, list)
-    return {name: tuple(read_jsonl(folder / layout.test_file(name))) for name in names}
-
-
-def data_hashes(run: Run) -> dict[str, str]:
-    """Return the hashes of a run's cleaned usage, training rows and pool."""
-    files = {"usage": layout.USAGE, "current": layout.TRAIN, "pool": layout.POOL}
-    return {name: file_hash(run.folder / path) for name, path in files.items()}

@@ -18,7 +18,8 @@ from compass.runs import layout
 from compass.runs.files import file_hash, fingerprint, read_json
 from compass.runs.folder import Run
 from compass.semantic.space import SemanticSpace
-from compass.steps.read import columns_of, stored_tests
+from compass.steps.read import columns_of
+from compass.steps.stored_data import stored_tests
 
 logger = logging.getLogger(__name__)
 

@@ -19,9 +19,9 @@ from compass.selection import Candidates, Selection, build_candidates
 from compass.steps.audit import read_picks, write_selection
 from compass.steps.features import read_features, strategy_files
 from compass.steps.lock import is_trained_on_its_picks
-from compass.steps.read import data_hashes
 from compass.steps.resources import Resources
 from compass.steps.state import Placed, RunData, Selected
+from compass.steps.stored_data import data_hashes
 
 logger = logging.getLogger(__name__)
 

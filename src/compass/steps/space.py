@@ -22,9 +22,9 @@ from compass.selection import LARGE_POOL
 from compass.semantic.arrays import FloatArray, row_chunks
 from compass.semantic.diagnostics import diagnose, name_clusters
 from compass.semantic.space import SemanticSpace
-from compass.steps.read import data_hashes
 from compass.steps.resources import Resources
 from compass.steps.state import Placed, RunData, Vectors
+from compass.steps.stored_data import data_hashes
 
 ALIKE = 1e-5
 """Largest difference in any dimension between vectors that are the same but for rounding."""
