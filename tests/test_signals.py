@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
-import time
 
 import pytest
 
-from compass.signals import deferred, ended, handled
+from compass.signals import ended, handled
 
 
 def test_a_signal_is_ignored_for_a_while() -> None:
@@ -22,27 +20,6 @@ def test_a_signal_is_ignored_for_a_while() -> None:
         assert signal.getsignal(signal.SIGINT) is before
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-
-
-def test_a_signal_that_waits_is_not_lost() -> None:
-    """Ctrl-C between two test sets did nothing: an evaluation of an hour went on."""
-    done = []
-
-    def work() -> None:
-        with deferred(signal.SIGINT):
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.01)
-            done.append(True)
-
-    with handled(signal.SIGINT, signal.default_int_handler):
-        with pytest.raises(KeyboardInterrupt):
-            work()
-        assert done
-        with deferred(signal.SIGINT):
-            pass
-        with pytest.raises(ZeroDivisionError), deferred(signal.SIGINT):
-            raise ZeroDivisionError
 
 
 def test_a_termination_cleans_up() -> None:

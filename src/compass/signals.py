@@ -24,23 +24,6 @@ def handled(number: signal.Signals, handler: Handler) -> Iterator[None]:
         signal.signal(number, before)
 
 
-@contextmanager
-def deferred(number: signal.Signals) -> Iterator[None]:
-    """Let a signal wait while the block ends what must not be left half done; it arrives when the block has ended."""
-    came = False
-
-    def later(_number: int, _frame: Any) -> None:
-        nonlocal came
-        came = True
-
-    try:
-        with handled(number, later):
-            yield
-    finally:
-        if came:
-            signal.raise_signal(number)
-
-
 def ended(number: int, _frame: Any) -> None:
     """End this process as Ctrl-C does, cleaning up on the way, and not at once. Raises SystemExit."""
     raise SystemExit(128 + number)

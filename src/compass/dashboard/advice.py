@@ -58,7 +58,7 @@ def _what_changed(watched: Watched) -> tuple[str, ...]:
             told = story(Explanation.from_dict(event["explanation"]), float(event["p_value"]))
         except (LookupError, TypeError, ValueError, AttributeError):
             continue
-        return tuple(f"{line[:1].upper()}{line[1:]}." for line in told)
+        return tuple(f"{_capital(line)}." for line in told)
     tests = ", ".join(sorted(watched.alarms))
     return (f"The test {tests} raised an alarm.",)
 

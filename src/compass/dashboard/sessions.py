@@ -12,12 +12,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 
 from compass.runs.files import write_text
 from compass.serve.door import Bucket
-from compass.serve.keys import ACT, Key, Keys
+from compass.serve.keys import ACT, Key, Keys, hash_of
 
 logger = logging.getLogger(__name__)
 
@@ -68,14 +67,14 @@ class Sessions:
             return ""
         token = secrets.token_urlsafe(32)
         session = Session(key.name, key.dashboard == ACT, secrets.token_urlsafe(32), self._clock() + SESSION_SECONDS)
-        self._by_hash[_hash(token)] = session
+        self._by_hash[hash_of(token)] = session
         while len(self._by_hash) > MOST_SESSIONS:
             self._by_hash.popitem(last=False)
         return token
 
     def find(self, token: str) -> Session | None:
         """Return the session of a cookie; None where there is none, or it has ended."""
-        session = self._by_hash.get(_hash(token)) if token else None
+        session = self._by_hash.get(hash_of(token)) if token else None
         if session and session.until < self._clock():
             self.close(token)
             return None
@@ -83,7 +82,7 @@ class Sessions:
 
     def close(self, token: str) -> None:
         """End a session."""
-        self._by_hash.pop(_hash(token), None)
+        self._by_hash.pop(hash_of(token), None)
 
 
 def same(given: str, expected: str) -> bool:
@@ -109,8 +108,4 @@ def keys_or_own(keys: Keys, serve_dir: Path) -> Keys:
         logger.warning("Nobody can log in to the dashboard: no key has the right, and %s: %s", path, error.strerror)
         return keys
     logger.info("No key of yours opens the dashboard; the one in %s does", path)
-    return Keys([Key(OWNER, _hash(own), dashboard=ACT)])
-
-
-def _hash(token: str) -> str:
-    return sha256(token.encode("utf-8", "replace")).hexdigest()
+    return Keys([Key(OWNER, hash_of(own), dashboard=ACT)])

@@ -118,10 +118,10 @@ class PromptLog:
             "language": UNKNOWN_LANGUAGE if route.spoken == UNDETERMINED else route.spoken,
             SERVED: route.language,
             "session": conversation,
-            "timestamp": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"),
+            "timestamp": _time(at),
             "version": route.version,
         }
-        return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        return _json_line(row)
 
     def _write(self, lines: list[bytes]) -> None:
         self._purge()
@@ -174,8 +174,16 @@ def _label(answer: Answer, at: float) -> bytes:
         "version": answer.version,
         "correct": answer.thumb == 1,
         "session": answer.conversation,
-        "timestamp": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"),
+        "timestamp": _time(at),
     }
+    return _json_line(row)
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+
+
+def _json_line(row: dict[str, Any]) -> bytes:
     return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 

@@ -18,6 +18,9 @@ BLOCK = 512
 LOOP_TOKENS, LOOP_TIMES, LOOP_PERIOD = 16, 3, 32
 """An answer loops if it ends in the same tokens three times or more, for 16 tokens or more [ours]."""
 
+Asked = tuple[int, Sequence[int], Sequence[int]]
+"""A prompt's place, its tokens, and the tokens that its answer begins with."""
+
 
 def greedy(
     model: Any,
@@ -42,7 +45,8 @@ def greedy(
         yield i, known[i]
     decode = _shrinking if RowsOnCache.fits(model) else _fixed
     for batch in _batches(model, {i: len(prompts[i]) + len(known[i]) for i in left}, max_new_tokens, batch_size):
-        yield from decode(model, batch, prompts, known, frozenset(stops), pad, max_new_tokens)
+        asked = [(i, prompts[i], known[i]) for i in batch]
+        yield from decode(model, asked, frozenset(stops), pad, max_new_tokens)
 
 
 def loop(tokens: Sequence[int]) -> Sequence[int]:
@@ -77,10 +81,7 @@ class RowsOnCache:
         import torch
         from transformers import DynamicCache
 
-        width = max(map(len, prompts))
-        places = {"device": model.device, "dtype": torch.long}
-        self._ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in prompts], **places)
-        self._mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts], **places)
+        self._ids, self._mask = _padded(prompts, pad, model.device)
         self._positions = (self._mask.cumsum(-1) - 1).clamp(min=0)
         self._cache = DynamicCache(config=model.config)
         parameters = inspect.signature(model.forward).parameters
@@ -165,6 +166,16 @@ class RowsOnCache:
             layer.keys, layer.values = pad(layer.keys, before), pad(layer.values, before)
 
 
+def _padded(rows: Sequence[Sequence[int]], pad: int, device: Any) -> tuple[Any, Any]:
+    """Return token ids, padded on the left, and the mask of what is no padding, each (n, length)."""
+    import torch
+
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows], dtype=torch.long, device=device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], dtype=torch.long, device=device)
+    return ids, mask
+
+
 def _ended(tokens: Sequence[int], stops: Sequence[int]) -> bool:
     return bool(tokens) and tokens[-1] in stops
 
@@ -194,19 +205,13 @@ def _bytes_per_token(model: Any) -> int:
 
 
 def _shrinking(
-    model: Any,
-    batch: Sequence[int],
-    prompts: Sequence[Sequence[int]],
-    known: Sequence[list[int]],
-    stops: frozenset[int],
-    pad: int,
-    max_new_tokens: int,
+    model: Any, batch: Sequence[Asked], stops: frozenset[int], pad: int, max_new_tokens: int
 ) -> Iterator[tuple[int, list[int]]]:
     """Yield the answers of a batch, in the order in which they end."""
     import torch
 
-    rows = RowsOnCache(model, [[*prompts[i], *known[i]] for i in batch], pad)
-    places, answers = list(batch), [list(known[i]) for i in batch]
+    rows = RowsOnCache(model, [[*prompt, *begun] for _, prompt, begun in batch], pad)
+    places, answers = [place for place, _, _ in batch], [list(begun) for _, _, begun in batch]
     while places:
         with torch.inference_mode():
             tokens = likeliest(rows.logits(model))
@@ -227,20 +232,13 @@ def _shrinking(
 
 
 def _fixed(
-    model: Any,
-    batch: Sequence[int],
-    prompts: Sequence[Sequence[int]],
-    known: Sequence[list[int]],
-    stops: frozenset[int],
-    pad: int,
-    max_new_tokens: int,
+    model: Any, batch: Sequence[Asked], stops: frozenset[int], pad: int, max_new_tokens: int
 ) -> Iterator[tuple[int, list[int]]]:
     """Yield the answers of a batch of a model that remembers in another way than by keys and values."""
     import torch
     from transformers import GenerationConfig
 
-    rows = [[*prompts[i], *known[i]] for i in batch]
-    width = max(map(len, rows))
+    ids, mask = _padded([[*prompt, *begun] for _, prompt, begun in batch], pad, model.device)
     config = GenerationConfig(
         do_sample=False, num_beams=1, max_new_tokens=max_new_tokens, eos_token_id=sorted(stops), pad_token_id=pad
     )
@@ -248,16 +246,10 @@ def _fixed(
     own, model.generation_config = model.generation_config, config
     try:
         with torch.inference_mode():
-            output = model.generate(
-                input_ids=torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=model.device),
-                attention_mask=torch.tensor(
-                    [[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device
-                ),
-                generation_config=config,
-            )
+            output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
     finally:
         model.generation_config = own
-    for i, tokens in zip(batch, output[:, width:].tolist(), strict=True):
-        answer = [*known[i], *tokens][:max_new_tokens]
+    for (place, _, begun), tokens in zip(batch, output[:, ids.shape[1] :].tolist(), strict=True):
+        answer = [*begun, *tokens][:max_new_tokens]
         ends = [at for at, token in enumerate(answer) if token in stops]
-        yield i, answer[: ends[0] + 1] if ends else answer
+        yield place, answer[: ends[0] + 1] if ends else answer
