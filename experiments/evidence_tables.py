@@ -8,6 +8,9 @@ anyone can count again without training, or add cells. `--add` takes in the cell
 that is there already is replaced. Cells of `compass` with another option than the default need a name of their own:
 
     python experiments/evidence_tables.py assist --add runs/evidence/assist --rename compass=compass-window-20
+
+Where usage is partly covered (`assist:mixed-usage`) the tables come again for each half of usage: the functions of
+which the training data has ten rows, and those of which it has two.
 """
 
 from __future__ import annotations
@@ -26,14 +29,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from compass.config import CompareConfig, load_options
+from compass.data.assist import common_setting, load_assist
 from compass.records import Comparison
 from compass.selection import strategy_names
 from compass.stats import holm
-from compass.steps.comparison import METRICS, paired_comparisons
+from compass.steps.comparison import LIKENESS, METRICS, metrics_of, paired_comparisons
 
 EVIDENCE = Path(__file__).parent / "evidence"
 CELL = ("language", "seed", "budget", "strategy")
 ROW = (*CELL, "id", "item", *METRICS)
+HALVES = {"uncovered": "Uncovered half of usage", "covered": "Covered half of usage"}
+TITLES = {"exact": "exact match", "chrf": "chrF", "token_f1": "token F1", "rouge_l": "ROUGE-L"}
 SUMMARY = ("exact", "intent", "loss", "picked", "steps", "train_seconds")
 
 HEAD = """# Tables: {name}
@@ -41,7 +47,7 @@ HEAD = """# Tables: {name}
 Generated from `results/{name}`; do not edit. To write it again (minutes of a core): `{again}`
 Fingerprint of the results: {fingerprint}
 
-Exact match and intent in points in the differences, loss in nats a byte. [Intervals] are 95 % t intervals over
+Differences are in points, of the loss in nats a byte. [Intervals] are 95 % t intervals over
 trainings: pairs of a language and a seed; over all budgets a pair counts once, by the mean of its trainings.
 \\*: p < .05 by permutation over test rows; \\*\\*: over trainings as well; both after Holm over the lines of a budget.
 Conclusions are in `docs/evidence.md`.
@@ -72,14 +78,32 @@ def fingerprint(folder: Path) -> str:
     return found.hexdigest()[:16]
 
 
-def add(folder: Path, run: Path, names: Mapping[str, str]) -> None:
+def halves(config: CompareConfig, rows: Sequence[Row]) -> dict[Key, str]:
+    """Return (language, seed, test row) -> the half of usage that it is of, where usage is partly covered."""
+    data = config.adapt.data
+    if common_setting((data.usage, *data.train, data.test, *data.pool)) != "mixed-usage":
+        return {}
+    found = {}
+    for language, seed in sorted({(row["language"], row["seed"]) for row in rows}):
+        draw = load_assist(language, setting="mixed-usage", seed=seed, retention_languages=())
+        for row in draw.tests[language]:
+            found[language, seed, row.id] = "uncovered" if row.label in draw.needed else "covered"
+    return found
+
+
+def add(folder: Path, run: Path, names: Mapping[str, str], config: CompareConfig) -> None:
     """Take in the cells of a comparison. names: strategy -> what its cells are to be called here."""
     rows, cells = read(folder)
     new_rows, new_cells = (pq.read_table(run / f"{name}.parquet").to_pylist() for name in ("rows", "cells"))
+    half = halves(config, new_rows)
+    columns = (*ROW, *(["half"] if half else []), *(m for m in LIKENESS if any(m in row for row in new_rows)))
+    for row in new_rows:
+        if half:
+            row["half"] = half[row["language"], row["seed"], row["id"]]
     for row in (*new_rows, *new_cells):
         row["strategy"] = names.get(row["strategy"], row["strategy"])
     known = {key(cell) for cell in new_cells}
-    rows = [row for row in rows if key(row) not in known] + [{name: row[name] for name in ROW} for row in new_rows]
+    rows = [row for row in rows if key(row) not in known] + [{name: row[name] for name in columns} for row in new_rows]
     losses = defaultdict(list)
     for row in new_rows:
         losses[key(row)].append(row["loss"])
@@ -91,8 +115,8 @@ def add(folder: Path, run: Path, names: Mapping[str, str]) -> None:
     ]
     folder.mkdir(parents=True, exist_ok=True)
     rows.sort(key=lambda row: (*key(row), row["id"], row["item"]))
-    types = {"seed": pa.int32(), "budget": pa.int32(), **dict.fromkeys(METRICS, pa.float32())}
-    schema = pa.schema([(name, types.get(name, pa.string())) for name in ROW])
+    types = {"seed": pa.int32(), "budget": pa.int32(), **dict.fromkeys((*METRICS, *LIKENESS), pa.float32())}
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in columns])
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / "rows.parquet", compression="zstd")
     lines = (json.dumps(cell, ensure_ascii=False) + "\n" for cell in sorted(cells, key=key))
     (folder / "cells.jsonl").write_text("".join(lines), encoding="utf-8")
@@ -125,7 +149,8 @@ def lines_of(config: CompareConfig, rows: Sequence[Row], first: str) -> list[tup
         for places, strategies in groups.items()
         for c in compared(config, rows, first, strategies, places)
     }
-    for metric in METRICS:
+    metrics = metrics_of(rows)
+    for metric in metrics:
         own = {name: c for (name, m), c in found.items() if m == metric}
         over_rows = holm({name: c.p_value for name, c in own.items()})
         over_trainings = holm({name: c.runs_p_value for name, c in own.items()})
@@ -134,8 +159,8 @@ def lines_of(config: CompareConfig, rows: Sequence[Row], first: str) -> list[tup
     lines = []
     for places, strategies in groups.items():
         for strategy in strategies:
-            values = [f"{_mean_of_trainings(rows, strategy, m):.3f}".removeprefix("0") for m in METRICS]
-            differences = [_difference(found.get((strategy, m)), m) for m in METRICS]
+            values = [f"{_mean_of_trainings(rows, strategy, m):.3f}".removeprefix("0") for m in metrics]
+            differences = [_difference(found.get((strategy, m)), m) for m in metrics]
             lines.append((f"`{strategy}`", str(len(places)), *values, *differences))
     return sorted(lines, key=lambda line: (line[0] != f"`{first}`", line[0]))
 
@@ -144,14 +169,16 @@ def _mean_of_trainings(rows: Sequence[Row], strategy: str, metric: str) -> float
     """Return the mean over a strategy's trainings, each counting once."""
     trainings: dict[Key, list[float]] = defaultdict(list)
     for row in rows:
-        if row["strategy"] == strategy:
+        if row["strategy"] == strategy and math.isfinite(row.get(metric, math.nan)):
             trainings[key(row)].append(row[metric])
     return sum(sum(values) / len(values) for values in trainings.values()) / len(trainings)
 
 
-def head(first: str, *columns: str) -> list[str]:
+def head(first: str, rows: Sequence[Row], *columns: str) -> list[str]:
     """Return the head of a table whose lines begin with these columns."""
-    names = [*columns, "exact match", "intent", "loss", *(f"`{first}` − it, {m}" for m in ("exact", "intent", "loss"))]
+    metrics = metrics_of(rows)
+    short = [m if m == "exact" else TITLES.get(m, m) for m in metrics]
+    names = [*columns, *(TITLES.get(m, m) for m in metrics), *(f"`{first}` − it, {m}" for m in short)]
     return [row_of(names), row_of(["---"] * len(names))]
 
 
@@ -166,7 +193,7 @@ def by_budget(config: CompareConfig, rows: Sequence[Row], first: str, names: Col
     These are of strategies that have as many trainings as the first.
     """
     budgets = sorted({row["budget"] for row in rows if row["strategy"] in names})
-    lines = head(first, "tokens", "strategy", "trainings")
+    lines = head(first, rows, "tokens", "strategy", "trainings")
     for budget in (*budgets, *([None] if len(budgets) > 1 else [])):
         chosen = [row for row in rows if budget in (None, row["budget"]) and row["strategy"] in {first, *names}]
         places = places_of(chosen)
@@ -182,7 +209,7 @@ def by_language(config: CompareConfig, rows: Sequence[Row], first: str, names: C
     """Return one table of the languages, means over all budgets, of strategies that have all trainings of the first."""
     covered = places_of(rows)
     whole = {name for name in names if covered[name] >= covered[first]}
-    lines = head(first, "", "strategy")
+    lines = head(first, rows, "", "strategy")
     for language in sorted({row["language"] for row in rows}):
         chosen = [row for row in rows if row["language"] == language and row["strategy"] in whole]
         found = lines_of(config, chosen, first)
@@ -239,12 +266,12 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--write", action="store_true", help="write the tables into experiments/evidence/NAME.md")
     arguments = parser.parse_args(given)
     folder = arguments.results / arguments.name
+    config = load_options(CompareConfig, EVIDENCE / f"{arguments.name}.yaml")
     if arguments.add:
         if not (arguments.add / "cells.parquet").is_file():
             parser.error(f"--add: {arguments.add} holds no finished comparison (no cells.parquet); run it to its end")
-        add(folder, arguments.add, dict([arguments.rename.split("=", 1)] if arguments.rename else []))
+        add(folder, arguments.add, dict([arguments.rename.split("=", 1)] if arguments.rename else []), config)
     rows, _ = read(folder)
-    config = load_options(CompareConfig, EVIDENCE / f"{arguments.name}.yaml")
     known = {row["strategy"] for row in rows}
     strategies = known & {*strategy_names(), arguments.first}
     tables = {
@@ -253,6 +280,9 @@ def main(given: Sequence[str] | None = None) -> None:
     }
     if known - strategies:
         tables["Variants"] = by_budget(config, rows, arguments.first, known - strategies, 1)
+    for half, title in HALVES.items():
+        if own := [row for row in rows if row.get("half") == half]:
+            tables[title] = by_budget(config, own, arguments.first, known, arguments.least)
     text = "".join(f"\n## {title}\n\n" + "\n".join(lines) + "\n" for title, lines in tables.items())
     if arguments.write:
         again = f"python experiments/evidence_tables.py {arguments.name} --least {arguments.least} --write"

@@ -60,7 +60,7 @@ def test_the_evidence_has_every_cheap_strategy() -> None:
     # A pool has no rows of `all` beyond its budget; the other three need files or a GPU.
     assert set(config.grid.strategies) == set(strategy_names()) - {"all", "given", "langrank", "less"}
     assert len(grid(config)) == 13 * 3 * 3 * 3
-    assert {path.stem for path in (EXPERIMENTS / "evidence").glob("*.yaml")} == {"assist", "sib200", "tldr"}
+    assert {path.stem for path in (EXPERIMENTS / "evidence").glob("*.yaml")} == {"assist", "mixed", "sib200", "tldr"}
 
 
 def test_the_models_differ_in_nothing_else() -> None:
@@ -194,7 +194,7 @@ def test_the_sets_of_tldr_are_read_and_no_page_of_a_test_is_elsewhere(
     monkeypatch.chdir(tmp_path)
 
     config = load_options(CompareConfig, EXPERIMENTS / "evidence" / "tldr.yaml")
-    assert len(grid(config)) == 7 * 3 * 9
+    assert len(grid(config)) == 7 * 3 * 3
     draw = draw_config(config, "ta", 0)
     data = cleaned(replace(draw.data, identify_languages=False, near_duplicates=1.0), 0)
     needed = {row.label for row in data.usage}
