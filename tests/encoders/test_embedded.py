@@ -12,7 +12,7 @@ import pytest
 from compass.config import EncoderConfig
 from compass.encoders import CachedEncoder, embedded, load_encoder
 from compass.encoders.e5_file import E5File, read_e5
-from compass.encoders.e5_torch import CHECK_TOLERANCE, deviation, engine_name
+from compass.encoders.e5_torch import CHECK_TOLERANCE, SHARED, deviation, engine_name, shared
 from compass.encoders.embedded import EmbeddedEncoder, PackageEngine, check_machine
 from compass.errors import EncoderError, MissingExtraError
 
@@ -39,6 +39,27 @@ def test_a_row_does_not_depend_on_its_neighbours(encoder: EmbeddedEncoder) -> No
     rows = encoder.encode(TEXTS)
     np.testing.assert_array_equal(np.concatenate([encoder.encode([text]) for text in TEXTS]), rows)
     np.testing.assert_array_equal(encoder.encode(TEXTS[::-1])[::-1], rows)
+
+
+def test_a_row_does_not_depend_on_texts_that_share_its_sequence(encoder: EmbeddedEncoder) -> None:
+    """Breaks if a text reads those beside it, or its bits go by its place: here each stands at many places."""
+    texts = [f"{'light ' * (i % 9)}{TEXTS[i % 5]} {i}" for i in range(40)]
+    order = np.random.default_rng(0).permutation(len(texts))
+    rows = encoder.encode(texts)
+    np.testing.assert_array_equal(encoder.encode([texts[i] for i in order]), rows[order])
+    np.testing.assert_array_equal(encoder.encode(texts[7:9]), rows[7:9])
+
+
+def test_sequences_are_shared_without_loss_and_well_filled() -> None:
+    """Breaks if a text is lost, doubled or cut, or if short texts are filled up instead of put together."""
+    lengths = np.random.default_rng(0).integers(8, 14, 300).tolist()
+    groups = shared(lengths, SHARED)
+    assert sorted(place for group in groups for place in group) == list(range(300))
+    filled = [sum(lengths[place] for place in group) for group in groups]
+    assert max(filled) <= SHARED
+    assert sum(filled) > 0.9 * SHARED * len(groups)
+    assert shared([33, 40], 40) == [[0], [1]]
+    assert shared([], SHARED) == []
 
 
 def test_same_meaning_is_nearer_than_another(encoder: EmbeddedEncoder) -> None:
@@ -97,8 +118,8 @@ def test_the_check_tells_wrong_products_from_right_ones(encoder: EmbeddedEncoder
 def test_the_name_of_the_engine_is_known_before_it_is_loaded(encoder: EmbeddedEncoder) -> None:
     """Breaks if the folder in the cache is chosen by another name than that of the engine that fills it."""
     assert encoder.engine == encoder._load().name == engine_name()
-    assert engine_name("cpu") in {"torch-sdpa-bfloat16", "torch-sdpa-float32"}
-    assert engine_name("cuda:1") == "torch-sdpa-bfloat16-cuda"
+    assert engine_name("cpu") in {"torch-packed-bfloat16", "torch-packed-float32"}
+    assert engine_name("cuda:1") == "torch-packed-bfloat16-cuda"
 
 
 class StandIn:

@@ -2,15 +2,16 @@
 
 torch is imported when an engine is made; `engine_name` says before that which one it would be.
 
-Texts are sorted by length into batches of a few fixed shapes. That is for speed, and so that a row does not depend on
-the other texts of its batch: a product's last bits depend on the shape, and in bfloat16 they are the third decimal.
+Texts go into batches of a few fixed shapes, and several short ones share a sequence, in which each reads itself alone.
+That is for speed, and so that a row does not depend on the other texts of its batch: a product's last bits depend on
+the shape, and in bfloat16 they are the third decimal.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ PREFIX = "query: "
 BATCH_TOKENS = 512
 """Tokens of a batch on a CPU; more bring nothing there. A batch of the longest texts is one text."""
 BATCH_TOKENS_GPU = 16_384
-WIDTHS = (16, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 448, 512)
-"""Lengths to which texts are filled up."""
+SHARED = 32
+"""Length of a sequence that texts share. In 64 tokens a text's last bits depend on its place; in 32 they don't."""
+WIDTHS = (SHARED, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 448, 512)
+"""Lengths of sequences; a longer text has one for itself, and is filled up to it."""
 GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 """What Linux has where a GPU of NVIDIA or AMD can be used, and under Windows' subsystem."""
 CHECK_TEXTS = (
@@ -72,10 +75,12 @@ class TorchE5:
             by_width[next(width for width in WIDTHS if len(window) <= width)].append(place)
         means = np.empty((len(flat), self._file.hidden_size), dtype=np.float32)
         for width, places in sorted(by_width.items()):
+            groups = [[places[i] for i in group] for group in shared([len(flat[place]) for place in places], width)]
             rows = self._batch_tokens // width
-            for start in range(0, len(places), rows):
-                batch = places[start : start + rows]
-                means[batch] = self._means([flat[place] for place in batch], rows, width)
+            for start in range(0, len(groups), rows):
+                batch = groups[start : start + rows]
+                sequences = [[flat[place] for place in group] for group in batch]
+                means[[place for group in batch for place in group]] = self._means(sequences, rows, width)
         if len(flat) == len(texts):
             return means
         weights = np.array([max(1, len(window) - 2) for window in flat], dtype=np.float64)
@@ -92,21 +97,59 @@ class TorchE5:
         parts = [tokens[start : start + most] for start in range(0, len(tokens), most)] or [[]]
         return [[self._file.bos, *part, self._file.eos] for part in parts]
 
-    def _means(self, windows: Sequence[Sequence[int]], rows: int, width: int) -> FloatArray:
-        """Run one batch of a fixed shape, filled up with rows of one token. Returns (n, d) means over tokens."""
+    def _means(self, sequences: Sequence[Sequence[Sequence[int]]], rows: int, width: int) -> FloatArray:
+        """Run one batch of a fixed shape, filled up with padding. Returns (n, d) means over the tokens of each text."""
         import torch
 
         ids = np.full((rows, width), self._file.pad, dtype=np.int64)
-        lengths = np.ones(rows, dtype=np.int64)
-        for i, window in enumerate(windows):
-            ids[i, : len(window)] = window
-            lengths[i] = len(window)
-        there = torch.from_numpy(np.arange(width) < lengths[:, None]).to(self.device)
+        positions, texts = np.zeros_like(ids), np.full_like(ids, -1)
+        lengths = []
+        for row, windows in enumerate(sequences):
+            at = 0
+            for window in windows:
+                own = slice(at, at + len(window))
+                ids[row, own], positions[row, own], texts[row, own] = window, np.arange(len(window)), at
+                lengths.append(len(window))
+                at = own.stop
         with torch.inference_mode():
-            states = self._model(torch.from_numpy(ids).to(self.device), there)
-            sums = (states.float() * there[:, :, None]).sum(dim=1) / there.sum(dim=1, keepdim=True)
-        values: FloatArray = sums[: len(windows)].cpu().numpy()
-        return values
+            states = self._model(*(torch.from_numpy(part).to(self.device) for part in (ids, positions, texts)))
+        tokens = states.float().cpu().numpy()[texts >= 0]
+        # Added up one after the other, so that the sum doesn't depend on where the text stands.
+        sums: FloatArray = np.add.reduceat(tokens, np.cumsum([0, *lengths[:-1]]), axis=0)
+        return sums / np.array(lengths, dtype=np.float32)[:, None]
+
+
+def shared(lengths: Sequence[int], room: int) -> list[list[int]]:
+    """Share out texts among sequences of `room` tokens: the longest text that is left, and those that fill the rest.
+
+    Returns the places of each sequence's texts. Texts in sequences longer than SHARED have one for themselves.
+    """
+    if room > SHARED:
+        return [[i] for i in range(len(lengths))]
+    left: dict[int, list[int]] = defaultdict(list)
+    for place, length in enumerate(lengths):
+        left[length].append(place)
+    groups, fills = [], _fills(left, room)
+    while left:
+        group, free, length = [], room, max(left)
+        while length:
+            group.append(left[length].pop())
+            free -= length
+            if not left[length]:
+                del left[length]
+                fills = _fills(left, room)
+            length = fills[free]
+        groups.append(group)
+    return groups
+
+
+def _fills(lengths: Iterable[int], room: int) -> list[int]:
+    """Return the length to take next for each number of free tokens, so that few stay free; 0 where none fits."""
+    filled, taken = [0] * (room + 1), [0] * (room + 1)
+    for free in range(1, room + 1):
+        options = [(length + filled[free - length], length) for length in lengths if length <= free]
+        filled[free], taken[free] = max(options, default=(0, 0))
+    return taken
 
 
 def engine_name(device: str = "") -> str:
@@ -116,8 +159,8 @@ def engine_name(device: str = "") -> str:
     """
     kind = (device or _device()).partition(":")[0]
     if kind == "cpu":
-        return f"torch-sdpa-{'bfloat16' if multiplies_bfloat16() else 'float32'}"
-    return f"torch-sdpa-bfloat16-{kind}"
+        return f"torch-packed-{'bfloat16' if multiplies_bfloat16() else 'float32'}"
+    return f"torch-packed-bfloat16-{kind}"
 
 
 def deviation(engine: Any) -> float:
@@ -172,17 +215,20 @@ class _Bert:
             narrow = matrix(f"l{i}.fo", width, inner)
             self._layers.append((together, out, norm(f"l{i}.aln"), wide, narrow, norm(f"l{i}.oln")))
 
-    def __call__(self, ids: Any, there: Any) -> Any:
-        """ids, there: (n, length) token ids, and where no padding is. Returns (n, length, d)."""
+    def __call__(self, ids: Any, positions: Any, texts: Any) -> Any:
+        """ids, positions, texts: (n, length) each token, its place in its text, and which text of the sequence it is.
+
+        A token reads those of its own text alone. Returns (n, length, d).
+        """
         from torch.nn import functional
 
         def normed(states: Any, weights: tuple[Any, Any]) -> Any:
             return functional.layer_norm(states, weights[0].shape, *weights, self._eps)
 
         rows, length = ids.shape
-        states = normed(functional.embedding(ids, self._words) + self._positions[:length], self._norm)
-        # What is added to products of queries and keys: so little there that padding has no weight.
-        mask = (~there).to(states.dtype)[:, None, None, :] * -1e4
+        states = normed(functional.embedding(ids, self._words) + self._positions[positions], self._norm)
+        # What is added to products of queries and keys: so little there that other texts have no weight.
+        mask = (texts[:, :, None] != texts[:, None, :]).to(states.dtype)[:, None] * -1e4
         for together, out, norm, wide, narrow, last_norm in self._layers:
             parts = functional.linear(states, *together).view(rows, length, 3, self._heads, -1)
             query, key, value = parts.permute(2, 0, 3, 1, 4)
