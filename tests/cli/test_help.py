@@ -130,9 +130,9 @@ def test_help_lines_are_short_sentences() -> None:
 def test_the_help_says_what_an_option_falls_back_on(compass: Compass) -> None:
     """The default of `adapt` would be read as that of an update, which has its parent's."""
     _, out, _ = compass("adapt", "--help")
-    assert "Number of rows or tokens to select. [default: 240]" in out
+    assert "Rows or tokens to select, or auto. [default: 240]" in out
     _, out, _ = compass("update", "--help")
-    assert "Number of rows or tokens to select. [default: the parent's]" in out
+    assert "Rows or tokens to select, or auto. [default: the parent's]" in out
 
 
 def test_the_help_explains_each_way_to_update(compass: Compass) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compass.config import (
+    AUTO,
     AdaptConfig,
     CompareConfig,
     DataConfig,
@@ -139,7 +140,8 @@ def test_overrides_win(tmp_path: Path) -> None:
     [
         ("learning_rate: 5e-4", "learning_rate", 5e-4),
         ("num_train_epochs: 3", "num_train_epochs", 3.0),
-        ("budget: 1e3", "budget", None),
+        ("lora_alpha: 1e3", "lora_alpha", None),
+        ("budget: auto", "budget", AUTO),
         ("budget: 100.0", "budget", 100),
         ("budget: '100'", "budget", 100),
         ("packing: off", "packing", "off"),
@@ -216,6 +218,21 @@ def test_norway(tmp_path: Path, line: str) -> None:
 def test_norway_in_a_list(tmp_path: Path) -> None:
     """The same trap in a list of texts would pass as "False"."""
     assert "put the value in quotes" in problems(tmp_path, "retention_tests: [a.jsonl, no]")[0]
+
+
+def test_a_budget_may_be_auto_and_is_written_so(tmp_path: Path) -> None:
+    """A stored run would say -1, which no one could have asked for, and would be refused when it is read back."""
+    config = load(tmp_path, "budget: auto\nlanguage_cap: 0.001\n")
+    validate(config)
+    assert "\n  budget: auto\n" in dump_config(config)
+    assert changed_flags(config, AdaptConfig()) == ["--budget", "auto", "--language-cap", "0.001"]
+    assert problems(tmp_path, "budget: -1") == ("run.yaml:1: budget must be at least 1; got -1",)
+    assert problems(tmp_path, "lora_r: auto") == ("run.yaml:1: lora_r must be a whole number; got 'auto'",)
+    assert problems(tmp_path, "budget: many") == ("run.yaml:1: budget must be a whole number or auto; got 'many'",)
+    path = tmp_path / "grid.yaml"
+    path.write_text("budgets: [240, auto]\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="budgets: a comparison gives every cell of a budget as much"):
+        load_options(CompareConfig, path)
 
 
 def test_all_problems_at_once(tmp_path: Path) -> None:

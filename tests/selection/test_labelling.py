@@ -7,13 +7,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from compass.selection.labelling import (
-    background,
-    choose_to_label,
-    nearness,
-    served_share,
-    smoothed,
-)
+from compass.selection.coverage import background, nearness, served_share
+from compass.selection.labelling import choose_to_label, smoothed
 from compass.semantic.arrays import FloatArray, unit_rows
 
 NONE = np.empty((0, 8), dtype=np.float32)

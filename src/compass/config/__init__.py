@@ -22,7 +22,7 @@ from compass.config.evaluate import JudgeConfig, TaskOptions, TasksConfig
 from compass.config.export import ExportConfig, ExportOptions
 from compass.config.gate_roles import GATE_ROLES, GateRole, MeasuredTest
 from compass.config.gone import Gone, recorded
-from compass.config.knobs import Option, Options, fields_of, sections_of
+from compass.config.knobs import AUTO, Option, Options, fields_of, sections_of
 from compass.config.label import LabelConfig, LabelOptions
 from compass.config.loading import (
     Project,
@@ -43,6 +43,7 @@ from compass.config.update import UPDATE_METHODS, UpdateConfig, UpdateMethod, Up
 from compass.config.watch import WatchConfig, WatchOptions
 
 __all__ = [
+    "AUTO",
     "COLUMN_SETS",
     "GATE_ROLES",
     "HOOK_EVENTS",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from compass.config.checking import Conflict, advice_of_parts
-from compass.config.knobs import knob
+from compass.config.knobs import AUTO, knob
 from compass.config.reading import TAG
 from compass.config.strategy import strategy_text
 
@@ -196,7 +196,7 @@ class SelectionConfig:
         required=True,
         parse=strategy_text,
     )
-    budget: int = knob(240, "Number of rows or tokens to select.", basic=True, low=1)
+    budget: int = knob(240, "Rows or tokens to select, or auto.", basic=True, low=1, auto=True)
     budget_unit: str = knob("examples", "Unit of the budget.", choices=("examples", "tokens"))
     language_cap: float = knob(
         0.25, "Maximum share of the selected rows in one language of several; 1 = no cap.", low=0.0, high=1.0
@@ -209,7 +209,7 @@ class SelectionConfig:
         """Yield what is wrong together."""
         if self.language_cap == 0.0:
             yield ("language_cap",), "language_cap must be above 0, or no row can be selected; got 0.0 (1 = no cap)"
-        elif self.budget_unit == "examples" and self.language_cap * self.budget < 1:
+        elif self.budget != AUTO and self.budget_unit == "examples" and self.language_cap * self.budget < 1:
             yield (
                 ("language_cap", "budget"),
                 f"language_cap times budget must be at least 1, or no row can be selected; got {self.language_cap:g} x "
@@ -357,7 +357,7 @@ class AdaptConfig:
         """Yield what may surprise."""
         yield from advice_of_parts(self)
         selection, training = self.selection, self.training
-        if selection.budget_unit == "tokens" and selection.budget < training.max_length:
+        if selection.budget_unit == "tokens" and AUTO != selection.budget < training.max_length:
             yield (
                 f"budget: {selection.budget} tokens are fewer than max_length, {training.max_length}: one row; raise "
                 "budget, or set budget_unit to examples"

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from compass.config.knobs import Option, values_of
+from compass.config.knobs import AUTO, Option, said, values_of
 from compass.errors import ConfigError
 
 Conflict = tuple[tuple[str, ...], str]
@@ -23,7 +23,7 @@ def validate(config: Any) -> None:
     problems = []
     for option, value in values_of(config):
         try:
-            checked(option, value)
+            checked(option, said(option, value))
         except ValueError as error:
             problems.append(str(error))
     if not problems:
@@ -117,7 +117,9 @@ def _bool(name: str, value: Any) -> bool:
 
 
 def _number(option: Option, value: Any) -> int | float:
-    kind = "a whole number" if option.type is int else "a number"
+    if option.auto and value == "auto":
+        return AUTO
+    kind = ("a whole number" if option.type is int else "a number") + (" or auto" if option.auto else "")
     number: Any = value
     if isinstance(value, str):
         # PyYAML reads 5e-4 as text: YAML 1.1 wants 5.0e-4.

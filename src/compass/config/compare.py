@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from compass.config.adapt import LARGEST_SEED, AdaptConfig, SelectionConfig
 from compass.config.checking import Conflict
-from compass.config.knobs import knob
+from compass.config.knobs import AUTO, knob
 from compass.config.strategy import strategy_texts
+
+
+def _numbers(budgets: Any) -> Any:
+    if "auto" in (budgets if isinstance(budgets, (list, tuple)) else [budgets]):
+        raise ValueError(
+            "a comparison gives every cell of a budget as much, and auto would find another number for each draw; take "
+            "the one that compass select --budget auto finds"
+        )
+    return budgets
 
 
 @dataclass(frozen=True)
@@ -22,7 +32,9 @@ class GridConfig:
         required=True,
         parse=strategy_texts,
     )
-    budgets: tuple[int, ...] = knob((240,), "Budgets, in the unit of budget_unit.", basic=True, low=1, required=True)
+    budgets: tuple[int, ...] = knob(
+        (240,), "Budgets, in the unit of budget_unit.", basic=True, low=1, required=True, parse=_numbers
+    )
     languages: tuple[str, ...] = knob((), "Target languages; empty: the one of `language`.", basic=True)
     seeds: tuple[int, ...] = knob(
         (0, 1, 2),
@@ -61,4 +73,5 @@ class CompareConfig:
             value, used = getattr(selection, name), getattr(self.grid, names)
             # One file may serve `compass adapt` too, with one of the grid's.
             if value not in (getattr(plain, name), *used):
+                value = "auto" if value == AUTO else value
                 yield f"{name}: {value} is ignored; the comparison uses {names}: {', '.join(map(str, used))}"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from compass.config.knobs import Options, flag_of, values_of
+from compass.config.knobs import Options, flag_of, said, values_of
 
 
 def dump_config(config: Any) -> str:
@@ -19,14 +19,14 @@ def dump_config(config: Any) -> str:
             lines += ["", f"{section}:"]
         limits = f" One of: {', '.join(option.choices)}." if option.choices else ""
         lines.append(f"  # {option.help}{limits}")
-        lines.append(f"  {option.name}: {yaml_value(value)}")
+        lines.append(f"  {option.name}: {yaml_value(said(option, value))}")
     return "\n".join(lines) + "\n"
 
 
 def changed_flags(config: Options, since: Options, *, leaving_out: Collection[str] = ()) -> list[str]:
     """Return the command-line flags that make `since` into `config`, both of one type."""
     pairs = zip(values_of(config), values_of(since), strict=True)
-    changed = {option.name: value for (option, value), (_, before) in pairs if value != before}
+    changed = {option.name: said(option, value) for (option, value), (_, before) in pairs if value != before}
     return as_flags({name: value for name, value in changed.items() if name not in leaving_out})
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, TypeVar, get_type_hints
 
+AUTO = -1
+"""How an option keeps the word `auto` where it stands for a whole number."""
 Options = TypeVar("Options")
 """A dataclass that is put together of sections."""
 
@@ -42,6 +44,8 @@ class Option:
     low: float | None = None
     high: float | None = None
     multiple_of: int = 1
+    auto: bool = False
+    """Whether it may be `auto`, which is kept as `AUTO`."""
     required: bool = False
     """Whether an empty value is refused."""
     alias: str = ""
@@ -97,6 +101,11 @@ def values_of(config: Any) -> Iterator[tuple[Option, Any]]:
     sections = sections_of(config)
     for option in fields_of(type(config)):
         yield option, getattr(sections[option.section], option.name)
+
+
+def said(option: Option, value: Any) -> Any:
+    """Return a value as files and flags say it."""
+    return "auto" if option.auto and value == AUTO else value
 
 
 def put_together(kind: type[Options], values: Mapping[str, Any]) -> Options:

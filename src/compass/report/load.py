@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from compass.data.label_list import LabelList
 from compass.errors import RunError
+from compass.found_budget import FoundBudget
 from compass.records import ClassScore, Cluster, ClusterScore, Difference, Interval, Metrics, Picked
 from compass.runs import layout
 from compass.runs.files import read_json, read_jsonl
@@ -111,6 +112,8 @@ class Run:
     """Empty where the budget was not split over classes."""
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     picks: tuple[Picked, ...] = ()
+    how_many: FoundBudget | None = None
+    """Where the budget comes from; None where it was given."""
     selection_notes: Mapping[str, int] = field(default_factory=dict)
     """What the selection passed over, took all the same or did without: what happened -> rows."""
     points: tuple[Point, ...] = ()
@@ -157,6 +160,7 @@ def load_run(folder: Path) -> Run:
         classes=parquet(layout.CLASSES, ClassScore.from_dict),
         diagnostics=_json(folder / layout.DIAGNOSTICS, {}),
         picks=_picks(folder),
+        how_many=_one(folder / layout.HOW_MANY, FoundBudget.from_dict),
         selection_notes=_notes(folder / layout.SELECTION_SUMMARY),
         points=parquet(layout.MAP, _point),
         training_log=tuple(_jsonl(measured / layout.TRAINING_LOG)),
@@ -164,7 +168,7 @@ def load_run(folder: Path) -> Run:
         base=_tests(measured / layout.BASE_EVALUATION),
         adapter=_tests(measured / layout.ADAPTER_EVALUATION),
         differences=listed(measured, layout.DIFFERENCES, Difference.from_dict),
-        labels=_labels(folder / layout.LABEL_LIST),
+        labels=_one(folder / layout.LABEL_LIST, LabelList.from_dict),
         stages=_last_of_each(_build(folder / layout.STAGE_LOG, _jsonl(folder / layout.STAGE_LOG), _stage)),
     )
 
@@ -198,10 +202,10 @@ def _build(path: Path, rows: Iterable[Row], build: Callable[[Row], Record]) -> t
     return tuple(records)
 
 
-def _labels(path: Path) -> LabelList | None:
+def _one(path: Path, build: Callable[[dict[str, Any]], Record]) -> Record | None:
     if not path.is_file():
         return None
-    (found,) = _build(path, [_json(path, {})], LabelList.from_dict)
+    (found,) = _build(path, [_json(path, {})], build)
     return found
 
 

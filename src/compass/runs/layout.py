@@ -54,6 +54,7 @@ AUDIT = "selection/audit.parquet"
 CLUSTERS = "selection/clusters.parquet"
 CLASSES = "selection/answers.parquet"
 SELECTION_SUMMARY = "selection/summary.json"
+HOW_MANY = "selection/how_many.json"
 MAP = "selection/map.parquet"
 
 LABEL = "label"

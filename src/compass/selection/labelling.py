@@ -15,22 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from compass.selection.caps import DEFAULT_CAPS
+from compass.selection.coverage import background, distinct, nearness, served_share
 from compass.selection.density import USAGE_NEIGHBOURS
-from compass.semantic.arrays import FloatArray, IntArray, RealArray, StoredRows, nearest_rows, row_keys, unit_rows
-from compass.semantic.blocks import walk
+from compass.semantic.arrays import FloatArray, IntArray, RealArray, nearest_rows, unit_rows
 
-OWN_ROWS_FOR_A_NEED = 4
-"""Training rows of the target language, all as near as usage rows are to each other, that serve a need in full
-[ours]: in a first grid two rows of a function bring most of what six bring."""
-PICKS_PER_OWN_ROW = 20
-"""Pool rows that are worth one training row of the target language [ours]: in the same grid 24 picks bring 7 points on
-the mean of two languages, and four own rows 23."""
-PICKS_FOR_A_NEED = 24
-"""Pool rows that count for a need, at most: the others of a large pool are never picked for it [ours]."""
-SHARPNESS = 4
-"""A row half as near as the level is worth 1/2 to this power of a row that reaches it [ours]."""
-MOST_PROMPTS = 5000
-"""Distinct prompts that are looked at; of more than these, a sample that only their content and the seed decide."""
 LEAST_GAIN = 1e-6
 """Usage prompts that an answer must cover, at least."""
 
@@ -87,13 +75,13 @@ def choose_to_label(
     may = np.ones(len(usage), dtype=bool) if offered is None else np.asarray(offered, dtype=bool)
     if len(may) != len(usage):
         raise ValueError(f"offered must have one value for each of the {len(usage)} usage rows; got {len(may)}.")
-    distinct_rows, rows, counts, free = _distinct(usage, may, seed)
-    distinct, zero = usage[rows], background(usage, pool if len(pool) else train)
-    served = served_share(distinct, train, pool, zero)
+    n_distinct, rows, counts, free = distinct(usage, may, seed)
+    prompts, zero = usage[rows], background(usage, pool if len(pool) else train)
+    served = served_share(prompts, train, pool, zero)
     weights = counts * (1.0 - served)
-    near = nearness(smoothed(distinct), smoothed(distinct), zero)
+    near = nearness(smoothed(prompts), smoothed(prompts), zero)
     if len(train) and len(rows):
-        free &= (distinct @ train.T).max(axis=1) < duplicate_similarity
+        free &= (prompts @ train.T).max(axis=1) < duplicate_similarity
 
     chosen: list[int] = []
     gains: list[float] = []
@@ -106,7 +94,7 @@ def choose_to_label(
         chosen.append(best)
         gains.append(float(gain[best]))
         covered = np.maximum(covered, near[:, best])
-        free &= distinct @ distinct[best] < duplicate_similarity
+        free &= prompts @ prompts[best] < duplicate_similarity
         free[best] = False
     total = float(counts.sum()) or 1.0
     stands_for = _closest(near[:, chosen], counts * (weights > 0))
@@ -118,35 +106,9 @@ def choose_to_label(
         gains=np.array(gains),
         reasons=tuple(map(_reason, stands_for.tolist(), served[chosen].tolist(), gains)),
         shortfall=n - len(chosen),
-        distinct=distinct_rows,
+        distinct=n_distinct,
         sampled=len(rows),
     )
-
-
-def served_share(usage: FloatArray, train: FloatArray, pool: FloatArray, zero: float) -> RealArray:
-    """Return what training data and pool serve of each usage row, (n_U,) from 0 to 1.
-
-    The one place that says what an own row and a picked row are worth to a need. usage: (n_U, d) distinct rows, train:
-    (n_D, d), pool: (n_A, d); zero: the cosine that counts as no nearness. A row that is as near as the usage row's own
-    neighbours is worth a whole one, and one that is further off much less: it is often about another function.
-    """
-    if not len(usage):
-        return np.empty(0)
-    others = nearness(usage, usage, zero)
-    np.fill_diagonal(others, 0.0)
-    k = min(OWN_ROWS_FOR_A_NEED, max(1, len(usage) - 1))
-    own_level = np.sort(others, axis=1)[:, -k:].mean(axis=1)
-    # A prompt that is unlike all others would be served by rows that are as unlike it.
-    level = np.maximum(own_level, np.median(own_level))
-    own = _rows_as_near(usage, train, OWN_ROWS_FOR_A_NEED, zero, level)
-    picks = _rows_as_near(usage, pool, PICKS_FOR_A_NEED, zero, level)
-    return np.minimum((own + picks / PICKS_PER_OWN_ROW) / OWN_ROWS_FOR_A_NEED, 1.0)
-
-
-def nearness(a: FloatArray, b: FloatArray, zero: float) -> RealArray:
-    """Return cosines on a scale from 0, at `zero` and below, to 1. a: (n, d), b: (m, d). Returns (n, m)."""
-    scaled: RealArray = np.clip((np.asarray(a @ b.T, dtype=np.float64) - zero) / (1.0 - zero), 0.0, 1.0)
-    return scaled
 
 
 def smoothed(usage: FloatArray) -> FloatArray:
@@ -155,40 +117,6 @@ def smoothed(usage: FloatArray) -> FloatArray:
         return usage
     neighbours, _ = nearest_rows(usage, usage, USAGE_NEIGHBOURS)
     return unit_rows(usage + unit_rows(usage[neighbours].mean(axis=1)))
-
-
-def background(usage: FloatArray, others: FloatArray | StoredRows) -> float:
-    """Return the mean cosine between usage and other rows, which tells nothing, from 0 to 0.99; 0 without rows."""
-    if not len(usage) or not len(others):
-        return 0.0
-    if isinstance(others, np.ndarray):
-        mean = others.mean(axis=0, dtype=np.float64)
-    else:
-        mean = sum(walk(len(others), lambda block: others[block].sum(axis=0, dtype=np.float64))) / len(others)
-    return float(np.clip(usage.mean(axis=0, dtype=np.float64) @ mean, 0.0, 0.99))
-
-
-def _distinct(
-    usage: FloatArray, offered: npt.NDArray[np.bool_], seed: int
-) -> tuple[int, IntArray, RealArray, npt.NDArray[np.bool_]]:
-    """Return how many distinct vectors there are, and of each (or a sample) a row, how often it occurs, if offered."""
-    keys = row_keys(usage, seed)
-    # Offered rows first, so that the first of equal ones is offered if any is.
-    order = np.argsort(~offered, kind="stable")
-    _, first, counts = np.unique(keys[order], return_index=True, return_counts=True)
-    rows = order[first][:MOST_PROMPTS]
-    return len(counts), rows, counts[:MOST_PROMPTS].astype(np.float64), offered[rows]
-
-
-def _rows_as_near(usage: FloatArray, others: FloatArray, k: int, zero: float, level: RealArray) -> RealArray:
-    """Return how many of the k nearest rows are as near to each usage row as its level, (n_U,); others in part."""
-    if not len(others):
-        return np.zeros(len(usage))
-    cosines = nearest_rows(usage, others, k)[1].astype(np.float64)
-    near = np.clip((cosines - zero) / (1.0 - zero), 0.0, 1.0)
-    shares = np.clip(near / np.maximum(level, 1e-9)[:, None], 0.0, 1.0) ** SHARPNESS
-    rows: RealArray = shares.sum(axis=1)
-    return rows
 
 
 def _closest(near: RealArray, counts: RealArray) -> IntArray:

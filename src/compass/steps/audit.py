@@ -9,6 +9,7 @@ import numpy as np
 
 from compass.data.classes import class_name
 from compass.data.example import Example
+from compass.found_budget import FoundBudget
 from compass.records import ClassScore, Cluster, Picked
 from compass.runs import layout
 from compass.runs.files import read_json, write_json, write_jsonl, write_parquet
@@ -25,8 +26,19 @@ MAP_ROWS = 1200
 """Rows of each set on the map: enough to see its shape, few enough to project in seconds."""
 
 
-def write_selection(run: Run, selection: Selection, candidates: Candidates, data: RunData, *, seed: int) -> None:
-    """Write the picked rows, the audit of each pick, the account of each cluster and class, and the map."""
+def write_selection(
+    run: Run,
+    selection: Selection,
+    candidates: Candidates,
+    data: RunData,
+    *,
+    seed: int,
+    found: FoundBudget | None = None,
+) -> None:
+    """Write the picked rows, the audit of each pick, the account of each cluster and class, and the map.
+
+    found: where the budget comes from, if it was not given.
+    """
     picked = [data.pool[i] for i in selection.indices]
     audit = [
         Picked(row.id, row.language, row.source, int(cluster), float(score), rank, reason)
@@ -42,6 +54,9 @@ def write_selection(run: Run, selection: Selection, candidates: Candidates, data
     if selection.classes is not None:
         classes = _classes(selection.classes, candidates, data)
         write_parquet(run.path(layout.CLASSES), [score.to_dict() for score in classes])
+    run.path(layout.HOW_MANY).unlink(missing_ok=True)
+    if found is not None:
+        write_json(run.path(layout.HOW_MANY), found.to_dict())
     summary = {
         "strategy": selection.strategy,
         "budget": selection.budget,

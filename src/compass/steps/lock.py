@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from compass.config import AUTO
+from compass.found_budget import FoundBudget
 from compass.runs import layout
 from compass.runs.files import file_hash, fingerprint, read_json, write_json
 from compass.runs.finished import served_files
@@ -31,6 +33,11 @@ def write_lock(run: Run, resources: Resources, *, trained: bool) -> None:
         "command": f"compass {'adapt' if trained else 'select'} --config {layout.CONFIG}",
         "licences": licences_of(config),
     }
+    if config.selection.budget == AUTO:
+        found = read_json(run.folder / layout.HOW_MANY, dict)
+        content["budget"] = {name: found[name] for name in ("budget", "unit", "rows", "largest")} | {
+            "why": FoundBudget.from_dict(found).summary()
+        }
     if trained:
         from compass.training import resolved_dtype
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compass.config import AdaptConfig
+from compass.config import AUTO, AdaptConfig, SelectionConfig
 from compass.encoders import load_encoder
 from compass.progress import duration
 from compass.runs import layout
+from compass.selection import PICKS_FOR_A_NEED
 from compass.steps.features import preflight
 from compass.steps.inspect import Inspected, inspect_sets
 from compass.steps.lengths import SETS, measure, without
@@ -71,7 +72,7 @@ def plan(config: AdaptConfig) -> list[Step]:
     if encoder.encoder == "embedded":
         missing = len(load_encoder(encoder, resources.cache).missing(texts))
         encoding = duration(missing / (ROWS_PER_SECOND_AND_CORE * cores))
-    n_rows = _picks(config, len(data.pool)) + sum(class_repeats(data.train, training.class_balance))
+    n_rows = _picks(config, len(data.pool), len(data.usage)) + sum(class_repeats(data.train, training.class_balance))
     seen, rows = n_rows * training.num_train_epochs, f"about {n_rows} rows, {training.num_train_epochs:g} epochs"
     if training.max_steps > 0:
         seen = training.max_steps * training.per_device_train_batch_size * training.gradient_accumulation_steps
@@ -88,7 +89,7 @@ def plan(config: AdaptConfig) -> list[Step]:
         Step("data", f"{sizes}; {dropped}; {tokens}", "done", sources),
         Step("embedding", _to_embed(missing, len(texts)), encoding),
         Step("space", f"{config.space.clustering}, language removal {removal}", "under a minute"),
-        Step("selection", f"{selection.strategy}, {selection.budget} {selection.budget_unit}", "seconds"),
+        Step("selection", f"{selection.strategy}, {_budget(selection)}", "seconds"),
         Step("training", f"{training.model_name_or_path}, {rows}", fitting),
         Step("evaluation", _to_evaluate(len(data.tests)), evaluating),
         Step("report", str(Path(config.run.output_dir) / layout.REPORT), "seconds"),
@@ -116,11 +117,14 @@ def _fitting(resources: Resources, data: RunData) -> tuple[RunData, str]:
     return without(data, found), f"left out above {longest} tokens (max_length): {counts}"
 
 
-def _picks(config: AdaptConfig, pool: int) -> int:
+def _picks(config: AdaptConfig, pool: int, usage: int) -> int:
     """Return about how many of the pool's rows will be picked; tokens are taken for those of a short row."""
     selection = config.selection
     if selection.strategy in ("target-only", "all"):
         return pool if selection.strategy == "all" else 0
+    if selection.budget == AUTO:
+        # At most: so many rows count for each usage row.
+        return min(pool, PICKS_FOR_A_NEED * usage)
     return min(pool, selection.budget // (TOKENS_PER_ROW if selection.budget_unit == "tokens" else 1))
 
 
@@ -128,3 +132,9 @@ def training_seconds(rows: float, cores: int = 0) -> float:
     """Estimate the seconds that an embedded model trains on so many rows, epochs counted, on cores (0: all)."""
     cores = min(cores or os.cpu_count() or 1, CORES_THAT_HELP)
     return rows * TOKENS_PER_ROW / (TOKENS_PER_SECOND_AND_CORE * cores)
+
+
+def _budget(selection: SelectionConfig) -> str:
+    if selection.budget == AUTO:
+        return f"as many {selection.budget_unit} as help usage"
+    return f"{selection.budget} {selection.budget_unit}"

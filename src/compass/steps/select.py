@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from compass.config import AdaptConfig, recorded
+from compass.config import AUTO, AdaptConfig, recorded
 from compass.data.classes import number_classes
 from compass.errors import SelectionError
+from compass.found_budget import FoundBudget
 from compass.runs import layout
 from compass.runs.files import file_hash, fingerprint, read_json
 from compass.runs.folder import Run
 from compass.runs.places import canonical
-from compass.selection import Candidates, Selection, build_candidates
+from compass.selection import Candidates, Caps, Selection, build_candidates, get_strategy, how_many
 from compass.steps.audit import read_picks, write_selection
 from compass.steps.features import read_features, strategy_files
 from compass.steps.lock import is_trained_on_its_picks
@@ -26,6 +27,7 @@ from compass.steps.stored_data import data_hashes
 logger = logging.getLogger(__name__)
 
 MAY_PICK_NOTHING = ("target-only",)
+DEFAULT = AdaptConfig().selection.strategy
 
 
 def select(run: Run, resources: Resources, placed: Placed) -> Selected:
@@ -66,7 +68,9 @@ def place_candidates(resources: Resources, placed: Placed) -> Candidates:
 def choose(run: Run, resources: Resources, placed: Placed, candidates: Candidates) -> Selected:
     """Pick from candidates that are placed already; as `select`."""
     config = resources.config
-    selection = resources.strategy.select(candidates, config.selection.budget, config.run.seed)
+    found = find_budget(resources, candidates) if config.selection.budget == AUTO else None
+    budget = found.budget if found else config.selection.budget
+    selection = resources.strategy.select(candidates, budget, config.run.seed)
     if not len(selection.indices) and selection.strategy not in MAY_PICK_NOTHING:
         raise _nothing_picked(selection)
     inputs = {
@@ -86,9 +90,28 @@ def choose(run: Run, resources: Resources, placed: Placed, candidates: Candidate
         run.skip("selection")
     else:
         with run.stage("selection", inputs, [run.folder / layout.SELECTION]):
-            write_selection(run, selection, candidates, placed.data, seed=config.run.seed)
+            write_selection(run, selection, candidates, placed.data, seed=config.run.seed, found=found)
     examples = tuple(placed.data.pool[i] for i in selection.indices)
     return Selected(placed.data, placed.vectors, placed.space, selection, examples)
+
+
+def find_budget(resources: Resources, candidates: Candidates) -> FoundBudget:
+    """Find how much to pick. Raises SelectionError where no pick covers more of usage than a random row would.
+
+    It is read from the picks of the default strategy, so that every strategy gets the same budget.
+    """
+    options, by = resources.config.selection, resources.strategy
+    if by.name != DEFAULT:
+        by = get_strategy(DEFAULT, Caps(options.language_cap, options.duplicate_similarity))
+    found = how_many(candidates, by, resources.config.run.seed)
+    if not found.budget:
+        raise SelectionError(
+            f"--budget auto finds nothing to pick: training data alone serves {100 * found.covered[0]:.0f} % of usage, "
+            "and no row of the pool adds more to it than a random one. Give a number to pick all the same, or train on "
+            "the training data alone with --strategy target-only and a number."
+        )
+    logger.info("budget auto: %s", found.summary())
+    return found
 
 
 def _is_trained_for(run: Run, config: AdaptConfig) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from compass.found_budget import FoundBudget
 from compass.records import Cluster, Picked
 from compass.report.figures.style import (
     BEYOND,
@@ -222,6 +223,29 @@ def label_curve(covered: Sequence[float], worthwhile: int) -> Figure:
     figure.update_xaxes(title_text="answers")
     figure.update_yaxes(title_text="covered (%)", range=[0, 102])
     figure.update_layout(showlegend=False)
+    return figure
+
+
+def how_many_curves(found: FoundBudget) -> Figure:
+    """Draw what picks and random rows serve of usage by the budget, and mark the one that was taken."""
+    import plotly.graph_objects as go
+
+    figure = new_figure(0, height=300)
+    drawn = [found.covered[0] + found.at_random * spent for spent in found.spent]
+    for name, curve, colour in (("Picks", found.covered, PICKED), ("Random rows", drawn, POOL)):
+        figure.add_trace(
+            go.Scatter(
+                name=name,
+                x=list(found.spent),
+                y=[in_percent(share) for share in curve],
+                mode="lines",
+                line={"color": colour, "width": 2},
+                hovertemplate=f"{name}, %{{x:,}} {found.unit}: %{{y}} %<extra></extra>",
+            )
+        )
+    figure.add_vline(x=found.budget, line={"color": POOL, "width": 1, "dash": "dash"})
+    figure.update_xaxes(title_text=found.unit)
+    figure.update_yaxes(title_text="served (%)")
     return figure
 
 

@@ -12,6 +12,8 @@ from compass.report.view import FIGURE_CLUSTERS, FIGURE_LANGUAGES, View, absent,
 from compass.report.wording import language, number, of_all, percent, plural
 from compass.runs import layout
 
+CURVE_ROWS = 20
+"""Points of a curve in its table, at most."""
 TABLE_PICKS = 600
 """Picked rows on the page, at most; the run folder has them all."""
 
@@ -86,7 +88,7 @@ def picked(view: View) -> Section:
         counts,
     )
     notes = sorted(view.run.selection_notes.items(), key=lambda note: (-note[1], note[0]))
-    blocks: list[Block] = [chart]
+    blocks: list[Block] = [*_how_many(view), chart]
     if notes:
         rows = [(view.words(note), number(count)) for note, count in notes]
         blocks.append(table("Pool rows passed over, and other notes on the selection", ("Note", "#Rows"), rows))
@@ -97,6 +99,27 @@ def picked(view: View) -> Section:
     if reserved:
         blocks.append(_reserved_table(view, reserved))
     return Section("picked", "Picked", title, tuple(blocks))
+
+
+def _how_many(view: View) -> list[Block]:
+    """Show the curve that the budget was read from, where it was not given."""
+    found = view.run.how_many
+    if found is None:
+        return []
+    shown = spread(list(zip(found.spent, found.covered, strict=True)), CURVE_ROWS)
+    rows = [
+        [number(spent), percent(picks), percent(found.covered[0] + found.at_random * spent)] for spent, picks in shown
+    ]
+    chart = Chart(
+        "how-many",
+        "How many",
+        f"Budget auto found {found.summary()}. Budgets up to {found.largest:,} {found.unit} were "
+        "looked at. The line of random rows goes on as their first row begins.",
+        figures.how_many_curves(found),
+        table("Usage that is served, by budget", (f"#{found.unit.capitalize()}", "#Picks", "#Random rows"), rows,
+              collapsed=True),
+    )  # fmt: skip
+    return [chart]
 
 
 def _pick_table(view: View, picks: Sequence[Picked]) -> Table:
