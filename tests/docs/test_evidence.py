@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import runpy
 from pathlib import Path
 from types import ModuleType
 
@@ -37,6 +38,21 @@ def test_tables_are_up_to_date(name: str, tables: ModuleType) -> None:
     again = re.search("`(python experiments/evidence_tables[^`]*)`", text)
     assert again is not None
     assert fingerprint in text, f"run: {again[1]}"
+
+
+def test_the_figure_is_that_of_the_results() -> None:
+    """Results that were added without drawing it again would be missing from the page's first figure."""
+    draw = runpy.run_path(str(ROOT / "experiments" / "evidence_figure.py"))
+    assert (ROOT / "docs" / "images" / "evidence.svg").read_text("utf-8") == draw["figure"](), draw["__doc__"]
+    kept = pq.read_table(EVIDENCE / "results" / "assist" / "rows.parquet")
+    rows = kept.group_by(["strategy", "budget"]).aggregate([("exact", "mean")]).to_pylist()
+    exact = {(row["strategy"], row["budget"]): row["exact_mean"] for row in rows}
+    marks = draw["marks"](EVIDENCE / "results" / "assist", "exact", 100)
+    for budget in (1000, 2000, 4000):
+        mark = marks["compass", budget]
+        assert mark.trainings == 9
+        assert mark.value == pytest.approx(100 * (exact["compass", budget] - exact["random", budget]))
+    assert not draw["marks"](EVIDENCE / "results" / "none", "exact", 100)
 
 
 def test_means_are_those_of_the_results() -> None:
