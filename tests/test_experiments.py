@@ -9,6 +9,7 @@ import runpy
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -17,9 +18,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from compass.config import AdaptConfig, CompareConfig, DataConfig, RunConfig, dump_config, load_options
+from compass.data.assist import SETTINGS
+from compass.data.example import Example
 from compass.recipes.compare import grid
 from compass.recipes.grid import draw_config
 from compass.selection import strategy_names
+from compass.selection.strategies.langrank import LEAST_TARGETS
+from compass.selection.strategies.less import Less
 from compass.steps.read import clean, filled_in, read
 from compass.steps.state import RunData
 from forked import run_script
@@ -60,7 +65,31 @@ def test_the_evidence_has_every_cheap_strategy() -> None:
     # A pool has no rows of `all` beyond its budget; the other three need files or a GPU.
     assert set(config.grid.strategies) == set(strategy_names()) - {"all", "given", "langrank", "less"}
     assert len(grid(config)) == 13 * 3 * 3 * 3
-    assert {path.stem for path in (EXPERIMENTS / "evidence").glob("*.yaml")} == {"assist", "mixed", "sib200", "tldr"}
+    assert {path.stem for path in (EXPERIMENTS / "evidence").glob("*.yaml")} == {
+        "assist", "langrank", "less", "mixed", "sib200", "tldr",
+    }  # fmt: skip
+
+
+def test_langrank_and_less_are_given_what_they_take() -> None:
+    """A comparison of hours would end with a refusal: too few targets to learn from, or a pool that is too large."""
+    config = load_options(CompareConfig, EXPERIMENTS / "evidence" / "langrank.yaml")
+    sources = {name for name in config.grid.strategies if name.startswith("only-")}
+    assert len(config.grid.languages) > LEAST_TARGETS
+    assert len(sources) >= 2
+    assert {"compass", "langrank", "random"} == {*config.grid.strategies} - sources
+    less, sib200 = (load_options(CompareConfig, EXPERIMENTS / "evidence" / f"{n}.yaml") for n in ("less", "sib200"))
+    assert (less.adapt.data, less.adapt.selection) == (sib200.adapt.data, sib200.adapt.selection)
+    assert (less.adapt.training, less.adapt.space) == (sib200.adapt.training, sib200.adapt.space)
+    assert Less().max_pool >= 23 * 180, "rows of the pool that experiments/sib200.py makes"
+
+
+def test_mixed_usage_has_the_trainer_of_the_main_table() -> None:
+    """The halves of usage would differ from the main table by more than the usage."""
+    mixed, assist = (load_options(CompareConfig, EXPERIMENTS / "evidence" / f"{n}.yaml") for n in ("mixed", "assist"))
+    assert (mixed.adapt.training, mixed.adapt.space) == (assist.adapt.training, assist.adapt.space)
+    sizes = SETTINGS["mixed-usage"]
+    assert mixed.adapt.evaluation.max_test_rows == 2 * sizes.needed_intents * sizes.test_per_intent
+    assert set(mixed.grid.strategies) == {"compass", "tsds", "random", "crisp", "nearest", "target-only"}
 
 
 def test_the_models_differ_in_nothing_else() -> None:
@@ -212,6 +241,47 @@ def test_the_sets_of_tldr_are_read_and_no_page_of_a_test_is_elsewhere(
     }
     assert tested
     assert not tested & others
+
+
+def test_tables_have_the_halves_of_mixed_usage_and_the_metrics_of_free_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The halves would be of other rows, or free text would be told by exact match, which says nothing of it."""
+    main = runpy.run_path(str(EXPERIMENTS / "evidence_tables.py"))["main"]
+
+    def write(name: str, score: Any, **more: float) -> str:
+        cells = [{"language": "cy", "seed": seed, "budget": 2000, "strategy": strategy, "exact": 0.5, "intent": 0.5,
+                  "picked": 5, "steps": 2, "train_seconds": 1.5}
+                 for seed in (0, 1) for strategy in ("compass", "tsds")]  # fmt: skip
+        keys = ("language", "seed", "budget", "strategy")
+        rows = [{**{key: cell[key] for key in keys}, "id": f"t{i}", "item": f"{i}",
+                 "exact": score(cell["strategy"], i), "intent": 1.0, "loss": 0.5, **more}
+                for cell in cells for i in range(20)]  # fmt: skip
+        (tmp_path / name).mkdir()
+        for kind, content in (("rows", rows), ("cells", cells)):
+            pq.write_table(pa.Table.from_pylist(content), tmp_path / name / f"{kind}.parquet")
+        main([name, "--results", str(tmp_path / "kept"), "--add", str(tmp_path / name)])
+        return capsys.readouterr().out
+
+    def load_assist(language: str, *, setting: str, **_more: Any) -> Any:
+        assert (language, setting) == ("cy", "mixed-usage")
+        test = [Example(f"t{i}", "p", "r", "cy", label="needed" if i < 5 else "known") for i in range(20)]
+        return SimpleNamespace(tests={"cy": test}, needed=("needed",))
+
+    main.__globals__["load_assist"] = load_assist
+    text = write("mixed", lambda strategy, i: float((strategy == "compass") == (i < 5)))
+    whole, uncovered, covered = (
+        {line.split(" | ")[1]: line.split(" | ")[3] for line in part.splitlines() if line.startswith("| 2,000 |")}
+        for part in (text.partition("## By language")[0], text.partition("## Uncovered")[2].partition("## Covered")[0],
+                     text.partition("## Covered half of usage")[2])
+    )  # fmt: skip
+    assert whole == {"`compass`": ".250", "`tsds`": ".750"}
+    assert uncovered == {"`compass`": "1.000", "`tsds`": ".000"}
+    assert covered == {"`compass`": ".000", "`tsds`": "1.000"}
+
+    text = write("tldr", lambda *_: 0.0, chrf=0.6, token_f1=0.25, rouge_l=0.75)
+    assert "| tokens | strategy | trainings | loss | chrF | token F1 | ROUGE-L | exact match |" in text
+    assert "| 2,000 | `tsds` | 2 | .500 | .600 | .250 | .750 | .000 |" in text
 
 
 def test_a_ceiling_is_drawn_from_what_the_test_asks_for(tmp_path: Path) -> None:

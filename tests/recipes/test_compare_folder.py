@@ -110,6 +110,37 @@ def test_a_second_comparison_keeps_the_cells_of_the_first(tmp_path: Path, monkey
     assert len(json.loads((folder / "comparisons.json").read_text("utf-8"))) == len(done.comparisons)
 
 
+def test_langrank_learns_from_the_cells_of_the_same_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would refuse for want of a file that the same command writes, or learn from another comparison's."""
+    folder, turns = tmp_path / "grid", []
+    results = folder / "transfer_results.jsonl"
+
+    def write_transfers(path: Path, _draws: object, done: Sequence[Any]) -> None:
+        path.write_text("".join(f"{cell.strategy} {cell.language}\n" for cell in done))
+
+    def train(new: Sequence[Cell], *_more: object) -> dict[str, str]:
+        turns.append({cell.strategy for cell in new})
+        if len(turns) == 2:
+            assert len(results.read_text("utf-8").splitlines()) == 3 * 4
+        return {} if all(make(cell) for cell in new) else {"": ""}
+
+    monkeypatch.setattr(module, "write_transfers", write_transfers)
+    monkeypatch.setattr(module, "_prepared", lambda config: (cells(config), {}))
+    monkeypatch.setattr(module, "run_cells", train)
+    monkeypatch.setattr(module, "_announce", lambda *_: None)
+    languages = ("cy", "ne", "el", "ga")
+    wanted = config(folder, "compass", "langrank", "only-fr", "only-de", seeds=(0,), languages=languages)
+    done = module.compare(wanted, permutations=50)
+    learner = f"langrank:transfer_results={results}"
+    assert turns == [{"compass", "only-fr", "only-de"}, {learner}]
+    assert {cell.strategy for cell in done.cells} == {"compass", learner, "only-fr", "only-de"}
+    assert "langrank" in (folder / "compare.yaml").read_text("utf-8")
+    assert str(results) not in (folder / "compare.yaml").read_text("utf-8")
+    turns.clear()
+    module.compare(config(folder, "compass", "langrank", seeds=(0,)), permutations=50)
+    assert turns == [{"compass", "langrank"}], "without such cells it takes a file that it is given"
+
+
 def test_earlier_cells_are_compared_without_the_first_strategy_of_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

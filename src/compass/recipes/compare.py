@@ -3,7 +3,8 @@
 draws (data, space, base model, once for each language and seed) -> cells (one run of `adapt` for each strategy and
 budget) -> rows -> comparisons -> report. Every cell is a run folder with a report of its own. A comparison that was
 killed goes on with the cells that are missing, and a strategy that is added costs its own cells alone. Cells of
-`only-XX` strategies, which draw from one language, give the transfer results that `langrank` learns from.
+`only-XX` strategies, which draw from one language, give the transfer results that `langrank` learns from: its own cells
+come last where both are in one grid.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from compass.config import AdaptConfig, CompareConfig, dump_config
+from compass.config.strategy import strategy_text
 from compass.data.languages import normalize_tag
 from compass.errors import ConfigError, DataError, RunError
 from compass.progress import duration
@@ -32,6 +34,8 @@ from compass.report.comparison import Curves, build_comparison
 from compass.runs.files import write_json, write_parquet, write_text
 from compass.runs.folder import Run
 from compass.selection import get_strategy
+from compass.selection.strategies.langrank import LangRank
+from compass.selection.strategies.one_language import PREFIX as ONE_LANGUAGE
 from compass.selection.strategies.one_language import OneLanguage, is_in
 from compass.steps.comparison import (
     PERMUTATIONS,
@@ -96,12 +100,21 @@ def compare(config: CompareConfig, *, permutations: int = PERMUTATIONS) -> Compa
     with run.locked():
         write_text(run.path(COMPARISON), dump_config(config))
 
-        # 1. What all strategies of a language and seed share: data, space, and the base model's answers.
-        cells, draws = _prepared(config)
+        cells: list[Cell] = []
+        draws: dict[tuple[str, int], Path] = {}
+        failures: dict[str, str] = {}
+        config, turns = _in_turn(config, run.path(TRANSFERS))
+        for turn in turns:
+            if cells:
+                _write_transfers(run, draws, cells)
 
-        # 2. One run of `adapt` for each cell that is not there yet.
-        _announce(cells, config.grid.workers)
-        failures = run_cells(cells, draws, config.grid.workers)
+            # 1. What all strategies of a language and seed share: data, space, and the base model's answers.
+            own, draws = _prepared(turn)
+
+            # 2. One run of `adapt` for each cell that is not there yet.
+            _announce(own, config.grid.workers)
+            failures |= run_cells(own, draws, config.grid.workers)
+            cells += own
 
         # 3. One row for each answer, one for each cell, one for each comparison, and a report of those that are there,
         # with the comparable ones of earlier comparisons in this folder.
@@ -115,6 +128,31 @@ def compare(config: CompareConfig, *, permutations: int = PERMUTATIONS) -> Compa
         if failures:
             raise _failed(failures, cells, f"{compared.report} shows the {len(finished)} that are finished.")
     return compared
+
+
+def _in_turn(config: CompareConfig, results: Path) -> tuple[CompareConfig, list[CompareConfig]]:
+    """Return the comparison with its strategies named in full, and what of it is to be run one after the other.
+
+    `langrank` without a file of its own learns from the `only-XX` cells of the same grid, so it comes after them.
+    results: the file of what they measured.
+    """
+    strategies = config.grid.strategies
+    if LangRank.name not in strategies or not any(name.startswith(ONE_LANGUAGE) for name in strategies):
+        return config, [config]
+    learner = strategy_text(f"{LangRank.name}:transfer_results={results}")
+    whole = tuple(learner if name == LangRank.name else name for name in strategies)
+    parts = (tuple(name for name in whole if name != learner), (learner,))
+
+    def of(part: tuple[str, ...]) -> CompareConfig:
+        return dataclasses.replace(config, grid=dataclasses.replace(config.grid, strategies=part))
+
+    return of(whole), [of(part) for part in parts]
+
+
+def _write_transfers(run: Run, draws: Mapping[tuple[str, int], Path], cells: Sequence[Cell]) -> None:
+    measured, _ = read_cells([cell for cell in cells if cell.finished])
+    results = [cell_result(one.cell, one.answers, one.picked) for one in measured]
+    write_transfers(run.path(TRANSFERS), draws, results)
 
 
 def _prepared(config: CompareConfig) -> tuple[list[Cell], dict[tuple[str, int], Path]]:
