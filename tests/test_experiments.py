@@ -284,6 +284,30 @@ def test_tables_have_the_halves_of_mixed_usage_and_the_metrics_of_free_text(
     assert "| 2,000 | `tsds` | 2 | .500 | .600 | .250 | .750 | .000 |" in text
 
 
+def test_how_many_are_found_for_the_draws_of_a_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another number than the command's own would be compared with fixed budgets."""
+    words = ("lamp", "music", "door", "alarm", "oven")
+    sizes = {"usage": ("cy", 15), "train": ("cy", 6), "test": ("cy", 5), "pool": ("de", 40)}
+    for name, (tag, n) in sizes.items():
+        rows = [{"id": f"{name}{i}", "prompt": f"{tag} {name} {words[i % (2 if name == 'train' else 5)]} number {i}",
+                 "response": words[i % 5], "language": tag} for i in range(n)]  # fmt: skip
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    lines = [f"{name}: {tmp_path / name}.jsonl" for name in sizes]
+    more = [f"cache_dir: {tmp_path / 'cache'}", "identify_languages: false", "near_duplicates: 1.0", "n_clusters: 4"]
+    options = tmp_path / "grid.yaml"
+    options.write_text("\n".join([*lines, *more, "languages: [cy]", "seeds: [0]", ""]), "utf-8")
+    main = runpy.run_path(str(EXPERIMENTS / "how_many.py"))["main"]
+    main([str(options), str(tmp_path / "out")])
+    main([str(options), str(tmp_path / "out")])
+    (line,) = (tmp_path / "out" / "budgets.jsonl").read_text("utf-8").splitlines()
+    found = json.loads(line)
+    assert 1 <= found["budget"] == found["rows"] <= found["largest"]
+    assert found["alone"] < found["with_it"] <= 1
+    served = list(found["served"].values())
+    assert served == sorted(served)
+    assert capsys.readouterr().out.count(f"cy 0: {found['budget']} examples") == 2
+
+
 def test_a_ceiling_is_drawn_from_what_the_test_asks_for(tmp_path: Path) -> None:
     """A list with other rows, or one kind before the other, would be no ceiling."""
     draw = tmp_path / "grid" / "draws" / "cy-7-abc"
