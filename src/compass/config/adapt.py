@@ -246,6 +246,7 @@ class TrainingConfig:
     max_steps: int = knob(-1, "Optimiser steps; a positive number overrides num_train_epochs.")
     per_device_train_batch_size: int = knob(8, "Rows per training batch and device.", basic=True, low=1)
     gradient_accumulation_steps: int = knob(1, "Batches per optimiser step.", low=1)
+    num_processes: int = knob(1, "Processes that train together, one a GPU; a step takes a batch from each.", low=1)
     lr_scheduler_type: str = knob("linear", "Learning-rate schedule, by its name in transformers.")
     warmup_steps: float = knob(0.1, "Warm-up steps; a number below 1 is a fraction of all steps.", low=0.0)
     weight_decay: float = knob(0.0, "Weight decay of the adapter.", low=0.0)
@@ -286,6 +287,11 @@ class TrainingConfig:
     logging_steps: int = knob(5, "Steps between log lines.", low=1)
     report_to: str = knob("none", "Trackers of transformers, separated by commas, or `none`.", from_operator=True)
     max_serving_rank: int = knob(64, "Maximum adapter rank that your server supports.", low=1)
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of one optimiser step."""
+        return self.per_device_train_batch_size * self.gradient_accumulation_steps * self.num_processes
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield what is wrong together."""

@@ -232,8 +232,7 @@ def _steps(config: CompareConfig, data: RunData, rows: float) -> int:
     if training.max_steps > 0:
         return training.max_steps
     total = rows + sum(class_repeats(data.train, training.class_balance))
-    batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
-    return max(1, math.ceil(total * training.num_train_epochs / batch))
+    return max(1, math.ceil(total * training.num_train_epochs / training.rows_per_step))
 
 
 def _model(config: AdaptConfig) -> list[object]:
@@ -254,8 +253,9 @@ def seconds_needed(cells: Sequence[Cell], workers: int) -> float:
     if done:
         each = sum(seconds for seconds, _ in done) / sum(steps for _, steps in done)
     elif training.model_name_or_path.startswith("embedded:"):
-        rows = training.per_device_train_batch_size * training.gradient_accumulation_steps
-        each = training.averaged_trainings * training_seconds(rows, max(1, (os.cpu_count() or 1) // workers))
+        each = training.averaged_trainings * training_seconds(
+            training.rows_per_step, max(1, (os.cpu_count() or 1) // workers)
+        )
     else:
         return math.nan
     return waiting * each / workers

@@ -75,7 +75,7 @@ def plan(config: AdaptConfig) -> list[Step]:
     n_rows = _picks(config, len(data.pool), len(data.usage)) + sum(class_repeats(data.train, training.class_balance))
     seen, rows = n_rows * training.num_train_epochs, f"about {n_rows} rows, {training.num_train_epochs:g} epochs"
     if training.max_steps > 0:
-        seen = training.max_steps * training.per_device_train_batch_size * training.gradient_accumulation_steps
+        seen = training.max_steps * training.rows_per_step
         rows = f"about {n_rows} rows, {training.max_steps} steps"
     fitting = evaluating = "not estimated for this model"
     if (n := training.averaged_trainings) > 1:

@@ -26,6 +26,7 @@ from compass.training.checkpoints import EpochOrder, MarkComplete, last_complete
 from compass.training.formatting import Encoded, encode_fitting
 from compass.training.head import IGNORED, MOST_LOGITS, has_plain_head, head_nll, response_states
 from compass.training.models import BaseModel, load_tokenizer
+from compass.training.processes import check_devices, in_processes
 from compass.training.prompt_format import save_prompt_format
 from compass.training.quick_lora import quicken
 from compass.training.retention.ewc import EWC, EWC_LAMBDA
@@ -87,17 +88,48 @@ def train(
     callbacks: more of transformers' own, called besides ours.
     Checkpoints live in `output_dir/checkpoints` until the adapter is saved; the same call with the same inputs goes
     on from the last complete one, and a call with other inputs starts anew. Rows longer than `max_length` are left out.
+    With `num_processes` that many processes train together, each on batches of its own.
     Raises DataError if there is nothing to train on, ModelError if start adapter and base model do not fit.
     """
+    keeping = retention or Retention()
+    if (n := config.num_processes) == 1:
+        return _train_here(examples, base, config, output_dir, seed, keeping, callbacks)
+    check_devices(n)
+    # Refused before any process is started; and the folder is there before they all look for it.
+    _prepare(examples, base, config, output_dir, seed, keeping)
+    return in_processes(n, _train_here, examples, base, config, output_dir, seed, keeping, callbacks)
+
+
+def _prepare(
+    examples: Sequence[Example],
+    base: BaseModel,
+    config: TrainingConfig,
+    output_dir: Path,
+    seed: int,
+    keeping: Retention,
+) -> tuple[Any, list[Encoded], int, _Kept, Path]:
+    """Return the tokenizer, the rows as tokens, how many were too long, what is kept, and the checkpoints' folder."""
+    tokenizer = load_tokenizer(base)
+    encoded, n_too_long = _encoded(tokenizer, examples, config.max_length)
+    kept = _Kept(keeping, tokenizer, config, seed)
+    return tokenizer, encoded, n_too_long, kept, _checkpoint_folder(output_dir, encoded, base, config, seed, kept)
+
+
+def _train_here(
+    examples: Sequence[Example],
+    base: BaseModel,
+    config: TrainingConfig,
+    output_dir: Path,
+    seed: int,
+    retention: Retention,
+    callbacks: Sequence[TrainerCallback],
+) -> TrainingResult:
+    """Train in this process, alone or beside others."""
     import torch
     from datasets import Dataset
     from trl import SFTTrainer
 
-    tokenizer = load_tokenizer(base)
-    encoded, n_too_long = _encoded(tokenizer, examples, config.max_length)
-    keeping = _Kept(retention or Retention(), tokenizer, config, seed)
-    checkpoints = _checkpoint_folder(output_dir, encoded, base, config, seed, keeping)
-
+    tokenizer, encoded, n_too_long, keeping, checkpoints = _prepare(examples, base, config, output_dir, seed, retention)
     use_flash = _packs(config)
     model = _model_to_train(base, config, attention="flash_attention_2" if use_flash else None)
     resume_from = last_complete(checkpoints)
@@ -338,7 +370,8 @@ def _checkpoint_folder(
         logger.info("The checkpoints in %s belong to other inputs: training starts again", folder)
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    stamp.write_text(digest.hexdigest(), encoding="utf-8")
+    if not stamp.is_file():
+        stamp.write_text(digest.hexdigest(), encoding="utf-8")
     return folder
 
 
@@ -388,6 +421,8 @@ class _Progress(TrainerCallback):  # type: ignore[misc]
         self._stack.close()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if not state.is_world_process_zero:
+            return
         self._advance = self._stack.enter_context(progress("Training", int(state.max_steps), "steps"))
         if state.global_step:
             logger.info("Training goes on from step %d of %d", state.global_step, state.max_steps)
