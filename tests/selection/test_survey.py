@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from compass.encoders.stored import StoredVectors
-from compass.selection import build_candidates, get_strategy, survey
+from compass.selection import build_candidates, get_strategy, how_many, survey
 from compass.selection.density import best_rows, pool_density, queries
 from compass.selection.requests import covered, rows_for_gaps
 from compass.selection.survey import Survey
@@ -58,6 +58,13 @@ def test_stored_rows_are_placed_as_those_in_memory(world):
     np.testing.assert_array_equal(stored.pool[:], memory.pool)
     np.testing.assert_array_equal(stored.pool[np.array([7, 3, 3])], memory.pool[[7, 3, 3]])
     np.testing.assert_array_equal(stored.pool_clusters, memory.pool_clusters)
+
+
+def test_auto_finds_the_same_budget_on_disk(world):
+    """Breaks if a large pool has to be read whole for the budget, or its rows are read in another order."""
+    memory, stored = (how_many(world(kind), get_strategy("compass"), 0) for kind in (False, True))
+    assert (stored.budget, stored.rows) == (memory.budget, memory.rows)
+    np.testing.assert_allclose(stored.covered, memory.covered, atol=1e-6)
 
 
 @pytest.mark.parametrize("stored", [True, False])
