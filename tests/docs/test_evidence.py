@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EVIDENCE = ROOT / "experiments" / "evidence"
-NAMES = ("assist", "sib200")
+NAMES = sorted(path.parent.name for path in (EVIDENCE / "results").glob("*/cells.jsonl"))
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,10 @@ def tables() -> ModuleType:
 
 def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("| \n").split("|")]
+
+
+def test_there_are_results() -> None:
+    assert {"assist", "sib200"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
