@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed
 
-.PHONY: demo demo-drift demo-serve serve test test-vllm test-kills fuzz lint docs format install lock clean
+.PHONY: demo demo-drift demo-serve serve test test-vllm test-ray test-kills fuzz lint docs format install lock clean
 
 demo: $(STAMP)
 	$(BIN)/compass adapt --model-name-or-path $(MODEL) --output-dir $(RUN) $(DEMO_ARGS)
@@ -57,6 +57,16 @@ test-vllm: $(STAMP)
 	  COMPASS_VLLM=$(abspath $(VLLM_VENV))/bin/vllm COMPASS_RUN=$$(test -f $(RUN)/lock.json && echo $(abspath $(RUN))) \
 	    $(BIN)/python -m pytest tests/servers/test_vllm.py -s --timeout 3600; \
 	else echo "test-vllm: skipped"; fi
+
+# A real Ray cluster of several node processes and a real S3 server, in an environment of its own (about .5 GB) that also
+# sees the packages of this one.
+RAY_VENV ?= .venv-ray
+test-ray: $(STAMP)
+	test -x $(RAY_VENV)/bin/python || $(PYTHON) -m venv $(RAY_VENV)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+	  $$($(RAY_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/compass.pth
+	$(RAY_VENV)/bin/python -m pip install --quiet 'ray[data]>=2.50' 's3fs>=2025.3' 'moto[server]>=5'
+	OMP_NUM_THREADS=1 PYTHONPATH=src:tests $(RAY_VENV)/bin/python -m pytest tests/engines/test_ray.py --timeout 3600
 
 # 10,000 requests through the gateway under kill -9 of a model server, of the gateway and of PostgreSQL, which is needed.
 REQUESTS ?= 10000

@@ -67,34 +67,43 @@ def select(
     json_: Json = False,
     dry_run: DryRun = False,
     verbose: Verbose = False,
+    engine: Annotated[
+        str, typer.Option("--engine", help="Where rows are read, cleaned and embedded: local, or ray.")
+    ] = "local",
+    address: Annotated[
+        str, typer.Option("--address", help="Ray cluster, as ray.init takes it; empty: this machine.")
+    ] = "",
     *,
     options: Any = None,
 ) -> None:
-    """Select rows of the pool and write the audit, without training."""
+    """Select rows of the pool and write the audit, without training.
+
+    Sources and --output-dir may be URLs of object storage, such as s3://bucket/pool.jsonl.
+    """
     set_up_logging(verbose)
     if project := project_of(AdaptConfig, config, options):
         if dry_run:
             print_plans(project.languages, as_json=json_)
             return
+        from compass.recipes.elsewhere import on_engine
         from compass.recipes.project import select_project
 
-        end_project(select_project(project), as_json=json_)
+        with on_engine(engine, address):
+            done = select_project(project)
+        end_project(done, as_json=json_)
         return
     resolved = load_config(config, options)
     if dry_run:
         print_plan(resolved, as_json=json_)
         return
     from compass.recipes.adapt import select as run_select
+    from compass.recipes.elsewhere import on_engine, results_stored, stored_at
 
-    run_select(resolved)
-    folder = Path(resolved.run.output_dir)
-    result = {
-        **read_json(folder / layout.SELECTION_SUMMARY, dict),
-        "selected": folder / layout.PICKS,
-        "audit": folder / layout.AUDIT,
-        "report": folder / layout.REPORT,
-    }
-    print_result(result, json_)
+    with on_engine(engine, address), results_stored(resolved) as here:
+        run_select(here)
+        summary = read_json(Path(here.run.output_dir) / layout.SELECTION_SUMMARY, dict)
+    files = {"selected": layout.PICKS, "audit": layout.AUDIT, "report": layout.REPORT}
+    print_result(summary | {name: stored_at(resolved, file) for name, file in files.items()}, json_)
 
 
 @with_options("run", "training", also=("columns",))

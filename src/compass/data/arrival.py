@@ -20,6 +20,8 @@ LONGEST_ID = 200
 
 def time_of(row: Mapping[str, Any]) -> float:
     """Return when a row came, in seconds since 1970, UTC; NaN if it does not say."""
+    if row.keys().isdisjoint(TIME_FIELDS):
+        return math.nan
     return next((when for name in TIME_FIELDS if not math.isnan(when := seconds(row.get(name)))), math.nan)
 
 
@@ -28,6 +30,8 @@ def session_of(row: Mapping[str, Any], prompt: str = "") -> str:
 
     prompt: a field that holds it is no id, as `user` in some data sets.
     """
+    if row.keys().isdisjoint(SESSION_FIELDS):
+        return ""
     for name in SESSION_FIELDS:
         value = row.get(name)
         if isinstance(value, bool) or not isinstance(value, str | int) or value == prompt:

@@ -24,6 +24,9 @@ _DEPTH = 8
 _NAME = regex.compile(r"(?<=[\p{Ll}\p{Lm},;] )(?:\p{Lu}[\p{L}\p{M}'’-]*)(?: \p{Lu}[\p{L}\p{M}'’-]*)*")
 """Words with a capital inside a sentence."""
 
+_SPECIAL = regex.compile(r"[^\w\s,?!;:()]|[\d_]")
+"""Without one of these a text has nothing to be taken out but names."""
+
 MAX_CHARS = 4000
 """Characters of a text that are looked at."""
 
@@ -34,7 +37,10 @@ def prose(text: str, *, names: bool = True) -> str:
     names: keep words with a capital inside a sentence; without them German loses its nouns. A quotation stays where
     there are no letters beside it. Of a long text the first MAX_CHARS characters count.
     """
-    text = _LINK.sub(" ", _CODE.sub(" ", text[:MAX_CHARS]))
+    text = text[:MAX_CHARS]
+    if _SPECIAL.search(text) is None:
+        return " ".join((text if names else _NAME.sub(" ", text)).split())
+    text = _LINK.sub(" ", _CODE.sub(" ", text))
     for _ in range(_DEPTH):
         text, replaced = _JSON.subn(" ", text)
         if not replaced:

@@ -38,6 +38,9 @@ def script_of_letter(character: str) -> str:
 
 def letters_by_script(text: str) -> Counter[str]:
     """Count a text's letters by script; one of a script without spaces counts for three."""
+    if text.isascii():
+        letters = sum(map(str.isalpha, text))
+        return Counter({"Latn": letters} if letters else {})
     found: Counter[str] = Counter()
     for character, times in Counter(text).items():
         script, weight = _letter(character)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 from compass.data.example import Example
 from compass.data.identify import can_identify, identify_languages, neighbours
 from compass.data.languages import UNDETERMINED, language_name
+from compass.engines import each_block
 from compass.reuse import reused
 
 logger = logging.getLogger(__name__)
@@ -43,7 +45,9 @@ def with_identified_languages(pool: Sequence[Example], target_rows: Sequence[Exa
 @reused
 def _tagged(pool: Sequence[Example], reserved: frozenset[str]) -> Sequence[Example]:
     untagged = [i for i, row in enumerate(pool) if row.language == UNDETERMINED]
-    found = dict(zip(untagged, identify_languages([pool[i].prompt for i in untagged], reserved=reserved), strict=True))
+    prompts = [pool[i].prompt for i in untagged]
+    tags = (tag for _, part in each_block(partial(identify_languages, reserved=reserved), prompts) for tag in part)
+    found = dict(zip(untagged, tags, strict=True))
     unsure = sum(tag == UNDETERMINED for tag in found.values())
     logger.info(
         "Rows of the pool without a language tag: %d; their language stays unknown (`und`) in %d", len(untagged), unsure

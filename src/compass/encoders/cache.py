@@ -23,7 +23,8 @@ import re
 import shutil
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b, sha256
 from pathlib import Path
 
@@ -31,8 +32,10 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
+from compass.encoders.elsewhere import EncodeElsewhere, identity_of
 from compass.encoders.protocol import Encoder, FloatArray, unit_rows
 from compass.encoders.stored import StoredVectors
+from compass.engines import each, is_elsewhere
 from compass.errors import EncoderError
 from compass.progress import progress
 
@@ -61,11 +64,20 @@ class CachedEncoder:
     Safe when processes or threads share the folder, and when one of them is killed at any moment.
     """
 
-    def __init__(self, encoder: Encoder, cache_dir: Path, *, chunk_rows: int | None = None) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        cache_dir: Path,
+        *,
+        chunk_rows: int | None = None,
+        opener: Callable[[], Encoder] | None = None,
+    ) -> None:
         """Use `cache_dir/embeddings/<identity>`, made when the first row is written.
 
         An encoder with an attribute `engine` has a folder for each; its `chunk_rows` count where none are given.
+        opener: loads the encoder elsewhere, on the workers of a cluster; None: it goes there as it is.
         """
+        self._opener = opener
         self.encoder = encoder
         self.name = encoder.name
         self.revision = encoder.revision
@@ -135,21 +147,46 @@ class CachedEncoder:
         starts = list(range(0, len(keys), self.chunk_rows))
         first = _first_chunk(len(starts))
         left = len(keys)
-        with progress("Embedding", total=len(keys)) as advance:
+        asked: deque[tuple[int, npt.NDArray[np.int64], FloatArray, npt.NDArray[np.int64]]] = deque()
+
+        def missing() -> Iterator[list[str]]:
             for start in [*starts[first:], *starts[:first]]:
+                # another process may have embedded some of these in the meantime
+                found, cached = self.store.read(keys[start : start + self.chunk_rows])
+                todo = np.setdiff1d(np.arange(min(self.chunk_rows, len(keys) - start)), found)
+                asked.append((start, found, cached, todo))
+                yield [texts[start + i] for i in todo]
+
+        with progress("Embedding", total=len(keys)) as advance:
+            for fresh in self._encoded(missing()):
+                start, found, cached, todo = asked.popleft()
                 chunk = keys[start : start + self.chunk_rows]
                 left -= len(chunk)
-                # another process may have embedded some of these in the meantime
-                found, cached = self.store.read(chunk)
-                todo = np.setdiff1d(np.arange(len(chunk)), found)
                 if todo.size:
-                    rows = unit_rows(self.encoder.encode([texts[start + i] for i in todo]), todo.size, self.name)
+                    rows = unit_rows(fresh, todo.size, self.name)
                     self.store.append([chunk[i] for i in todo], rows, rows_to_come=left)
                     cached = _merge(found, cached, todo, rows)
                 if keep:
                     chunks[start] = cached
                 advance(len(chunk))
         return np.concatenate([chunks[start] for start in starts]) if keep else np.empty((0, 0), dtype=np.float32)
+
+    def _encoded(self, chunks: Iterator[list[str]]) -> Iterator[FloatArray]:
+        """Yield the encoder's rows for each chunk of texts, in order. Raises EncoderError if workers have another one.
+
+        Of no text there are no rows, whatever their dimension.
+        """
+        if not is_elsewhere():
+            yield from (self.encoder.encode(chunk) if chunk else np.empty((0, 0), dtype=np.float32) for chunk in chunks)
+            return
+        for identity, rows in each(EncodeElsewhere(self._opener or self.encoder), chunks):
+            if rows.size and identity != identity_of(self.encoder):
+                theirs, ours = (" ".join(filter(None, one)) for one in (identity, identity_of(self.encoder)))
+                raise EncoderError(
+                    f"A worker of the cluster embeds with {theirs}, and this machine would with {ours}. Their vectors "
+                    "differ: use machines with the same processor and the same versions of the encoder's packages."
+                )
+            yield rows
 
 
 def _first_chunk(n: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from compass.config import EncoderConfig
@@ -15,7 +16,7 @@ def load_encoder(config: EncoderConfig, cache_dir: Path) -> CachedEncoder:
     `embedded` is the packaged model, an `http://` or `https://` URL is an endpoint, everything else is a
     sentence-transformers name or folder. Raises MissingExtraError or EncoderError if it cannot be loaded.
     """
-    return CachedEncoder(_open(config, cache_dir), cache_dir)
+    return CachedEncoder(_open(config, cache_dir), cache_dir, opener=partial(_open, config, cache_dir))
 
 
 def _open(config: EncoderConfig, cache_dir: Path) -> Encoder:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from compass.engines import each, is_elsewhere
 from compass.semantic.arrays import FloatArray, IntArray, StoredRows, UInt64s, check_vectors, row_chunks, row_keys
 from compass.semantic.kmeans import assign_nearest
 from compass.semantic.offsets import offset_of, without_offsets
@@ -62,14 +63,41 @@ class LanguageFree:
     def nearest(self, centroids: FloatArray, seed: int | None = None) -> IntArray:
         """Return the nearest centroid of each row, (n,), and find the `keys` of a seed in the same walk."""
 
-        def look(block: slice) -> tuple[IntArray, UInt64s | None]:
-            x = check_vectors("vectors", self[block], first=block.start)
-            return assign_nearest(x, centroids).astype(np.int32), None if seed is None else row_keys(x, seed)
+        assign = Assign(self._table, centroids, seed)
 
-        labels, keys = zip(*walk(len(self), look), strict=True)
+        def read(block: slice) -> tuple[int, FloatArray, npt.NDArray[Any]]:
+            return block.start, self._rows[block], self._index[block]
+
+        if is_elsewhere():
+            found = each(assign, map(read, row_chunks(len(self), BLOCK_ROWS)))
+        else:
+            found = walk(len(self), lambda block: assign.find(*read(block)))
+        labels, keys = zip(*found, strict=True)
         if seed is not None:
             self._keys[seed] = np.concatenate(keys)
         return np.concatenate(labels).astype(np.int64)
+
+
+class Assign:
+    """Finds clusters and `row_keys` of a block of rows, wherever it is."""
+
+    def __init__(self, table: FloatArray, centroids: FloatArray, seed: int | None) -> None:
+        self._table, self._centroids, self._seed = table, centroids, seed
+
+    def __call__(self, block: tuple[int, FloatArray, npt.NDArray[Any]]) -> tuple[npt.NDArray[np.int32], UInt64s | None]:
+        """Take the number of the first row, (n, d) vectors and (n,) numbers of languages; return (n,) each."""
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1, "blas"):
+            return self.find(*block)
+
+    def find(
+        self, first: int, rows: FloatArray, index: npt.NDArray[Any]
+    ) -> tuple[npt.NDArray[np.int32], UInt64s | None]:
+        """Do the same, where products run on one thread already."""
+        x = check_vectors("vectors", without_offsets(rows, index, self._table), first=first)
+        labels = assign_nearest(x, self._centroids).astype(np.int32)
+        return labels, None if self._seed is None else row_keys(x, self._seed)
 
 
 class Subset:

@@ -18,7 +18,8 @@ from compass.data.languages import UNDETERMINED, normalize_tag, same_language
 from compass.data.licences import announce
 from compass.data.readers import SourceAccount, read_examples, source_path
 from compass.data.readers.hub import HUB
-from compass.data.readers.sources import existing_path
+from compass.data.readers.remote import RemoteFile, expanded, is_url
+from compass.data.readers.sources import existing_path, open_source
 from compass.data.redaction import check_installed
 from compass.data.untagged import with_identified_languages
 from compass.errors import DataError
@@ -125,7 +126,7 @@ def read(config: DataConfig, seed: int) -> Sources:
     own = [source for source in config.train if source != NONE and not parse_assist(source)]
     train = list(assist.train) if assist and any(map(parse_assist, config.train)) else []
     train += read_set(config, "train", *own, accounts=accounts["current"]) if own else []
-    files = [source for source in config.pool if not parse_assist(source)]
+    files = expanded([source for source in config.pool if not parse_assist(source)])
     pool = list(assist.pool) if assist and len(files) < len(config.pool) else []
     if files:
         pool += read_pool(config, files, accounts["pool"])
@@ -357,21 +358,26 @@ def check_sources(*sources: str) -> None:
     """Raise DataError for a named source that is not on this machine; those of the hub are asked for when read."""
     for source in sources:
         if source and source != NONE and not source.startswith(HUB) and not parse_assist(source):
-            path = source_path(source)
-            if not path.exists():
+            if is_url(source):
+                open_source(source)
+            elif not source_path(source).exists():
                 existing_path(source)
 
 
 def check_named(config: DataConfig, seed: int) -> None:
     """Raise DataError for a source of the options that is not there, before anything is loaded."""
     named = filled_in(config, seed)
-    check_sources(named.usage, *named.train, *named.pool, named.test, *named.retention_tests)
+    check_sources(named.usage, *named.train, *expanded(list(named.pool)), named.test, *named.retention_tests)
 
 
 def source_identities(config: DataConfig) -> dict[str, str]:
     """Return what tells each source from another one of the same name: its files' hash, `assist`'s packages."""
     found = {}
     for source in (config.usage, *config.train, config.test, *config.pool, *config.retention_tests):
+        if is_url(source):
+            files = expanded([source])
+            found[source] = fingerprint({file: RemoteFile(file).identity() for file in files})
+            continue
         path = source_path(source)
         if parse_assist(source):
             stamped = versions()

@@ -13,6 +13,7 @@ import numpy as np
 
 from compass.data.example import Example
 from compass.encoders import CachedEncoder
+from compass.engines import is_elsewhere
 from compass.errors import EncoderError, RunError
 from compass.runs import layout
 from compass.runs.files import file_hash, write_json
@@ -68,6 +69,9 @@ def embed(encoder: CachedEncoder, data: RunData) -> Vectors:
     Raises EncoderError if they are all the same.
     """
     sets = (data.usage, data.train, data.pool)
+    if is_elsewhere():
+        # All at once: workers load the encoder once.
+        encoder.stored([row.prompt for rows in sets for row in rows])
     usage, train = (encoder.encode([row.prompt for row in rows]) for rows in sets[:2])
     prompts = [row.prompt for row in data.pool]
     large = len(prompts) >= LARGE_POOL

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from compass.data.cleaning.duplicates import fold
-from compass.data.cleaning.result import Cleaned, Found, apply_rules
+from compass.data.cleaning.result import Cleaned, Found, apply_rules, found_in_blocks
 from compass.data.example import Example
 from compass.data.scripts import CHARACTERS_PER_WORD, unspaced_kind
 
@@ -40,7 +40,10 @@ def decontaminate(examples: Iterable[Example], against: Sequence[Example], ngram
 
 def find_overlap(rows: Sequence[Example], *, against: Sequence[Example], ngram: int = NGRAM) -> Found:
     """Find the rows that give away a row of `against`, by the rules of `decontaminate`."""
-    held_out = _index(against, ngram)
+    return found_in_blocks(partial(_given_away, held_out=_index(against, ngram), ngram=ngram), rows)
+
+
+def _given_away(rows: Sequence[Example], held_out: _HeldOut, ngram: int) -> Found:
     named = ((index, held_out.given_away_by(row, ngram)) for index, row in enumerate(rows))
     return {index: found for index, found in named if found is not None}
 

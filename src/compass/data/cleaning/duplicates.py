@@ -6,7 +6,7 @@ import hashlib
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from compass.data.cleaning.result import Found
 from compass.data.example import Example
 from compass.data.languages import UNDETERMINED
 from compass.data.scripts import is_mostly_unspaced
+from compass.engines import each_block
 from compass.reuse import reused
 
 DUPLICATE, NEAR_DUPLICATE = "duplicate", "near duplicate"
@@ -49,9 +50,8 @@ def find_duplicates(rows: Sequence[Example]) -> Found:
     """Find rows with the same prompt, context and response; one with a tag stays before one without, then by id."""
     kept: dict[bytes, int] = {}
     found = {}
-    for index, row in enumerate(rows):
-        text = f"{fold(_whole_prompt(row))}\0{fold(row.response)}"
-        key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    keys = (key for _, block in each_block(_content_keys, rows) for key in block)
+    for index, key in enumerate(keys):
         first = kept.setdefault(key, index)
         if first == index:
             continue
@@ -61,6 +61,12 @@ def find_duplicates(rows: Sequence[Example]) -> Found:
     return {index: (DUPLICATE, f"the same as {rows[kept[key]].id}") for index, key in found.items()}
 
 
+def _content_keys(rows: Sequence[Example]) -> list[bytes]:
+    """Return what rows with the same texts have in common: a hash of each row's, folded."""
+    texts = (f"{fold(_whole_prompt(row))}\0{fold(row.response)}" for row in rows)
+    return [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts]
+
+
 @reused
 def find_near_duplicates(rows: Sequence[Example], threshold: float) -> Found:
     """Find near duplicates greedily, longest text first: each row is held against the rows that stay.
@@ -68,7 +74,9 @@ def find_near_duplicates(rows: Sequence[Example], threshold: float) -> Found:
     Candidates come from locality-sensitive hashing of MinHash signatures of the prompts; the Jaccard similarity that
     decides is exact. Of more than 100 candidates, those that share most bands are compared.
     """
-    keys = _band_keys([_whole_prompt(row) for row in rows], threshold)
+    if not len(rows):
+        return {}
+    keys = np.concatenate([block for _, block in each_block(partial(_band_keys, threshold=threshold), rows)])
     shared = np.stack([_repeated(band) for band in keys.T], axis=1)
     order = sorted(np.flatnonzero(shared.any(axis=1)).tolist(), key=lambda i: _canonical(rows[i]))
     rank = {index: position for position, index in enumerate(order)}
@@ -107,14 +115,17 @@ def _jaccard(one: str, other: str) -> float:
     if one == other:
         return 1.0
     first, second = _shingles(one), _shingles(other)
-    common = len(np.intersect1d(first, second, assume_unique=True))
+    common = len(first & second)
     return common / (len(first) + len(second) - common)
 
 
 @lru_cache(maxsize=1024)
-def _shingles(text: str) -> UInt64s:
-    """Return a text's different shingles; a row is held against several others, one after another."""
-    return np.unique(shingle_hashes([text])[0])
+def _shingles(text: str) -> frozenset[str]:
+    """Return a text's different shingles, as `shingle_hashes`; a row is held against several others in turn."""
+    folded = fold(text)
+    size = _SHINGLE_UNSPACED if is_mostly_unspaced(folded) else _SHINGLE
+    padded = folded.ljust(size, "\0")
+    return frozenset(padded[start : start + size] for start in range(len(padded) - size + 1))
 
 
 def _repeated(values: UInt64s) -> npt.NDArray[np.bool_]:
@@ -128,10 +139,11 @@ def _repeated(values: UInt64s) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _band_keys(texts: Sequence[str], threshold: float) -> UInt64s:
-    """Return (n, bands) hashes; two texts are candidates when they agree in one of them."""
+def _band_keys(rows: Sequence[Example], threshold: float) -> UInt64s:
+    """Return (n, bands) hashes; two rows are candidates when their prompts agree in one of them."""
     from rensa import RMinHash
 
+    texts = [_whole_prompt(row) for row in rows]
     size = _rows_per_band(threshold)
     bands = _PERMUTATIONS // size
     weights = _odd_numbers(size)
@@ -139,8 +151,9 @@ def _band_keys(texts: Sequence[str], threshold: float) -> UInt64s:
     for start in range(0, len(texts), _CHUNK):
         hashes, offsets = shingle_hashes(texts[start : start + _CHUNK])
         matrix = RMinHash.digest_matrix_from_flat_token_hashes(hashes, offsets, _PERMUTATIONS, _SEED)
-        rows = np.asarray(matrix.to_rows(), dtype=np.uint64).reshape(-1, bands, size)
-        keys[start : start + len(rows)] = _mix((rows * weights).sum(axis=2) + np.arange(bands, dtype=np.uint64))
+        signatures = np.asarray(matrix.to_rows(), dtype=np.uint64).reshape(-1, bands, size)
+        sums = (signatures * weights).sum(axis=2) + np.arange(bands, dtype=np.uint64)
+        keys[start : start + len(signatures)] = _mix(sums)
     return keys
 
 

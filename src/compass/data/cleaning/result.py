@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from compass.data.example import Dropped, Example
+from compass.engines import each_block
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,11 @@ class Cleaned:
         """Return `{"kept": n, "dropped": {reason: n}, "redacted": n}`, the last only where it is not 0."""
         found: dict[str, Any] = {"kept": len(self.examples), "dropped": dict(self.counts)}
         return {**found, "redacted": self.redacted} if self.redacted else found
+
+
+def found_in_blocks(rule: Rule, rows: Sequence[Example]) -> Found:
+    """Return what a rule that looks at each row by itself finds, block by block, on whatever engine there is."""
+    return {start + index: why for start, found in each_block(rule, rows) for index, why in found.items()}
 
 
 def with_left_out(cleaned: Cleaned, left_out: Iterable[Dropped]) -> Cleaned:

@@ -18,6 +18,7 @@ from compass.data.cleaning.result import Cleaned, Found, Rule, apply_rules
 from compass.data.cleaning.wrong_language import find_wrong_language
 from compass.data.example import Example
 from compass.data.redaction import redact_example
+from compass.engines import each_block
 
 logger = logging.getLogger(__name__)
 
@@ -61,10 +62,14 @@ def clean(
 
 
 def _redacted(cleaned: Cleaned) -> Cleaned:
-    rows = tuple(map(redact_example, cleaned.examples))
+    rows = tuple(row for _, block in each_block(_redact, cleaned.examples) for row in block)
     changed = sum(new != old for new, old in zip(rows, cleaned.examples, strict=True))
     logger.info("Private data was replaced in %d rows", changed)
     return replace(cleaned, examples=rows, redacted=changed)
+
+
+def _redact(rows: Sequence[Example]) -> list[Example]:
+    return [redact_example(row) for row in rows]
 
 
 def find_empty(rows: Sequence[Example], *, require_response: bool) -> Found:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import regex
 
 from compass.data.byte_ngrams import TEXTS_AT_ONCE
-from compass.data.cleaning.result import Found
+from compass.data.cleaning.result import Found, found_in_blocks
 from compass.data.example import Example
 from compass.data.identify import (
     MAX_CHARS,
@@ -74,6 +74,10 @@ def find_wrong_language(rows: Sequence[Example], *, languages: Collection[str] =
 
 @reused
 def _found_in(rows: Sequence[Example], run: frozenset[str]) -> Found:
+    return found_in_blocks(partial(_found_in_block, run=run), rows)
+
+
+def _found_in_block(rows: Sequence[Example], run: frozenset[str]) -> Found:
     judged = [
         (index, row.prompt, identified_as(row.language))
         for index, row in enumerate(rows)
@@ -134,6 +138,9 @@ def _case(prompt: str, own: str) -> _Case | None:
         judge_own = in_own >= 2
     else:
         judge_own = letters.total() - in_own < OTHER_SCRIPT_SHARE * letters.total()
+    if judge_own and in_own == letters.total() and "Hani" not in own_scripts:
+        # Nothing to leave out.
+        return _Case(own, " ".join(text.split()), letters.most_common(1)[0][0], True)
     if judge_own:
         kept = _letters_of(text, _EAST_ASIAN if "Hani" in own_scripts else own_scripts)
         return _Case(own, kept, letters_by_script(kept).most_common(1)[0][0], True)

@@ -53,6 +53,16 @@ class SourceAccount:
         self.dropped.append(row)
         self.first = self.first or why
 
+    def add(self, part: SourceAccount) -> None:
+        """Take in the account of a part of the source."""
+        self.rows += part.rows
+        self.used |= part.used
+        for column, filled in part.columns.items():
+            self.columns[column] = self.columns.get(column, False) or filled
+        self.dropped += part.dropped
+        self.first = self.first or part.first
+        self.theirs = {**self.theirs, **part.theirs}
+
     def finish(self) -> None:
         """Say what was not used. Raises NoUsableRowError if that is every row."""
         counts = Counter(row.reason for row in self.dropped)

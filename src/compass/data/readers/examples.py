@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from sys import intern
 from typing import Any
@@ -15,10 +15,11 @@ from compass.data.example import Dropped, Example, Message
 from compass.data.languages import UNDETERMINED, from_any
 from compass.data.readers.accounts import SourceAccount
 from compass.data.readers.fields import NO_PROMPT, Fields, UnusableRowError
-from compass.data.readers.formats import Row
+from compass.data.readers.formats import PlacedRow, Row
 from compass.data.readers.hints import listed, nearest
-from compass.data.readers.ids import SourceIds, UniqueIds
+from compass.data.readers.ids import FoundId, FoundIds, Ids, SourceIds, UniqueIds
 from compass.data.readers.labelled import COLUMNS, flattened
+from compass.data.readers.parts import Part, parts_of
 from compass.data.readers.shapes import (
     HISTORY,
     LANGUAGE_FIELDS,
@@ -30,6 +31,7 @@ from compass.data.readers.shapes import (
 )
 from compass.data.readers.sources import open_source
 from compass.data.readers.spelling import Spelling
+from compass.engines import each, is_elsewhere
 from compass.errors import DataError, LanguageError
 
 logger = logging.getLogger(__name__)
@@ -83,14 +85,16 @@ def iter_examples(
     require_response: bool = False,
     accounts: list[SourceAccount] | None = None,
 ) -> Iterator[Example]:
-    """Yield the Examples of one source, a row in memory at a time (the ids seen are kept); see `read_examples`."""
+    """Yield the Examples of one source, a row in memory at a time (the ids seen are kept); see `read_examples`.
+
+    With an engine, a source that can be cut is read in parts by its workers.
+    """
     columns = dict(columns or {})
     check_columns(columns)
     language = from_any(default_language) if default_language else UNDETERMINED
     if limit is not None and limit < 1:
         raise DataError(f"limit must be at least 1, got {limit}.")
-    wanted = READ_FIELDS.union(COLUMNS, TIME_FIELDS, SESSION_FIELDS, columns.values())
-    found = open_source(os.fspath(source), wanted=wanted, streaming=streaming)
+    found = open_source(os.fspath(source), wanted=_wanted(columns), streaming=streaming)
     spelling = Spelling(READ_FIELDS, columns.values())
     rows = spelling.respelt(flattened(islice(found.rows, limit)))
     first = list(islice(rows, _PEEK))
@@ -101,17 +105,57 @@ def iter_examples(
     if accounts is not None:
         accounts.append(account)
     ids = SourceIds(found.name)
-    for place, row in chain(first, rows):
-        fields = Fields(row, columns, f"{found.name}, {place}", found.short_name, used=account.used)
-        account.see(row)
-        try:
-            example = _example(fields, shape, language, ids, place)
-        except (UnusableRowError, LanguageError) as error:
-            reason = error.reason if isinstance(error, UnusableRowError) else UNKNOWN_TAG
-            account.leave_out(Dropped(_own_id(fields), reason, "", fields.place), str(error))
-        else:
-            yield example
+    reading = _Reading(found.name, found.short_name, shape, columns, language)
+    if is_elsewhere() and limit is None and (parts := parts_of(os.fspath(source))):
+        yield from _in_parts(reading, parts, account, ids)
+    else:
+        yield from reading.examples(chain(first, rows), account, ids)
     account.finish()
+
+
+def _wanted(columns: Mapping[str, str]) -> frozenset[str]:
+    return READ_FIELDS.union(COLUMNS, TIME_FIELDS, SESSION_FIELDS, columns.values())
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How the rows of a source become Examples."""
+
+    name: str
+    short_name: str
+    shape: Shape
+    columns: Mapping[str, str]
+    language: str
+    """Of rows without a tag."""
+
+    def examples(self, rows: Iterable[PlacedRow], account: SourceAccount, ids: Ids) -> Iterator[Example]:
+        """Yield the Examples of rows; those that can't be used go to the account."""
+        for place, row in rows:
+            fields = Fields(row, self.columns, f"{self.name}, {place}", self.short_name, used=account.used)
+            account.see(row)
+            try:
+                example = _example(fields, self.shape, self.language, ids, place)
+            except (UnusableRowError, LanguageError) as error:
+                reason = error.reason if isinstance(error, UnusableRowError) else UNKNOWN_TAG
+                account.leave_out(Dropped(_own_id(fields), reason, "", fields.place), str(error))
+            else:
+                yield example
+
+    def __call__(self, part: Part) -> tuple[list[tuple[int, Example]], list[FoundId], SourceAccount]:
+        """Read a part: its Examples, each with the place of its id among those found, and its account."""
+        spelling, ids = Spelling(READ_FIELDS, self.columns.values()), FoundIds()
+        account = SourceAccount(self.name, self.shape, theirs=spelling.theirs)
+        rows = spelling.respelt(flattened(part.rows(_wanted(self.columns))))
+        found = [(len(ids.found) - 1, example) for example in self.examples(rows, account, ids)]
+        return found, ids.found, account
+
+
+def _in_parts(reading: _Reading, parts: Sequence[Part], account: SourceAccount, ids: SourceIds) -> Iterator[Example]:
+    """Yield the Examples of parts that workers read; ids are unique over all of them."""
+    for examples, found, of_part in each(reading, parts):
+        account.add(of_part)
+        names = [ids.named(one) for one in found]
+        yield from (_renamed(example, names[place]) for place, example in examples)
 
 
 def read_row(row: Row, columns: Mapping[str, str] | None = None) -> Example:
@@ -137,7 +181,7 @@ def iter_records(source: str | os.PathLike[str], *, streaming: bool = False) -> 
         yield f"{found.name}, {place}", row
 
 
-def _example(fields: Fields, shape: Shape, default_language: str, ids: SourceIds, place: str) -> Example:
+def _example(fields: Fields, shape: Shape, default_language: str, ids: Ids, place: str) -> Example:
     """Return one row as an Example. Raises UnusableRowError or LanguageError, DataError for an id that repeats."""
     column = fields.theirs(shape.prompt)
     if column not in fields.row:

@@ -13,7 +13,7 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -22,8 +22,11 @@ from typing import Any
 
 from compass.data.json_text import parse_json
 from compass.data.readers.hints import plain_name, short
+from compass.data.readers.remote import RemoteFile
 from compass.errors import DataError
 
+File = Path | RemoteFile
+"""A file of this machine or of object storage."""
 Row = Mapping[str, Any]
 """The fields of one row by column name."""
 PlacedRow = tuple[str, Row]
@@ -50,12 +53,12 @@ LONGEST_CELL = 2**31 - 1
 class Format:
     """How files of one suffix are read."""
 
-    rows: Callable[[Path, Wanted], Iterator[PlacedRow]]
+    rows: Callable[[File, Wanted], Iterator[PlacedRow]]
     gzip: bool = True
     """Whether the file may be compressed, with `.gz` after its suffix."""
 
 
-def find_format(path: Path) -> Format:
+def find_format(path: File) -> Format:
     """Return the format of a file by its suffix. Raises DataError for an unknown one."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compressed = suffixes[-1:] == [".gz"]
@@ -73,7 +76,7 @@ def find_format(path: Path) -> Format:
 # -- lines of text -----------------------------------------------------------------------------------------------------
 
 
-def text_lines(path: Path, longest: int = LONGEST_LINE) -> Iterator[tuple[int, str]]:
+def text_lines(path: File, longest: int = LONGEST_LINE) -> Iterator[tuple[int, str]]:
     """Yield (number from 1, text with its line end) of a text file in UTF-8, or UTF-16 or UTF-32 with its mark.
 
     Also of gzip. longest: bytes of a line. Raises DataError for other compressed files, broken gzip, text of another
@@ -83,7 +86,7 @@ def text_lines(path: Path, longest: int = LONGEST_LINE) -> Iterator[tuple[int, s
     with path.open("rb") as raw_stream:
         start = raw_stream.read(2)
     compressed = start == GZIP or path.suffix.lower() == ".gz"
-    with gzip.open(path) if compressed else path.open("rb") as stream:
+    with path.open("rb") as raw_stream, gzip.GzipFile(fileobj=raw_stream) if compressed else raw_stream as stream:
         try:
             start = stream.read(4)
             stream.seek(0)
@@ -96,17 +99,43 @@ def text_lines(path: Path, longest: int = LONGEST_LINE) -> Iterator[tuple[int, s
                     yield from enumerate(iter(partial(_line, decoded, path, longest), ""), 1)
                 return
             for number, raw in enumerate(iter(partial(_line, stream, path, longest), b""), 1):
-                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
+                yield number, decoded_line(raw, number)
         except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path}, line {number}: not UTF-8 (byte 0x{error.object[error.start]:02x} at position {error.start}). "
-                "Convert the file, for example with: iconv -f windows-1252 -t utf-8"
-            ) from error
+            raise _not_utf8(path, number, error) from error
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataError(f"{path}, after line {number}: the gzip file is broken or cut off ({error}).") from error
 
 
-def _line(stream: Any, path: Path, longest: int) -> Any:
+def part_lines(path: File, start: int, stop: int, first: int) -> Iterator[tuple[int, str]]:
+    """Yield (number, text) of the lines of a UTF-8 file that begin from one byte on and before another one.
+
+    first: number of the first of them. Raises DataError as `text_lines`.
+    """
+    number = first
+    with path.open("rb") as stream:
+        stream.seek(max(start - 1, 0))
+        place = start - 1 + len(_line(stream, path, LONGEST_LINE)) if start else 0
+        try:
+            while place < stop and (raw := _line(stream, path, LONGEST_LINE)):
+                yield number, decoded_line(raw, number)
+                place, number = place + len(raw), number + 1
+        except UnicodeDecodeError as error:
+            raise _not_utf8(path, number, error) from error
+
+
+def decoded_line(raw: bytes, number: int) -> str:
+    """Return a line of a UTF-8 file; its first one may begin with a mark."""
+    return raw.decode("utf-8-sig" if number == 1 else "utf-8")
+
+
+def _not_utf8(path: File, number: int, error: UnicodeDecodeError) -> DataError:
+    return DataError(
+        f"{path}, line {number}: not UTF-8 (byte 0x{error.object[error.start]:02x} at position {error.start}). "
+        "Convert the file, for example with: iconv -f windows-1252 -t utf-8"
+    )
+
+
+def _line(stream: Any, path: File, longest: int) -> Any:
     """Read a line; empty at the end. Raises DataError for one that is too long."""
     line = stream.readline(longest)
     if len(line) == longest:
@@ -120,9 +149,14 @@ def _line(stream: Any, path: Path, longest: int) -> Any:
 # -- JSON --------------------------------------------------------------------------------------------------------------
 
 
-def json_lines(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
+def json_lines(path: File, wanted: Wanted = None) -> Iterator[PlacedRow]:
     """Yield the rows of a JSON Lines file; blank lines are skipped. Raises DataError with file and line."""
-    for number, text in text_lines(path):
+    return rows_of_lines(path, text_lines(path))
+
+
+def rows_of_lines(path: File, lines: Iterable[tuple[int, str]]) -> Iterator[PlacedRow]:
+    """Yield the rows of numbered lines of a JSON Lines file; as `json_lines`."""
+    for number, text in lines:
         if not text.strip():
             continue
         place = f"line {number}"
@@ -133,7 +167,7 @@ def json_lines(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
         yield place, _json_object(f"{path}, {place}", row)
 
 
-def json_rows(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
+def json_rows(path: File, wanted: Wanted = None) -> Iterator[PlacedRow]:
     """Yield the rows of a JSON file: the objects of one array, of the one list in an object, or of JSON Lines.
 
     An object may also be a table by columns, as data frames write it, or a single row. Raises DataError with file and
@@ -160,7 +194,7 @@ def json_rows(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
     return json_lines(path)
 
 
-def _json_of_one(path: Path, content: Row, wanted: Wanted) -> Iterator[PlacedRow]:
+def _json_of_one(path: File, content: Row, wanted: Wanted) -> Iterator[PlacedRow]:
     """Yield the rows that a single object holds."""
     if columns := _by_columns(content):
         for number, cells in enumerate(zip(*columns.values(), strict=True), 1):
@@ -205,7 +239,7 @@ def _by_columns(content: Row) -> dict[str, list[Any]]:
     return dict(content) if same_length and holds_cells else {}
 
 
-def _json_array(path: Path) -> Iterator[PlacedRow]:
+def _json_array(path: File) -> Iterator[PlacedRow]:
     try:
         rows = parse_json("".join(text for _, text in text_lines(path, LONGEST_ARRAY)))
     except ValueError as error:
@@ -224,17 +258,17 @@ def _json_object(place: str, row: Any) -> Row:
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
-def csv_rows(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
+def csv_rows(path: File, wanted: Wanted = None) -> Iterator[PlacedRow]:
     """Yield the rows of a CSV file with a header; `;`, tabs and `|` will do. Raises DataError with file and line."""
     return _separated(path, ",")
 
 
-def tsv_rows(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
+def tsv_rows(path: File, wanted: Wanted = None) -> Iterator[PlacedRow]:
     """Yield the rows of a tab-separated file with a header. Raises DataError with file and line."""
     return _separated(path, "\t")
 
 
-def _separated(path: Path, delimiter: str) -> Iterator[PlacedRow]:
+def _separated(path: File, delimiter: str) -> Iterator[PlacedRow]:
     csv.field_size_limit(LONGEST_CELL)
     lines = (text for _, text in text_lines(path))
     names = next(lines, "")
@@ -262,23 +296,28 @@ def _separated(path: Path, delimiter: str) -> Iterator[PlacedRow]:
         raise DataError(f"{path}, line {start}: broken CSV ({error}).") from error
 
 
-def parquet_rows(path: Path, wanted: Wanted = None) -> Iterator[PlacedRow]:
-    """Yield the rows of a Parquet file, with the wanted columns alone. Raises DataError with file and record."""
+def parquet_rows(
+    path: File, wanted: Wanted = None, groups: Sequence[int] | None = None, before: int = 0
+) -> Iterator[PlacedRow]:
+    """Yield the rows of a Parquet file, with the wanted columns alone. Raises DataError with file and record.
+
+    groups: row groups to read, None for all; before: records before the first of them.
+    """
     import pyarrow
     import pyarrow.parquet
 
-    number = 0
+    number = before
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(path if isinstance(path, Path) else path.open()) as file:
             names = file.schema_arrow.names
             if repeated := next((name for name in names if names.count(name) > 1), None):
                 raise DataError(f"{path}: the column {repeated!r} is there twice.")
             read = [name for name in names if wanted is None or name in wanted or plain_name(name) in wanted]
             # A file without any wanted column is read whole, so that the error can list the columns it has.
-            for batch in file.iter_batches(batch_size=1024, columns=read or None):
+            for batch in file.iter_batches(batch_size=1024, columns=read or None, row_groups=groups):
                 for row in _rows_of(batch):
                     number += 1
-                    yield f"record {number}", {**dict.fromkeys(names), **row} if number == 1 else row
+                    yield f"record {number}", {**dict.fromkeys(names), **row} if number == before + 1 else row
     except UnicodeDecodeError as error:
         raise DataError(f"{path}, record {number + 1}: a text that is not UTF-8. Write the file again.") from error
     except (pyarrow.ArrowException, OSError) as error:

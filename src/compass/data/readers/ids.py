@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Container
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import NamedTuple
 
 from compass.data.readers.shapes import Content
 from compass.errors import DataError
@@ -48,8 +49,44 @@ class SourceIds:
 
     def make(self, content: Content) -> str:
         """Return an id made from prompt, response and context: the same in every run."""
-        digest = hashlib.blake2b(digest_size=8)
-        turns = ((turn.role, turn.content) for turn in content.context)
-        for part in chain((content.prompt, content.response), *turns):
-            digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
-        return self.made.make(digest.hexdigest(), self.given)
+        return self.made.make(_digest(content), self.given)
+
+    def named(self, found: FoundId) -> str:
+        """Return the id of a row that was found in a part of the source. Raises DataError as `check`."""
+        return self.check(found.place, found.id) if found.place else self.made.make(found.id, self.given)
+
+
+class FoundId(NamedTuple):
+    """An id in a part of a source, which does not know the other parts'."""
+
+    id: str
+    place: str
+    """Of the row whose own it is; empty where it was made from content."""
+
+
+@dataclass
+class FoundIds:
+    """The ids of a part of a source, for `SourceIds.named`."""
+
+    found: list[FoundId] = field(default_factory=list)
+
+    def check(self, place: str, given: str) -> str:
+        """Note a row's own id."""
+        self.found.append(FoundId(given, place))
+        return given
+
+    def make(self, content: Content) -> str:
+        """Note an id that is made from content."""
+        self.found.append(FoundId(_digest(content), ""))
+        return self.found[-1].id
+
+
+Ids = SourceIds | FoundIds
+
+
+def _digest(content: Content) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    turns = ((turn.role, turn.content) for turn in content.context)
+    for part in chain((content.prompt, content.response), *turns):
+        digest.update(part.encode("utf-8", "surrogatepass") + b"\0")
+    return digest.hexdigest()

@@ -11,6 +11,7 @@ from pathlib import Path
 from compass.data.readers.formats import FORMATS, PlacedRow, Wanted, find_format
 from compass.data.readers.hints import listed
 from compass.data.readers.hub import HUB, hub_rows, saved_rows
+from compass.data.readers.remote import RemoteFile, is_url
 from compass.errors import DataError
 
 
@@ -34,9 +35,14 @@ def open_source(source: str, *, wanted: Wanted = None, streaming: bool = False) 
     """
     if source.startswith(HUB):
         return Source(source, hub_rows(source, wanted, streaming=streaming))
-    if (folder := source_path(source)) != Path(source).expanduser():
+    if not is_url(source) and (folder := source_path(source)) != Path(source).expanduser():
         split = source.rpartition(":")[2]
         return Source(f"{folder}:{split}" if split else str(folder), saved_rows(folder, split, wanted))
+    if is_url(source):
+        remote = RemoteFile(source)
+        if not remote.exists():
+            raise DataError(f"{source}: no such file. Check bucket and key.")
+        return Source(source, find_format(remote).rows(remote, wanted))
     path = existing_path(source)
     if path.is_dir():
         return Source(str(path), saved_rows(path, wanted=wanted))

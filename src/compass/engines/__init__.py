@@ -1,0 +1,75 @@
+"""Where work on blocks of rows is done: here, or by the workers of a cluster.
+
+Rooms that work through many rows hand a function and blocks of them to `each`. Without an engine that is `map`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol, TypeVar
+
+Block = TypeVar("Block")
+Result = TypeVar("Result")
+Row = TypeVar("Row")
+
+BLOCK_ROWS = 8_192
+"""Rows of a block of texts."""
+PART_BYTES = 2**22
+"""Bytes of a source that one worker reads at a time: some 20,000 short rows."""
+
+
+class Engine(Protocol):
+    """Does the same work on many blocks."""
+
+    block_rows: int
+    """Rows of a block of texts, at most."""
+    part_bytes: int
+    """Bytes of a part of a source, about."""
+
+    def map(self, work: Callable[[Block], Result], blocks: Iterable[Block]) -> Iterator[Result]:
+        """Yield what `work` returns for each block, in the order of the blocks. What `work` raises, this raises.
+
+        `work` has to be such as pickle sends. With an attribute `holds_model` that is true it goes to each worker
+        once, with a GPU where there are any, and keeps there what it has loaded.
+        """
+        ...
+
+
+_engine: ContextVar[Engine | None] = ContextVar("_engine", default=None)
+
+
+@contextmanager
+def working_on(engine: Engine | None) -> Iterator[None]:
+    """Have all blocks in this context worked on by an engine; None: here."""
+    token = _engine.set(engine)
+    try:
+        yield
+    finally:
+        _engine.reset(token)
+
+
+def is_elsewhere() -> bool:
+    """Say whether blocks go to an engine."""
+    return _engine.get() is not None
+
+
+def part_bytes() -> int:
+    """Return the bytes of a part of a source."""
+    engine = _engine.get()
+    return PART_BYTES if engine is None else engine.part_bytes
+
+
+def each(work: Callable[[Block], Result], blocks: Iterable[Block]) -> Iterator[Result]:
+    """Yield what `work` returns for each block, in order."""
+    engine = _engine.get()
+    return map(work, blocks) if engine is None else engine.map(work, blocks)
+
+
+def each_block(work: Callable[[Sequence[Row]], Result], rows: Sequence[Row]) -> Iterator[tuple[int, Result]]:
+    """Yield the first row's number and what `work` returns for each block of rows, in order."""
+    engine = _engine.get()
+    size = BLOCK_ROWS if engine is None else engine.block_rows
+    starts = range(0, len(rows), size)
+    return zip(starts, each(work, (rows[start : start + size] for start in starts)), strict=True)
