@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from compass.config import EvaluationConfig, MonitorConfig
 from compass.data.example import Example
-from compass.drift import Monitor, Reference
+from compass.drift import Monitor, Reference, Skipped
+from compass.drift.results import ELSEWHERE
 from compass.drift.tables import database_in
 from compass.evaluation import evaluate
 from compass.evaluation.files import write_evaluation
@@ -85,6 +86,7 @@ def watched(watch_dir: Path, version_space: Path, language: str, mixes: list[tup
             monitor.observe(
                 encoder.encode(texts), [language] * n, texts=texts, batch_id=str(batch), times=times,
                 sessions=[f"{batch}-{i}" for i in range(n)],
+                skipped=() if batch else [Skipped(ELSEWHERE, 7, "day.jsonl:1")],
             )  # fmt: skip
             sent += n
 

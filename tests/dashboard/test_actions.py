@@ -9,8 +9,10 @@ import yaml
 from filelock import FileLock
 
 from compass.drift.reading import read_kept_rows
+from compass.registry.files import write_sealed
 from compass.serve.keys import read_keys
 from compass.steps.watch_asked import Asked, ask, asked_of, loop_runs
+from compass.steps.watch_state import Pending, State
 from dashboard_client import Site, keys
 
 
@@ -95,6 +97,15 @@ def test_an_update_is_asked_of_the_loop_that_runs(own: Site) -> None:
     assert (asked.by, asked.reason) == ("anna", "new topics")  # type: ignore[union-attr]
     assert own.launches == []
     assert "An update was asked for" in own.get("/").text
+
+
+def test_a_version_that_users_judge_is_no_promotion_to_be_made(own: Site) -> None:
+    """Would break if the page asked for a promotion while the loop waits for what users say."""
+    state = State(pending=Pending(1, own.registry.aliases("cy").current, {}, "v", None, canary_since=1_700_000_000.0))
+    write_sealed(own.root / "watch" / "cy" / "state.json", state.to_dict())
+    page = own.get("/cy").text
+    assert "Wait for what users say" in page
+    assert "Version 3 answers a share of conversations since 2023-11-14" in page
 
 
 def test_without_a_loop_one_is_started(own: Site) -> None:

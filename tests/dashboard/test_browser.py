@@ -97,6 +97,36 @@ def test_everybody_can_use_the_pages(
     page.context.close()
 
 
+def test_two_people_act_and_one_of_them_by_the_keyboard(browser: Any, served: tuple[str, Site], state: Any) -> None:
+    """Would break if an action can't be reached by keys, or if the second of two people acts on what is past."""
+    url, site = served
+    first, second = opened(browser, state), opened(browser, state, viewport={"width": 360, "height": 740})
+    first[0].goto(f"{url}/dashboard/cy")
+    _tab_to(first[0], "Promote version 3")
+    first[0].keyboard.press("Enter")
+    first[0].wait_for_url("**/promote*")
+    second[0].goto(first[0].url)
+    _tab_to(first[0], "Promote")
+    first[0].keyboard.press("Enter")
+    first[0].get_by_text("is in production.").first.wait_for()
+    second[0].get_by_role("button", name="Promote").click()
+    second[0].get_by_text("somebody was faster").first.wait_for()
+    assert [move.action for move in site.registry.history("cy")][-1] == "promote"
+    assert [event.details["done"] for event in site.registry.events("cy")[-2:]] == [True, False]
+    for page, wrong in (first, second):
+        assert wrong == []
+        page.context.close()
+
+
+def _tab_to(page: Any, text: str) -> None:
+    """Press the tab key until the link or button with a text has the focus."""
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.innerText").strip() == text:
+            return
+    raise AssertionError(f"no key leads to {text!r}")
+
+
 def test_a_page_follows_what_happens_and_takes_an_action(browser: Any, served: tuple[str, Site], state: Any) -> None:
     """Would break if a move of somebody else is not shown, or a form does not reach the registry."""
     url, site = served

@@ -52,7 +52,7 @@ def test_one_language_in_depth(site: Site) -> None:
         'class="chart stacked"', 'class="chart statistic"', 'class="chart map"', "vacuum", "threshold",
         "More of vacuum", "Version 3", "candidate", "new-usage", "old-usage", "english",
         "The gate on version 3, as of now: promote", "points more often", "Mark for labelling", "Moves of the aliases",
-        "/dashboard/cy/report/v0002",
+        "/dashboard/cy/report/v0002", "Left out by the monitor", "another language&#39;s adapter answered",
     ):  # fmt: skip
         assert said in page, said
     assert page.count('type="checkbox"') == 12

@@ -134,6 +134,9 @@ def test_what_another_adapter_answered_is_no_usage_of_this_one(run_dir, tmp_path
     assert (status.details["new_prompts"], status.details["answered_elsewhere"]) == (130, 159)
     assert status.details["skipped_lines"] == 0
     assert "159 answered by other adapters and left out" in status.summary
+    (row,) = recipe.skipped(run_dir, OPTIONS)
+    assert (row.n, row.reason[:41]) == (159, "a prompt that another language's adapter ")
+    assert status.details["skipped"] == {}
 
 
 def test_what_users_say_of_answers_is_the_monitors_loss(run_dir, tmp_path):

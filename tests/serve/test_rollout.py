@@ -95,7 +95,7 @@ def test_thumbs_withdraw_a_candidate(registry: Registry, servers: list[FakeVllm]
         async with watched(registry, servers[:1], share=0.5) as (_, rollout):
             for n in range(40):
                 for version, thumb in ((1, 1), (2, 0), (7, 0)):
-                    rollout.heard(Answer(f"{n}", "c", "", "cy", version, False, 0.0, {}, thumb))
+                    rollout.heard(Answer(f"{n}", f"{n}-{version}", "", "cy", version, False, 0.0, {}, thumb))
             await soon(registry)
         assert "feedback" in registry.history("cy")[-1].reason
 

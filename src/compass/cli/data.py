@@ -28,6 +28,7 @@ def data_forget(
     from dataclasses import asdict
 
     from compass.recipes.forget import forget
+    from compass.report.wording import plural
 
     done = forget(conversation, load_options(ForgetOptions, config, options))
     if json_:
@@ -36,7 +37,8 @@ def data_forget(
     if not done.anything:
         say("Nothing is kept of this conversation.")
         return
-    say(f"Removed: {done.answers} answers, {done.prompts} logged prompts, {done.kept} prompts that monitors kept.")
+    kept = f"{plural(done.kept, 'prompt')} that monitors kept"
+    say(f"Removed: {plural(done.answers, 'answer')}, {plural(done.prompts, 'logged prompt')}, {kept}.")
     for version in done.versions:
         say(f"Has seen it: {version}. Train a version without it, then let `compass registry prune` remove this one.")
     for folder in done.updates:

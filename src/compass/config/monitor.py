@@ -36,7 +36,9 @@ class MonitorConfig:
     monitor_batch_size: int = knob(
         256, "Prompts per batch; a batch is encoded together and counted in one transaction.", low=1
     )
-    database: str = knob("", "SQLAlchemy URL of the state; empty: monitor/state.db in the run folder.")
+    database: str = knob(
+        "", "SQLAlchemy URL of state, answers and feedback; empty: files in the run, watch or serve folder."
+    )
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class GateConfig:
         return self.tolerance.get(role, default)
 
 
-HOOK_EVENTS = ("drift", "update", "promotion", "refusal")
+HOOK_EVENTS = ("drift", "update", "canary", "promotion", "refusal")
 """Events that hooks can receive."""
 
 

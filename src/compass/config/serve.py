@@ -13,13 +13,16 @@ from compass.config.watch import WatchConfig
 
 def share_of(value: Any) -> Any:
     """Read a share as `5%` or `0.05`. Raises ValueError."""
-    if not isinstance(value, str):
-        return value
-    number, percent, rest = value.strip().partition("%")
-    try:
-        return float(number) / (100 if percent else 1) if not rest else float(value)
-    except ValueError:
-        raise ValueError(f"write a share as 5% or 0.05; got {value!r}") from None
+    share = value
+    if isinstance(value, str):
+        number, percent, rest = value.strip().partition("%")
+        try:
+            share = float(number) / (100 if percent else 1) if not rest else float(value)
+        except ValueError:
+            raise ValueError(f"write a share as 5% or 0.05; got {value!r}") from None
+    if isinstance(share, int | float) and 1 < share <= 100 and "%" not in str(value):
+        raise ValueError(f"write a share as {share:g}% or {share / 100:g}; got {value!r}")
+    return share
 
 
 @dataclass(frozen=True)

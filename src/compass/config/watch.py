@@ -39,6 +39,9 @@ class WatchConfig:
     update_feedback: str = knob(
         "", "Folder of the gateway (serve_dir); corrections of users become training rows and tests."
     )
+    canary_hours: float = knob(
+        0.0, "Hours that users of the gateway judge an update before it is promoted; 0: the gate alone does.", low=0.0
+    )
     gate_rows: int = knob(200, "Maximum rows of each test of an update.", low=20)
 
 

@@ -72,6 +72,14 @@ def next_step(view: LanguageView) -> Advice:
         back = " Roll back to the version before." if view.aliases.previous else " Register and promote another."
         action = "rollback" if view.aliases.previous else ""
         return Advice(f"{_capital(production.name)} is damaged", f"{production.problem}.{back}", action, BAD)
+    if view.pending and view.pending.on_trial:
+        name = candidate.name if candidate else "The candidate"
+        since = _day(datetime.fromtimestamp(view.pending.canary_since, UTC).isoformat())
+        why = (
+            f"{_capital(name)} answers a share of conversations since {since}, if the gateway runs with --canary. The "
+        )
+        why += "watch loop promotes it, or takes it back, by what they say."
+        return Advice("Wait for what users say", why, tone=BUSY)
     if view.pending:
         what = "The gate is deciding on it" if view.pending.version else "It is being trained"
         return Advice("An update is on its way", f"{what}, and the gate decides. Nothing to do until then.", tone=BUSY)

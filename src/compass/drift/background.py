@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 
-from compass.drift.declustering import Declustering
+from compass.drift.declustering import Declustering, Followed
 from compass.drift.hours import ALMOST, BINS, CYCLES, DAY, FEWEST_ROWS, WEEK, Cycle, days_covered, find_cycle
 from compass.drift.traffic import Dependence, Pairing, Sequence, inflation
 from compass.semantic.arrays import IntArray, RealArray
@@ -57,6 +58,8 @@ class Background:
     """How prompts without ids follow each other."""
     affinity: RealArray | None = None
     """(k, k) of the categories; None where each is like itself alone."""
+    rows_in_order: Sequence | None = None
+    """Its rows, where they hang together and no id says how."""
 
     @classmethod
     def independent(cls, counts: IntArray) -> Background:
@@ -77,10 +80,8 @@ class Background:
             declustering = Declustering.fit(order.categories, affinity_of_topics, suspected=dependence.found)
         if declustering:
             weights = declustering.weights(order.categories)
-            dependence = replace(dependence, follow=0.0, nearby=declustering.excess)
+            dependence = replace(dependence, follow=0.0, nearby=1.0)
         flat = Sequence(order.categories, weights, np.zeros(len(order), dtype=np.int64), k)
-        if declustering:
-            flat = replace(flat, weights=weights / declustering.excess)
         cycle = find_cycle(order.times, flat, seed=seed)
         # With ids a session that stays with its topic is one unit, and nothing is left to doubt.
         known = not declustering and (dependence.follow > 0.0 or dependence.nearby > 1.0)
@@ -106,7 +107,18 @@ class Background:
             sessions,
             declustering,
             affinity,
+            units if declustering else None,
         )
+
+    def units_by(self, model: Declustering, shares: RealArray) -> RealArray:
+        """Return what its rows count for by a fit that is not its own, (b, k); `units` where they are independent.
+
+        shares: (k,) of what begins.
+        """
+        if self.rows_in_order is None:
+            return self.units
+        weights = _follows(model, self).begin(shares)
+        return replace(self.rows_in_order, weights=weights).table()
 
     @property
     def plain(self) -> bool:
@@ -163,3 +175,10 @@ class Background:
                 "usage with --reference."
             )
         return said
+
+
+@lru_cache(maxsize=4)
+def _follows(model: Declustering, background: Background) -> Followed:
+    """Return how the rows of a reference follow each other by a fit; asked at each check, and the same for a window."""
+    assert background.rows_in_order is not None
+    return model.follows(background.rows_in_order.categories)

@@ -12,28 +12,40 @@ from compass.drift.traffic import Dependence
 from compass.drift.window import Block
 from compass.semantic.arrays import IntArray, RealArray
 
+BOTH_FITTED, ONE_FITTED = 1.1, 1.5
+"""How much further a window that is declustered lies from a reference that is so too by the same fit, and from one of
+single prompts, than as many independent prompts: the window's own shares swell what is its own, and what the fit gets
+wrong is in both or in one [ours, simulated]."""
 MOSTLY = 0.8
 """Share of a window whose hours must be known, and known to the reference, for hours to be compared [ours]."""
 
 
 @dataclass(frozen=True, eq=False)
 class Begun:
-    """What begins a session in a window of prompts without ids."""
+    """What begins a session in a window of prompts without ids, and in its reference by the same fit."""
 
     counts: RealArray
     """(k,)"""
+    reference: RealArray
+    """(b, k)"""
     excess: float
-    """How many times too many sessions they are."""
+    """How much further it lies from the reference than as many independent prompts."""
     persistence: float
     """How often a prompt keeps to what came before it."""
 
     @classmethod
-    def of(cls, model: Declustering, recent: IntArray, window: IntArray) -> Begun:
-        """Decluster the latest prompts. recent: (n,) categories, those of the window last; window: (k,) its counts."""
+    def of(cls, model: Declustering, recent: IntArray, window: IntArray, background: Background) -> Begun:
+        """Decluster the latest prompts. recent: (n,) categories, those of the window last; window: (k,) its counts.
+
+        Shares of what begins are the mean of window and reference, for both alike. With those of the reference alone, a
+        topic that becomes frequent would pass for few sessions that never end.
+        """
         n = int(window.sum())
-        weights = model.weights(recent, n)
-        counts = np.bincount(recent[-n:], weights, minlength=len(window)).astype(np.float64)
-        return cls(counts, model.excess, 1.0 - model.begins)
+        known = background.units.sum(axis=0)
+        shares = (window / n + known / known.sum()) / 2.0
+        counts = np.bincount(recent[-n:], model.follows(recent, n).begin(shares), minlength=len(window))
+        excess = ONE_FITTED if background.rows_in_order is None else BOTH_FITTED
+        return cls(counts.astype(np.float64), background.units_by(model, shares), excess, 1.0 - model.begins)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +79,11 @@ class Compared:
         worth = units / np.maximum(counts, 1.0)
         by_hour = _by_hour(block, background, worth)
         matched = by_hour is not None
+        reference = begun.reference if begun else background.units
         if by_hour is not None:
-            window, reference = by_hour, background.units
+            window = by_hour
         else:
-            window = units[None]
-            reference = background.units.sum(axis=0, keepdims=True)
+            window, reference = units[None], reference.sum(axis=0, keepdims=True)
         moves = background.moves(matched=matched)
         window, reference = window / moves, reference / moves
         per_stratum, known = window.sum(axis=1), reference.sum(axis=1)

@@ -9,7 +9,8 @@ are binned, so that sessions one after the other and twenty at once are found al
 topics alone, and each prompt counts by the probability that it begins: mu·p_k over the whole (Zhuang, Ogata and
 Vere-Jones 2002, JASA 97, of earthquakes and their aftershocks). Under the model the sum over a topic, less mu·p_k a
 prompt, is a martingale whose variance is at most its mean: it varies no more than a count of independent sessions.
-Where many are open at once, sessions are found too often; the long-run variance says how often (`excess`) [ours].
+Where many are open at once, too many are found, and how many depends on the fit. So window and reference are counted by
+one fit and by the same shares: what it gets wrong is wrong in both [ours].
 """
 
 from __future__ import annotations
@@ -34,8 +35,6 @@ FEWEST = 100
 LONGEST_OF = 0.6
 """Lags, at most, as a share of the prompts."""
 ITERATIONS = 60
-MARGIN = 3.0
-"""What is found too many is taken so many times as large: shares of the window itself are in it [ours, simulated]."""
 REMEMBERED = 2500
 """Prompts of a stream, the latest, that it is fitted to."""
 
@@ -50,8 +49,6 @@ class Declustering:
     """(k,) of what begins."""
     affinity: RealArray
     """(k, k) topics of those that keep to a topic; rows sum to 1."""
-    excess: float
-    """How many times too many sessions it finds, at least 1."""
 
     @property
     def begins(self) -> float:
@@ -59,13 +56,15 @@ class Declustering:
         return float(1.0 - self.kernel.sum())
 
     @classmethod
-    def fit(cls, categories: IntArray, affinity: RealArray, *, suspected: bool = False) -> Declustering | None:
+    def fit(
+        cls, categories: IntArray, affinity: RealArray, *, suspected: bool = False, in_doubt: bool = False
+    ) -> Declustering | None:
         """Fit to prompts in their order; None if nothing shows beyond doubt that they hang together.
 
         categories: (n,), -1 for prompts that have an id: they are passed over; affinity: (k, k); suspected: whether
-        neighbours alone are alike already.
+        neighbours alone are alike already; in_doubt: be content with less.
         """
-        reach = find_reach(categories, suspected=suspected)
+        reach = find_reach(categories, suspected=suspected, in_doubt=in_doubt)
         if not reach:
             return None
         rows = np.flatnonzero(categories >= 0)
@@ -80,34 +79,45 @@ class Declustering:
             kernel = (kept / total[:, None]).mean(axis=0)
             counts = np.bincount(own, new / total, minlength=len(affinity))
             shares = counts / counts.sum()
-        # Sessions of L prompts on average, of any length as likely to end with each, have a variance of 2 L - 1. Where
-        # many are open at once, what two of one topic add can't be told apart, and too many pass for new.
-        prompts = (1.0 + long_run_variance(categories, reach)) / 2.0
-        excess = max(0.0, float((1.0 - kernel.sum()) * prompts) - 1.0)
-        return cls(kernel, shares, affinity, 1.0 + MARGIN * excess)
+        return cls(kernel, shares, affinity)
 
-    def weights(self, categories: IntArray, window: int | None = None) -> RealArray:
-        """Return the probability that each prompt begins a session, (n,); 1 for those with an id.
-
-        categories: (n,); window: the latest prompts, of which alone it is returned, and whose mix may have changed: as
-        much of it as of the fitted one goes into the shares. With the fitted ones alone, a topic that becomes frequent
-        would pass for few sessions that never end.
-        """
-        reach, last = len(self.kernel), slice(-window if window else None, None)
-        own = np.maximum(categories, 0)[last]
+    def follows(self, categories: IntArray, latest: int | None = None) -> Followed:
+        """Return how prompts follow those before them. categories: (n,), -1 for those with an id; latest: so many of
+        the last ones alone."""
+        reach, last = len(self.kernel), slice(-latest if latest else None, None)
+        own = categories[last]
         matches = (_matches(categories, self.affinity)[last, :reach]) @ self.kernel
-        unseen = _unseen(len(categories))[last, :reach] @ self.kernel
-        shares, known = self.shares, (categories >= 0)[last]
-        if window is not None:
-            counts = np.bincount(own[known], minlength=len(shares))
-            shares = (shares + counts / max(1, counts.sum())) / 2.0
-        # A topic that neither has is as rare as one that was seen half a time.
-        p = np.maximum(shares, 0.5 / len(categories))[own]
-        begins = self.begins * p / (self.begins * p + matches + unseen * p)
-        return np.where(known, begins, 1.0)
+        return Followed(own, matches, _unseen(len(categories))[last, :reach] @ self.kernel, self.begins)
+
+    def weights(self, categories: IntArray, latest: int | None = None) -> RealArray:
+        """Return the probability that each prompt begins a session by the fitted shares, (n,). See `follows`."""
+        return self.follows(categories, latest).begin(self.shares)
 
 
-def find_reach(categories: IntArray, *, suspected: bool = False) -> int:
+@dataclass(frozen=True, eq=False)
+class Followed:
+    """How prompts follow those before them, by one fit."""
+
+    categories: IntArray
+    """(n,) -1 for prompts with an id."""
+    kept: RealArray
+    """(n,) probability that a prompt keeps to those before it, and has the topic that it has."""
+    unseen: RealArray
+    """(n,) probability that it keeps to one from before the first."""
+    begins: float
+    """Share of the prompts that begin a session."""
+
+    def begin(self, shares: RealArray) -> RealArray:
+        """Return the probability that each begins a session, (n,); 1 for those with an id. shares: (k,) of those that
+        do."""
+        known = self.categories >= 0
+        # A topic that has no share is as rare as one that was seen half a time.
+        p = np.maximum(shares, 0.5 / max(1, len(known)))[np.maximum(self.categories, 0)]
+        new = self.begins * p
+        return np.where(known, new / (new + self.kept + self.unseen * p), 1.0)
+
+
+def find_reach(categories: IntArray, *, suspected: bool = False, in_doubt: bool = False) -> int:
     """Return how many bins of lags to look at: 0 if prompts are independent. Arguments as of `Declustering.fit`.
 
     Prompts up to a lag are compared with those up to twice as far apart, on each side of the most likely change: drift
@@ -117,11 +127,16 @@ def find_reach(categories: IntArray, *, suspected: bool = False) -> int:
     if len(own) < FEWEST:
         return 0
     scores = _scores(categories)
-    least = BEYOND_DOUBT_AT_FIRST if suspected and len(own) < SHORT else BEYOND_DOUBT
+    soon = in_doubt or (suspected and len(own) < SHORT)
+    least = BEYOND_DOUBT_AT_FIRST if soon else BEYOND_DOUBT
     best = int(np.argmax(scores))
     if scores[best] < least:
         return 0
-    if not suspected and any(_scores(half).max() < BEYOND_DOUBT_AT_FIRST for half in np.array_split(categories, 2)):
+    if (
+        not suspected
+        and not in_doubt
+        and any(_scores(half).max() < BEYOND_DOUBT_AT_FIRST for half in np.array_split(categories, 2))
+    ):
         # A mix that moves more than once is dependence to the whole, but not to each half of it.
         return 0
     return best + 2
@@ -187,26 +202,6 @@ def _unseen(n: int) -> RealArray:
     at = np.arange(n)[:, None]
     unseen: RealArray = np.clip((EDGES[1:] - np.maximum(at, EDGES[:-1])) / np.diff(EDGES), 0.0, 1.0)
     return unseen
-
-
-def long_run_variance(categories: IntArray, reach: int) -> float:
-    """Return the variance of counts of topics relative to independent prompts, from lags up to a bin's; at least 1.
-
-    The sum of autocorrelations under a flat kernel (Newey and West 1987, Econometrica 55) whose length comes from the
-    data, as Politis and White (2004, Econometric Reviews 23) choose that of blocks. categories: (n,), -1 for none.
-    """
-    equal, compared = _pairs(categories)
-    counts = np.bincount(categories[categories >= 0])
-    n, longest = int(counts.sum()), int(EDGES[reach])
-    chance = float(((counts / n) ** 2).sum())
-    level, share = chance, min(0.9, 2.0 * longest / n)
-    if reach < len(equal) and EDGES[reach + 1] <= n // 2:
-        # Where the mix moves, prompts further apart say how often two are alike without a session.
-        level, share = float(equal[reach] / max(1.0, compared[reach])), 0.0
-    rates = equal[:reach] / np.maximum(compared[:reach], 1.0) - level
-    variance = 1.0 + 2.0 * float((rates * np.diff(EDGES)[:reach]).sum()) / (1.0 - chance)
-    # The level of a short sample has the dependence in it: of each lag a variance's n-th part is missing.
-    return max(1.0, variance / (1.0 - share))
 
 
 def _pairs(categories: IntArray) -> tuple[RealArray, RealArray]:

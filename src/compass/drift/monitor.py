@@ -23,7 +23,18 @@ from compass.drift.level import total_share
 from compass.drift.protocol import DriftTest, Prompts, Stream
 from compass.drift.reference import LanguageReference, Reference, background, place
 from compass.drift.reservoir import MODES_ALLOWED, Reservoir, redacted
-from compass.drift.results import LARGEST_LOSS, MIX, NO_LOSS, REPEATED, Check, DriftEvent, Observed, Skipped, by_reason
+from compass.drift.results import (
+    ELSEWHERE,
+    LARGEST_LOSS,
+    MIX,
+    NO_LOSS,
+    REPEATED,
+    Check,
+    DriftEvent,
+    Observed,
+    Skipped,
+    by_reason,
+)
 from compass.drift.state import KeptPrompt, MonitorState, NewPrompt, Position
 from compass.drift.streams import StreamMonitor
 from compass.semantic.arrays import FloatArray
@@ -247,8 +258,9 @@ class Monitor:
         skipped = {skip.reason: skip.n for skip in self._state.skipped()}
         return {
             "prompts": self._prompts,
-            "skipped": {reason: n for reason, n in skipped.items() if reason != REPEATED},
+            "skipped": {reason: n for reason, n in skipped.items() if reason not in (REPEATED, ELSEWHERE)},
             "repeats": skipped.get(REPEATED, 0),
+            "answered_elsewhere": skipped.get(ELSEWHERE, 0),
             "drift": any(stream.alarms for stream in self._streams.values()),
             "prompts_per_false_alarm": self.config.prompts_per_false_alarm,
             "streams": {name: stream.status() for name, stream in self._streams.items()},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -152,6 +152,8 @@ class Batch:
     """The window in independent prompts, where prompts hang together; None where they do not, or there is none yet."""
     sessions: bool = False
     """Whether prompts keep their topic so often that a test of single prompts should take those that begin one."""
+    if_sessions: Callable[[], Compared | None] = lambda: None
+    """Returns the window as one of sessions, where a young stream may have some; to be asked before an alarm."""
 
     def check(
         self,

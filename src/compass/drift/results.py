@@ -22,6 +22,7 @@ LARGEST_LOSS = 1e6
 NO_LOSS = f"a loss that is not a number of at most {LARGEST_LOSS:,.0f}"
 NO_VECTOR = "a vector that is not finite"
 """Why a prompt is not counted."""
+ELSEWHERE = "a prompt that another language's adapter answered, or the base model: no part of this usage"
 REPEATED = "a prompt that one sender repeats, as bots and retries do: counted once"
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from compass.drift.background import Background
 from compass.drift.compared import Begun, Compared
@@ -98,7 +99,17 @@ class StreamMonitor:
             found, pairs = self._pairing.add(prompts.categories[span], sessions[span])
             lesser.append(found)
             self._pairs.append(pairs)
+        if self._model and prompts.sessions is None:
+            return replace(prompts, lesser=self._later(self._model, prompts.categories))
         return replace(prompts, lesser=np.concatenate(lesser))
+
+    def _later(self, model: Declustering, categories: IntArray) -> npt.NDArray[np.bool_]:
+        """Draw which of the next prompts go on with a session: as often as they probably do. categories: (n,)."""
+        known = self.background.units.sum(axis=0)
+        begin = model.follows(np.concatenate([self._recent, categories]), len(categories)).begin(known / known.sum())
+        rng = np.random.default_rng(self.stream.seed("sessions", self.window.prompts))
+        later: npt.NDArray[np.bool_] = rng.random(len(categories)) >= begin
+        return later
 
     def _count(self, prompts: Prompts) -> bool:
         """Count a span; return whether it fills a block."""
@@ -141,12 +152,29 @@ class StreamMonitor:
         found = Declustering.fit(rows, np.eye(k) if affinity is None else affinity, suspected=suspected)
         return found or self.background.declustering
 
+    def _if_sessions(self) -> Compared | None:
+        """Compare the window as one of sessions that a young stream does not show beyond doubt; None if it shows none.
+
+        It is asked before an alarm alone, so that steady prompts cost nothing, and drift of independent ones little.
+        """
+        whole, n = self.window.whole, len(self._recent)
+        if self._compared is not None or whole is None or n >= 2 * SHORT:
+            return None
+        affinity = self.background.affinity
+        model = Declustering.fit(
+            self._recent, np.eye(self.window.categories) if affinity is None else affinity, in_doubt=True
+        )
+        size = int(whole.counts.sum())
+        if model is None or n < size or (self._recent[-size:] == NO_CATEGORY).any():
+            return None
+        return Compared.of(whole, self.background, Begun.of(model, self._recent, whole.counts, self.background))
+
     def _begun(self, window: Block, recent: IntArray) -> Begun | None:
         """Return what begins in a window; None where its prompts have ids, or are independent."""
         n = int(window.counts.sum())
         if self._model is None or len(recent) < n or (recent[-n:] == NO_CATEGORY).any():
             return None
-        return Begun.of(self._model, recent, window.counts)
+        return Begun.of(self._model, recent, window.counts, self.background)
 
     def explain(self) -> Explanation | None:
         """Say which categories of the window grew and shrank; None before it is full."""
@@ -238,7 +266,7 @@ class StreamMonitor:
         persistence = max(self.background.persistence, compared.persistence if compared else 0.0)
         batch = Batch(
             self.stream.name, prompts, window.prompts, window.number, ends_block, window.counts, self.alarms.keys(),
-            compared, persistence >= SESSIONS,
+            compared, persistence >= SESSIONS, self._if_sessions,
         )  # fmt: skip
         for test in self.tests:
             if test.cadence != cadence or test.name in self.failed or (late and not test.late_labels):

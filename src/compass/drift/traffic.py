@@ -239,13 +239,15 @@ def split(pooled: IntArray, taken: IntArray, size: int, rng: np.random.Generator
     return np.stack(drawn, axis=1)
 
 
-def likelihood_ratios(windows: RealArray | IntArray, references: RealArray | IntArray) -> RealArray:
+def likelihood_ratios(
+    windows: RealArray | IntArray, references: RealArray | IntArray, *, growth: float = 1.0
+) -> RealArray:
     """Return G, twice the log likelihood ratio of "the same mix", where hours are compared with themselves.
 
     windows, references: (s, b, k) counts by stratum; the reference is weighted as the window is spread over strata, and
     strata without window or reference rows are left out. This is the Jensen-Shannon divergence with the samples'
     sizes for weights: of a small window and a large reference it sees what is new in the window sooner than that with
-    equal ones does. Returns (s,).
+    equal ones does. growth: what a topic counts for that the window has more of. Returns (s,).
     """
     from scipy.special import xlogy
 
@@ -259,8 +261,11 @@ def likelihood_ratios(windows: RealArray | IntArray, references: RealArray | Int
     size = total**2 / np.maximum((n * spread).sum(axis=1), 1e-12)
     r = r * size / total
     mixed = (w + r) / (total + size)
-    g: RealArray = 2.0 * (xlogy(w, w / total) + xlogy(r, r / size) - xlogy(w + r, mixed)).sum(axis=1)
-    return np.maximum(g, 0.0)
+    g: RealArray = 2.0 * (xlogy(w, w / total) + xlogy(r, r / size) - xlogy(w + r, mixed))
+    if growth != 1.0:
+        g = np.where(w > mixed * total, growth * g, g)
+    sums: RealArray = np.maximum(g.sum(axis=1), 0.0)
+    return sums
 
 
 def matched_divergence(window: RealArray, reference: RealArray) -> float:

@@ -98,7 +98,6 @@ def monitor(
         counting.finish(watching)
         status = watching.status()
         status |= {"new_prompts": status["prompts"] - before, "skipped_lines": counting.skipped_lines}
-        status["answered_elsewhere"] = counting.elsewhere
         yield Event("status", _summary(status), details=status)
 
 
@@ -141,7 +140,7 @@ def _summary(status: Mapping[str, Any]) -> str:
     if status["repeats"]:
         new += f", {status['repeats']} repeats left out so far"
     if status["answered_elsewhere"]:
-        new += f", {status['answered_elsewhere']} answered by other adapters and left out"
+        new += f", {status['answered_elsewhere']} answered by other adapters and left out so far"
     if status["skipped_lines"]:
         reasons = ", ".join(f"{lines} {reason}" for reason, lines in status["skipped"].items())
         new += f", {status['skipped_lines']} skipped; all skipped so far: {reasons}"

@@ -24,7 +24,7 @@ class RegistryEvent:
     """One thing that happened. `details` leave the machine through hooks: put figures and ids there, no prompts."""
 
     kind: str
-    """`drift`, `update`, `promotion`, `refusal` or `action`."""
+    """`drift`, `update`, `canary`, `promotion`, `refusal` or `action`."""
     language: str
     message: str
     """One sentence for people."""

@@ -172,7 +172,7 @@ def _label(answer: Answer, at: float) -> bytes:
         LABEL_OF: answer.id,
         SERVED: answer.language,
         "version": answer.version,
-        "correct": answer.thumb == 1,
+        "correct": answer.pleased,
         "session": answer.conversation,
         "timestamp": _time(at),
     }

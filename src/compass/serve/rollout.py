@@ -49,6 +49,8 @@ class Trial:
     )
     latest: deque[float] = field(default_factory=lambda: deque(maxlen=LATEST))
     """Seconds to the first byte of production's latest answers."""
+    heard: set[str] = field(default_factory=set)
+    """Conversations that have said something."""
 
     def add(self, arm: int, *, failed: bool, first_byte: float) -> str:
         """Take in an answer; return the test that the candidate has failed, `` for none."""
@@ -92,14 +94,18 @@ class Rollout:
                 self._answer_again(exchange, candidate)
 
     def heard(self, answer: Answer) -> None:
-        """Take in a thumb."""
+        """Take in what a user says; of a conversation the first word counts, for its others are about the same."""
         candidate = self._candidate(answer.language)
         live = self._fleet.live.get(answer.language)
-        if not candidate or answer.thumb is None or answer.version not in (candidate, live):
+        if not candidate or answer.version not in (candidate, live):
             return
         arm = CANDIDATE if answer.version == candidate else PRODUCTION
         with self._lock:
-            failed = self._trial(answer.language, candidate).tests[FEEDBACK].add(arm, answer.thumb == 1)
+            trial = self._trial(answer.language, candidate)
+            if answer.conversation in trial.heard:
+                return
+            trial.heard.add(answer.conversation)
+            failed = trial.tests[FEEDBACK].add(arm, answer.pleased)
         if failed:
             self._end(answer.language, candidate, FEEDBACK)
 

@@ -7,7 +7,7 @@ Answers without feedback go after FEEDBACK_HOURS, those with it after `retention
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +61,11 @@ class Answer:
     thumb: int | None = None
     correction: str | None = None
 
+    @property
+    def pleased(self) -> bool:
+        """Whether who said something of it was content: a thumb decides, and a correction alone says it was wrong."""
+        return self.thumb == 1
+
 
 @dataclass(frozen=True)
 class Said:
@@ -109,6 +114,21 @@ class Store:
         with self._session() as session:
             rows = session.scalars(query.where(AnswerRow.language == language) if language else query)
             return [_answer(row) for row in rows]
+
+    def outcomes(self, language: str, versions: Collection[int], since: float) -> list[tuple[int, bool]]:
+        """Return what users said of versions, in their order: the version, and whether they were content.
+
+        since: of answers from then on. Of a conversation the first word counts: its others are about the same.
+        """
+        query = select(AnswerRow).where(
+            AnswerRow.language == language, AnswerRow.version.in_(list(versions)), AnswerRow.at >= since,
+            AnswerRow.said_at.is_not(None),
+        )  # fmt: skip
+        first: dict[str, tuple[int, bool]] = {}
+        with self._session() as session:
+            for row in session.scalars(query.order_by(AnswerRow.said_at, AnswerRow.id)):
+                first.setdefault(row.conversation, (row.version, _answer(row).pleased))
+        return list(first.values())
 
     def of(self, conversation: str) -> list[Answer]:
         """Return a conversation's answers."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from compass.drift import InputBatch, Monitor, Observed, Skipped
 from compass.drift.log_lines import Record
+from compass.drift.results import ELSEWHERE
 from compass.encoders import CachedEncoder
 from compass.errors import CompassError, EncoderError, MonitorError
 from compass.semantic.arrays import FloatArray
@@ -37,8 +38,6 @@ class Counting:
     def __init__(self, language: str, known: str = "") -> None:
         self.skipped_lines = 0
         """Lines of the input that were passed over so far."""
-        self.elsewhere = 0
-        """Prompts so far that another language's adapter answered, or the base model: no part of this usage."""
         self.version = 0
         """Number of the version that is watched: feedback on others says nothing of it. 0: all count."""
         self._language = language
@@ -57,6 +56,8 @@ class Counting:
         """
         told = self._count_labels(watching, batch)
         own = [record for record in batch.records if record.served in ("", self._language)]
+        others = [record for record in batch.records if record.served not in ("", self._language)]
+        elsewhere = (Skipped(ELSEWHERE, len(others), others[0].place),) if others else ()
         records, vectors, failed = self._encoded(encoder, own, watching.reference.space.dimensions)
         given_up = self._given_up()
         try:
@@ -68,7 +69,7 @@ class Counting:
                 sessions=[record.session for record in records],
                 times=[record.at for record in records],
                 position=batch.position,
-                skipped=(*given_up, *batch.skipped, *failed),
+                skipped=(*given_up, *batch.skipped, *failed, *elsewhere),
             )
         except CompassError:
             raise
@@ -79,7 +80,6 @@ class Counting:
         if not seen.repeated:
             lost = sum(skip.n for skip in given_up)
             self.skipped_lines += lost + batch.skipped_lines + len(own) - seen.prompts - seen.repeats
-            self.elsewhere += len(batch.records) - len(own)
         return replace(seen, checks=(*told.checks, *seen.checks), events=(*told.events, *seen.events))
 
     def _count_labels(self, watching: Monitor, batch: InputBatch) -> Observed:

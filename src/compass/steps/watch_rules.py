@@ -6,7 +6,7 @@ from compass.drift import Monitor
 from compass.errors import RegistryError
 from compass.registry import Registry, Version
 from compass.steps.watch_events import iso_time
-from compass.steps.watch_state import DAY, Site
+from compass.steps.watch_state import DAY, Pending, Site
 
 
 def production(registry: Registry, language: str) -> Version:
@@ -35,7 +35,14 @@ def drift_stands(site: Site, watching: Monitor) -> bool:
 
 def why_not_yet(site: Site, watching: Monitor) -> str:
     """Say why no update may start now; empty if one may."""
+    if (pending := site.state.pending) and pending.on_trial:
+        return f"{pending.version} is tried on a share of conversations until {iso_time(trial_ends(site, pending))}"
     return too_little_usage(site, watching) or _too_soon(site)
+
+
+def trial_ends(site: Site, pending: Pending) -> float:
+    """Return when users have had their say on a version, in seconds of the epoch."""
+    return pending.canary_since + 3600.0 * site.options.watch.canary_hours
 
 
 def too_little_usage(site: Site, watching: Monitor) -> str:

@@ -44,6 +44,15 @@ class Pending:
     """Id of the registered version; empty until then."""
     decision: Mapping[str, Any] | None = None
     """The gate's; None until then."""
+    canary_since: float = 0.0
+    """When its version began to answer a share of conversations, in seconds of the epoch; 0: it has not."""
+    heard: bool = False
+    """Whether what users say of it is in the decision."""
+
+    @property
+    def on_trial(self) -> bool:
+        """Whether users are judging its version."""
+        return self.canary_since > 0.0 and not self.heard
 
 
 @dataclass(frozen=True)

@@ -272,7 +272,7 @@ def find_shape(name: str, rows: Sequence[Row], columns: Mapping[str, str], *, re
             raise DataError(
                 f"{name}: no column {theirs!r}, which columns maps to {ours!r}{nearest(theirs, found)} "
                 f"Found: {', '.join(found)}. A mapping applies to all sets of rows; pool.{ours}={theirs} applies to "
-                "the pool alone (likewise usage, current, test)."
+                "the pool alone (likewise usage, train, test)."
             )
     # A column without any value tells nothing, unless there is no other.
     have = {field for field in found if field not in columns and field not in columns.values()}

@@ -45,12 +45,16 @@ class VectorsTest(DriftTest):
         sample = self._sample.add(prompts.vectors)
         if sample is None:
             return
-        seed = self.stream.seed(self.name, batch.block)
-        clusters = None
-        if batch.compared is not None:
-            clusters = self.stream.nearest(np.concatenate([sample, self.reference_]))
-        found = mmd_test(sample, self.reference_, most=draws_for(self.alpha_), seed=seed, clusters=clusters)
+        found = self._compare(sample, batch, within=batch.compared is not None)
+        if found.p_value <= self.alpha_ and batch.compared is None and batch.if_sessions() is not None:
+            found = self._compare(sample, batch, within=True)
         yield batch.check(self.name, found.mmd, found.p_value, self.alpha_)
+
+    def _compare(self, sample: FloatArray, batch: Batch, *, within: bool) -> VectorResult:
+        """Compare a window's vectors with the reference's, within clusters or not."""
+        clusters = self.stream.nearest(np.concatenate([sample, self.reference_])) if within else None
+        seed = self.stream.seed(self.name, batch.block)
+        return mmd_test(sample, self.reference_, most=draws_for(self.alpha_), seed=seed, clusters=clusters)
 
     def restore(self, stored: Mapping[str, Any]) -> None:
         """Begin a new window: vectors of prompts are held in memory alone."""
