@@ -49,6 +49,16 @@ def test_a_language_has_the_common_options_under_its_own_and_a_folder_of_its_tag
     assert zh.data.language == "zh-Hans"
 
 
+@pytest.mark.parametrize("languages", ["languages:", "languages: []", "languages: {}", "languages: ''"])
+def test_no_language_is_no_run_of_one(tmp_path: Path, languages: str) -> None:
+    """A run in the default language would begin, in the folder of all."""
+    path = tmp_path / "compass.yaml"
+    path.write_text(f"usage: a.jsonl\n{languages}\n")
+    for load in (load_project, load_options):
+        with pytest.raises(ConfigError, match="compass.yaml:2: languages names none"):
+            load(AdaptConfig, path)
+
+
 @pytest.mark.parametrize(
     "languages",
     [
@@ -110,10 +120,9 @@ def test_a_comparison_takes_the_tags_and_no_options_of_a_language(file: Path) ->
 
 def test_a_file_without_languages_is_no_project(tmp_path: Path) -> None:
     path = tmp_path / "compass.yaml"
-    for text in ("language: cy", "", "languages: []", "languages:"):
+    for text in ("language: cy", ""):
         path.write_text(text)
-        if text != "languages:":
-            assert load_project(AdaptConfig, path) is None
+        assert load_project(AdaptConfig, path) is None
     assert load_project(AdaptConfig, None) is None
 
 

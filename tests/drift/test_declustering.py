@@ -5,6 +5,7 @@ import numpy.typing as npt
 import pytest
 
 from compass.drift.declustering import Declustering, affinity_of, find_reach
+from compass.drift.traffic import likelihood_ratios, split
 
 K = 20
 ALONE = np.eye(K)
@@ -89,3 +90,38 @@ def test_a_topic_in_two_clusters_keeps_to_both():
     assert found.sum(axis=1) == pytest.approx(np.ones(6))
     assert found[0, 1] > 0.2
     assert found[2, 3] < 0.05
+
+
+@pytest.mark.parametrize("at_once", [5, 20])
+def test_window_and_reference_differ_no_more_than_chance_allows(at_once: int):
+    """Breaks if a fit of the stream is compared with one of the reference: what both get wrong then differs.
+
+    Of 16 divergences the mean is 1.3 to 1.6 times that of independent prompts then, and .9 by one fit; its error is .06.
+    """
+    rng, ratios = np.random.default_rng(0), []
+    for seed in range(16):
+        reference, stream = in_sessions(2000, at_once, seed), in_sessions(2500, at_once, 100 + seed)
+        model = Declustering.fit(stream[:2000], ALONE)
+        assert model is not None
+        window = np.bincount(stream[2000:], minlength=K)
+        shares = (np.bincount(reference, minlength=K) / 2000 + window / 500) / 2.0
+        counts = [
+            np.rint(np.bincount(topics, weights, minlength=K)).astype(np.int64)
+            for topics, weights in (
+                (stream[2000:], model.follows(stream, 500).begin(shares)),
+                (reference, model.follows(reference).begin(shares)),
+            )
+        ]
+        pooled = sum(counts)[None]
+        drawn = split(pooled, np.array([counts[0].sum()]), 100, rng)
+        chance = likelihood_ratios(drawn, pooled - drawn).mean()
+        ratios.append(float(likelihood_ratios(counts[0][None, None], counts[1][None, None])[0]) / chance)
+    assert np.mean(ratios) < 1.15
+
+
+def test_a_young_stream_shows_its_sessions_to_who_asks_for_less():
+    """Breaks if a monitor whose reference has no order raises an alarm each time it starts."""
+    streams = [in_sessions(600, 20, seed) for seed in range(10)]
+    assert sum(find_reach(topics) > 0 for topics in streams) < 5
+    assert sum(find_reach(topics, in_doubt=True) > 0 for topics in streams) >= 9
+    assert sum(find_reach(singles(600, seed), in_doubt=True) > 0 for seed in range(20)) <= 5

@@ -85,7 +85,8 @@ def load_project(
     """
     problems: list[str] = []
     over = {name: value for name, value in (overrides or {}).items() if name != LANGUAGE}
-    if path is None or not (blocks := _blocks(kind, path, problems)):
+    blocks = _blocks(kind, path, problems) if path else []
+    if path is None or not (blocks or problems):
         return None
     wanted = {_folded(tag): tag for tag in only}
     if unknown_tags := [tag for folded, tag in wanted.items() if folded not in {b.tag.casefold() for b in blocks}]:

@@ -65,6 +65,12 @@ def read_languages(
         sections = {option.section for option in everywhere.values()}
         pairs = () if root is None else _pairs(root, sections)
         found = next((value for _, key, value in pairs if getattr(key, "value", "") == LANGUAGES), None)
+        if LANGUAGES not in options and found is not None and not found.value:
+            # Else it would be a run of one language, in the folder of all.
+            problems.append(
+                f"{path}:{found.start_mark.line + 1}: languages names none; write one, as in languages: [cy], or remove "
+                "the line"
+            )
         blocks: dict[str, Block] = {}
         for tag, node, inner in _entries(found, path, problems):
             origin = f"{path}:{node.start_mark.line + 1}"

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from compass.drift.background import Background
-from compass.drift.declustering import Declustering
+from compass.drift.declustering import SHORT, Declustering
 from compass.drift.traffic import Dependence
 from compass.drift.window import Block
 from compass.semantic.arrays import IntArray, RealArray
 
-BOTH_FITTED, ONE_FITTED = 1.1, 1.5
+BOTH_FITTED, ONE_FITTED, ONE_FITTED_AT_FIRST = 1.1, 1.5, 2.2
 """How much further a window that is declustered lies from a reference that is so too by the same fit, and from one of
 single prompts, than as many independent prompts: the window's own shares swell what is its own, and what the fit gets
-wrong is in both or in one [ours, simulated]."""
+wrong is in both or in one, the more so where the stream has only begun [ours, simulated]."""
 MOSTLY = 0.8
 """Share of a window whose hours must be known, and known to the reference, for hours to be compared [ours]."""
 
@@ -44,7 +44,8 @@ class Begun:
         known = background.units.sum(axis=0)
         shares = (window / n + known / known.sum()) / 2.0
         counts = np.bincount(recent[-n:], model.follows(recent, n).begin(shares), minlength=len(window))
-        excess = ONE_FITTED if background.rows_in_order is None else BOTH_FITTED
+        alone = ONE_FITTED_AT_FIRST if len(recent) < SHORT else ONE_FITTED
+        excess = alone if background.rows_in_order is None else BOTH_FITTED
         return cls(counts.astype(np.float64), background.units_by(model, shares), excess, 1.0 - model.begins)
 
 

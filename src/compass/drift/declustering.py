@@ -30,6 +30,8 @@ BEYOND_DOUBT = 4.0
 BEYOND_DOUBT_AT_FIRST, SHORT = 2.5, 1000
 """The same for a stream that has only begun, where neighbours are alike, since an alarm too many costs more than a few
 prompts of delay; and for each half of one where they are not [ours]."""
+IN_DOUBT = 2.0
+"""The same before an alarm of a young stream: 1 in 50 streams of 500 prompts with 20 sessions at once shows less."""
 FEWEST = 100
 """Prompts below which nothing is said."""
 LONGEST_OF = 0.6
@@ -127,8 +129,8 @@ def find_reach(categories: IntArray, *, suspected: bool = False, in_doubt: bool 
     if len(own) < FEWEST:
         return 0
     scores = _scores(categories)
-    soon = in_doubt or (suspected and len(own) < SHORT)
-    least = BEYOND_DOUBT_AT_FIRST if soon else BEYOND_DOUBT
+    soon = BEYOND_DOUBT_AT_FIRST if suspected and len(own) < SHORT else BEYOND_DOUBT
+    least = IN_DOUBT if in_doubt else soon
     best = int(np.argmax(scores))
     if scores[best] < least:
         return 0
