@@ -129,8 +129,9 @@ def find_reach(categories: IntArray, *, suspected: bool = False, in_doubt: bool 
     if len(own) < FEWEST:
         return 0
     scores = _scores(categories)
-    soon = BEYOND_DOUBT_AT_FIRST if suspected and len(own) < SHORT else BEYOND_DOUBT
-    least = IN_DOUBT if in_doubt else soon
+    least = BEYOND_DOUBT_AT_FIRST if in_doubt or (suspected and len(own) < SHORT) else BEYOND_DOUBT
+    if in_doubt and len(own) < SHORT:
+        least = IN_DOUBT
     best = int(np.argmax(scores))
     if scores[best] < least:
         return 0
