@@ -55,7 +55,7 @@ def test_no_language_is_no_run_of_one(tmp_path: Path, languages: str) -> None:
     path = tmp_path / "compass.yaml"
     path.write_text(f"usage: a.jsonl\n{languages}\n")
     for load in (load_project, load_options):
-        with pytest.raises(ConfigError, match="compass.yaml:2: languages names none"):
+        with pytest.raises(ConfigError, match=r"compass\.yaml:2: languages names none"):
             load(AdaptConfig, path)
 
 

@@ -96,7 +96,7 @@ def test_a_topic_in_two_clusters_keeps_to_both():
 def test_window_and_reference_differ_no_more_than_chance_allows(at_once: int):
     """Breaks if a fit of the stream is compared with one of the reference: what both get wrong then differs.
 
-    Of 16 divergences the mean is 1.3 to 1.6 times that of independent prompts then, and .9 by one fit; its error is .06.
+    Of 16 divergences the mean is 1.3 to 1.6 times that of independent prompts then, and .9 by one fit, within .06.
     """
     rng, ratios = np.random.default_rng(0), []
     for seed in range(16):

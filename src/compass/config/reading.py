@@ -68,8 +68,8 @@ def read_languages(
         if LANGUAGES not in options and found is not None and not found.value:
             # Else it would be a run of one language, in the folder of all.
             problems.append(
-                f"{path}:{found.start_mark.line + 1}: languages names none; write one, as in languages: [cy], or remove "
-                "the line"
+                f"{path}:{found.start_mark.line + 1}: languages names none; write one, as in languages: [cy], or "
+                "remove the line"
             )
         blocks: dict[str, Block] = {}
         for tag, node, inner in _entries(found, path, problems):
