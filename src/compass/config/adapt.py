@@ -185,6 +185,10 @@ class SpaceConfig:
             yield f"n_clusters: {self.n_clusters} is ignored; HDBSCAN finds the number of clusters itself"
 
 
+PICKED_WITHOUT_USAGE = ("all", "english", "family", "langrank", "langsim", "random", "topic-random")
+"""Strategies whose picks go by languages or by chance."""
+
+
 @dataclass(frozen=True)
 class SelectionConfig:
     """Which of the pool's rows are picked."""
@@ -198,6 +202,7 @@ class SelectionConfig:
     )
     budget: int = knob(240, "Rows or tokens to select, or auto.", basic=True, low=1, auto=True)
     budget_unit: str = knob("examples", "Unit of the budget.", choices=("examples", "tokens"))
+    prefilter: int = knob(0, "Pool rows to embed, the nearest to usage by a static embedding; 0 = all.", low=0)
     language_cap: float = knob(
         0.25, "Maximum share of the selected rows in one language of several; 1 = no cap.", low=0.0, high=1.0
     )
@@ -214,6 +219,22 @@ class SelectionConfig:
                 ("language_cap", "budget"),
                 f"language_cap times budget must be at least 1, or no row can be selected; got {self.language_cap:g} x "
                 f"{self.budget}. Raise one of them (language_cap 1 = no cap)",
+            )
+        if self.prefilter and self.budget_unit == "examples" and self.prefilter < self.budget:
+            yield (
+                ("prefilter", "budget"),
+                f"prefilter must be at least the budget, or the budget can't be spent; got {self.prefilter} and "
+                f"{self.budget}. Several times the budget leaves something to choose from (0 = all rows)",
+            )
+        if self.prefilter and self.strategy.partition(":")[0] == "given":
+            yield ("prefilter", "strategy"), "prefilter must be 0 with the strategy given, whose rows a file names"
+
+    def advice(self) -> Iterator[str]:
+        """Yield what may surprise."""
+        if self.prefilter and self.strategy.partition(":")[0] in PICKED_WITHOUT_USAGE:
+            yield (
+                f"prefilter: {self.strategy} doesn't pick by usage, and sees only the {self.prefilter} pool rows that "
+                "are nearest to usage"
             )
 
 

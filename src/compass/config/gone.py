@@ -129,7 +129,11 @@ RECORDED = {
 """Section -> its options that are no more."""
 
 
-LATER = {"EncoderConfig": {"encoder_dtype": "auto"}, "TrainingConfig": {"num_processes": 1}}
+LATER: Mapping[str, Mapping[str, Any]] = {
+    "EncoderConfig": {"encoder_dtype": "auto"},
+    "SelectionConfig": {"prefilter": 0},
+    "TrainingConfig": {"num_processes": 1},
+}
 """Section -> options that came after version 0.1, with the value that does what it did; that value isn't recorded."""
 
 RENAMED = {"train": "current", **{gone.renamed: name for name, gone in GONE.items() if gone.renamed}}

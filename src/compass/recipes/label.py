@@ -30,6 +30,7 @@ from compass.runs.folder import Run
 from compass.semantic.space import SemanticSpace
 from compass.steps.label import PROMPTS_LISTED, find_labels, keep_labels
 from compass.steps.lengths import keep_measured
+from compass.steps.prefilter import keep_stored
 from compass.steps.read import read_data
 from compass.steps.reference import config_of
 from compass.steps.resources import Resources
@@ -114,7 +115,7 @@ def _of_run(folder: Path, resources: Resources) -> Placed:
             f"{folder} has no {missing[0]} yet. Run `compass select` or `compass adapt` in it first, or give --usage, "
             "--train and --pool in place of a run folder."
         )
-    data = keep_measured(Run(folder), stored_data(folder))
+    data = keep_stored(Run(folder), keep_measured(Run(folder), stored_data(folder)))
     return Placed(data, embed(resources.encoder, data), SemanticSpace.load(folder / layout.SPACE))
 
 

@@ -38,6 +38,8 @@ DROPPED = "data/dropped.jsonl"
 """Each row that was left out: its set, place, id and the reason, but none of its texts."""
 FERTILITY = "data/fertility.json"
 LENGTHS = "data/lengths.json"
+PREFILTER = "data/prefilter.json"
+"""What the first stage of a large pool let through, by place in the pool of this run, and how many it passed over."""
 
 SPACE = "space"
 SPACE_WEIGHTS_FILE = "space.safetensors"

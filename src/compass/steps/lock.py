@@ -14,6 +14,7 @@ from compass.runs.files import file_hash, fingerprint, read_json, write_json
 from compass.runs.finished import served_files
 from compass.runs.folder import Run
 from compass.runs.machine import versions
+from compass.steps.prefilter import stored_prefilter
 from compass.steps.resources import Resources, licences_of
 
 
@@ -33,6 +34,8 @@ def write_lock(run: Run, resources: Resources, *, trained: bool) -> None:
         "command": f"compass {'adapt' if trained else 'select'} --config {layout.CONFIG}",
         "licences": licences_of(config),
     }
+    if prefilter := stored_prefilter(run):
+        content["prefilter"] = {name: prefilter[name] for name in ("rows", "passed_over")}
     if config.selection.budget == AUTO:
         found = read_json(run.folder / layout.HOW_MANY, dict)
         content["budget"] = {name: found[name] for name in ("budget", "unit", "rows", "largest")} | {

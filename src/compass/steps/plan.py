@@ -71,6 +71,11 @@ def plan(config: AdaptConfig) -> list[Step]:
     missing, encoding = len(texts), "not estimated for this encoder"
     if encoder.encoder == "embedded":
         missing = len(load_encoder(encoder, resources.cache).missing(texts))
+    first_stage = ""
+    if 0 < selection.prefilter < len(data.pool):
+        missing = min(missing, len(texts) - len(data.pool) + selection.prefilter)
+        first_stage = f"; a first stage ranks the pool and lets {selection.prefilter} of {len(data.pool)} rows through"
+    if encoder.encoder == "embedded":
         encoding = duration(missing / (ROWS_PER_SECOND_AND_CORE * cores))
     n_rows = _picks(config, len(data.pool), len(data.usage)) + sum(class_repeats(data.train, training.class_balance))
     seen, rows = n_rows * training.num_train_epochs, f"about {n_rows} rows, {training.num_train_epochs:g} epochs"
@@ -87,7 +92,7 @@ def plan(config: AdaptConfig) -> list[Step]:
     removal = resources.strategy.language_removal or config.space.language_removal
     return [
         Step("data", f"{sizes}; {dropped}; {tokens}", "done", sources),
-        Step("embedding", _to_embed(missing, len(texts)), encoding),
+        Step("embedding", _to_embed(missing, len(texts)) + first_stage, encoding),
         Step("space", f"{config.space.clustering}, language removal {removal}", "under a minute"),
         Step("selection", f"{selection.strategy}, {_budget(selection)}", "seconds"),
         Step("training", f"{training.model_name_or_path}, {rows}", fitting),

@@ -26,6 +26,8 @@ from compass.steps.stored_data import data_hashes
 
 logger = logging.getLogger(__name__)
 
+PASSED_OVER = "passed over by the first stage (prefilter)"
+"""What the audit says of pool rows that the encoder never saw."""
 MAY_PICK_NOTHING = ("target-only",)
 DEFAULT = AdaptConfig().selection.strategy
 
@@ -71,6 +73,8 @@ def choose(run: Run, resources: Resources, placed: Placed, candidates: Candidate
     found = find_budget(resources, candidates) if config.selection.budget == AUTO else None
     budget = found.budget if found else config.selection.budget
     selection = resources.strategy.select(candidates, budget, config.run.seed)
+    if placed.data.passed_over:
+        selection = dataclasses.replace(selection, notes={**selection.notes, PASSED_OVER: placed.data.passed_over})
     if not len(selection.indices) and selection.strategy not in MAY_PICK_NOTHING:
         raise _nothing_picked(selection)
     inputs = {

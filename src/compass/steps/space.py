@@ -23,6 +23,7 @@ from compass.selection import LARGE_POOL
 from compass.semantic.arrays import FloatArray, row_chunks
 from compass.semantic.diagnostics import diagnose, name_clusters
 from compass.semantic.space import SemanticSpace
+from compass.steps.prefilter import keep_nearest
 from compass.steps.resources import Resources
 from compass.steps.state import Placed, RunData, Vectors
 from compass.steps.stored_data import data_hashes
@@ -33,6 +34,8 @@ ALIKE = 1e-5
 
 def place(run: Run, resources: Resources, data: RunData) -> Placed:
     """Embed a run's data and fit its semantic space."""
+    # Of a large pool the encoder sees what a first, fast stage lets through, where the options ask for one.
+    data = keep_nearest(run, resources, data)
     # One vector for each text. The cache remembers every text, so a second run embeds nothing.
     vectors = embed(resources.encoder, data)
     # One partition of meaning, with language taken out, fitted on E, D and a sample of A.
@@ -51,6 +54,7 @@ def place_in(run: Run, resources: Resources, data: RunData, parent: Path, fitted
             f"The space of {parent} was fitted with the encoder {name} ({revision}), and {encoder.name} "
             f"({encoder.revision}) was loaded. Use the same encoder, or make a new run with compass adapt."
         )
+    data = keep_nearest(run, resources, data)
     vectors = embed(encoder, data)
     inputs = {"space": file_hash(parent / layout.SPACE_WEIGHTS)}
     target = run.folder / layout.SPACE
@@ -101,6 +105,8 @@ def _fit(run: Run, resources: Resources, data: RunData, vectors: Vectors) -> Sem
         "encoder": [encoder.name, encoder.revision],
         "data": data_hashes(run),
     }
+    if data.passed_over:
+        inputs["prefilter"] = len(data.pool)
     if run.finished("space", inputs):
         run.skip("space")
         return SemanticSpace.load(run.folder / layout.SPACE)

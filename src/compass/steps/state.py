@@ -23,6 +23,8 @@ class RunData:
     """A: what can be picked."""
     tests: Mapping[str, tuple[Example, ...]]
     """Held-out rows by test name; usage's goes by the target language's tag, where it has responses to test on."""
+    passed_over: int = 0
+    """Pool rows that the first stage has left out of A."""
 
     def texts(self) -> Iterator[Example]:
         """Yield usage, training rows and pool, one after the other."""
