@@ -46,8 +46,8 @@ class Pieces:
 
     def __getitem__(self, texts: slice | IntArray) -> Pieces:
         """Return some of the texts. texts: a slice, or (m,) places."""
-        places = np.arange(len(self))[texts]
-        parts = [self.ids[self.ends[i - 1] if i else 0 : self.ends[i]] for i in places.tolist()]
+        places = range(*texts.indices(len(self))) if isinstance(texts, slice) else texts.tolist()
+        parts = [self.ids[self.ends[i - 1] if i else 0 : self.ends[i]] for i in places]
         return _together(parts)
 
 
