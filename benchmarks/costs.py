@@ -2,13 +2,15 @@
 
     OMP_NUM_THREADS=1 python benchmarks/costs.py --output runs/costs            # about an hour of a processor
     OMP_NUM_THREADS=1 python benchmarks/costs.py --output runs/costs --only pool --repeats 1
+    OMP_NUM_THREADS=1 python benchmarks/costs.py --output runs/costs --quick    # pools up to 100,000 rows, 10,000 else
     python benchmarks/costs.py --output runs/costs --table                      # what is there, as a table
 
 One factor changes at a time and the others stay at their middle value: rows of the pool, clusters K, dimensions d,
-languages, rows of usage, budget. Vectors are synthetic (see `selection.py`) and lie on disk; the texts of `clean` are
-synthetic sentences of 3 to 12 words. Each point is a process of its own, so that its peak memory is its own. A slope is
-that of log time on log size over the upper half of the sizes: 1 is linear, and 0 says that the size doesn't matter.
-Results are one JSON line a point; what is there is not done again.
+languages, rows of usage, budget. A stage is measured where the factor can matter to it (`STAGES`). Vectors are
+synthetic (see `selection.py`) and lie on disk; the texts of `clean` are synthetic sentences of 3 to 12 words. Each
+point is a process of its own, so that its peak memory is its own. A slope is that of log time on log size over the
+upper half of the sizes: 1 is linear, and 0 says that the size doesn't matter. Results are one JSON line a point; what
+is there is not done again.
 """
 
 from __future__ import annotations
@@ -38,6 +40,14 @@ FACTORS: dict[str, tuple[int, ...]] = {
     "budget": (300, 1000, 3000, 10_000),
 }
 MIDDLE = {"pool": 100_000, "clusters": 300, "dimensions": 384, "languages": 30, "usage": 300, "budget": 1000}
+QUICK = {**MIDDLE, "pool": 10_000, "clusters": 100, "budget": 300}
+QUICK_LARGEST = 100_000
+STAGES: dict[str, tuple[str, ...]] = {
+    "clean": ("pool",),
+    "fit": ("pool", "clusters", "dimensions", "languages"),
+    "write": ("pool", "clusters", "budget"),
+}
+"""Stage -> factors that it is measured for; the others, for all."""
 TRAIN, NEEDED = 2000, 20
 MOST_CLEANED, MOST_FITTED = 100_000, 100_000
 STRATEGIES = ("compass", "nearest", "tsds", "crisp")
@@ -68,7 +78,7 @@ def sentences(n: int, languages: int, rng: np.random.Generator) -> list[Any]:
     return rows
 
 
-def point(size: dict[str, int], seed: int) -> dict[str, dict[str, float]]:
+def point(factor: str, size: dict[str, int], seed: int) -> dict[str, dict[str, float]]:
     """Measure all stages at one point."""
     from compass.data.cleaning import clean
     from compass.encoders.stored import StoredVectors
@@ -99,12 +109,12 @@ def point(size: dict[str, int], seed: int) -> dict[str, dict[str, float]]:
         train = synthetic.rows(rng, topics, rng.integers(NEEDED // 2, synthetic.TOPICS, TRAIN))
         tags = [f"l{i}" for i in rng.integers(0, size["languages"], size["pool"]).tolist()]
         pool = StoredVectors(path, size["dimensions"])
-        if size["pool"] <= MOST_CLEANED:
+        if size["pool"] <= MOST_CLEANED and factor in STAGES["clean"]:
             texts = sentences(size["pool"], size["languages"], rng)
             with measured(costs, "clean"):
                 clean(texts, check_language=False, name="pool")
             del texts
-        if size["pool"] <= MOST_FITTED:
+        if size["pool"] <= MOST_FITTED and factor in STAGES["fit"]:
             rows = np.concatenate([usage, train, np.asarray(pool[: size["pool"]])])
             of = [*["l0"] * (len(usage) + len(train)), *tags]
             with measured(costs, "fit"):
@@ -127,7 +137,7 @@ def point(size: dict[str, int], seed: int) -> dict[str, dict[str, float]]:
         for strategy in STRATEGIES:
             with measured(costs, strategy):
                 picks = get_strategy(strategy).select(candidates, size["budget"], seed=seed)
-            if strategy == "compass":
+            if strategy == "compass" and factor in STAGES["write"]:
                 with measured(costs, "write"):
                     write_selection(run, picks, candidates, data, seed=seed)
     return costs
@@ -193,13 +203,17 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=list(FACTORS), choices=list(FACTORS))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--largest", type=int, default=10**9, help="leave out larger pools")
+    parser.add_argument("--quick", action="store_true", help="smaller pools, each point once")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--point", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.point:
         asked = json.loads(options.point)
-        print(json.dumps(point(asked["size"], asked["seed"])))
+        print(json.dumps(point(asked["factor"], asked["size"], asked["seed"])))
         return
+    if options.quick:
+        options.repeats, options.largest = 1, min(options.largest, QUICK_LARGEST)
+    middle = QUICK if options.quick else MIDDLE
     path = options.output / "results.jsonl"
     options.output.mkdir(parents=True, exist_ok=True)
     results = [json.loads(line) for line in _lines(str(path))]
@@ -208,7 +222,7 @@ def main() -> None:
         for seed in range(options.repeats):
             for factor in options.only:
                 for value in FACTORS[factor]:
-                    size = {**MIDDLE, factor: value}
+                    size = {**middle, factor: value}
                     key = {"factor": factor, "size": size, "seed": seed}
                     if size["pool"] > options.largest or any(key.items() <= result.items() for result in results):
                         continue
