@@ -274,10 +274,14 @@ def table(results: list[dict[str, Any]]) -> str:
         for name, seconds in medians.items():
             own = cells[name]
             ratio = f"{seconds / medians['compass']:.2f}" if "compass" in medians else "–"
-            said = ", ".join(f"{what} {value:,.3g}" for what, value in own[-1]["said"].items())
+            said = ", ".join(f"{what} {_shown(value)}" for what, value in own[-1]["said"].items())
             gib = max(r["gib"] for r in own)
             lines.append(f"| {job} | {own[-1]['rows']:,} | {name} | {seconds:.2f} | {ratio} | {gib:.2f} | {said} |")
     return "\n".join(lines)
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def main() -> None:
