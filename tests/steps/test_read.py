@@ -202,7 +202,9 @@ def test_columns_are_mapped_for_one_set_alone(tmp_path: Path) -> None:
     config = _files(tmp_path)
     rows = [{"frage": f"wie viel ist {i} und mehr", "antwort": str(i), "language": "de"} for i in range(30)]
     _write(tmp_path / "pool.jsonl", rows)
-    with pytest.raises(DataError, match=r"usage.jsonl: no column 'frage'.*pool.prompt=frage applies to the pool alone"):
+    with pytest.raises(
+        DataError, match=r"usage.jsonl: no column 'frage'.*pool.prompt=frage applies to the pool alone .*usage, train"
+    ):
         cleaned_data(replace(config, columns={"prompt": "frage"}), 0)
     data, _ = cleaned_data(replace(config, columns={"pool.prompt": "frage", "pool.response": "antwort"}), 0)
     assert {row.language for row in data.pool} == {"de"}
