@@ -150,8 +150,10 @@ def machine() -> dict[str, str]:
     named = [line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     packages = {name: version(name) for name in ("numpy", "scikit-learn", "torch", "pyarrow")}
     threads = os.environ.get("OMP_NUM_THREADS", "")
+    load = f"{os.getloadavg()[0]:.0f} processes running" if hasattr(os, "getloadavg") else ""
     return {
         "processor": named[0] if named else platform.processor(), "cores": str(os.cpu_count()), "threads": threads,
+        "load": load,
         "python": platform.python_version(), **packages,
     }  # fmt: skip
 
@@ -189,7 +191,7 @@ def table(results: list[dict[str, Any]]) -> str:
                 seconds = sorted(c["seconds"] for c in by_size.get(size, []))
                 spread = f" ({seconds[0]:.2f}–{seconds[-1]:.2f})" if len(seconds) > 1 else ""
                 shown.append(f"{np.median(seconds):.2f}{spread}" if seconds else "–")
-            rate = f"{slope(known, medians):.2f}" if len(known) > 2 else "–"
+            rate = f"{slope(known, medians):.2f}" if len(known) > 1 else "–"
             gib = max(c["gib"] for costs in by_size.values() for c in costs)
             out.append(f"| {stage} | " + " | ".join(shown) + f" | {rate} | {gib:.2f} |")
         out.append("")

@@ -40,8 +40,9 @@ def page(found: Mapping[str, Any], titles: Mapping[str, Mapping[str, str]]) -> s
     out = [
         "# Performance",
         "",
-        "Drawn by `benchmarks/run.py`. Seconds are those of a processor, so that other work on the machine doesn't "
-        "count, and rates go by them. Medians; the range of several runs stands in brackets.",
+        "Drawn by `benchmarks/run.py`. Seconds are those of a processor, and rates go by them: other work on the "
+        "machine makes them longer by what it takes of caches and memory, not by its share of the processor. Medians; "
+        "the range of several runs stands in brackets.",
         "",
         f"Machine: {machine}.",
         "",
@@ -58,11 +59,22 @@ def page(found: Mapping[str, Any], titles: Mapping[str, Mapping[str, str]]) -> s
             "`benchmarks/peers.py`: the same job on the same data. The ratio is the peer's time over ours: above 1, "
             "ours is faster.", "", peers.table(found["peers"]), "",
         ]  # fmt: skip
-        out += [*NOTES, ""]
+        out += [*_ahead(found["peers"]), ""]
     return "\n".join(out)
 
 
-NOTES: tuple[str, ...] = ()
+def _ahead(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say of each peer that takes less time than ours that it does."""
+    seconds: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for result in results:
+        seconds[result["job"]][result["name"]].append(result["seconds"])
+    told = []
+    for job, names in seconds.items():
+        own = median(names.get("compass", [0.0]))
+        for name, values in names.items():
+            if median(values) < own:
+                told.append(f"- Ahead of ours on {job}: {name}, in {median(values) / own:.2f} of the time.")
+    return told or ["None of them takes less time than ours."]
 
 
 def _with_range(value: Mapping[str, float]) -> str:

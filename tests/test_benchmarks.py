@@ -47,7 +47,7 @@ def test_the_page_shows_what_was_measured(run: Any, tmp_path: Path, monkeypatch:
     ]
     peers = [
         {"job": "reading", "name": name, "rows": 1000, "seconds": seconds, "gib": 0.1, "said": {"rows": 1000.0}}
-        for name, seconds in (("compass", 2.0), ("datatrove", 3.0))
+        for name, seconds in (("compass", 2.0), ("datatrove", 3.0), ("another", 0.5))
     ]
     figures = {"monitor": {"vectors_per_cpu_second": {"median": 2000.0, "low": 1900.0, "high": 2100.0, "runs": 3}}}
     for name, rows in (("costs", costs), ("peers", peers)):
@@ -60,5 +60,6 @@ def test_the_page_shows_what_was_measured(run: Any, tmp_path: Path, monkeypatch:
     text = page.read_text("utf-8")
     assert "| nearest | 0.10 | 0.30 | 1.00 | 1.00 | 0.30 |" in text
     assert "| reading | 1,000 | datatrove | 3.00 | 1.50 | 0.10 | rows 1,000 |" in text
+    assert "Ahead of ours on reading: another, in 0.25 of the time." in text
     assert "| prompts a second, embedded already | 2,000 (1,900–2,100) |" in text
     assert ElementTree.parse(page.with_suffix(".svg")).getroot().tag.endswith("svg")

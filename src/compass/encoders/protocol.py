@@ -38,7 +38,10 @@ def clean_text(text: str) -> str:
     Surrogate pairs that were decoded one half at a time become the character they stand for; a half without its partner
     becomes U+FFFD; NUL becomes a space, because C code ends a text there.
     """
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    try:
+        # Only surrogates fail; a look at each character would take far longer.
+        text.encode()
+    except UnicodeEncodeError:
         text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return unicodedata.normalize("NFC", text.replace("\0", " "))
 
