@@ -58,7 +58,7 @@ def test_a_selection_elsewhere_has_the_files_of_one_here(rows: Path, tmp_path: P
     dropped = (tmp_path / "sent" / "data" / "dropped.jsonl").read_text("utf-8").splitlines()
     reasons = {json.loads(line)["reason"] for line in dropped}
     assert reasons == {"a field of another type", "no response", "duplicate", "near duplicate"}
-    assert {"_Reading", "_content_keys", "_band_keys", "EncodeElsewhere"} <= set(done)
+    assert {"_Reading", "_content_hashes", "_band_keys", "EncodeElsewhere"} <= set(done)
 
 
 @pytest.mark.parametrize("part_bytes", [1, 100, 997, 10**6])

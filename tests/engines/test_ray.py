@@ -6,7 +6,6 @@ Run by `make test-ray`, in an environment of its own; skipped where Ray or moto'
 from __future__ import annotations
 
 import os
-import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from compass.recipes.adapt import select
 from compass.recipes.elsewhere import results_stored
 from compass.steps.resources import Resources
 from engines.sent import contents, options, write_rows
+from engines.watched import Watched
 from topics import TopicEncoder
 
 ray = pytest.importorskip("ray", reason="needs Ray: make test-ray")
@@ -33,27 +33,6 @@ from compass.engines.ray import RayEngine  # noqa: E402
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200), pytest.mark.filterwarnings("ignore")]
 
 WORKERS = (1, 2, 4)
-KILLED_AT = 3
-"""The chunk of texts at which a worker is killed, from 0."""
-
-
-class Watched(TopicEncoder):
-    """Writes down which worker embeds which chunk, and lets one be killed once."""
-
-    def __init__(self, notes: Path) -> None:
-        self.notes = notes
-
-    def encode(self, texts):  # type: ignore[no-untyped-def]
-        with (self.notes / "embedded.log").open("a", encoding="utf-8") as file:
-            file.write(f"{os.getpid()} {texts[0]}\n")
-        if (order := self.notes / "kill").exists() and len(self._lines()) > KILLED_AT:
-            order.unlink()
-            (self.notes / "killed").write_text(str(os.getpid()), encoding="utf-8")
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().encode(texts)
-
-    def _lines(self) -> list[str]:
-        return (self.notes / "embedded.log").read_text("utf-8").splitlines()
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from compass.data.calls import parse_call
 from compass.data.example import Example
+from compass.data.stored_rows import column
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,8 +36,8 @@ def class_name(response: str) -> str:
 
 def name_classes(*parts: Sequence[Example]) -> tuple[list[str], ...]:
     """Name the class of each row's response in several sets: as `class_of` does, and longer responses that recur."""
-    classes = tuple([class_of(row.response) for row in rows] for rows in parts)
-    texts = tuple([row.response.strip().casefold() for row in rows] for rows in parts)
+    classes = tuple([class_of(response) for response in column(rows, "response")] for rows in parts)
+    texts = tuple([response.strip().casefold() for response in column(rows, "response")] for rows in parts)
     longer = Counter(
         text
         for names, own in zip(classes, texts, strict=True)

@@ -9,6 +9,7 @@ from functools import partial
 from compass.data.example import Example
 from compass.data.identify import can_identify, identify_languages, neighbours
 from compass.data.languages import UNDETERMINED, language_name
+from compass.data.stored_rows import column, kept
 from compass.engines import each_block
 from compass.reuse import reused
 
@@ -18,14 +19,16 @@ ROWS_FOR_NEIGHBOURS = 500
 """Rows of a language that identification does not know, by which its neighbours are found, at most."""
 
 
-def with_identified_languages(pool: Sequence[Example], target_rows: Sequence[Example], language: str) -> list[Example]:
+def with_identified_languages(
+    pool: Sequence[Example], target_rows: Sequence[Example], language: str
+) -> Sequence[Example]:
     """Return the pool, each row without a tag under the language that it is found to be in; unsure ones stay `und`.
 
     target_rows: rows in the target language. A language that identification does not know reads as its neighbours: rows
     that read as one of these stay `und`, and a warning says so.
     """
-    if all(row.language != UNDETERMINED for row in pool):
-        return list(pool)
+    if UNDETERMINED not in column(pool, "language"):
+        return pool
     known_rows: dict[str, list[str]] = {language: [row.prompt for row in target_rows]}
     for row in pool:
         if row.language != UNDETERMINED:
@@ -39,12 +42,12 @@ def with_identified_languages(pool: Sequence[Example], target_rows: Sequence[Exa
             "pool's rows to use those in %s by their language.", language_name(tag), tag,
             f" where they read as {', '.join(taken)}, as rows in {tag} do" if taken else " where they are in it", tag,
         )  # fmt: skip
-    return list(_tagged(pool, frozenset(reserved)))
+    return _tagged(pool, frozenset(reserved))
 
 
 @reused
 def _tagged(pool: Sequence[Example], reserved: frozenset[str]) -> Sequence[Example]:
-    untagged = [i for i, row in enumerate(pool) if row.language == UNDETERMINED]
+    untagged = [i for i, tag in enumerate(column(pool, "language")) if tag == UNDETERMINED]
     prompts = [pool[i].prompt for i in untagged]
     tags = (tag for _, part in each_block(partial(identify_languages, reserved=reserved), prompts) for tag in part)
     found = dict(zip(untagged, tags, strict=True))
@@ -52,4 +55,4 @@ def _tagged(pool: Sequence[Example], reserved: frozenset[str]) -> Sequence[Examp
     logger.info(
         "Rows of the pool without a language tag: %d; their language stays unknown (`und`) in %d", len(untagged), unsure
     )
-    return [row.with_language(found[i]) if i in found else row for i, row in enumerate(pool)]
+    return kept(row.with_language(found[i]) if i in found else row for i, row in enumerate(pool))

@@ -9,6 +9,7 @@ import numpy as np
 
 from compass.data.classes import class_name
 from compass.data.example import Example
+from compass.data.stored_rows import column
 from compass.found_budget import FoundBudget
 from compass.records import ClassScore, Cluster, Picked
 from compass.runs import layout
@@ -77,7 +78,7 @@ def read_picks(run: Run, selection: Selection, candidates: Candidates, data: Run
     """Return a selection with the picks that the run folder holds in place of its own, of the same candidates."""
     import pyarrow.parquet as pq
 
-    places = {row.id: i for i, row in enumerate(data.pool)}
+    places = {name: i for i, name in enumerate(column(data.pool, "id"))}
     audit = pq.read_table(run.folder / layout.AUDIT).to_pylist()
     return finish(
         selection.strategy,
@@ -137,10 +138,10 @@ def _classes(account: ClassAccount, candidates: Candidates, data: RunData) -> li
     """Return the account of each class that usage asks for or the training data has, the most expected first."""
     parts = [part for part in (candidates.train_classes, candidates.pool_classes) if part is not None]
     classes, first = np.unique(np.concatenate(parts), return_index=True)
-    rows = [*data.train, *data.pool]
-    names = {
-        number: class_name(rows[row].response) for number, row in zip(classes.tolist(), first.tolist(), strict=True)
-    } | {-1: "free text"}
+    n = len(data.train)
+    places = zip(classes.tolist(), first.tolist(), strict=True)
+    rows = ((number, data.train[i] if i < n else data.pool[i - n]) for number, i in places)
+    names = {number: class_name(row.response) for number, row in rows} | {-1: "free text"}
     order = np.argsort(-account.expected, kind="stable")
     order = order[(account.expected[order] > 0) | (account.train[order] > 0) | (account.picked[order] > 0)]
     train_shares = shares(account.train.astype(np.float64))

@@ -8,6 +8,7 @@ import numpy as np
 
 from compass.config import SelectionConfig
 from compass.data.label_list import LabelList, LabelPrompt
+from compass.data.stored_rows import column
 from compass.runs import layout
 from compass.runs.files import file_hash, read_json, write_json
 from compass.runs.folder import Run
@@ -27,7 +28,7 @@ def find_labels(placed: Placed, n: int, *, options: SelectionConfig, seed: int) 
     """
     data, vectors, space = placed.data, placed.vectors, placed.space
     usage, train, pool = (
-        space.transform(x if len(x) else np.reshape(x, (-1, space.dimensions)), [row.language for row in rows])
+        space.transform(x if len(x) else np.reshape(x, (-1, space.dimensions)), column(rows, "language"))
         for x, rows in ((vectors.usage, data.usage), (vectors.train, data.train), (vectors.pool, data.pool))
     )
     unanswered = np.array([not row.response.strip() for row in data.usage], dtype=bool)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compass.data.example import Dropped, Example
+from compass.data.stored_rows import without as rows_without
 from compass.errors import DataError, RunError
 from compass.reuse import reused
 from compass.runs import layout
@@ -71,8 +72,8 @@ def keep_measured(run: Run, data: RunData) -> RunData:
 
 def measure(tokenizer: Any, data: RunData, max_length: int) -> dict[str, TooLong]:
     """Return the rows that are longer than `max_length`, by set. Raises DataError for rows that are refused."""
-    for name, rows in data.tests.items():
-        check_rows(tokenizer, f"test {name}", rows)
+    for name, held_out in data.tests.items():
+        check_rows(tokenizer, f"test {name}", held_out)
     found = {}
     for name, rows in (("current", data.train), ("pool", data.pool)):
         lengths = check_rows(tokenizer, SETS[name], rows)
@@ -121,13 +122,10 @@ def too_long(row: Example, max_length: int, place: str = "") -> Dropped:
 def without(data: RunData, found: Mapping[str, TooLong]) -> RunData:
     """Return a run's data without rows that are too long."""
 
-    def fitting(rows: tuple[Example, ...], of_set: TooLong) -> tuple[Example, ...]:
-        places = set(of_set.places)
-        return tuple(row for i, row in enumerate(rows) if i not in places) if places else rows
-
-    return dataclasses.replace(
-        data, train=fitting(data.train, found["current"]), pool=fitting(data.pool, found["pool"])
+    train, pool = (
+        rows_without(rows, set(found[name].places)) for name, rows in (("current", data.train), ("pool", data.pool))
     )
+    return dataclasses.replace(data, train=tuple(train), pool=pool)
 
 
 def _list(run: Run, data: RunData, found: Mapping[str, TooLong], max_length: int) -> None:

@@ -16,11 +16,12 @@ from compass.data.cleaning import clean as clean_rows
 from compass.data.example import Dropped, Example
 from compass.data.languages import UNDETERMINED, normalize_tag, same_language
 from compass.data.licences import announce
-from compass.data.readers import SourceAccount, read_examples, source_path
+from compass.data.readers import SourceAccount, iter_sources, read_examples, source_path
 from compass.data.readers.hub import HUB
 from compass.data.readers.remote import RemoteFile, expanded, is_url
 from compass.data.readers.sources import existing_path, open_source
 from compass.data.redaction import check_installed
+from compass.data.stored_rows import kept
 from compass.data.untagged import with_identified_languages
 from compass.errors import DataError
 from compass.reuse import reused
@@ -127,9 +128,10 @@ def read(config: DataConfig, seed: int) -> Sources:
     train = list(assist.train) if assist and any(map(parse_assist, config.train)) else []
     train += read_set(config, "train", *own, accounts=accounts["current"]) if own else []
     files = expanded([source for source in config.pool if not parse_assist(source)])
-    pool = list(assist.pool) if assist and len(files) < len(config.pool) else []
+    pool: Sequence[Example] = list(assist.pool) if assist and len(files) < len(config.pool) else []
     if files:
-        pool += read_pool(config, files, accounts["pool"])
+        read_rows = read_pool(config, files, accounts["pool"])
+        pool = [*pool, *read_rows] if pool else read_rows
     tests: dict[str, Sequence[Example]] = {}
     if assist and parse_assist(config.test or config.usage):
         tests.update(assist.tests)
@@ -175,12 +177,14 @@ def with_responses(name: str, rows: list[Example]) -> list[Example]:
     return found
 
 
-def read_pool(config: DataConfig, sources: Sequence[str], accounts: list[SourceAccount] | None = None) -> list[Example]:
+def read_pool(
+    config: DataConfig, sources: Sequence[str], accounts: list[SourceAccount] | None = None
+) -> Sequence[Example]:
     """Read the rows of the pool's sources, with the columns that the options map for it; they need responses."""
     rows, read = _read_pool(tuple(sources), columns_of(config, "pool"), streaming=config.streaming)
     if accounts is not None:
         accounts += read
-    return list(rows)
+    return rows
 
 
 @reused
@@ -188,8 +192,8 @@ def _read_pool(
     sources: tuple[str, ...], columns: Mapping[str, str] | None, *, streaming: bool
 ) -> tuple[Sequence[Example], Sequence[SourceAccount]]:
     accounts: list[SourceAccount] = []
-    rows = read_examples(list(sources), columns=columns, streaming=streaming, require_response=True, accounts=accounts)
-    return rows, accounts
+    rows = iter_sources(sources, columns=columns, streaming=streaming, require_response=True, accounts=accounts)
+    return kept(rows), accounts
 
 
 def clean(sources: Sources, config: DataConfig, seed: int) -> tuple[RunData, dict[str, Cleaned]]:
@@ -234,10 +238,10 @@ def clean(sources: Sources, config: DataConfig, seed: int) -> tuple[RunData, dic
             "more prompts with --usage."
         )
     data = RunData(
-        usage=cleaned["usage"].examples,
-        train=cleaned["current"].examples,
+        usage=tuple(cleaned["usage"].examples),
+        train=tuple(cleaned["current"].examples),
         pool=cleaned["pool"].examples,
-        tests={name: cleaned[f"test {name}"].examples for name in tests if cleaned[f"test {name}"].examples},
+        tests={name: tuple(cleaned[f"test {name}"].examples) for name in tests if cleaned[f"test {name}"].examples},
     )
     return data, cleaned
 

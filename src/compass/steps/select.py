@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from sys import intern
 from typing import Any
 
 import numpy as np
 
 from compass.config import AUTO, AdaptConfig, recorded
 from compass.data.classes import number_classes
+from compass.data.stored_rows import column
 from compass.errors import SelectionError
 from compass.found_budget import FoundBudget
 from compass.runs import layout
@@ -48,7 +50,7 @@ def place_candidates(resources: Resources, placed: Placed) -> Candidates:
         pool=vectors.pool,
         usage_languages=[row.language for row in data.usage],
         train_languages=[row.language for row in data.train],
-        pool_languages=[row.language for row in data.pool],
+        pool_languages=[intern(tag) for tag in column(data.pool, "language")],
         pool_costs=_costs(resources, data),
         target_language=language,
         unit=resources.config.selection.budget_unit,

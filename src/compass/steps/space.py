@@ -12,6 +12,7 @@ from typing import cast
 import numpy as np
 
 from compass.data.example import Example
+from compass.data.stored_rows import column
 from compass.encoders import CachedEncoder
 from compass.engines import is_elsewhere
 from compass.errors import EncoderError, RunError
@@ -75,12 +76,12 @@ def embed(encoder: CachedEncoder, data: RunData) -> Vectors:
     sets = (data.usage, data.train, data.pool)
     if is_elsewhere():
         # All at once: workers load the encoder once.
-        encoder.stored([row.prompt for rows in sets for row in rows])
+        encoder.stored([prompt for rows in sets for prompt in column(rows, "prompt")])
     usage, train = (encoder.encode([row.prompt for row in rows]) for rows in sets[:2])
-    prompts = [row.prompt for row in data.pool]
+    prompts = column(data.pool, "prompt")
     large = len(prompts) >= LARGE_POOL
     vectors = Vectors(usage, train, cast(FloatArray, encoder.stored(prompts)) if large else encoder.encode(prompts))
-    if _alike(vectors) and (texts := len({row.prompt for rows in sets for row in rows})) > 1:
+    if _alike(vectors) and (texts := len({prompt for rows in sets for prompt in column(rows, "prompt")})) > 1:
         raise EncoderError(
             f"The encoder {encoder.name} gives the same vector for all of {texts} different texts, so nothing can be "
             "told apart. Check the encoder's model and address, or choose another --encoder."

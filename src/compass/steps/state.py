@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from compass.data.example import Example
@@ -19,8 +19,8 @@ class RunData:
     """E: what users ask for."""
     train: tuple[Example, ...]
     """D: the training rows there are."""
-    pool: tuple[Example, ...]
-    """A: what can be picked."""
+    pool: Sequence[Example]
+    """A: what can be picked. A large one is in a file (`data/stored_rows.py`): walk through it, or index it."""
     tests: Mapping[str, tuple[Example, ...]]
     """Held-out rows by test name; usage's goes by the target language's tag, where it has responses to test on."""
     passed_over: int = 0

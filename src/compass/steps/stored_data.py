@@ -8,7 +8,8 @@ from pathlib import Path
 
 from compass.data.cleaning import Cleaned
 from compass.data.example import Example
-from compass.data.readers import read_jsonl, write_jsonl
+from compass.data.readers import iter_jsonl, read_jsonl, write_jsonl
+from compass.data.stored_rows import kept
 from compass.runs import layout
 from compass.runs.files import file_hash, read_json, write_json
 from compass.runs.files import write_jsonl as write_rows
@@ -38,7 +39,7 @@ def stored_data(folder: Path) -> RunData:
     return RunData(
         usage=tuple(read_jsonl(folder / layout.USAGE)),
         train=tuple(read_jsonl(folder / layout.TRAIN)),
-        pool=tuple(read_jsonl(folder / layout.POOL)),
+        pool=kept(iter_jsonl(folder / layout.POOL)),
         tests=stored_tests(folder),
     )
 

@@ -15,6 +15,7 @@ from compass.data.cleaning.result import Found
 from compass.data.example import Example
 from compass.data.languages import UNDETERMINED
 from compass.data.scripts import is_mostly_unspaced
+from compass.data.stored_rows import chosen
 from compass.engines import each_block
 from compass.reuse import reused
 
@@ -48,23 +49,28 @@ def _whole_prompt(row: Example) -> str:
 @reused
 def find_duplicates(rows: Sequence[Example]) -> Found:
     """Find rows with the same prompt, context and response; one with a tag stays before one without, then by id."""
+    if not len(rows):
+        return {}
+    hashes = b"".join(block for _, block in each_block(_content_hashes, rows))
+    candidates = np.flatnonzero(_repeated(np.frombuffer(hashes, dtype="<u8")[::2])).tolist()
+    at = dict(zip(candidates, chosen(rows, candidates), strict=True))
     kept: dict[bytes, int] = {}
     found = {}
-    keys = (key for _, block in each_block(_content_keys, rows) for key in block)
-    for index, key in enumerate(keys):
+    for index in candidates:
+        key = hashes[16 * index : 16 * index + 16]
         first = kept.setdefault(key, index)
         if first == index:
             continue
-        stays, goes = sorted((first, index), key=lambda i: (rows[i].language == UNDETERMINED, rows[i].id))
+        stays, goes = sorted((first, index), key=lambda i: (at[i].language == UNDETERMINED, at[i].id))
         kept[key] = stays
         found[goes] = key
-    return {index: (DUPLICATE, f"the same as {rows[kept[key]].id}") for index, key in found.items()}
+    return {index: (DUPLICATE, f"the same as {at[kept[key]].id}") for index, key in found.items()}
 
 
-def _content_keys(rows: Sequence[Example]) -> list[bytes]:
-    """Return what rows with the same texts have in common: a hash of each row's, folded."""
+def _content_hashes(rows: Sequence[Example]) -> bytes:
+    """Return 16 bytes for each row, which rows with the same texts have in common, but for case and spaces."""
     texts = (f"{fold(_whole_prompt(row))}\0{fold(row.response)}" for row in rows)
-    return [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts]
+    return b"".join(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts)
 
 
 @reused
@@ -78,7 +84,10 @@ def find_near_duplicates(rows: Sequence[Example], threshold: float) -> Found:
         return {}
     keys = np.concatenate([block for _, block in each_block(partial(_band_keys, threshold=threshold), rows)])
     shared = np.stack([_repeated(band) for band in keys.T], axis=1)
-    order = sorted(np.flatnonzero(shared.any(axis=1)).tolist(), key=lambda i: _canonical(rows[i]))
+    candidates = np.flatnonzero(shared.any(axis=1)).tolist()
+    # In memory: each is held against several others, in another order than theirs.
+    at = dict(zip(candidates, chosen(rows, candidates), strict=True))
+    order = sorted(candidates, key=lambda i: _canonical(at[i]))
     rank = {index: position for position, index in enumerate(order)}
     buckets: defaultdict[int, list[int]] = defaultdict(list)
     found = {}
@@ -87,9 +96,9 @@ def find_near_duplicates(rows: Sequence[Example], threshold: float) -> Found:
         votes = Counter(other for key in own for other in buckets.get(key, ()))
         best = sorted(votes, key=lambda other: (-votes[other], rank[other]))[:_MOST_COMPARED]
         for other in best:
-            similarity = _similarity(rows[index], rows[other], threshold)
+            similarity = _similarity(at[index], at[other], threshold)
             if similarity >= threshold:
-                found[index] = (NEAR_DUPLICATE, f"like {rows[other].id} (Jaccard {similarity:.2f})")
+                found[index] = (NEAR_DUPLICATE, f"like {at[other].id} (Jaccard {similarity:.2f})")
                 break
         else:
             for key in own:

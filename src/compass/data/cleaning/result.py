@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from compass.data.example import Dropped, Example
+from compass.data.stored_rows import StoredRows, chosen, without
 from compass.engines import each_block
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ Rule = Callable[[Sequence[Example]], Found]
 class Cleaned:
     """The rows that stay, in their order, and what was dropped."""
 
-    examples: tuple[Example, ...]
+    examples: Sequence[Example]
     dropped: tuple[Dropped, ...] = ()
     """Every row that was dropped, by rule."""
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -50,15 +51,15 @@ def with_left_out(cleaned: Cleaned, left_out: Iterable[Dropped]) -> Cleaned:
 
 def apply_rules(examples: Iterable[Example], rules: Iterable[Rule], name: str = "") -> Cleaned:
     """Drop what each rule finds in the rows that those before it left. name: what the log calls these rows."""
-    rows: Sequence[Example] = list(examples)
+    rows: Sequence[Example] = examples if isinstance(examples, StoredRows) else tuple(examples)
     dropped: list[Dropped] = []
     for rule in rules:
         found = rule(rows)
-        for index in sorted(found):
-            dropped.append(Dropped(rows[index].id, *found[index], rows[index].place))
-        if found:
-            rows = [row for index, row in enumerate(rows) if index not in found]
+        places = sorted(found)
+        for index, row in zip(places, chosen(rows, places), strict=True):
+            dropped.append(Dropped(row.id, *found[index], row.place))
+        rows = without(rows, found)
     counts = Counter(row.reason for row in dropped)
     why = ", ".join(f"{n} {reason}" for reason, n in counts.items()) or "none"
     logger.info("Cleaning%s kept %d rows; dropped: %s", f" {name}" * bool(name), len(rows), why)
-    return Cleaned(tuple(rows), tuple(dropped), dict(counts))
+    return Cleaned(rows, tuple(dropped), dict(counts))

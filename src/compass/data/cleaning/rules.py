@@ -18,6 +18,7 @@ from compass.data.cleaning.result import Cleaned, Found, Rule, apply_rules
 from compass.data.cleaning.wrong_language import find_wrong_language
 from compass.data.example import Example
 from compass.data.redaction import redact_example
+from compass.data.stored_rows import kept
 from compass.engines import each_block
 
 logger = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def clean(
 
 
 def _redacted(cleaned: Cleaned) -> Cleaned:
-    rows = tuple(row for _, block in each_block(_redact, cleaned.examples) for row in block)
+    rows = kept(row for _, block in each_block(_redact, cleaned.examples) for row in block)
     changed = sum(new != old for new, old in zip(rows, cleaned.examples, strict=True))
     logger.info("Private data was replaced in %d rows", changed)
     return replace(cleaned, examples=rows, redacted=changed)

@@ -28,9 +28,9 @@ A new file format is a function and a line in `formats.FORMATS`; a new row shape
 from __future__ import annotations
 
 from compass.data.readers.accounts import NoUsableRowError, SourceAccount
-from compass.data.readers.examples import iter_examples, iter_records, read_examples, read_row
+from compass.data.readers.examples import iter_examples, iter_records, iter_sources, read_examples, read_row
 from compass.data.readers.fields import UnusableRowError, is_missing
-from compass.data.readers.jsonl import read_jsonl, write_jsonl
+from compass.data.readers.jsonl import iter_jsonl, read_jsonl, write_jsonl
 from compass.data.readers.shapes import LANGUAGE_FIELDS
 from compass.data.readers.sources import source_path
 
@@ -41,7 +41,9 @@ __all__ = [
     "UnusableRowError",
     "is_missing",
     "iter_examples",
+    "iter_jsonl",
     "iter_records",
+    "iter_sources",
     "read_examples",
     "read_jsonl",
     "read_row",

@@ -68,11 +68,17 @@ def read_examples(
         "columns": columns, "default_language": default_language, "streaming": streaming, "limit": limit,
         "require_response": require_response, "accounts": accounts,
     }  # fmt: skip
+    return list(iter_sources(sources, **options))
+
+
+def iter_sources(sources: Sequence[str | os.PathLike[str]], **options: Any) -> Iterator[Example]:
+    """Yield the Examples of several sources, one after another, a row in memory at a time; see `read_examples`."""
     if len(sources) == 1:
-        return list(iter_examples(sources[0], **options))
+        yield from iter_examples(sources[0], **options)
+        return
     ids = UniqueIds()
-    rows = (row for one in sources for row in iter_examples(one, **options))
-    return [_renamed(row, ids.make(row.id)) for row in rows]
+    for row in chain.from_iterable(iter_examples(one, **options) for one in sources):
+        yield _renamed(row, ids.make(row.id))
 
 
 def iter_examples(

@@ -20,10 +20,16 @@ from compass.runs.files import is_full_disk, replacing
 
 def read_jsonl(path: str | os.PathLike[str]) -> list[Example]:
     """Read back what `write_jsonl` wrote. Raises DataError with file and line."""
+    return list(iter_jsonl(path))
+
+
+def iter_jsonl(path: str | os.PathLike[str]) -> Iterator[Example]:
+    """Yield the rows of `read_jsonl`, one in memory at a time."""
     found = existing_path(os.fspath(path))
     if not found.is_file():
         raise DataError(f"{found} is not a file. Restore it, or run the command that wrote it again.")
-    return [_example(f"{found}, {place}", row) for place, row in json_lines(found)]
+    for place, row in json_lines(found):
+        yield _example(f"{found}, {place}", row)
 
 
 def _example(place: str, row: Mapping[str, Any]) -> Example:
