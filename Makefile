@@ -66,7 +66,7 @@ test-ray: $(STAMP)
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
 	  $$($(RAY_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/compass.pth
 	$(RAY_VENV)/bin/python -m pip install --quiet 'ray[data]>=2.50' 's3fs>=2025.3' 'moto[server]>=5'
-	OMP_NUM_THREADS=1 PYTHONPATH=src:tests $(RAY_VENV)/bin/python -m pytest tests/engines/test_ray.py --timeout 3600
+	OMP_NUM_THREADS=1 PYTHONPATH=src:tests $(RAY_VENV)/bin/python -m pytest tests/engines --timeout 3600
 
 # 10,000 requests through the gateway under kill -9 of a model server, of the gateway and of PostgreSQL, which is needed.
 REQUESTS ?= 10000

@@ -7,8 +7,11 @@ import json
 import sys
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.spec import AbstractBufferedFile
 
 from compass.cli import main
 from compass.data.readers import SourceAccount, read_examples
@@ -18,6 +21,7 @@ from compass.encoders.stored import StoredVectors
 from compass.engines import each, each_block, working_on
 from compass.errors import DataError, EncoderError
 from compass.recipes.adapt import select
+from compass.recipes.elsewhere import results_stored
 from compass.semantic.arrays import unit_rows
 from compass.semantic.blocks import LanguageFree
 from compass.steps.resources import Resources
@@ -170,12 +174,37 @@ def test_the_engine_needs_its_package_and_says_so(
         assert said in capsys.readouterr().err
 
 
+class _InRanges(AbstractBufferedFile):  # type: ignore[misc]
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        return bytes(self.fs.cat_file(self.path, start, end))
+
+
+class _Ranges(MemoryFileSystem):  # type: ignore[misc]
+    """Storage whose files are read in ranges, as those of S3."""
+
+    protocol = "ranges"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return "/" + path.removeprefix("ranges://").lstrip("/")
+
+    def open(self, path: str, mode: str = "rb", **options: object) -> object:
+        return _InRanges(self, path, mode, block_size=100, size=self.size(path))
+
+
+def test_a_file_that_is_read_in_ranges(rows: Path) -> None:
+    """Files of real object storage have no line of a given length, and no end of a line at the end of a range."""
+    fsspec.register_implementation("ranges", _Ranges, clobber=True)
+    fsspec.filesystem("memory").pipe({"/pool.jsonl": (rows / "pool.jsonl").read_bytes()})
+    here = read_examples(rows / "pool.jsonl")
+    for engine in (None, Sent()):
+        with working_on(engine):
+            there = read_examples("ranges://pool.jsonl")
+        assert [(row.id, row.prompt, row.source) for row in there] == [(row.id, row.prompt, row.source) for row in here]
+
+
 def test_sources_and_results_by_url(rows: Path, tmp_path: Path) -> None:
     """Of fsspec's own storage in memory; tests of S3 are in `test_ray.py`."""
-    import fsspec
-
-    from compass.recipes.elsewhere import results_stored
-
     memory = fsspec.filesystem("memory")
     text = (rows / "pool.jsonl").read_text("utf-8").splitlines(keepends=True)
     memory.pipe({f"/bucket/pool/{i}.jsonl": "".join(text[i::2]).encode() for i in range(2)})

@@ -114,6 +114,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     finish = Here(encoder, {"de": "12:00 INFO training\nan odd line\ncompass: The model is gone.\nGive another."})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "read_examples", spy(reading.read_examples, reads))
+        patch.setattr(reading, "iter_sources", spy(reading.iter_sources, reads))
         done = adapt_project(project_of(options), finish=finish, encoder=encoder)
     return World(options, counted, finish, reads, done)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import IO, Any, cast
 
 from compass.errors import DataError, MissingExtraError
 
+BUFFER_BYTES = 2**20
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://")
 
 
@@ -40,9 +42,9 @@ class RemoteFile:
         return self.url
 
     def open(self, mode: str = "rb") -> IO[bytes]:
-        """Open it."""
+        """Open it for reading. Files of fsspec read no line up to a length, so there is a buffer in front."""
         with self._told():
-            return cast("IO[bytes]", self._files.open(self.path, mode))
+            return io.BufferedReader(self._files.open(self.path, mode), BUFFER_BYTES)
 
     def exists(self) -> bool:
         """Say whether it is there."""
