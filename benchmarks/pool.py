@@ -1,6 +1,6 @@
 """From a pool of text on disk to its picks, with vectors in the cache: what each stage takes, in time and memory.
 
-    OMP_NUM_THREADS=1 python benchmarks/pool.py --rows 200000      # `assist` grammars of all languages, walked at random
+    OMP_NUM_THREADS=1 python benchmarks/pool.py --rows 200000      # `assist` grammars of all languages
     OMP_NUM_THREADS=1 python benchmarks/pool.py --pool FILE
 
 Vectors come from a stand-in that costs next to nothing, and are embedded before anything is measured, so that the cache

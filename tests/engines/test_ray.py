@@ -107,7 +107,7 @@ def test_a_worker_killed_in_the_middle_costs_its_blocks_alone(
 ) -> None:
     """A lost worker would lose rows, end the run, or have all embedded again."""
     (tmp_path / "kill").touch()
-    with working_on(_engine(cluster, max(WORKERS))):
+    with working_on(_engine(cluster, 2)):
         _select(rows, tmp_path / "run", Watched(tmp_path))
     assert contents(tmp_path / "run") == here
     killed = (tmp_path / "killed").read_text("utf-8")
