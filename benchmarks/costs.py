@@ -179,7 +179,7 @@ def table(results: list[dict[str, Any]]) -> str:
                 for stage, cost in result["costs"].items():
                     cells[stage][result["size"][factor]].append(cost)
         there = [size for size in sizes if any(size in by_size for by_size in cells.values())]
-        if not there:
+        if len(there) < 2:
             continue
         out += [f"### {factor}", "", "| stage | " + " | ".join(f"{size:,}" for size in there) + " | slope | GiB |"]
         out.append("| --- |" + " --- |" * (len(there) + 2))
