@@ -88,7 +88,8 @@ def test_a_folder_is_read_whatever_it_says_of_gone_options(tmp_path: Path) -> No
 def test_the_options_of_a_run_of_version_0_1_are_read(tmp_path: Path) -> None:
     """The copy of all options that each run of version 0.1 keeps would not be read."""
     path = tmp_path / "compass.yaml"
-    lines = [f"{name}: {json.dumps(value)}" for name, value in OLD.items()]
+    # No run of one language had `languages`, which is the grid's; today a file that names none is refused.
+    lines = [f"{name}: {json.dumps(value)}" for name, value in OLD.items() if name != "languages"]
     path.write_text("\n".join(lines) + "\n", "utf-8")
     today = AdaptConfig()
     evaluation = replace(today.evaluation, per_device_eval_batch_size=32)
