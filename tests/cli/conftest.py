@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-
 import pytest
 
 from commands import Compass
 from compass.cli import main
-from compass.cli.process import NOISY
+from logging_as_before import logging_as_before
 
-
-@pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    """The command sets up the log of its process: of later tests here, too."""
-    logger = logging.getLogger("compass")
-    handlers, propagate = logger.handlers, logger.propagate
-    levels = {name: logging.getLogger(name).level for name in ("compass", *NOISY)}
-    yield
-    logger.handlers, logger.propagate = handlers, propagate
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
+__all__ = ["compass", "logging_as_before"]
 
 
 @pytest.fixture
