@@ -256,7 +256,5 @@ def test_only_the_events_that_were_asked_for(receiver: Receiver, waits: list[flo
     assert chosen.send(EVENT) == ()
     assert hooks(waits).send(EVENT) == ()
     assert receiver.got == []
-    with pytest.raises(
-        ConfigError, match="must be among drift, update, canary, promotion, refusal; got dirft"
-    ):
+    with pytest.raises(ConfigError, match="must be among drift, update, canary, promotion, refusal; got dirft"):
         Hooks(HookConfig(hook_events=("dirft",)))

@@ -475,9 +475,7 @@ def test_events_are_kept(three: Registry) -> None:
     for event in events:
         three.record(event)
     assert three.events("cy") == tuple(events)
-    with pytest.raises(
-        ValueError, match="one of drift, update, canary, promotion, refusal, action; got 'drfit'"
-    ):
+    with pytest.raises(ValueError, match="one of drift, update, canary, promotion, refusal, action; got 'drfit'"):
         RegistryEvent("drfit", "cy", "")
 
 
