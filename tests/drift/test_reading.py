@@ -56,6 +56,20 @@ def test_blocks_are_read_as_far_as_their_space_reaches(url: str) -> None:
     assert read_watched(url, NAMES, "el") is None
 
 
+def test_a_monitor_that_begins_anew_watches_its_language_before_the_next_prompt(url: str) -> None:
+    """Would break if a page said after each promotion that nobody watches the language, and forgot its topics."""
+    state = MonitorState(url, "watch-cy")
+    state.begin("r", {"window": 4}, restart=False)
+    write(state, 1)
+    state.begin("s", {"window": 4}, restart=True)
+    state.close()
+    found = read_watched(url, NAMES, "cy")
+    assert found is not None
+    assert (found.prompts, found.window, found.full, found.full_size) == (0, 0, False, 4)
+    assert [block.counts for block in found.blocks] == [(1, 3)]
+    assert read_watched(url, NAMES, "el") is None
+
+
 def test_marked_prompts_stay_and_take_no_place(url: str) -> None:
     """Would break if newer prompts pushed a marked one out before somebody has answered it."""
     state = MonitorState(url, "watch-cy")

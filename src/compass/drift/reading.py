@@ -57,6 +57,10 @@ class Kept:
     """Kept prompts that it stands for, where the rule of `compass label` chose it at the latest drift; else 0."""
 
 
+BEGUN: dict[str, Any] = {"window": {"closed": [], "open": [[]], "prompts": 0}}
+"""A stream that no prompt has come to yet."""
+
+
 @dataclass(frozen=True)
 class Watched:
     """Where the monitor of one language stands."""
@@ -135,9 +139,14 @@ def mark(url: str, ids: Sequence[int], language: str, *, by: str, at: float) -> 
 def _watched(session: Session, names: Sequence[str], language: str) -> Watched | None:
     monitor = _monitor(session, names)
     stream = session.get(StreamRow, (monitor.id, language)) if monitor else None
-    if monitor is None or stream is None:
+    if monitor is None:
         return None
-    content = stream.content
+    # After a promotion or a rollback the monitor begins anew, and the language has no stream until its next prompt.
+    content = stream.content if stream else BEGUN
+    events = _contents(session, EventRow, monitor.id, language)
+    blocks = _blocks(session, monitor.id, language, content)
+    if stream is None and not blocks and not any(event["stream"] == language for event in events):
+        return None
     counts = [sum(block) for block, _ in content["window"]["closed"]]
     size = int(monitor.options.get("window") or 0)
     kept = select(func.count()).where(PromptRow.monitor == monitor.id, PromptRow.language == language)
@@ -149,8 +158,8 @@ def _watched(session: Session, names: Sequence[str], language: str) -> Watched |
         alarms={str(test): int(alarm["since"]) for test, alarm in content.get("alarms", {}).items()},
         last=tuple(Check.from_dict(check) for check in content.get("last", {}).values()),
         checks=tuple(Check.from_dict(row) for row in _contents(session, CheckRow, monitor.id, language)),
-        events=tuple(_contents(session, EventRow, monitor.id, language)),
-        blocks=_blocks(session, monitor.id, language, content),
+        events=tuple(events),
+        blocks=blocks,
         skipped=_skipped(session, monitor.id),
         n_kept=int(session.scalar(kept) or 0),
         options=dict(monitor.options),
