@@ -30,6 +30,8 @@ def storage(monkeypatch: pytest.MonkeyPatch) -> Iterator[s3fs.S3FileSystem]:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
     for name, value in {"ACCESS_KEY_ID": "x", "SECRET_ACCESS_KEY": "x", "DEFAULT_REGION": "us-east-1"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
+    # Servers of one process share their buckets, and file systems that were opened before know another address.
+    s3fs.S3FileSystem.clear_instance_cache()
     yield s3fs.S3FileSystem(skip_instance_cache=True)
     server.stop()
 
@@ -38,15 +40,15 @@ def test_pool_and_results_in_object_storage(storage: s3fs.S3FileSystem, tmp_path
     write_rows(tmp_path)
     here = options(tmp_path, tmp_path / "here", tmp_path / "cache")
     select(here, Resources(here, encoder=CachedEncoder(TopicEncoder(), tmp_path / "cache")))
-    storage.mkdir("bucket")
-    storage.put(str(tmp_path / "pool.jsonl"), "bucket/pool.jsonl")
+    storage.mkdir("pools")
+    storage.put(str(tmp_path / "pool.jsonl"), "pools/pool.jsonl")
     for engine in (None, Sent()):
-        config = options(tmp_path, f"s3://bucket/runs/{engine is None}", tmp_path / "cache", "s3://bucket/pool.jsonl")
+        config = options(tmp_path, f"s3://pools/runs/{engine is None}", tmp_path / "cache", "s3://pools/pool.jsonl")
         with working_on(engine), results_stored(config) as local:
             select(local, Resources(local, encoder=CachedEncoder(TopicEncoder(), tmp_path / "cache")))
         picks = storage.cat(f"{config.run.output_dir}/selection/selected.jsonl")
         assert picks == contents(tmp_path / "here")["selection/selected.jsonl"]
         assert storage.exists(f"{config.run.output_dir}/report.html")
-    missing = options(tmp_path, tmp_path / "none", tmp_path / "cache", "s3://bucket/none.jsonl")
-    with pytest.raises(DataError, match=r"s3://bucket/none\.jsonl: no such file"):
+    missing = options(tmp_path, tmp_path / "none", tmp_path / "cache", "s3://pools/none.jsonl")
+    with pytest.raises(DataError, match=r"s3://pools/none\.jsonl: no such file"):
         select(missing)
