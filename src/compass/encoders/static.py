@@ -57,7 +57,7 @@ def _together(parts: Sequence[npt.NDArray[np.int32]]) -> Pieces:
 
 
 class StaticEmbedding:
-    """Vectors of pieces, distilled from an encoder for the texts at hand."""
+    """Vectors of pieces, distilled from an encoder for these texts."""
 
     def __init__(self, encoder: Encoder) -> None:
         """Load the vocabulary. encoder: one with a cache. Raises MissingExtraError without the packaged encoder."""

@@ -8,17 +8,24 @@ is a later one, so that a resumed epoch would see some rows again and others nev
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import logging
 import math
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
+from compass.config import TrainingConfig
+from compass.runs import layout
 from compass.runs.files import sync_file, sync_folder, write_json
+from compass.training.formatting import Encoded
+from compass.training.models import BaseModel
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +33,31 @@ COMPLETE = "complete"
 """File of a checkpoint that is whole: the seconds that the training had taken, and the size of each other file."""
 ORDER = "order.safetensors"
 """File of a checkpoint in the middle of an epoch: the random state that the order of its rows was drawn from."""
+
+
+def checkpoint_folder(
+    output_dir: Path, encoded: Sequence[Encoded], base: BaseModel, config: TrainingConfig, seed: int, kept: bytes
+) -> Path:
+    """Return the folder of this run's checkpoints, emptied if it holds those of other inputs.
+
+    kept: what tells the retention's part of the training from another's.
+    """
+    digest = hashlib.sha256(json.dumps([base.name, base.revision, seed, dataclasses.asdict(config)]).encode())
+    start = Path(config.adapter) / layout.WEIGHTS_FILE
+    if config.adapter and start.is_file():
+        digest.update(start.read_bytes())
+    for row in encoded:
+        digest.update(repr((row.prompt, row.response)).encode())
+    digest.update(kept)
+    folder = output_dir / layout.CHECKPOINTS
+    stamp = folder / "inputs.sha256"
+    if folder.exists() and (not stamp.is_file() or stamp.read_text(encoding="utf-8") != digest.hexdigest()):
+        logger.info("The checkpoints in %s belong to other inputs: training starts again", folder)
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not stamp.is_file():
+        stamp.write_text(digest.hexdigest(), encoding="utf-8")
+    return folder
 
 
 def last_complete(checkpoints: Path) -> Path | None:

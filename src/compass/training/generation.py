@@ -15,13 +15,11 @@ from compass.progress import progress
 from compass.training.adapters import load_with_adapter
 from compass.training.decoding import greedy, likeliest
 from compass.training.formatting import Encoded, encode_example
-from compass.training.head import IGNORED, MOST_LOGITS, has_plain_head, response_states
+from compass.training.head import IGNORED, MOST_LOGITS, ROWS_IN_CACHE, has_plain_head, response_states
 from compass.training.models import BaseModel, load_tokenizer
 
 READ_TOGETHER = 32
 """Rows whose responses are read in one forward pass."""
-IN_CACHE = 8
-"""Rows of logits that are normalised at once."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +153,7 @@ class LanguageModel:
                 # A few rows at a time stay in the processor's cache: half the time, and the same numbers.
                 losses += [
                     torch.nn.functional.cross_entropy(few.float(), its, reduction="none")
-                    for few, its in zip(logits.split(IN_CACHE), targets.split(IN_CACHE), strict=True)
+                    for few, its in zip(logits.split(ROWS_IN_CACHE), targets.split(ROWS_IN_CACHE), strict=True)
                 ]
         if self._plain_head:
             nats = [loss.double().sum().item() for loss in torch.cat(losses).split(lengths)]

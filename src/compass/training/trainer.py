@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
 import logging
 import shutil
 import time
@@ -22,9 +20,17 @@ from compass.errors import DataError, ModelError
 from compass.progress import Advance, progress
 from compass.runs import layout
 from compass.training.adapters import check_target_modules, load_with_adapter
-from compass.training.checkpoints import EpochOrder, MarkComplete, last_complete, seconds_of, with_order
+from compass.training.checkpoints import (
+    EpochOrder,
+    MarkComplete,
+    checkpoint_folder,
+    last_complete,
+    seconds_of,
+    with_order,
+)
+from compass.training.cpu_trainer import cpu_trainer
 from compass.training.formatting import Encoded, encode_fitting
-from compass.training.head import IGNORED, MOST_LOGITS, has_plain_head, head_nll, response_states
+from compass.training.head import IGNORED, has_plain_head
 from compass.training.models import BaseModel, load_tokenizer
 from compass.training.processes import check_devices, in_processes
 from compass.training.prompt_format import save_prompt_format
@@ -112,7 +118,13 @@ def _prepare(
     tokenizer = load_tokenizer(base)
     encoded, n_too_long = _encoded(tokenizer, examples, config.max_length)
     kept = _Kept(keeping, tokenizer, config, seed)
-    return tokenizer, encoded, n_too_long, kept, _checkpoint_folder(output_dir, encoded, base, config, seed, kept)
+    return (
+        tokenizer,
+        encoded,
+        n_too_long,
+        kept,
+        checkpoint_folder(output_dir, encoded, base, config, seed, kept.identity()),
+    )
 
 
 def _train_here(
@@ -135,7 +147,7 @@ def _train_here(
     resume_from = last_complete(checkpoints)
     before = seconds_of(resume_from) if resume_from else 0.0
     progress_callback = _Progress()
-    trainer_class: Any = _cpu_trainer() if not torch.cuda.is_available() and has_plain_head(model) else SFTTrainer
+    trainer_class: Any = cpu_trainer() if not torch.cuda.is_available() and has_plain_head(model) else SFTTrainer
     terms = keeping.terms()
     if terms:
         trainer_class = with_terms(trainer_class)
@@ -351,60 +363,6 @@ class _Kept:
         digest.update(repr((r.ewc_lambda, r.replay_weight, r.replay_batch_size)).encode())
         digest.update(repr([(row.prompt, row.response) for row in self._anchors]).encode())
         return digest.digest()
-
-
-def _checkpoint_folder(
-    output_dir: Path, encoded: Sequence[Encoded], base: BaseModel, config: TrainingConfig, seed: int, keeping: _Kept
-) -> Path:
-    """Return the folder of this run's checkpoints, emptied if it holds those of other inputs."""
-    digest = hashlib.sha256(json.dumps([base.name, base.revision, seed, dataclasses.asdict(config)]).encode())
-    start = Path(config.adapter) / layout.WEIGHTS_FILE
-    if config.adapter and start.is_file():
-        digest.update(start.read_bytes())
-    for row in encoded:
-        digest.update(repr((row.prompt, row.response)).encode())
-    digest.update(keeping.identity())
-    folder = output_dir / layout.CHECKPOINTS
-    stamp = folder / "inputs.sha256"
-    if folder.exists() and (not stamp.is_file() or stamp.read_text(encoding="utf-8") != digest.hexdigest()):
-        logger.info("The checkpoints in %s belong to other inputs: training starts again", folder)
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    if not stamp.is_file():
-        stamp.write_text(digest.hexdigest(), encoding="utf-8")
-    return folder
-
-
-def _cpu_trainer() -> type[Any]:
-    """Return an SFTTrainer whose loss holds the logits of the response tokens in memory.
-
-    trl's fused head computes them in tiles of the vocabulary, twice, to save memory. On a CPU, with short responses,
-    memory is not short and time is: with Gemma 3's vocabulary of 262,144 the plain head makes a step about 1.6 times
-    as fast (LOG.md). Batches of long responses go to the fused head.
-    """
-    from trl import SFTTrainer
-
-    class ResponseLogitsTrainer(SFTTrainer):  # type: ignore[misc]
-        def floating_point_ops(self, inputs: Any) -> int:
-            """Count nothing: nobody reads it, and it walks through all modules at each step."""
-            return 0
-
-        def compute_loss(
-            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            labels = inputs["labels"]
-            if return_outputs or (labels != IGNORED).sum() > MOST_LOGITS:
-                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            rest = {name: value for name, value in inputs.items() if name != "labels"}
-            hidden, targets = response_states(model, rest, labels)
-            head = self.accelerator.unwrap_model(model).get_output_embeddings()
-            count = len(targets) if num_items_in_batch is None else num_items_in_batch
-            loss = head_nll(head, hidden, targets) / count
-            if self.args.average_tokens_across_devices and num_items_in_batch is not None:
-                loss = loss * self.accelerator.num_processes
-            return loss
-
-    return ResponseLogitsTrainer
 
 
 class _Progress(TrainerCallback):  # type: ignore[misc]
