@@ -29,7 +29,7 @@ from compass.data.readers import read_jsonl
 from compass.evaluation import evaluate
 from compass.steps.resources import Resources
 from compass.training import LanguageModel, merge_adapters, train
-from compass.training.balance import class_repeats
+from compass.training.balance import class_repeats, repeated
 from compass.training.weight_average import AveragedWeights, tail
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -50,7 +50,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "decay": {"weight_decay": 0.1},
     "cosine": {"lr_scheduler_type": "cosine"},
     "no-balance": {"class_balance": 1},
+    "picks-then-own": {},
 }
+"""Recipe -> options. `picks-then-own` trains on the picks first, then on the training rows, for as many steps."""
 TAILS = (0.5, 0.25)
 """Shares of the steps whose weights are averaged."""
 VARIANTS = ("last", *(f"tail-{share}" for share in TAILS))
@@ -132,11 +134,16 @@ class Noise:
         training = dataclasses.replace(self.config.training, **RECIPES[recipe])
         current = read_jsonl(self.run / "data" / "current.jsonl")
         repeats = class_repeats(current, training.class_balance)
-        rows = read_jsonl(self.run / "selection" / "selected.jsonl")
-        rows += [row for row, times in zip(current, repeats, strict=True) for _ in range(times)]
+        picks, own = read_jsonl(self.run / "selection" / "selected.jsonl"), repeated(current, repeats)
+        rows = [*picks, *own]
         tails = [TailMean(share) for share in TAILS]
+        before = 0
+        if recipe == "picks-then-own":
+            first = train(picks, base=self.base, config=training, output_dir=folder / "picks", seed=seed)
+            rows, before = own, first.steps
+            training = dataclasses.replace(training, adapter=str(first.adapter))
         done = train(rows, base=self.base, config=training, output_dir=folder, seed=seed, callbacks=tails)
-        about = {"rows": len(rows), "steps": done.steps, "train_seconds": round(done.train_seconds, 1)}
+        about = {"rows": len(rows), "steps": before + done.steps, "train_seconds": round(done.train_seconds, 1)}
         self.score(recipe, "last", seed, done.adapter, **about)
         for mean in tails:
             variant = f"tail-{mean.share}"
