@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from dashboard_client import ACT, Site
+from listening import listening
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 WAIT = 30_000
@@ -27,17 +25,8 @@ def served(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
     for name in ("registry", "watch", "serve"):
         shutil.copytree(made / name, root / name)
     site = Site(root, key="")
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(site.app, log_config=None, access_log=False, ws="none", lifespan="off")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}", site
-    site.dashboard.live.stop()
-    server.should_exit = True
-    thread.join(timeout=30)
-    listening.close()
+    with listening(site.app, lifespan="off", stop=site.dashboard.live.stop) as address:
+        yield address, site
 
 
 @pytest.fixture(scope="module")

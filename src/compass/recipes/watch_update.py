@@ -136,20 +136,28 @@ def listen(site: Site) -> Iterator[Event]:
         _over(site, pending)
         yield Event("promotion", f"{pending.version} is in production: a person promoted it", pending.version)
         return
-    decision = GateDecision.from_dict(pending.decision or {})
-    if why := _taken_back(site, pending, now):
-        decision = dataclasses.replace(decision, verdict=REFUSE, reason=why)
-    else:
-        try:
-            said = feedback_test(_outcomes(site, pending), site.options.gate.gate_level)
-        except MonitorError as error:
-            logger.warning("What users say can't be read, and will be with the next prompts: %s", error)
-            return
-        if said.verdict == UNDECIDED and site.clock() < trial_ends(site, pending):
-            return
-        decision = with_feedback(decision, said)
+    decision = _heard(site, pending, _taken_back(site, pending, now))
+    if decision is None:
+        return
     site.remember(pending=dataclasses.replace(pending, decision=decision.to_dict(), heard=True))
     yield from finish(site)
+
+
+def _heard(site: Site, pending: Pending, taken_back: str) -> GateDecision | None:
+    """Return what gate and users have come to; None while they have not. taken_back: why it is not tried any longer."""
+    decision = GateDecision.from_dict(pending.decision or {})
+    try:
+        said = feedback_test(_outcomes(site, pending), site.options.gate.gate_level)
+    except MonitorError as error:
+        if taken_back:
+            return dataclasses.replace(decision, verdict=REFUSE, reason=taken_back)
+        logger.warning("What users say can't be read, and will be with the next prompts: %s", error)
+        return None
+    if taken_back:
+        return dataclasses.replace(decision, verdict=REFUSE, reason=taken_back, tests=(*decision.tests, said))
+    if said.verdict == UNDECIDED and site.clock() < trial_ends(site, pending):
+        return None
+    return with_feedback(decision, said)
 
 
 def _tried(site: Site, pending: Pending, version: Version, decision: GateDecision) -> Event:
