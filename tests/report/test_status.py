@@ -63,7 +63,14 @@ def test_what_the_page_says(registry: Registry, tmp_path: Path) -> None:
     assert f"{first} is in production, all files intact. {second} waits to be promoted." in text
     assert "Welsh (cy)" in text
     assert "Registry\nshelf" in text
-    for expected in ("The gate's last decision: refuse", "passed\n", "failed\n", "−1.000", "No test set has the role"):
+    for expected in (
+        "The gate's last decision: refuse",
+        "passed\n",
+        "failed\n",
+        "−1.000",
+        "\n< .001\n",
+        "No test set has the role",
+    ):
         assert expected in text
     assert "cy exact match 0.500" in text
     assert "the first" in text

@@ -27,6 +27,12 @@ def test_a_verdict_says_no_more_than_its_interval(metric: str, low: float, high:
     assert ("excludes zero" in text) is (low > 0 or high < 0)
 
 
+def test_a_small_p_value_is_no_zero() -> None:
+    """Would break if a page or a table showed a test as impossible by chance, or none as a number."""
+    shown = [wording.p_value(value) for value in (1e-13, 0.001, 0.0312, 1.0, float("nan"), None)]
+    assert shown == ["< .001", ".001", ".031", "1.000", "–", "–"]
+
+
 def test_numbers() -> None:
     """Would break if a unit, a sign or a rounding changed: −0.0 and +0.0 must never be seen."""
     assert wording.with_interval("exact_match", Interval(0.341, 0.28, 0.4)) == "34.1\u00a0% [28.0, 40.0]"

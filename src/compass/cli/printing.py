@@ -6,7 +6,6 @@ Nothing else in the command line prints: here text from outside, a cell of a tab
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -182,8 +181,8 @@ def print_grid(cells: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
 
 def print_comparisons(comparisons: Sequence[Comparison]) -> None:
     """Print the paired differences between strategies."""
-    from compass.report.differences import METRICS, p_value
-    from compass.report.wording import metric
+    from compass.report.differences import METRICS
+    from compass.report.wording import metric, p_value
 
     lines = [
         (
@@ -191,7 +190,7 @@ def print_comparisons(comparisons: Sequence[Comparison]) -> None:
             (METRICS.get(row.metric) or metric(row.metric)).title, f"{row.strategy} − {row.against}",
             f"{row.value:.3f}", f"{row.other:.3f}",
             f"{row.interval.value:+.3f} [{row.interval.low:+.3f}, {row.interval.high:+.3f}]",
-            p_value(row.p_holm), "–" if math.isnan(row.runs_p_holm) else p_value(row.runs_p_holm),
+            p_value(row.p_holm), p_value(row.runs_p_holm),
         )
         for row in comparisons
     ]  # fmt: skip

@@ -110,6 +110,7 @@ def registry_promote(
     The first version of a language needs no gate. Exit code 3: refused, or not enough evidence.
     """
     from compass.recipes.promote import promote
+    from compass.report.wording import p_value
 
     store, resolved = _open_registry(config, options)
     ask, seed = not without_gate, resolved.run.seed
@@ -120,7 +121,7 @@ def registry_promote(
     else:
         if decision:
             rows = [
-                (row.name, row.role, f"{row.difference:+.3f}", f"{row.margin:+.3f}", f"{row.p:.3f}", row.verdict)
+                (row.name, row.role, f"{row.difference:+.3f}", f"{row.margin:+.3f}", p_value(row.p), row.verdict)
                 for row in decision.tests
             ]
             print_table(("test", "role", "difference", "margin", "p", "verdict"), rows)

@@ -20,6 +20,7 @@ from compass.report.wording import (
     language,
     memory,
     number,
+    p_value,
     percent,
     plural,
     seconds,
@@ -166,7 +167,7 @@ def _one_view(comparisons: Sequence[Comparison], metrics: Sequence[str]) -> list
                 [
                     against, METRICS[name].title, told.value(c, c.value), told.value(c, c.other),
                     Cell(told.over_trainings(c) if told.has_trainings(c) else told.over_rows(c), tone=told.tone(c)),
-                    told.p_value(c.runs_p_holm if told.has_trainings(c) else c.p_holm),
+                    p_value(c.runs_p_holm if told.has_trainings(c) else c.p_holm),
                     number(c.runs) if told.has_trainings(c) else "rows only",
                     Cell(told.word(c), tone=told.tone(c)),
                 ]
@@ -221,8 +222,8 @@ def _differences(comparisons: Sequence[Comparison]) -> Section:
             *told.row_head(c),
             f"{told.value(c, c.value)} / {told.value(c, c.other)}",
             Cell(told.over_rows(c), tone=told.tone_of(c, c.p_holm, c.interval)),
-            told.p_value(c.p_value),
-            told.p_value(c.p_holm),
+            p_value(c.p_value),
+            p_value(c.p_holm),
             "–" if math.isnan(c.cohens_d) else signed(c.cohens_d, 2),
             "–" if math.isnan(c.detectable) else told.in_unit(c, c.detectable, number),
             number(c.units),
@@ -254,7 +255,7 @@ def _between_trainings(comparisons: Sequence[Comparison]) -> Table | None:
         [
             *told.row_head(c),
             Cell(told.over_trainings(c), tone=told.tone(c)),
-            told.p_value(c.runs_p_holm),
+            p_value(c.runs_p_holm),
             number(c.runs),
         ]
         for c in comparisons

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from compass.records import Comparison, Interval
-from compass.report.wording import in_sentence, language, metric, number, percent, signed
+from compass.report.wording import in_sentence, language, metric, number, p_value, percent, signed
 
 METRICS = {
     "exact": metric("exact_match"),
@@ -99,7 +99,3 @@ def tone_of(c: Comparison, p: float, interval: Interval) -> str:
     if not p < LEVEL:
         return "quiet"
     return "good" if interval.value * METRICS[c.metric].better > 0 else "bad"
-
-
-def p_value(value: float) -> str:
-    return "< .001" if value < 0.001 else f"{value:.3f}".lstrip("0")

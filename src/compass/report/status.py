@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from compass.errors import RegistryError
 from compass.report.blocks import Block, Cell, Facts, Section, Table, Text, table
 from compass.report.html import render_page
-from compass.report.wording import bare_language, language, number, percent, plural, signed
+from compass.report.wording import bare_language, language, number, p_value, percent, plural, signed
 from compass.runs.files import behind_links, write_text
 
 if TYPE_CHECKING:
@@ -146,8 +146,8 @@ def _decision_table(content: Mapping[str, Any], title: str, *, collapsed: bool) 
             _value(test["before"]),
             _value(test["after"]),
             _value(test["difference"], sign=True),
-            f"[{_value(test['low'], sign=True)}, {_value(test['high'], sign=True)}]",
-            _value(test["p"]),
+            _interval(test["low"], test["high"]),
+            p_value(test["p"]),
             _value(-test["margin"], sign=True),
             Cell(str(test["verdict"]), tone=TONES.get(str(test["verdict"]), "quiet")),
             str(test["more_data"]),
@@ -237,6 +237,13 @@ def _value(value: float | None, *, sign: bool = False) -> str:
     if value is None:
         return "–"
     return signed(value, 3) if sign else number(value, 3)
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    """Return a test's interval; a dash for a test that has none."""
+    if low is None and high is None:
+        return "–"
+    return f"[{_value(low, sign=True)}, {_value(high, sign=True)}]"
 
 
 def _time(text: str) -> str:

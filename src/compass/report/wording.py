@@ -86,6 +86,13 @@ def number(value: float, digits: int = 0) -> str:
     return f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", MINUS)
 
 
+def p_value(value: float | None) -> str:
+    """Return a p-value, `< .001` where three digits would be zeros, and a dash where there is none."""
+    if value is None or math.isnan(value):
+        return "–"
+    return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
+
+
 def plural(count: float, one: str, many: str = "") -> str:
     """Return `1 row`, `240 rows`."""
     return f"{number(count)} {one if count == 1 else many or one + 's'}"
