@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from compass.config import AdaptConfig, UpdateConfig, load_config
-from compass.data.example import Example
+from compass.data.example import Dropped, Example
 from compass.data.readers import read_jsonl, write_jsonl
 from compass.errors import DataError, RunError
 from compass.evaluation import read_evaluation
@@ -181,7 +181,13 @@ def test_new_sources_are_read_with_the_parents_mapping(parent: Path, tmp_path: P
     for name, window in (("named", theirs), ("rows", rows)):
         overrides = {"output_dir": str(tmp_path / name), "columns": columns, "identify_languages": False}
         config = load_config(parent / "compass.yaml", overrides | {"near_duplicates": 1.0})
-        begin(config, parent=parent, new=NewData(window, pool=(pool,)))
+        known = Dropped("9", "other language", "tagged de", "log.jsonl:9")
+        begin(config, parent=parent, new=NewData(window, pool=(pool,), left_out={"usage": [known]}))
+        # What whoever handed in the rows has left out is named with the others.
+        dropped = (tmp_path / name / "data" / "dropped.jsonl").read_text("utf-8").splitlines()
+        assert {"set": "usage", **known.to_dict()} in map(json.loads, dropped)
+        counts = json.loads((tmp_path / name / "data" / "cleaning.json").read_text("utf-8"))
+        assert counts["usage"]["dropped"]["other language"] == 1
         found = stored_data(tmp_path / name)
         assert [row.prompt for row in found.usage] == asked
         assert (len(found.pool), found.pool[0].response) == (9, "0")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ from compass.config import (
     read_stored,
     recorded,
 )
-from compass.data.example import Example
+from compass.data.example import Dropped, Example
 from compass.data.readers import SourceAccount
 from compass.errors import RunError
 from compass.evaluation import Evaluation, compare, write_differences
@@ -83,6 +83,8 @@ class NewData:
     """Held-out new usage with responses; empty: half of the window's rows that have a response."""
     pool: Sequence[str] = ()
     """Other sources than the parent's pool."""
+    left_out: Mapping[str, Sequence[Dropped]] = field(default_factory=dict)
+    """Of rows that are there already: those that were left out, by set (`usage`, `current`, `test cy`)."""
 
 
 def update(config: AdaptConfig, options: UpdateConfig, *, parent: Path, new: NewData) -> Updated:
@@ -190,6 +192,7 @@ def _read(run: Run, config: AdaptConfig, version: Version, new: NewData) -> RunD
         pool=read_pool(data, pool, accounts["pool"]) if pool else version.unseen_pool(),
         tests=tests,
         accounts=accounts,
+        left_out=new.left_out,
     )
     return clean_data(run, sources, data, seed=seed)
 

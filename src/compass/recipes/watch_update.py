@@ -50,8 +50,9 @@ def begin(site: Site, watching: Monitor, version: Version, asked: Asked | None =
     site.work(number).mkdir(mode=0o700)
     try:
         # The cleaned rows in the update's run folder are the only copy that is made of users' prompts.
-        usage, train, test = rows_of_update(site, watching, version)
-        new, config = NewData(usage, train=train, test=test), options_of_update(site, version, number)
+        rows = rows_of_update(site, watching, version)
+        new = NewData(rows.usage, train=rows.train, test=rows.test, left_out=rows.left_out)
+        config = options_of_update(site, version, number)
         site.updater.begin(config, parent=version.folder, new=new)
     except Exception as error:
         if _is_of_the_disk(error):

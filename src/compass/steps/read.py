@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ class Sources:
     """Held-out rows by test name; those of the target's usage go by its tag."""
     accounts: Mapping[str, Sequence[SourceAccount]] = field(default_factory=dict)
     """How each source was read, by set: usage, current, pool, `test NAME`. Rows that were handed in have none."""
+    left_out: Mapping[str, Sequence[Dropped]] = field(default_factory=dict)
+    """Rows that whoever handed in the others has left out, by set."""
 
 
 def read_data(run: Run, config: DataConfig, *, seed: int) -> RunData:
@@ -249,10 +251,10 @@ def clean(sources: Sources, config: DataConfig, seed: int) -> tuple[RunData, dic
 def _left_out(sources: Sources, language: str) -> dict[str, list[Dropped]]:
     """Return the rows that reading left out, and those of usage and the target's test in other languages, by set."""
     found = {name: [row for of_source in read for row in of_source.dropped] for name, read in sources.accounts.items()}
+    for name, dropped_before in sources.left_out.items():
+        found[name] = [*found.get(name, ()), *dropped_before]
     for name, rows in (("usage", sources.usage), (f"test {language}", sources.tests.get(language, ()))):
-        others = [row for row in rows if not _is_in(row, language)]
-        dropped = [Dropped(row.id, OTHER_LANGUAGE, f"tagged {row.language}", row.place) for row in others]
-        found[name] = [*found.get(name, ()), *dropped]
+        found[name] = [*found.get(name, ()), *in_others(rows, language)]
     return {name: rows for name, rows in found.items() if rows}
 
 
@@ -301,6 +303,12 @@ def in_language(what: str, rows: Sequence[Example], language: str) -> list[Examp
     if len(kept) < len(rows):
         logger.warning("The %s: %d rows in other languages than %s are left out", what, len(rows) - len(kept), language)
     return [row.with_language(language) for row in kept]
+
+
+def in_others(rows: Iterable[Example], language: str) -> list[Dropped]:
+    """Return the rows that are in another language, as rows that are left out."""
+    others = (row for row in rows if not _is_in(row, language))
+    return [Dropped(row.id, OTHER_LANGUAGE, f"tagged {row.language}", row.place) for row in others]
 
 
 def _is_in(row: Example, language: str) -> bool:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 from compass.config import AdaptConfig, load_stored, read_stored
-from compass.data.example import Example
+from compass.data.example import Dropped, Example
 from compass.data.feedback_rows import TEST, TRAIN, rows_file
 from compass.data.languages import UNDETERMINED, same_language
-from compass.data.readers import read_jsonl
+from compass.data.readers import SourceAccount, read_jsonl
 from compass.drift import Monitor
 from compass.errors import DataError
 from compass.registry import Version
 from compass.runs import layout
-from compass.steps.read import read_set
+from compass.steps.read import in_others, read_set
 from compass.steps.watch_state import Site
 
 logger = logging.getLogger(__name__)
 
+TOO_FEW = "too few tests for the gate yet"
+"""Why tests of users' feedback wait for a later update."""
 OLD_USAGE = Path(layout.USAGE).name
 """In the folder of an update that version 0.1 began: its usage, which is read into a run folder now."""
 
@@ -33,33 +36,51 @@ def options_of_update(site: Site, parent: Version, number: int) -> AdaptConfig:
     return load_stored(parent.folder / layout.CONFIG, overrides, allow_endpoint=granted)
 
 
-def rows_of_update(
-    site: Site, watching: Monitor, version: Version
-) -> tuple[list[Example], list[Example], list[Example]]:
+@dataclass(frozen=True)
+class UpdateRows:
+    """The rows of an update, by what they are for."""
+
+    usage: list[Example]
+    train: list[Example]
+    test: list[Example]
+    left_out: dict[str, list[Dropped]]
+    """What of the sources is not used, and why, by set."""
+
+
+def rows_of_update(site: Site, watching: Monitor, version: Version) -> UpdateRows:
     """Read the update's usage, training rows and test; the last two are empty where there are none.
 
     Raises DataError if a source has fewer rows of usage than `min_usage_rows`.
     """
-    options = site.options.watch
-    stored = read_stored(version.folder / layout.CONFIG)
-    data = dataclasses.replace(stored.data, language=site.language)
+    options, language = site.options.watch, site.language
+    data = dataclasses.replace(read_stored(version.folder / layout.CONFIG).data, language=language)
+    left_out: dict[str, list[Dropped]] = {"usage": [], "current": [], f"test {language}": []}
 
-    def read(source: str, part: str) -> list[Example]:
-        rows = read_set(data, part, source) if source else []
-        return [row for row in rows if row.language == UNDETERMINED or same_language(row.language, site.language)]
+    def read(source: str, part: str, name: str) -> list[Example]:
+        accounts: list[SourceAccount] = []
+        rows = read_set(data, part, source, accounts=accounts) if source else []
+        others = in_others(rows, language)
+        left_out[name] += [*(row for account in accounts for row in account.dropped), *others]
+        if others:
+            logger.warning("%s: %d rows in other languages than %s are left out", source, len(others), language)
+        return [row for row in rows if row.language == UNDETERMINED or same_language(row.language, language)]
 
-    usage = read(options.update_usage, "usage") if options.update_usage else _kept_usage(site, watching)
+    usage = read(options.update_usage, "usage", "usage") if options.update_usage else _kept_usage(site, watching)
     if options.update_usage and len(usage) < options.min_usage_rows:
         raise DataError(
-            f"{options.update_usage} has {len(usage)} rows in {site.language}, and min_usage_rows asks for "
+            f"{options.update_usage} has {len(usage)} rows in {language}, and min_usage_rows asks for "
             f"{options.min_usage_rows}. Gather more usage."
         )
-    train, test = read(options.update_train, "train"), read(options.update_test, "test")
+    train = read(options.update_train, "train", "current")
+    test = read(options.update_test, "test", f"test {language}")
     said = {part: _feedback(site, part) for part in (TRAIN, TEST)}
     if len(test) + len(said[TEST]) < site.options.gate.gate_min_rows and said[TEST]:
         logger.info("%d tests of users' feedback are too few for the gate yet", len(said[TEST]))
+        left_out[f"test {language}"] += [
+            Dropped(row.id, TOO_FEW, f"gate_min_rows is {site.options.gate.gate_min_rows}") for row in said[TEST]
+        ]
         said[TEST] = []
-    return usage, [*train, *said[TRAIN]], [*test, *said[TEST]]
+    return UpdateRows(usage, [*train, *said[TRAIN]], [*test, *said[TEST]], left_out)
 
 
 def _feedback(site: Site, part: str) -> list[Example]:
