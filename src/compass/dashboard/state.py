@@ -16,6 +16,7 @@ from compass.dashboard.traffic import Traffic, TrafficReader
 from compass.drift.reading import Watched, read_watched
 from compass.errors import CompassError, MonitorError
 from compass.registry import Aliases, GateDecision, Move, RegistryEvent, Version
+from compass.registry.folders import number_of
 from compass.registry.versions import damage_of
 from compass.report.wording import bare_language
 from compass.steps.reference import clusters_of
@@ -172,7 +173,9 @@ def _registry_part(reader: Reader, tag: str) -> LanguageView:
     for id, role in roles.items():
         if id and id not in there:
             # Its folder or its manifest is gone; what is served of it is another question.
-            lost = VersionView(id, _number(id), role, "", "", "", problem="its folder is gone or damaged", damaged=True)
+            lost = VersionView(
+                id, number_of(id), role, "", "", "", problem="its folder is gone or damaged", damaged=True
+            )
             versions.insert(0, lost)
     decision = reader.qualities.decision(registry, tag, reader.gate) if now.candidate and now.current else ""
     return replace(
@@ -226,11 +229,6 @@ def _topics(places: Places, view: LanguageView) -> tuple[str, ...]:
         if names:
             break
     return tuple(names[k] if k < len(names) else f"topic {k}" for k in range(max(size, len(names))))
-
-
-def _number(id: str) -> int:
-    head = id[1:].partition("-")[0]
-    return int(head) if head.isdecimal() else 0
 
 
 def _said(error: Exception) -> str:

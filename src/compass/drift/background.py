@@ -42,6 +42,8 @@ class Background:
     rows: int
     units: RealArray
     """(b, k) what the rows of each stratum and category count for; one stratum where no cycle was found."""
+    affinity: RealArray
+    """(k, k) of the categories: how alike their prompts are, 1 for each with itself."""
     dependence: Dependence = field(default_factory=Dependence)
     inflation: float = 1.0
     """Of divergences, where the whole reference is compared."""
@@ -56,15 +58,13 @@ class Background:
     sessions: bool = False
     declustering: Declustering | None = None
     """How prompts without ids follow each other."""
-    affinity: RealArray | None = None
-    """(k, k) of the categories; None where each is like itself alone."""
     rows_in_order: Sequence | None = None
     """Its rows, where they hang together and no id says how."""
 
     @classmethod
     def independent(cls, counts: IntArray) -> Background:
         """Return the background of rows whose order is not known. counts: (k,)."""
-        return cls(int(counts.sum()), counts[None].astype(np.float64))
+        return cls(int(counts.sum()), counts[None].astype(np.float64), np.eye(len(counts)))
 
     @classmethod
     def of(cls, order: Order, k: int, window: int, *, seed: int, affinity: RealArray | None = None) -> Background:
@@ -75,9 +75,9 @@ class Background:
         kept = 1.0 - dependence.kept(counts.astype(np.float64))[order.categories]
         weights = np.where(lesser, np.where(order.sessions >= 0, dependence.later_weight, kept), 1.0)
         sessions, declustering = bool((order.sessions >= 0).any()), None
+        affinity = np.eye(k) if affinity is None else affinity
         if not sessions:
-            affinity_of_topics = np.eye(k) if affinity is None else affinity
-            declustering = Declustering.fit(order.categories, affinity_of_topics, suspected=dependence.found)
+            declustering = Declustering.fit(order.categories, affinity, suspected=dependence.found)
         if declustering:
             weights = declustering.weights(order.categories)
             dependence = replace(dependence, follow=0.0, nearby=1.0)
@@ -97,6 +97,7 @@ class Background:
         return cls(
             len(order),
             replace(units, weights=weights).table(),
+            affinity,
             dependence,
             whole,
             matched,
@@ -106,7 +107,6 @@ class Background:
             days,
             sessions,
             declustering,
-            affinity,
             units if declustering else None,
         )
 

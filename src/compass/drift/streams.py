@@ -143,13 +143,12 @@ class StreamMonitor:
         Those of the window are left out because a drift that has just begun is no dependence; until then, and where
         nothing is found, the reference's estimate is taken.
         """
-        k, affinity = self.window.categories, self.background.affinity
         before = self._recent[: -self.stream.window]
         if len(before) < SHORT and self.background.declustering:
             return self.background.declustering
         rows = before if len(before) >= SHORT else self._recent
         suspected = Dependence.of(window.pairs, window.counts).found
-        found = Declustering.fit(rows, np.eye(k) if affinity is None else affinity, suspected=suspected)
+        found = Declustering.fit(rows, self.background.affinity, suspected=suspected)
         return found or self.background.declustering
 
     def _if_sessions(self) -> Compared | None:
@@ -160,10 +159,7 @@ class StreamMonitor:
         whole, n = self.window.whole, len(self._recent)
         if self._compared is not None or whole is None or n >= 2 * SHORT:
             return None
-        affinity = self.background.affinity
-        model = Declustering.fit(
-            self._recent, np.eye(self.window.categories) if affinity is None else affinity, in_doubt=True
-        )
+        model = Declustering.fit(self._recent, self.background.affinity, in_doubt=True)
         size = int(whole.counts.sum())
         if model is None or n < size or (self._recent[-size:] == NO_CATEGORY).any():
             return None

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from queue import SimpleQueue
+from typing import IO
 
 from compass.records import Event
 from compass.signals import ended, handled
@@ -18,21 +20,28 @@ logger = logging.getLogger(__name__)
 
 SECONDS_TO_END = 30.0
 """What a process has to end in when the whole is stopped."""
+SECONDS_OF_LOG = 1.0
+"""What the log of a process that has ended may still take."""
 
 
 def in_one_stream(commands: Mapping[str, Sequence[str]], codes: dict[str, int]) -> Iterator[Event]:
     """Run a command of ours for each language, and yield its events, lines of JSON, as they come, with the language.
 
     codes: gets the exit code of each. One that ends leaves the others; a line that is no event is passed over and
-    counted. When the caller stops, by Ctrl-C too, all of them end.
+    counted. What they log is written to stderr with the language before it. When the caller stops, by Ctrl-C too, all
+    of them end.
     """
     lines: SimpleQueue[tuple[str, str | None]] = SimpleQueue()
 
     def pass_on(tag: str, process: subprocess.Popen[str]) -> None:
-        with process:
-            for line in process.stdout or ():
+        log = threading.Thread(target=_pass_log_on, args=(tag, process.stderr), daemon=True)
+        log.start()
+        with process.stdout or nullcontext(()) as told:
+            for line in told:
                 lines.put((tag, line))
-        codes[tag] = process.returncode
+        codes[tag] = process.wait()
+        # The reason of an error comes before its end. A worker that holds the stream open still is not waited for.
+        log.join(SECONDS_OF_LOG)
         lines.put((tag, None))
 
     processes = []
@@ -40,7 +49,8 @@ def in_one_stream(commands: Mapping[str, Sequence[str]], codes: dict[str, int]) 
         try:
             for tag, command in commands.items():
                 whole = [sys.executable, "-m", "compass.cli", *command]
-                processes.append(subprocess.Popen(whole, stdout=subprocess.PIPE, text=True, encoding="utf-8"))
+                pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+                processes.append(subprocess.Popen(whole, **pipes, text=True, encoding="utf-8", errors="replace"))
                 threading.Thread(target=pass_on, args=(tag, processes[-1]), daemon=True).start()
             left, unread = len(processes), 0
             while left:
@@ -62,6 +72,13 @@ def in_one_stream(commands: Mapping[str, Sequence[str]], codes: dict[str, int]) 
                     process.wait(SECONDS_TO_END)
                 except subprocess.TimeoutExpired:
                     process.kill()
+
+
+def _pass_log_on(tag: str, log: IO[str]) -> None:
+    """Write what a process logs to stderr, each line with its language: those of others come between."""
+    with log:
+        for line in log:
+            sys.stderr.write(f"{tag}: {line}")
 
 
 def _event_of(tag: str, line: str) -> Event | None:

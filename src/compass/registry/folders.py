@@ -25,8 +25,9 @@ def homes(folder: Path) -> list[Path]:
 
 
 def number_of(id: str) -> int:
-    """Return the number in a version's id."""
-    return int(id[1:].partition("-")[0])
+    """Return the number in a version's id; 0 for an empty id, or one that has none."""
+    head = id[1:].partition("-")[0]
+    return int(head) if head.isdecimal() else 0
 
 
 def last_number(folder: Path) -> int:

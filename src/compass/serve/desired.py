@@ -69,9 +69,9 @@ class DesiredState:
         folders = self._folders(language, named)
         desired = Desired(
             language,
-            production=_number(now.current),
-            candidate=_number(now.candidate),
-            previous=_number(now.previous),
+            production=number_of(now.current),
+            candidate=number_of(now.candidate),
+            previous=number_of(now.previous),
             rolled_back=_came_back(self.registry, language, now.current),
             folders=folders,
             ids={number_of(id): id for id in named},
@@ -97,10 +97,6 @@ class DesiredState:
         if self._told.get(language) != message:
             logger.warning("%s", message)
             self._told[language] = message
-
-
-def _number(id: str) -> int:
-    return number_of(id) if id else 0
 
 
 def _came_back(registry: Registry, language: str, current: str) -> bool:

@@ -60,8 +60,7 @@ class RegistryResolver:
 
     def production(self, language: str) -> int:
         """Return the number of the version in production, 0 for none. Raises RegistryError, LanguageError."""
-        current = self.registry.aliases(language).current
-        return number_of(current) if current else 0
+        return number_of(self.registry.aliases(language).current)
 
     def _resolve(self, base: str, name: str) -> LoRARequest | None:
         language, number = parse_adapter_name(name) or (name, 0)
