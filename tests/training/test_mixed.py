@@ -11,6 +11,7 @@ import pytest
 from compass.config import TrainingConfig
 from compass.data.example import Example
 from compass.errors import DataError, ModelError
+from compass.training.decoding import WORTH_A_CUT
 from compass.training.generation import LanguageModel
 from compass.training.mixed import MixedModel, Row
 from compass.training.models import BaseModel
@@ -109,6 +110,43 @@ def test_batches_that_join_answer_as_alone(tiny: BaseModel, adapters: dict[str, 
         pass
     found = [[model.text_of(row.tokens).split("\n")[0].strip() for row in part] for part in rows]
     assert found == [first_lines(alone(tiny, adapters.get(name))) for name in names]
+
+
+@pytest.mark.parametrize("window", [None, 20])
+def test_a_batch_that_never_empties_stays_small(tiny: BaseModel, tmp_path: Path, window: int | None) -> None:
+    """Where somebody always waits, the cache would grow by a token each step, and in the end take all memory."""
+    import torch
+    from transformers import MistralConfig, MistralForCausalLM
+
+    for file in Path(tiny.path).glob("*token*"):
+        shutil.copy(file, tmp_path)
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=259, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, sliding_window=window, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    MistralForCausalLM(config).save_pretrained(tmp_path)
+    model = MixedModel(BaseModel(str(tmp_path), str(tmp_path), "local", ""), dtype="float32")
+    # Random weights may end an answer at once.
+    model._ends = frozenset()
+    prompts = [model.ids_of(f"golau {number}") for number in range(40)]
+    rows = [Row(prompt, "", 30) for prompt in prompts]
+    batch = model.start(rows[:1])
+    for row in rows[1:]:
+        for _ in range(4):
+            batch.step()
+        other = model.start([row])
+        other.step()
+        assert batch.join(other)
+    assert batch._cached.width < 30 + 4 + len(prompts[-1]) + WORTH_A_CUT
+    while any(not row.finished for row in batch.step()):
+        pass
+    for row in rows[::4]:
+        alone = Row(row.prompt, "", 30)
+        single = model.start([alone])
+        while any(not one.finished for one in single.step()):
+            pass
+        assert row.tokens == alone.tokens
 
 
 def test_unloading_leaves_the_others_and_in_the_end_the_base_model(tiny: BaseModel, adapters: dict[str, Path]) -> None:

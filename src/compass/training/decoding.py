@@ -15,6 +15,8 @@ CACHE_BYTES = 1 << 30
 """Keys and values of a batch take no more than this."""
 BLOCK = 512
 """Logits of which the largest is found first, on the way to the largest of all."""
+WORTH_A_CUT = 64
+"""Columns of padding in all rows that are worth a copy of the cache without them [ours]."""
 LOOP_TOKENS, LOOP_TIMES, LOOP_PERIOD = 16, 3, 32
 """An answer loops if it ends in the same tokens three times or more, for 16 tokens or more [ours]."""
 
@@ -122,6 +124,28 @@ class RowsOnCache:
         self._ids, self._mask, self._positions = self._ids[kept], self._mask[kept], self._positions[kept]
         if self._cache.get_seq_length():
             self._cache.batch_select_indices(kept)
+            self._trim()
+
+    @property
+    def width(self) -> int:
+        """Tokens of the longest row, with the padding before it."""
+        return int(self._mask.shape[1])
+
+    def _trim(self) -> None:
+        """Cut off what is padding in all rows: where others join for as long as some go on, it would grow for ever."""
+        empty = int(self._mask.any(dim=0).int().argmax())
+        if empty < WORTH_A_CUT:
+            return
+        self._mask = self._mask[:, empty:]
+        for layer in self._cache.layers:
+            if not layer.is_initialized:
+                continue
+            held = self.width - 1
+            if layer.is_sliding:
+                layer.cumulative_length -= empty
+                held = min(held, layer.sliding_window - 1)
+            start = layer.keys.shape[-2] - held
+            layer.keys, layer.values = layer.keys[..., start:, :], layer.values[..., start:, :]
 
     def can_join(self, other: RowsOnCache) -> bool:
         """Say whether `join` knows the kinds of cache of the model's layers."""
