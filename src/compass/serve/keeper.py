@@ -58,7 +58,7 @@ class Keeper:
         self.heard = heard
         self._store, self._folder, self._mode = store, serve_dir, mode
         self._retention, self._clock = retention_days * DAY, clock
-        self._queue: queue.Queue[Item] = queue.Queue()
+        self._queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._waiting: list[Answer] = []
         self._rows_due, self._purge_due = float("inf"), float("-inf")
         self._thread = threading.Thread(target=self._work, name="answers", daemon=True)

@@ -57,7 +57,7 @@ class PromptLog:
         """Prompts that were lost, by reason."""
         self.written = 0
         self._mode, self._retention, self._clock = mode, retention_days * DAY, clock
-        self._queue: queue.Queue[Item] = queue.Queue(MOST_WAITING)
+        self._queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._file: IO[bytes] | None = None
         self._size, self._purged = 0, float("-inf")
         self._thread = threading.Thread(target=self._work, name="prompts", daemon=True)
@@ -69,18 +69,18 @@ class PromptLog:
         asked = exchange.asked
         if not exchange.ok or not asked.ends_with_user or not asked.turns or not exchange.may_be_kept:
             return
-        try:
-            self._queue.put_nowait((asked.turns[-1], exchange.route, asked.conversation, self._clock()))
-        except queue.Full:
-            self.dropped["the queue is full"] += 1
+        self._put((asked.turns[-1], exchange.route, asked.conversation, self._clock()))
 
     def heard(self, answer: Answer) -> None:
         """Take in what a user says of an answer, for the monitor's test of losses; never waits. A thumb decides, and a
         correction alone says that the answer was wrong."""
-        try:
-            self._queue.put_nowait((answer, self._clock()))
-        except queue.Full:
+        self._put((answer, self._clock()))
+
+    def _put(self, item: Item) -> None:
+        if self._queue.qsize() >= MOST_WAITING:
             self.dropped["the queue is full"] += 1
+        else:
+            self._queue.put(item)
 
     def close(self) -> None:
         """Write what waits, and end."""
