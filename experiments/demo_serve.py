@@ -32,7 +32,7 @@ import httpx
 import psutil
 from browser_picture import browser, take_pictures
 from demo_drift import explain, say, smaller_data, table
-from replayed_day import DAY, GREEK, NOON, TOLD, WELSH, Heard, hours, stretch, traffic
+from replayed_day import GREEK, NOON, TOLD, WELSH, Heard, hours, stretch, stretches, traffic
 
 from compass.data.example import Example
 from compass.serve.keeper import ROWS_SECONDS
@@ -198,20 +198,29 @@ def _sizes(options: argparse.Namespace) -> list[str]:
 def _a_day(demo: Demo, rng: random.Random) -> tuple[float, dict[str, Heard]]:
     """Replay a day; return when noon was, and what users got before and after it."""
     plan = hours(demo.options.prompts)
-    noon, heard = 0.0, {"until noon": Heard(), "since noon": Heard()}
-    pools = [traffic(sum(part), rng, drifted=late) for late, part in ((False, plan[:NOON]), (True, plan[NOON:]))]
-    for hour, n in enumerate(plan):
-        late = hour >= NOON
-        if hour == NOON:
-            noon = time.time()
-        pool, now = pools[late], list[list[Example]]()
-        while pool and (hour in (NOON - 1, DAY - 1) or sum(map(len, now)) < n):
-            now.append(pool.pop())
-        got = _replayed(demo, now, rng, tell=TOLD if late else 0.0)
-        heard["since noon" if late else "until noon"].add(got)
-        shares = ", ".join(f"{name} {k}" for name, k in sorted(got.answers.items()))
-        print(f"   {hour:02d}:00  {'#' * (sum(map(len, now)) // 2):30s} {shares}", flush=True)
+    heard = {"until noon": Heard(), "since noon": Heard()}
+    asyncio.run(_half_a_day(demo, rng, plan[:NOON], 0, heard["until noon"]))
+    noon = time.time()
+    asyncio.run(_half_a_day(demo, rng, plan[NOON:], NOON, heard["since noon"]))
     return noon, heard
+
+
+async def _half_a_day(demo: Demo, rng: random.Random, plan: Sequence[int], first: int, heard: Heard) -> None:
+    """Replay the hours until noon or those since, and say what came in each. plan: prompts of each hour."""
+    late = first == NOON
+    pool, by_hour = traffic(sum(plan), rng, drifted=late), list[list[list[Example]]]()
+    for hour, n in enumerate(plan):
+        now = list[list[Example]]()
+        while pool and (hour == len(plan) - 1 or sum(map(len, now)) < n):
+            now.append(pool.pop())
+        by_hour.append(now)
+    got = stretches(demo.address, by_hour, rng, tell=TOLD if late else 0.0, longest=demo.options.max_new_tokens)
+    hour = first
+    async for of_hour in got:
+        heard.add(of_hour)
+        shares = ", ".join(f"{name} {k}" for name, k in sorted(of_hour.answers.items()))
+        print(f"   {hour:02d}:00  {'#' * (sum(map(len, by_hour[hour - first])) // 2):30s} {shares}", flush=True)
+        hour += 1
 
 
 def _replayed(demo: Demo, of: Sequence[Sequence[Example]], rng: random.Random, *, tell: float) -> Heard:

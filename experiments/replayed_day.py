@@ -6,7 +6,7 @@ import asyncio
 import math
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -91,13 +91,19 @@ def traffic(n: int, rng: random.Random, *, drifted: bool) -> list[list[Example]]
 
 
 async def stretch(
-    address: str, of: Sequence[Sequence[Example]], rng: random.Random, *, tell: float, longest: int = 64
+    address: str,
+    of: Sequence[Sequence[Example]],
+    rng: random.Random,
+    *,
+    tell: float,
+    longest: int = 64,
+    room: asyncio.Semaphore | None = None,
 ) -> Heard:
     """Let sessions ask at the same time, each a turn after the other. tell: share of answers with feedback.
 
-    longest: tokens of an answer.
+    longest: tokens of an answer. room: for AT_ONCE sessions, where they share it with those of other stretches.
     """
-    heard, room = Heard(), asyncio.Semaphore(AT_ONCE)
+    heard, room = Heard(), room or asyncio.Semaphore(AT_ONCE)
 
     async def one(client: httpx.AsyncClient, rows: Sequence[Example]) -> None:
         conversation = f"{rng.getrandbits(64):016x}"
@@ -108,6 +114,19 @@ async def stretch(
     async with httpx.AsyncClient(base_url=address, timeout=600) as client:
         await asyncio.gather(*(one(client, rows) for rows in of))
     return heard
+
+
+async def stretches(
+    address: str, of: Sequence[Sequence[Sequence[Example]]], rng: random.Random, *, tell: float, longest: int = 64
+) -> AsyncIterator[Heard]:
+    """Yield what the users of each stretch got, in their order. The next one begins while the last sessions go on.
+
+    A model answers sixteen in the time of two, so that waiting for each stretch's longest session takes twice as long.
+    """
+    room = asyncio.Semaphore(AT_ONCE)
+    running = [asyncio.create_task(stretch(address, one, rng, tell=tell, longest=longest, room=room)) for one in of]
+    for task in running:
+        yield await task
 
 
 async def _ask(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
 import sys
+from argparse import Namespace
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 
 from compass.registry import Registry
 from forked import run_script
+from listening import listening
 from small_data import Files
 from tiny_model import make_tiny_model
 
@@ -73,3 +79,30 @@ def test_the_demo_runs_to_its_pictures(files: Files, tmp_path: Path) -> None:
     assert all(json.loads(row)["language"] == "cy" for row in rows)
     if "Pictures of the dashboard" in done.stdout:
         assert (tmp_path / "serve" / "dashboard.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_hour_begins_while_the_last_sessions_of_the_one_before_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every hour's longest session would be waited for, or a prompt lost between two hours."""
+    app, asked = FastAPI(), Counter[str]()
+
+    @app.post("/v1/chat/completions")
+    async def answer(request: Request) -> JSONResponse:
+        prompt = (await request.json())["messages"][0]["content"]
+        asked[prompt] += 1
+        # One prompt takes long: nobody but its own session waits for it.
+        await asyncio.sleep(0.1 if asked.total() == 1 else 0)
+        order.append(prompt)
+        choice = {"message": {"role": "assistant", "content": "na"}}
+        return JSONResponse({"id": str(asked.total()), "choices": [choice]}, headers={"x-compass-model": "cy@1"})
+
+    order: list[str] = []
+    heard = replayed_day.Heard()
+    with listening(app) as address:
+        demo = demo_serve.Demo(Namespace(max_new_tokens=4), Path(), address=address)
+        plan = [10] * replayed_day.NOON
+        asyncio.run(demo_serve._half_a_day(demo, random.Random(0), plan, 0, heard))
+    assert heard.answers == {"cy@1": sum(plan)}
+    assert asked.total() == sum(plan)
+    assert order.index(next(iter(asked))) > plan[0]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [f"{hour:02d}:00" for hour in range(replayed_day.NOON)]

@@ -49,9 +49,11 @@ def in_one_stream(commands: Mapping[str, Sequence[str]], codes: dict[str, int]) 
         try:
             for tag, command in commands.items():
                 whole = [sys.executable, "-m", "compass.cli", *command]
-                pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-                processes.append(subprocess.Popen(whole, **pipes, text=True, encoding="utf-8", errors="replace"))
-                threading.Thread(target=pass_on, args=(tag, processes[-1]), daemon=True).start()
+                process = subprocess.Popen(
+                    whole, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace"
+                )
+                processes.append(process)
+                threading.Thread(target=pass_on, args=(tag, process), daemon=True).start()
             left, unread = len(processes), 0
             while left:
                 tag, line = lines.get()
