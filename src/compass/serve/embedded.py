@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from compass.errors import CompassError, DataError, ServeError
 from compass.serve.answers import error_body
 from compass.serve.completions import Answer, Asked, AskedWronglyError, read_request
-from compass.serve.protocol import CHAT, Call, Listing, LostError, Reply, UnknownAdapterError, UnreachableError
+from compass.serve.protocol import CHAT, Call, Listing, LostError, Reply, UnknownAdapterError, UnreachableError, once
 from compass.steps.lock import dtype_of
 from compass.steps.resources import cache_folder
 
@@ -132,7 +132,7 @@ class Embedded:
                 raise LostError(f"{self.name} broke off ({type(first).__name__}).") from first
             if asked.stream:
                 return Reply(200, STREAM_TYPE, _stream(work, answer, first), _closing(work))
-            return Reply(200, JSON_TYPE, _once(await _whole(work, answer, first)))
+            return Reply(200, JSON_TYPE, once(await _whole(work, answer, first)))
         except BaseException:
             work.cancel()
             raise
@@ -391,8 +391,4 @@ def _closing(work: _Work) -> Any:
 
 
 def _refused(message: str) -> Reply:
-    return Reply(400, JSON_TYPE, _once(error_body(message, "invalid_request")))
-
-
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content
+    return Reply(400, JSON_TYPE, once(error_body(message, "invalid_request")))

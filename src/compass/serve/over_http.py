@@ -21,6 +21,7 @@ from compass.serve.protocol import (
     Reply,
     UnknownAdapterError,
     UnreachableError,
+    once,
 )
 
 KEY = "COMPASS_BACKEND_KEY"
@@ -48,6 +49,9 @@ def end_to_end(headers: Iterable[tuple[bytes, bytes]], without: frozenset[str]) 
 
 class HttpBackend:
     """A model server with OpenAI's API. Subclasses say how adapters are loaded; the key is read from KEY."""
+
+    unknown: Mapping[int, bytes] = {httpx.codes.NOT_FOUND: b""}
+    """Status of an answer that means that an adapter is not loaded -> words in it that say so."""
 
     def __init__(self, url: str, *, timeout: float, transport: httpx.AsyncBaseTransport | None = None) -> None:
         """Remember the address; nothing is sent yet. timeout: seconds between two pieces of an answer.
@@ -107,15 +111,14 @@ class HttpBackend:
             response = await self._transport.handle_async_request(request)
         except httpx.HTTPError as error:
             raise self._why(error) from error
-        if response.status_code == httpx.codes.NOT_FOUND and call.adapter:
+        passed_on = end_to_end(response.headers.raw, OURS_BACK)
+        if call.adapter and response.status_code in self.unknown:
+            said = b"".join([chunk async for chunk in self._chunks(response)])
             await response.aclose()
-            raise UnknownAdapterError(f"{self.name} does not have {call.adapter}.")
-        return Reply(
-            response.status_code,
-            end_to_end(response.headers.raw, OURS_BACK),
-            self._chunks(response),
-            response.aclose,
-        )
+            if self.unknown[response.status_code] in said:
+                raise UnknownAdapterError(f"{self.name} does not have {call.adapter}.")
+            return Reply(response.status_code, passed_on, once(said))
+        return Reply(response.status_code, passed_on, self._chunks(response), response.aclose)
 
     def body_for(self, call: Call) -> bytes:
         """Return the body as this backend takes it."""

@@ -86,6 +86,11 @@ class Reply:
     """Called once, whether the body was read to its end or not: a client that leaves ends the work on its request."""
 
 
+async def once(content: bytes) -> AsyncIterator[bytes]:
+    """Return a body that is there already."""
+    yield content
+
+
 class Backend(Protocol):
     """A server of one base model and its adapters."""
 

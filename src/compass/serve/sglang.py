@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from compass.serve.protocol import Call
@@ -9,7 +10,9 @@ from compass.serve.vllm import Vllm
 
 
 class Sglang(Vllm):
-    """One SGLang server. A request names `BASE:ADAPTER`."""
+    """One SGLang server. A request names `BASE:ADAPTER`; without that adapter it is a wrong request to the server."""
+
+    unknown: Mapping[int, bytes] = {400: b"adapters are not loaded", 500: b"adapters are not loaded"}
 
     async def load(self, name: str, folder: Path) -> None:
         """Load an adapter under a name."""
