@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from stand_in import HashEncoder, expected
 
-from compass.encoders import cache
-from compass.encoders.cache import RECORD, CachedEncoder
+from compass.encoders import cache, vector_store
+from compass.encoders.cache import CachedEncoder
 from compass.encoders.protocol import FloatArray
+from compass.encoders.vector_store import RECORD
 from compass.errors import EncoderError
 from forked import Forked, start_script
 from processes import kill_when
@@ -171,7 +172,7 @@ def test_damaged_rows_are_embedded_again(tmp_path: Path, caplog: pytest.LogCaptu
 
 def test_large_index_is_sorted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Breaks if look-ups differ between the sorted index of a large cache and the young part beside it."""
-    monkeypatch.setattr(cache, "YOUNG_ROWS", 50)
+    monkeypatch.setattr(vector_store, "YOUNG_ROWS", 50)
     _, encoder = cached(tmp_path, chunk_rows=30)
     rows = encoder.encode(TEXTS)
     encoder.encode(["young"])
@@ -189,7 +190,7 @@ def test_large_index_is_sorted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_halves_that_collide_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Breaks if the sorted index trusts the first half of a hash."""
-    monkeypatch.setattr(cache, "YOUNG_ROWS", 10)
+    monkeypatch.setattr(vector_store, "YOUNG_ROWS", 10)
     monkeypatch.setattr(cache, "text_key", lambda text: b"12345678" + text.encode().ljust(8, b"\0"))
     texts = [f"t{i}" for i in range(50)]
     cached(tmp_path)[1].encode(texts)

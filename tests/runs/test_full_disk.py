@@ -71,7 +71,7 @@ WRITERS: dict[str, tuple[Writer, str, Callable[..., Any]]] = {
     "database": (_state, "sqlalchemy.engine.default.DefaultDialect.do_execute", _full_in_sqlite),
     "embedding cache": (
         lambda folder: CachedEncoder(TopicEncoder(), folder / "cache").encode(["lights 1"]),
-        "compass.encoders.cache._append_at",
+        "compass.encoders.vector_store._append_at",
         _full,
     ),
     "label files": (lambda folder: write_label_files(folder, (), name="a"), "os.replace", _full),
