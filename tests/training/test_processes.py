@@ -25,12 +25,24 @@ TWO = dataclasses.replace(ONE, gradient_accumulation_steps=1, num_processes=2)
 
 
 def test_two_processes_train_the_adapter_of_one_with_twice_the_accumulation(
-    tiny: BaseModel, examples: list[Example], tmp_path: Path
+    tiny: BaseModel,
+    examples: list[Example],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Breaks if both see the same rows, if gradients are not joined, or if both write the adapter."""
+    """Breaks if both see the same rows, if gradients are not joined, or if both write the adapter or warn of rows."""
+    too_long = dataclasses.replace(examples[0], id="long", prompt="a " * 3 * ONE.max_length)
+    examples = [*examples, too_long]
     assert ONE.rows_per_step == TWO.rows_per_step
     one = train(examples, base=tiny, config=ONE, output_dir=tmp_path / "one", seed=0)
+    caplog.clear()
     two = train(examples, base=tiny, config=TWO, output_dir=tmp_path / "two", seed=0)
+    # Here, and not once more in each process.
+    assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
+        f"1 of {len(examples)} training rows are longer than max_length"
+    ]
+    assert "left out" not in capfd.readouterr().err
     assert (two.steps, two.tokens, two.adapter) == (one.steps, one.tokens, tmp_path / "two" / "adapter")
     assert [row["loss"] for row in two.log if "loss" in row] == pytest.approx(
         [row["loss"] for row in one.log if "loss" in row], rel=1e-4

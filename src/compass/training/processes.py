@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -67,6 +68,9 @@ def _one(rank: int, n: int, port: int, results: Any, function: Callable[..., Any
         "MASTER_ADDR": LOCAL,
         "MASTER_PORT": str(port),
     }
+    if rank:
+        # All of them see the same rows; what is to be said of these, the first one says.
+        logging.getLogger("compass").setLevel(logging.ERROR)
     if not torch.cuda.is_available() and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() // n))
     try:

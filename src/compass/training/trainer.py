@@ -101,9 +101,14 @@ def train(
     if (n := config.num_processes) == 1:
         return _train_here(examples, base, config, output_dir, seed, keeping, callbacks)
     check_devices(n)
-    # Refused before any process is started; and the folder is there before they all look for it.
     _prepare(examples, base, config, output_dir, seed, keeping)
-    return in_processes(n, _train_here, examples, base, config, output_dir, seed, keeping, callbacks)
+    return in_processes(n, _train_beside, examples, base, config, output_dir, seed, keeping, callbacks)
+
+
+def _train_beside(*arguments: Any) -> TrainingResult:
+    """Train beside others. Where they were started rows were refused and warned of, once, and the folder was made."""
+    logger.setLevel(logging.ERROR)
+    return _train_here(*arguments)
 
 
 def _prepare(
