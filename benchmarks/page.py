@@ -25,10 +25,10 @@ WHY = {
     "compass": "A walk over the rows: products with usage, and bounds of densities. The sample of 5,000 rows that "
     "densities are taken against is a fixed part, which weighs more in small pools.",
     "nearest": "One product of usage and pool.",
-    "tsds": "The kernel density compares all rows that usage reaches with each other, at most 5,000 for each usage "
-    "row. The cost grows with the square of the pool until all are reached that can be.",
+    "tsds": "One product of usage and pool, then the density of the rows that usage is transported to: against all "
+    "rows that usage reaches, or a sample of 20,000 of them.",
     "crisp": "Counts of clusters and a draw: next to nothing.",
-    "write": "The map of the report (t-SNE of at most 1,200 rows of each set) is nearly all of it, whatever the pool.",
+    "write": "Half of it is the map of the report (t-SNE of 600 rows, the others around them), whatever the pool.",
 }
 WIDTH, HEIGHT, LEFT, BOTTOM = 640, 380, 60, 40
 COLOURS = ("#0b6e99", "#c4561e", "#3a7d34", "#8a4fa3", "#b3932b", "#555555", "#1aa6a6", "#d14d72")

@@ -9,6 +9,7 @@ import pytest
 from scipy.optimize import linprog
 
 from compass.selection import Features, get_strategy
+from compass.selection.strategies import tsds
 from compass.selection.strategies.tsds import kernel_density, transport
 
 
@@ -49,7 +50,7 @@ def test_density_by_hand():
     sigma^2, from the first two."""
     cosine = 1 - 0.28125 / 2
     rows = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [cosine, 0, np.sqrt(1 - cosine**2)]], dtype=np.float32)
-    np.testing.assert_allclose(kernel_density(rows), [2.5, 2.5, 1.0, 2.0], atol=1e-5)
+    np.testing.assert_allclose(kernel_density(rows, rows), [2.5, 2.5, 1.0, 2.0], atol=1e-5)
 
 
 def test_copies_share_one_part(make_candidates):
@@ -64,7 +65,7 @@ def test_copies_share_one_part(make_candidates):
     nearest = get_strategy("nearest").select(c, 10, seed=0)
     assert set(nearest.indices.tolist()) == set(range(10))
     distances = np.sqrt(np.maximum(2 - 2 * (c.usage @ c.pool.T).astype(np.float64), 0))
-    density = kernel_density(c.pool)[None]
+    density = kernel_density(c.pool, c.pool)[None]
     np.testing.assert_allclose(density, [[10] * 10 + [1] * 11], rtol=1e-5)
     assert transport(distances, density, alpha=0.2).mass[0, :10].sum() == pytest.approx(1 / 12, rel=1e-5)
     assert transport(distances, np.ones((1, 21)), alpha=0.2).mass[0, :10].sum() == pytest.approx(1.0)
@@ -93,3 +94,35 @@ def test_depth_goes_from_near_to_far(make_candidates):
     assert len(later) > 20
     cosines = (c.pool @ c.usage.T)[later, 0]
     assert (np.diff(cosines) <= 0).all()
+
+
+@pytest.mark.parametrize("budget", [40, 300, 2000])
+def test_densities_are_computed_of_near_rows_alone(make_candidates, monkeypatch, budget):
+    """Breaks if computing densities as the transport needs them changes a pick or a mass, or if all are computed."""
+    c = make_candidates([6, 6], [0, 0], [900, 900], noise=1.0)
+    asked = []
+    density = tsds.kernel_density
+    monkeypatch.setattr(tsds, "kernel_density", lambda rows, over: asked.append(len(rows)) or density(rows, over))
+    near = get_strategy("tsds").select(c, budget, seed=1)
+    monkeypatch.setattr(tsds, "FIRST_NEIGHBOURS", tsds.MOST_NEIGHBOURS)
+    whole = get_strategy("tsds").select(c, budget, seed=1)
+    np.testing.assert_array_equal(near.indices, whole.indices)
+    np.testing.assert_allclose(near.scores, whole.scores, rtol=1e-5)
+    assert asked[-1] == 1800
+    if budget == 40:
+        assert sum(asked[:-1]) < 900
+
+
+def test_a_sample_stands_for_all_rows(make_candidates, monkeypatch):
+    """Breaks if the density over a sample is not that over all rows on average, or a row in the sample counts more.
+    Bound: a density of 50 rests on some 12 rows of the sample, and the mean over 1,600 rows strays by 2 %."""
+    c = make_candidates([6], [0], [1600], noise=0.15)
+    whole = tsds.kernel_density(c.pool, c.pool)
+    monkeypatch.setattr(tsds, "KERNEL_ROWS", 400)
+    order = np.random.default_rng(0).permutation(1600)
+    part = tsds.Density(c.pool, order).of(np.arange(1600))
+    assert whole.mean() > 50
+    assert np.mean(part) == pytest.approx(whole.mean(), rel=0.05)
+    assert np.corrcoef(part, whole)[0, 1] > 0.95
+    inside = np.isin(np.arange(1600), order[:400])
+    assert np.mean(part[inside] / whole[inside]) == pytest.approx(np.mean(part[~inside] / whole[~inside]), rel=0.05)

@@ -53,8 +53,27 @@ def test_equal_rows_are_one_point_and_others_are_not() -> None:
 
 
 def test_rows_that_differ_are_projected_as_by_scikit_learn() -> None:
+    from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
     rows = random(40)
-    tsne = TSNE(n_components=2, metric="cosine", init="pca", perplexity=39 / 4, random_state=3, max_iter=500)
-    assert project(rows, seed=3) == pytest.approx(tsne.fit_transform(rows))
+    tsne = TSNE(init="pca", perplexity=39 / 4, angle=0.8, random_state=3, max_iter=500)
+    assert project(rows, seed=3) == pytest.approx(tsne.fit_transform(PCA(8).fit_transform(rows)))
+
+
+def test_many_rows_lie_around_their_landmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if rows that t-SNE does not see land anywhere but among their topic, or upon each other."""
+    from sklearn.manifold import trustworthiness
+
+    rng = np.random.default_rng(0)
+    topics = np.repeat(np.arange(6), 50)
+    rows = unit(np.eye(12)[topics] + 0.1 * rng.normal(size=(300, 12)))[rng.permutation(300)]
+    monkeypatch.setattr("compass.semantic.projection.LANDMARKS", 60)
+    points = project(rows, seed=0)
+    assert len(np.unique(points, axis=0)) == 300
+    assert trustworthiness(rows, points, n_neighbors=10) > 0.9
+    sees = np.linspace(0, 299, 60).round().astype(int)
+    nearest = sees[np.argmax(rows @ rows[sees].T, axis=1)]
+    own = np.linalg.norm(points - points[nearest], axis=1)
+    of_all = np.linalg.norm(points[:, None] - points[sees][None], axis=2).min(axis=1)
+    assert own == pytest.approx(of_all)

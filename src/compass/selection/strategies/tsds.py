@@ -20,7 +20,16 @@ import numpy as np
 from compass.selection.audit import finish, take_in_order
 from compass.selection.protocol import Candidates, Selection
 from compass.selection.strategies.dsir import gumbel
-from compass.semantic.arrays import PRODUCT_CELLS, FloatArray, IntArray, RealArray, nearest_rows, row_chunks, row_keys
+from compass.semantic.arrays import (
+    PRODUCT_CELLS,
+    FloatArray,
+    IntArray,
+    RealArray,
+    UInt64s,
+    nearest_rows,
+    row_chunks,
+    row_keys,
+)
 from compass.semantic.blocks import in_order
 
 ALPHA = 0.5
@@ -31,6 +40,10 @@ SIGMA = 0.75
 """Width of the kernel 1 - d^2 / sigma^2, the authors' default: rows with a cosine under 0.72 do not count."""
 MOST_NEIGHBOURS = 5000
 """Neighbours of a usage row that are looked at, the authors' default; more if the budget holds more rows."""
+FIRST_NEIGHBOURS = 32
+"""Of these, those whose density is computed at first; twice as many until the transport ends among them [ours]."""
+KERNEL_ROWS = 20_000
+"""Rows that the density is taken over; of more that usage reaches, a sample that stands for all of them [ours]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +56,8 @@ class Transport:
     """(M, K) the depth s from which a neighbour has mass."""
     depth: float
     """The optimal s."""
+    end: float
+    """The depth at which the first usage row's list ends: no s beyond it is looked for."""
 
 
 @dataclass(frozen=True)
@@ -60,44 +75,95 @@ class Tsds:
     def select(self, candidates: Candidates, budget: int, seed: int) -> Selection:
         """Pick rows of the pool that cost no more than `budget` together. The same seed gives the same rows."""
         n = len(candidates.pool)
+        keys = row_keys(candidates.pool, seed)
         # Equal distances go by the seed, not by the row's place in the pool.
-        shuffled = np.argsort(row_keys(candidates.pool, seed), kind="stable").astype(np.int64)
+        shuffled = np.argsort(keys, kind="stable").astype(np.int64)
         fits = int(np.searchsorted(np.cumsum(np.sort(candidates.pool_costs)), budget, side="right"))
         depth = min(n, max(MOST_NEIGHBOURS, fits))
         rows, cosines = nearest_rows(candidates.usage, in_order(candidates.pool, shuffled), depth)
-        rows = shuffled[rows]
         distances = np.sqrt(np.maximum(2.0 - 2.0 * cosines.astype(np.float64), 0.0))
-        density = np.ones(n)
-        reached = shuffled[np.isin(shuffled, rows)]
-        density[reached] = kernel_density(candidates.pool[reached])
-        found = transport(distances, density[rows])
+        reached = np.zeros(n, dtype=np.bool_)
+        reached[rows] = True
+        density = Density(candidates.pool, shuffled[reached])
+        rows = shuffled[rows]
+        noise = gumbel(candidates, seed)
 
-        mass = np.zeros(n)
-        np.add.at(mass, rows, found.mass)
-        entry = np.full(n, np.inf)
-        np.minimum.at(entry, rows, found.entry)
-        with np.errstate(divide="ignore"):
-            keys = np.log(mass) + gumbel(candidates, seed)
-        # Last key first: rows with mass by their draw, then the others that were reached, in order of depth.
-        order = np.lexsort((row_keys(candidates.pool, seed), entry, -np.where(mass > 0, keys, -np.inf)))
-        order = order[np.isfinite(entry[order])].astype(np.int64)
-        indices = take_in_order(candidates, order, budget)
+        looked_at = min(FIRST_NEIGHBOURS, depth)
+        while True:
+            near = rows[:, :looked_at]
+            found = transport(distances[:, :looked_at], density.of(near))
+            all_there = looked_at == depth
+            order, mass = _in_order_of_draw(found, near, noise, keys, np.inf if all_there else found.end)
+            indices = take_in_order(candidates, order, budget)
+            left = budget - int(candidates.pool_costs[indices].sum())
+            if all_there or (found.depth < found.end and left < candidates.least_cost):
+                break
+            looked_at = min(2 * looked_at, depth)
         reasons = [
-            f"drawn by its share of the transport from usage ({mass[row]:.2%}; density {density[row]:.1f})"
+            f"drawn by its share of the transport from usage ({mass[row]:.2%}; density {crowd:.1f})"
             if mass[row] > 0
-            else f"next in depth, for the rows that usage is transported to are fewer (density {density[row]:.1f})"
-            for row in indices.tolist()
+            else f"next in depth, for the rows that usage is transported to are fewer (density {crowd:.1f})"
+            for row, crowd in zip(indices.tolist(), density.known[indices].tolist(), strict=True)
         ]
         return finish(self.name, candidates, budget, indices=indices, scores=mass[indices], reasons=reasons)
 
 
-def kernel_density(rows: FloatArray, sigma: float = SIGMA) -> RealArray:
-    """Return the sum of max(0, 1 - d^2 / sigma^2) over all rows for each row, itself included. rows: (n, d) units."""
-    density = np.empty(len(rows))
-    for chunk in row_chunks(len(rows), max(1, PRODUCT_CELLS // max(len(rows), 1))):
-        kernel = 1.0 - (2.0 - 2.0 * (rows[chunk] @ rows.T)) / np.float32(sigma**2)
-        density[chunk] = np.maximum(kernel, 0.0).sum(axis=1, dtype=np.float64)
-    return np.maximum(density, 1.0)
+class Density:
+    """The kernel density of pool rows, over the rows that usage reaches, found where it is asked for."""
+
+    def __init__(self, pool: FloatArray, reached: IntArray) -> None:
+        """reached: (m,) pool rows, in an order that their places don't decide."""
+        self._pool = pool
+        self._of_all = len(reached)
+        self._sample = reached[:KERNEL_ROWS]
+        self._over = pool[self._sample]
+        self.known: RealArray = np.full(len(pool), np.nan)
+        """(n_A,) densities, NaN where they were not asked for."""
+
+    def of(self, rows: IntArray) -> RealArray:
+        """Return the density of rows that usage reaches, in the shape of `rows`."""
+        new = np.unique(rows)
+        new = new[np.isnan(self.known[new])]
+        sums = kernel_density(self._pool[new], self._over)
+        if self._of_all > len(self._sample):
+            # The row itself counts once, whether it is in the sample or not.
+            own = np.isin(new, self._sample)
+            sums = 1.0 + (sums - own) * ((self._of_all - 1) / (len(self._sample) - own))
+        self.known[new] = np.maximum(sums, 1.0)
+        return self.known[rows]
+
+
+def _in_order_of_draw(
+    found: Transport, rows: IntArray, noise: RealArray, keys: UInt64s, end: float
+) -> tuple[IntArray, RealArray]:
+    """Return pool rows in the order in which they are drawn, and (n_A,) the mass of each.
+
+    Rows with mass come by their draw, then the others in the order in which a deeper transport reaches them.
+    rows: (M, K) as in `found`. noise, keys: (n_A,). end: the depth beyond which the order is not known.
+    """
+    mass = np.zeros(len(noise))
+    np.add.at(mass, rows, found.mass)
+    entry = np.full(len(noise), np.inf)
+    np.minimum.at(entry, rows, found.entry)
+    some = np.flatnonzero(np.isfinite(entry) & (entry < end))
+    with np.errstate(divide="ignore"):
+        draw = np.log(mass[some]) + noise[some]
+    # Last key first.
+    order = np.lexsort((keys[some], entry[some], -np.where(mass[some] > 0, draw, -np.inf)))
+    return some[order].astype(np.int64), mass
+
+
+def kernel_density(rows: FloatArray, over: FloatArray, sigma: float = SIGMA) -> RealArray:
+    """Return the sum of max(0, 1 - d^2 / sigma^2) of each row over others. rows: (n, d), over: (m, d) units."""
+    sums = np.empty(len(rows))
+    for chunk in row_chunks(len(rows), max(1, PRODUCT_CELLS // max(len(over), 1))):
+        kernel = rows[chunk] @ over.T
+        kernel *= np.float32(-2.0)
+        kernel += np.float32(2.0)
+        kernel /= np.float32(sigma**2)
+        np.subtract(np.float32(1.0), kernel, out=kernel)
+        sums[chunk] = np.maximum(kernel, 0.0, out=kernel).sum(axis=1, dtype=np.float64)
+    return sums
 
 
 def transport(distances: RealArray, density: RealArray, *, alpha: float = ALPHA, scale: float = SCALE) -> Transport:
@@ -110,13 +176,14 @@ def transport(distances: RealArray, density: RealArray, *, alpha: float = ALPHA,
     m, k = distances.shape
     filled = np.cumsum(1.0 / density, axis=1)
     entry = filled - 1.0 / density
-    depth = float(filled[:, -1].min())
+    end = float(filled[:, -1].min())
+    depth = end
     if k > 1:
         points = filled[:, :-1].ravel()
         rises = (np.diff(distances, axis=1) * filled[:, :-1]).ravel()
         order: IntArray = np.argsort(points, kind="stable")
         reached = alpha / scale * np.cumsum(rises[order]) >= (1.0 - alpha) * m
         if reached.any():
-            depth = min(depth, float(points[order[np.argmax(reached)]]))
+            depth = min(end, float(points[order[np.argmax(reached)]]))
     left = np.maximum(1.0 / m - entry / (m * depth), 0.0)
-    return Transport(np.minimum(left, 1.0 / (m * depth * density)), entry, depth)
+    return Transport(np.minimum(left, 1.0 / (m * depth * density)), entry, depth, end)
