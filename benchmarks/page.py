@@ -20,15 +20,16 @@ HEADINGS = {
 WHY = {
     "clean": "Linear in rows: hashes and shingles of each; near duplicates are found by bands of a hash table.",
     "fit": "Rows times clusters times dimensions, as in k-means. A run fits on at most 20,000 pool rows "
-    "(`--fit-sample`), so its cost stops there.",
-    "place": "One walk over the rows: language out, and a product with all centroids.",
-    "compass": "A walk over the rows: products with usage, and bounds of densities. The sample of 5,000 rows that "
-    "densities are taken against is a fixed part, which weighs more in small pools.",
+    "(`--fit-sample`), so the cost stops growing there.",
+    "place": "One pass over the rows: subtract the language offsets, and multiply with all centroids.",
+    "compass": "One pass over the rows: products with usage, and bounds of densities. Densities are taken against a "
+    "sample of 5,000 rows, a fixed cost that weighs more in small pools.",
     "nearest": "One product of usage and pool.",
     "tsds": "One product of usage and pool, then the density of the rows that usage is transported to: against all "
     "rows that usage reaches, or a sample of 20,000 of them.",
-    "crisp": "Counts of clusters and a draw: next to nothing.",
-    "write": "Half of it is the map of the report (t-SNE of 600 rows, the others around them), whatever the pool.",
+    "crisp": "Counts of clusters and a draw, which cost almost nothing.",
+    "write": "Half of it is the report's map (t-SNE of 600 rows, with the others placed around them), whatever the "
+    "size of the pool.",
 }
 WIDTH, HEIGHT, LEFT, BOTTOM = 640, 380, 60, 40
 COLOURS = ("#0b6e99", "#c4561e", "#3a7d34", "#8a4fa3", "#b3932b", "#555555", "#1aa6a6", "#d14d72")
@@ -40,9 +41,10 @@ def page(found: Mapping[str, Any], titles: Mapping[str, Mapping[str, str]]) -> s
     out = [
         "# Performance",
         "",
-        "Drawn by `benchmarks/run.py`. Seconds are those of a processor, and rates go by them: other work on the "
-        "machine makes them longer by what it takes of caches and memory, not by its share of the processor. Medians; "
-        "the range of several runs stands in brackets.",
+        "How long each part takes, how much memory it needs, and how both grow with the input. `benchmarks/run.py` "
+        "writes this page. Seconds are processor seconds, and rates are per processor second. Other work on the "
+        "machine makes them longer only by the caches and the memory that it takes. Figures are medians, with the range "
+        "of several runs in brackets.",
         "",
         f"Machine: {machine}.",
         "",
@@ -55,9 +57,9 @@ def page(found: Mapping[str, Any], titles: Mapping[str, Mapping[str, str]]) -> s
         out += _costs(found["costs"])
     if found.get("peers"):
         out += [
-            "## Beside other packages", "",
-            "`benchmarks/peers.py`: the same job on the same data. The ratio is the peer's time over ours: above 1, "
-            "ours is faster.", "", peers.table(found["peers"]), "",
+            "## Compared with other packages", "",
+            "`benchmarks/peers.py` does the same job on the same data. The ratio is the peer's time divided by ours: "
+            "above 1, ours is faster.", "", peers.table(found["peers"]), "",
         ]  # fmt: skip
         out += [*_ahead(found["peers"]), ""]
     return "\n".join(out)
@@ -73,7 +75,7 @@ def _ahead(results: Sequence[Mapping[str, Any]]) -> list[str]:
         own = median(names.get("compass", [0.0]))
         for name, values in names.items():
             if median(values) < own:
-                told.append(f"- Ahead of ours on {job}: {name}, in {median(values) / own:.2f} of the time.")
+                told.append(f"- Faster than ours on {job}: {name}, in {median(values) / own:.2f} of the time.")
     return told or ["None of them takes less time than ours."]
 
 
@@ -90,8 +92,9 @@ def _costs(results: Sequence[Mapping[str, Any]]) -> list[str]:
     stages = dict.fromkeys(stage for result in results for stage in result["costs"])
     return [
         "## What each stage costs as its input grows", "",
-        "`benchmarks/costs.py`: one factor changes at a time. The slope is that of log time on log size over the "
-        "larger half of the sizes: 1 is linear, 0 says that the size doesn't matter. GiB: the highest peak.", "",
+        "`benchmarks/costs.py` changes one factor at a time. Columns are sizes, and cells are processor seconds. The "
+        "slope is that of log time on log size over the larger half of the sizes: 1 is linear, and at 0 the size "
+        "doesn't matter. GiB is the highest peak.", "",
         "![Seconds of each stage against rows of the pool](performance.svg)", "",
         costs.table([dict(result) for result in results]), "",
         *(f"- **{stage}**: {WHY[stage]}" for stage in stages if stage in WHY), "",

@@ -60,6 +60,6 @@ def test_the_page_shows_what_was_measured(run: Any, tmp_path: Path, monkeypatch:
     text = page.read_text("utf-8")
     assert "| nearest | 0.10 | 0.30 | 1.00 | 1.00 | 0.30 |" in text
     assert "| reading | 1,000 | datatrove | 3.00 | 1.50 | 0.10 | rows 1,000 |" in text
-    assert "Ahead of ours on reading: another, in 0.25 of the time." in text
+    assert "Faster than ours on reading: another, in 0.25 of the time." in text
     assert "| prompts a second, embedded already | 2,000 (1,900–2,100) |" in text
     assert ElementTree.parse(page.with_suffix(".svg")).getroot().tag.endswith("svg")

@@ -231,7 +231,7 @@ def test_a_budget_may_be_auto_and_is_written_so(tmp_path: Path) -> None:
     assert problems(tmp_path, "budget: many") == ("run.yaml:1: budget must be a whole number or auto; got 'many'",)
     path = tmp_path / "grid.yaml"
     path.write_text("budgets: [240, auto]\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match="budgets: a comparison gives every cell of a budget as much"):
+    with pytest.raises(ConfigError, match="budgets: a comparison gives all cells of a budget the same amount"):
         load_options(CompareConfig, path)
 
 

@@ -105,7 +105,7 @@ def test_a_version_that_users_judge_is_no_promotion_to_be_made(own: Site) -> Non
     write_sealed(own.root / "watch" / "cy" / "state.json", state.to_dict())
     page = own.get("/cy").text
     assert "Wait for what users say" in page
-    assert "Version 3 answers a share of conversations since 2023-11-14" in page
+    assert "Version 3 has answered a share of conversations since 2023-11-14" in page
 
 
 def test_without_a_loop_one_is_started(own: Site) -> None:

@@ -58,7 +58,7 @@ def _check_place(file: Path, *, force: bool, asks: bool) -> None:
     if not file.exists() or force:
         return
     if not asks or not typer.confirm(f"{file} is there. Write over it?"):
-        raise ConfigError(f"{file} is there, and nothing was written; name another file, or give --force")
+        raise ConfigError(f"{file} already exists, and nothing was written; name another file, or give --force")
 
 
 def _answers(options: Any, *, asks: bool) -> Answers:

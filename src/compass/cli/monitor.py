@@ -91,7 +91,7 @@ def monitor(
 def _check_source(source: str, *, skipped: bool) -> None:
     """Raise ConfigError if there is no source to read, or one that would not be read."""
     if skipped and source:
-        raise ConfigError("--skipped lists what was passed over so far, and reads no prompts: leave SOURCE out")
+        raise ConfigError("--skipped only lists what was passed over so far and reads no prompts: leave SOURCE out")
     if not skipped and not source:
         raise ConfigError("SOURCE is missing: give a JSON Lines file, a folder of them, or - for standard input")
 

@@ -115,7 +115,7 @@ def _update_project(config: Path, only: Sequence[str], options: Any, *, as_json:
     for tag, resolved in project.languages.items():
         new = watched.languages[tag].watch
         if not new.update_usage:
-            raise ConfigError(f"{project.origins[tag]}: {tag} has no update_usage; name its new usage, a source")
+            raise ConfigError(f"{project.origins[tag]}: {tag} has no update_usage; name a source of new usage")
         given = named_options(config, options, UpdateOptions, taken, language=tag)
         folder = Path(resolved.adapt.run.output_dir)
         updates[tag] = LanguageUpdate(folder, new.update_usage, new.update_train, new.update_test, as_flags(given))

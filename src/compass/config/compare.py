@@ -15,8 +15,8 @@ from compass.config.strategy import strategy_texts
 def _numbers(budgets: Any) -> Any:
     if "auto" in (budgets if isinstance(budgets, (list, tuple)) else [budgets]):
         raise ValueError(
-            "a comparison gives every cell of a budget as much, and auto would find another number for each draw; take "
-            "the one that compass select --budget auto finds"
+            "a comparison gives all cells of a budget the same amount, and auto would find another number for each "
+            "draw; use the one that compass select --budget auto finds"
         )
     return budgets
 

@@ -74,7 +74,7 @@ class Actions:
         except CompassError as error:
             outcome = Outcome(False, str(error), wanted.version)
         except OSError as error:
-            outcome = Outcome(False, f"The disk does not take it: {error.strerror}.", wanted.version)
+            outcome = Outcome(False, f"It can't be written to the disk: {error.strerror}.", wanted.version)
         self._record(wanted, outcome)
         return outcome
 
@@ -110,9 +110,9 @@ class Actions:
             self.places.monitor(wanted.language), wanted.prompts[:MOST_MARKED], wanted.language,
             by=wanted.by if wanted.marks else "", at=time.time(),
         )  # fmt: skip
-        what = "marked for labelling" if wanted.marks else "not marked any more"
+        what = "marked for labelling" if wanted.marks else "no longer marked"
         if not n:
-            raise RefusedActionError(f"None of these prompts is kept any more, or they are {what} already.")
+            raise RefusedActionError(f"These prompts are no longer kept, or they are {what} already.")
         return Outcome(True, f"{n} {'prompt is' if n == 1 else 'prompts are'} {what}.", details={"prompts": n})
 
     def _as_shown(self, wanted: Wanted) -> None:
@@ -121,7 +121,7 @@ class Actions:
         if wanted.expected != current:
             raise RefusedActionError(
                 f"{current if current != NOTHING else 'Nothing'} is in production now, and the page showed "
-                f"{wanted.expected or NOTHING}: somebody was faster. Look at the language again."
+                f"{wanted.expected or NOTHING}: somebody was faster. Look at the page again."
             )
 
     def _record(self, wanted: Wanted, outcome: Outcome) -> None:

@@ -31,7 +31,7 @@ class Advice:
 
 @dataclass(frozen=True)
 class Drift:
-    """Whether users ask for something else than the version in production was made for."""
+    """Whether users ask for other things than the version in production was made for."""
 
     word: str = "Not watched"
     tone: str = QUIET
@@ -76,29 +76,29 @@ def next_step(view: LanguageView) -> Advice:
         name = candidate.name if candidate else "The candidate"
         since = _day(datetime.fromtimestamp(view.pending.canary_since, UTC).isoformat())
         why = (
-            f"{_capital(name)} answers a share of conversations since {since}, if the gateway runs with --canary. The "
+            f"{_capital(name)} has answered a share of conversations since {since}, if the gateway runs with --canary. "
         )
-        why += "watch loop promotes it, or takes it back, by what they say."
+        why += "The watch loop promotes or withdraws it, by what they say."
         return Advice("Wait for what users say", why, tone=BUSY)
     if view.pending:
-        what = "The gate is deciding on it" if view.pending.version else "It is being trained"
-        return Advice("An update is on its way", f"{what}, and the gate decides. Nothing to do until then.", tone=BUSY)
+        what = "The gate is testing it" if view.pending.version else "It is being trained; then the gate tests it"
+        return Advice("An update is on its way", f"{what}. Nothing to do until then.", tone=BUSY)
     if view.asked:
-        why = f"{view.asked.by} asked for one on {_day(view.asked.at)}. The watch loop takes it up with its next look."
+        why = f"{view.asked.by} asked for one on {_day(view.asked.at)}. The watch loop starts it at its next check."
         return Advice("An update was asked for", why, tone=BUSY)
     if not production:
         if candidate and not candidate.damaged:
             why = f"{_capital(candidate.name)} is ready, and nothing is in production yet."
             return Advice(f"Promote {candidate.name}", why, "promote", BUSY)
-        return Advice("Register a version", "Nothing can be put into production yet: compass registry add RUN.")
+        return Advice("Register a version", "There is no version to put into production yet: compass registry add RUN.")
     if candidate:
         return _about_candidate(view, candidate.name)
     if view.watched and view.watched.alarms:
         changed = view.drift.said[0] if view.drift.said else ""
         if not view.watched.n_kept:
-            why = f"{changed} No prompts are kept that an update could learn from: set reservoir to redacted."
+            why = f"{changed} There are no kept prompts to learn from: set reservoir to redacted."
             return Advice("Keep prompts", why, tone=BAD)
-        why = f"Users ask for something else than before. {changed} An update learns it from their prompts."
+        why = f"Users ask for other things than before. {changed} An update can learn them from the kept prompts."
         return Advice("Start an update", why, "update", BAD)
     return _where_all_is_well(view)
 
@@ -118,8 +118,8 @@ def _where_all_is_well(view: LanguageView) -> Advice:
     if view.watch_problem:
         return Advice("Look at the monitor", view.watch_problem, tone=BAD)
     if view.watched is None:
-        why = f"Nobody sees whether usage changes: compass watch {view.tag} serve/prompts --follow."
-        return Advice("Start to watch it", why)
+        why = f"No monitor checks whether usage changes: compass watch {view.tag} serve/prompts --follow."
+        return Advice("Start watching it", why)
     if not view.watched.full:
         return Advice("Wait for more prompts", view.drift.said[0] if view.drift.said else "")
     return Advice("Nothing to do", "Users ask for what it was made for.", tone=GOOD)

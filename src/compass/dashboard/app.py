@@ -134,7 +134,7 @@ class Dashboard:
         if not tag or action not in pages.ACTIONS:
             return _not_found(request)
         if not session.may_act:
-            return _page(pages.message("Not allowed", "Your key may look at the dashboard, and not act on it."), 403)
+            return _page(pages.message("Not allowed", "Your key may view the dashboard, but not act on it."), 403)
         form = request.state.form
         wanted = Wanted(
             action, tag, session.name, _one(form, "reason")[:500].strip(), _one(form, "version")[:100],

@@ -48,7 +48,7 @@ def start(options: DashboardOptions) -> None:
     validate(options)
     if not Path(options.registry.registry_dir).is_dir():
         raise ConfigError(
-            f"registry_dir: {options.registry.registry_dir} is no folder. Register a run: compass registry add RUN"
+            f"registry_dir: {options.registry.registry_dir} is not a folder. Register a run: compass registry add RUN"
         )
     check_address(options.serve)
     dashboard = make_dashboard(options)

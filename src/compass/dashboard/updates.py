@@ -49,7 +49,7 @@ class Updates:
         folder = self.places.watch_dir / language
         current = self.places.registry.aliases(language).current
         if not current:
-            raise CannotUpdateError("Nothing is in production that could be updated. Promote a version first.")
+            raise CannotUpdateError("Nothing is in production, so there is nothing to update. Promote a version first.")
         self.places.registry.get(language, current)
         with self._lock:
             running, state = self._started.get(language), read_state(folder)
@@ -61,14 +61,13 @@ class Updates:
                 self._check_prompts(language)
             elif not watched or not watched.n_kept:
                 raise CannotUpdateError(
-                    "The watch loop keeps no prompts that an update could learn from. Start it with --reservoir "
-                    "redacted."
+                    "The watch loop keeps no prompts to learn from. Start it with --reservoir redacted."
                 )
             ask(folder, asked)
             if runs:
-                return "The watch loop takes it up with its next look, and the gate decides on what comes of it."
+                return "The watch loop starts it at its next check, and the gate decides on the result."
             self._started[language] = self._launch(self.command(language, watched), folder / LOG)
-        return "It has begun, and the gate decides on what comes of it."
+        return "It has started, and the gate decides on the result."
 
     def tidy(self) -> None:
         """Take note of loops of ours that have ended: one that did not follow a wish leaves none behind."""

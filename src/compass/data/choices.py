@@ -62,8 +62,8 @@ def multiple_choice(row: Mapping[str, Any], place: str) -> MultipleChoice:
         )
     if (hole := next((place for place, choice in enumerate(choices) if not choice), -1)) >= 0:
         raise DataError(
-            f"{place}: choice {LETTERS[hole]} is empty and later ones are not, so that nobody can tell which one the "
-            "answer names. Fill it in, or leave the row out."
+            f"{place}: choice {LETTERS[hole]} is empty and later ones are not, so it is unclear which one the answer "
+            "names. Fill it in, or leave the row out."
         )
     index = row.get("answer_index")
     answer = index if index is not None else row.get("answer")

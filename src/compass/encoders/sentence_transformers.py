@@ -115,6 +115,6 @@ def _resolved_revision(model: Any, requested: str) -> str:
     if commit or requested:
         return str(commit or requested)
     raise EncoderError(
-        "The library does not say which revision of the model it loaded, so its vectors cannot be kept apart from "
+        "The library does not say which revision of the model it loaded, so its vectors could be confused with "
         "those of another version. Give the commit with encoder_revision."
     )

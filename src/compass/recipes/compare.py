@@ -172,7 +172,7 @@ def _prepared(config: CompareConfig) -> tuple[list[Cell], dict[tuple[str, int], 
         own = cells_of(config, draw, data, _mean_cost(resources, data))
         cells += [cell for cell in own if _has_source(cell, languages)]
     if not cells:
-        raise ConfigError(["strategies: no pool has a row in a language that they draw from, so no cell is left"])
+        raise ConfigError(["strategies: no pool has a row in the languages that they draw from, so no cell is left"])
     return cells, {place: Path(draw.run.output_dir) for place, draw in shared.items()}
 
 

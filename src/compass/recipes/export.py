@@ -193,7 +193,7 @@ def _check_prompts(base: BaseModel, folder: Path, rows: Sequence[Example]) -> in
     wrong = differing_prompts(base, folder, rows)
     if wrong:
         raise ModelError(
-            f"{folder}: {len(wrong)} of {len(rows)} prompts get other tokens than in the run, {wrong[0]} for one: the "
+            f"{folder}: {len(wrong)} of {len(rows)} prompts get other tokens than in the run, such as {wrong[0]}: the "
             "tokenizer or the template has changed. Train again with this version of the package."
         )
     return len(rows)

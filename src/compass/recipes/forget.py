@@ -114,7 +114,7 @@ def _check_places(options: ForgetOptions) -> None:
     if problems:
         raise ConfigError(problems)
     if not Path(options.watch.watch_dir).is_dir() and not options.monitor.database:
-        logger.warning("watch_dir: %s is no folder: no monitor's prompts are looked at", options.watch.watch_dir)
+        logger.warning("watch_dir: %s is not a folder, so no monitor's prompts are searched", options.watch.watch_dir)
 
 
 def _forms(texts: set[tuple[str, str]]) -> frozenset[str]:

@@ -55,7 +55,7 @@ def stored_pairs(folders: Sequence[Path]) -> Pairs:
     shared = [name for name in sides[0] if name in sides[1]]
     if not shared:
         raise DataError(
-            f"{' and '.join(map(str, folders))}: there are no stored answers of two models to the same test. "
+            f"{' and '.join(map(str, folders))}: these hold no stored answers of two models to the same test. "
             "Run compass adapt to its end, or compass evaluate with --adapter"
         )
     return {name: (read_evaluation(sides[0][name]), read_evaluation(sides[1][name])) for name in shared}

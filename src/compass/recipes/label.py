@@ -133,7 +133,7 @@ def _of_kept(folder: Path, resources: Resources, kept: MonitorConfig) -> Placed:
     if not prompts:
         raise DataError(
             f"The monitor of {folder} keeps no prompt in {language}. Run it with --reservoir redacted or full, and "
-            "wait for prompts; --retention-days leaves out what is older."
+            "wait for prompts. Prompts older than --retention-days are left out."
         )
     rows = tuple(
         Example(f"kept-{place}", prompt.text, language=language, source="monitor")

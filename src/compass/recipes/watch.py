@@ -151,7 +151,7 @@ def skipped(language: str, options: WatchOptions) -> list[Skipped]:
     found = skipped_of(language, options.watch.watch_dir, options.monitor.database)
     if found is None:
         raise RunError(
-            f"No loop has watched {language} in {options.watch.watch_dir}. Give its --watch-dir, or its --database."
+            f"No loop has watched {language} in {options.watch.watch_dir} yet. Give its --watch-dir, or its --database."
         )
     return found
 

@@ -122,7 +122,7 @@ def read_version(home: Path) -> Version:
     )
     if version.id != home.name or identity_of(version.files) != version.identity:
         raise RegistryError(
-            f"{home / 'manifest.json'} belongs to {version.id}, or its list of files isn't its identity's. Restore it "
+            f"{home / 'manifest.json'} belongs to {version.id}, or its list of files does not match its id. Restore it "
             "from a backup, or register the run again."
         )
     return version

@@ -87,7 +87,7 @@ def diagnose(
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     if not len(vectors):
-        raise DataError("diagnose: there is no row to look at.")
+        raise DataError("diagnose: there are no rows.")
     if labels is not None and len(labels) != len(vectors):
         raise DataError(f"diagnose: got {len(vectors)} vectors and {len(labels)} labels.")
     free = space.transform(vectors, languages)

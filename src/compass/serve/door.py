@@ -62,7 +62,7 @@ class Door:
             return NOBODY
         key = self.keys.find(headers)
         if key is None:
-            raise RefusedError(401, "invalid_api_key", "Give a key that is known here: Authorization: Bearer KEY.")
+            raise RefusedError(401, "invalid_api_key", "Send a key that this gateway knows: Authorization: Bearer KEY.")
         return key
 
     @contextmanager

@@ -63,7 +63,7 @@ def make_backend(address: str, *, timeout: float, transport: httpx.AsyncBaseTran
         kind, url = "vllm", address
     if kind not in KINDS:
         raise ConfigError(
-            f"backend: {address!r} begins with {kind!r}; known are {', '.join(f'{name}+http://' for name in KINDS)} "
+            f"backend: {address!r} begins with {kind!r}; known: {', '.join(f'{name}+http://' for name in KINDS)} "
             f"and {EMBEDDED}"
         )
     try:

@@ -132,7 +132,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> RegistryRes
         logger.warning("No adapter is found in a registry: set %s to its folder.", VARIABLE)
         return None
     if not Path(named).is_dir():
-        raise ServeError(f"{VARIABLE}: {named} is no folder. Register a run: compass registry add RUN.")
+        raise ServeError(f"{VARIABLE}: {named} is not a folder. Register a run: compass registry add RUN.")
     from vllm.lora.request import LoRARequest
 
     return RegistryResolver(Registry(Path(named)), LoRARequest)

@@ -86,7 +86,9 @@ def compare_paired(
     arrays = {name: np.asarray(values, dtype=np.float64) for name, values in scores.items()}
     infinite = [name for name, values in arrays.items() if not np.isfinite(values).all()]
     if infinite:
-        raise ValueError(f"every score must be finite; {', '.join(infinite)} has others. Leave those rows out of all")
+        raise ValueError(
+            f"every score must be finite; {', '.join(infinite)} has others. Leave those rows out everywhere"
+        )
     base = arrays.pop(reference)
     ones = np.ones(len(base))
     tests = {

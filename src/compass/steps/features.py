@@ -248,7 +248,7 @@ def _gradients(
     if len(answered) < FEWEST_ANSWERED:
         raise DataError(
             f"Strategy 'less' compares gradients, which need answers: {len(answered)} of {len(data.usage)} usage rows "
-            f"have a response, and {FEWEST_ANSWERED} are the least. Add some, or try --strategy rds."
+            f"have a response, and at least {FEWEST_ANSWERED} are needed. Add some, or try --strategy rds."
         )
     options, seed = strategy if isinstance(strategy, Less) else Less(), config.run.seed
     if len(data.pool) > options.max_pool:

@@ -89,5 +89,5 @@ def _with_role(row: Example, folder: Path) -> Example:
         return dataclasses.replace(row, id=own, role=OLD_ROLES[role], period=int(period))
     except (ValueError, KeyError) as error:
         raise RunError(
-            f"{folder / layout.TRAIN} is damaged: of row {row.id!r} it does not say from which period it is."
+            f"{folder / layout.TRAIN} is damaged: it does not say which period row {row.id!r} belongs to."
         ) from error

@@ -107,5 +107,5 @@ def _notes(found: ToLabel, *, n_answered: int, n_usage: int) -> tuple[str, ...]:
             "prompt or a training row, or nothing is left to cover."
         )
     if found.sampled < found.distinct:
-        notes.append(f"Of {found.distinct} distinct usage prompts a sample of {found.sampled} was looked at.")
+        notes.append(f"The list is made from a sample of {found.sampled} of {found.distinct} distinct usage prompts.")
     return tuple(notes)

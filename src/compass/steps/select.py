@@ -113,7 +113,7 @@ def find_budget(resources: Resources, candidates: Candidates) -> FoundBudget:
     if not found.budget:
         raise SelectionError(
             f"--budget auto finds nothing to pick: training data alone serves {100 * found.covered[0]:.0f} % of usage, "
-            "and no row of the pool adds more to it than a random one. Give a number to pick all the same, or train on "
+            "and no row of the pool adds more to it than a random one. Give a number to pick anyway, or train on "
             "the training data alone with --strategy target-only and a number."
         )
     logger.info("budget auto: %s", found.summary())

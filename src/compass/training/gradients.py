@@ -179,8 +179,8 @@ class ProjectedGradients:
             length = float(np.linalg.norm(projected))
             if not np.isfinite(length) or length == 0.0:
                 raise ModelError(
-                    f"The gradient of a row is {'zero' if length == 0.0 else 'not finite'}, so that it points nowhere: "
-                    f"of one with {len(prompt)} characters of prompt and {len(response)} of response. "
+                    f"The gradient of a row is {'zero' if length == 0.0 else 'not finite'}, so it has no "
+                    f"direction: the row has {len(prompt)} characters of prompt and {len(response)} of response. "
                     "Use dtype float32, or clean the rows."
                 )
             rows[i] = projected / length

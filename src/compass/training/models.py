@@ -231,7 +231,7 @@ def translated(what: object) -> Iterator[None]:
             raise
         said = (str(error).strip() or "no more is known").split("\n")[0][:300]
         raise ModelError(
-            f"{what} can't be loaded ({type(error).__name__}: {said}). See that its files are whole."
+            f"{what} can't be loaded ({type(error).__name__}: {said}). Check that its files are complete."
         ) from error
 
 

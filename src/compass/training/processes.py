@@ -22,7 +22,7 @@ def check_devices(n: int) -> None:
     if torch.cuda.is_available() and n > torch.cuda.device_count():
         raise ModelError(
             f"num_processes is {n}, and this machine shows {torch.cuda.device_count()} GPUs; each process takes one. "
-            "Lower it, or see CUDA_VISIBLE_DEVICES."
+            "Lower it, or check CUDA_VISIBLE_DEVICES."
         )
 
 

@@ -91,7 +91,7 @@ def text_lines(path: File, longest: int = LONGEST_LINE) -> Iterator[tuple[int, s
             start = stream.read(4)
             stream.seek(0)
             if packed := next((kind for mark, kind in PACKED.items() if start.startswith(mark)), None):
-                raise DataError(f"{path} is a {packed} file, not text. Unpack it, or name it as what it is.")
+                raise DataError(f"{path} is a {packed} file, not text. Unpack it, or correct its extension.")
             if start[:2] in UTF_16 or start in UTF_32:
                 # Files of Windows; lines can't be cut at the byte of a line feed.
                 encoding = "utf-32" if start in UTF_32 else "utf-16"
@@ -140,8 +140,8 @@ def _line(stream: Any, path: File, longest: int) -> Any:
     line = stream.readline(longest)
     if len(line) == longest:
         raise DataError(
-            f"{path}: a line is longer than {longest // 2**20} MiB, so these are no rows. Write one row a line, or "
-            "name the file as what it is."
+            f"{path}: a line is longer than {longest // 2**20} MiB, so it is no file of rows. Write one row per line, "
+            "or correct the extension of the file."
         )
     return line
 
@@ -209,8 +209,8 @@ def _json_of_one(path: File, content: Row, wanted: Wanted) -> Iterator[PlacedRow
     }  # fmt: skip
     if len(lists) > 1:
         raise DataError(
-            f"{path}: it is one object with the lists {', '.join(lists)}, and which of them are the rows is not said. "
-            "Write the one that you mean to a file of its own."
+            f"{path}: it is one object with the lists {', '.join(lists)}, and nothing says which one has the rows. "
+            "Write that list to a file of its own."
         )
     for name, rows in lists.items():
         for number, row in enumerate(rows, 1):

@@ -81,7 +81,7 @@ def split_usage(rows: Iterable[Mapping[str, Any]], n_fewshot: int, seed: int) ->
             chosen.append(number)
             taken |= keys
     if len(chosen) < n_fewshot:
-        raise DataError(f"{n_fewshot} few-shot rows were asked for, and there are {len(chosen)} different questions.")
+        raise DataError(f"{n_fewshot} few-shot rows are needed, and there are {len(chosen)} different questions.")
     usage = [row for row in all_rows if not _keys(row) & taken]
     return UsageSplit(
         tuple(usage), tuple(all_rows[number] for number in chosen), len(all_rows) - len(usage) - len(chosen)
@@ -153,7 +153,7 @@ def _parts(
     values: dict[str, str] = {}
     for (place, row), doc in zip(rows, docs, strict=True):
         if by and row.get(by) in (None, ""):
-            raise DataError(f"{place}: no {by!r}, and there is to be a task for each. Leave `by` out, or fill it in.")
+            raise DataError(f"{place}: no {by!r}, which names its task. Leave `by` out, or fill it in.")
         part = f"{name}_{_slug(str(row[by]))}" if by else name
         if by and values.setdefault(part, str(row[by])) != str(row[by]):
             raise DataError(

@@ -21,8 +21,8 @@ def label_next(view: View) -> Section:
         return absent("label", "Label", title, f"No list was made: {layout.LABEL_LIST} is missing.")
     blocks: list[Block] = [
         Text(
-            "One answer in the target language is worth many rows of the pool. These are the prompts whose answers "
-            f"would cover most of what nothing serves yet. {wording.capital(found.summary())}"
+            "One answer in the target language is worth many pool rows. The answers to these prompts would cover most "
+            f"of the usage that nothing serves yet. {wording.capital(found.summary())}"
         ),
         *(Text(note, "quiet") for note in found.notes),
     ]
@@ -32,8 +32,8 @@ def label_next(view: View) -> Section:
             Chart(
                 "label-curve",
                 "What the first answers cover",
-                f"Share of what usage needs that is covered, by the number of answers. {plural(found.usage, 'prompt')} "
-                "of usage were looked at; where the curve turns flat, further answers bring little.",
+                "The share of usage's needs that is covered, by the number of answers. It is based on "
+                f"{plural(found.usage, 'usage prompt')}. Where the curve flattens, further answers add little.",
                 figures.label_curve(covered, found.worthwhile),
                 _table(view),
             ),

@@ -114,7 +114,7 @@ def _how_many(view: View) -> list[Block]:
         "how-many",
         "How many",
         f"Budget auto found {found.summary()}. Budgets up to {found.largest:,} {found.unit} were "
-        "looked at. The line of random rows goes on as their first row begins.",
+        "tried. The line of random rows has the slope of the first random row.",
         figures.how_many_curves(found),
         table("Usage that is served, by budget", (f"#{found.unit.capitalize()}", "#Picks", "#Random rows"), rows,
               collapsed=True),

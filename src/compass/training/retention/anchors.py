@@ -68,7 +68,7 @@ def draw_anchors(
     if rule not in RULES:
         raise DataError(f"There is no rule {rule!r} for anchors. Use one of: {', '.join(RULES)}.")
     if cluster.shape != period.shape or cluster.ndim != 1:
-        raise DataError(f"Anchors need one cluster and one period a row: got {cluster.shape} and {period.shape}.")
+        raise DataError(f"Anchors need one cluster and one period per row: got {cluster.shape} and {period.shape}.")
     present, at_hand = np.unique(period, return_counts=True)
     sizes = _sizes(present, at_hand, period_sizes)
     # 0.07 · 100 is a little above 7 in floating point.

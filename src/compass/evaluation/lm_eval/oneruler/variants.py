@@ -68,7 +68,7 @@ def parse_name(name: str, languages: Sequence[str]) -> tuple[list[str], str, int
     found = NAME.fullmatch(name)
     if not found or (found["variant"] and found["variant"] not in VARIANTS):
         raise ConfigError(
-            [f"tasks: {name!r} is no task of OneRuler. Names are oneruler_VARIANT_LANGUAGE_LENGTH, such as "
+            [f"tasks: {name!r} is not a task of OneRuler. Names are oneruler_VARIANT_LANGUAGE_LENGTH, such as "
              f"oneruler_niah_single_sw_8k; the variants are {', '.join(VARIANTS)}, and none means all"]
         )  # fmt: skip
     if found["language"] not in languages:
