@@ -43,8 +43,8 @@ def page(found: Mapping[str, Any], titles: Mapping[str, Mapping[str, str]]) -> s
         "",
         "How long each part takes, how much memory it needs, and how both grow with the input. `benchmarks/run.py` "
         "writes this page. Seconds are processor seconds, and rates are per processor second. Other work on the "
-        "machine makes them longer only by the caches and the memory that it takes. Figures are medians, with the range "
-        "of several runs in brackets.",
+        "machine makes them longer only by the caches and the memory that it takes. Figures are medians, with the "
+        "range of several runs in brackets.",
         "",
         f"Machine: {machine}.",
         "",
