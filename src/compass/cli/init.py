@@ -32,13 +32,13 @@ NO_DEFAULT = ""
 )
 def init(
     file: Annotated[Path, typer.Argument(metavar="[FILE]", help="File to write.")] = Path(layout.CONFIG),
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; what no flag says has its default.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; use defaults for the rest.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     verbose: Verbose = False,
     *,
     options: Any = None,
 ) -> None:
-    """Write the file of a project, and check its sources on the way.
+    """Write the file of a project, and check its sources.
 
     Asks five questions on a terminal: languages, usage, training data, pool and base model. Flags answer them, too. A
     source for one language of several is written cy=FILE; {language} in a source stands for the tag.

@@ -27,7 +27,7 @@ def inspect(
     *,
     options: Any = None,
 ) -> None:
-    """Say how sources are read, and which rows would be dropped.
+    """Show how sources are read, and which rows would be dropped.
 
     With a model, lengths are in its tokens, and rows above max_length are counted. Without one, they are in words.
     """

@@ -22,10 +22,10 @@ OF_A_NEW_RUN = frozenset(option.name for option in fields_of(AdaptConfig))
 @with_options(*SECTIONS, also=("duplicate_similarity", "database", "retention_days"), of=LabelOptions)
 def label(
     run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="Run folder whose data are used, in place of new data.")
+        Path | None, typer.Argument(metavar="[RUN]", help="Run folder to take the data from, instead of new data.")
     ] = None,
     kept: Annotated[
-        bool, typer.Option("--kept", help="Take the prompts that the run's monitor keeps, not the run's usage.")
+        bool, typer.Option("--kept", help="Use the prompts that the run's monitor keeps, not the run's usage.")
     ] = False,
     config: Config = None,
     json_: Json = False,

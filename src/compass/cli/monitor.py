@@ -121,7 +121,7 @@ def watch(
         str,
         typer.Argument(
             metavar="[LANGUAGE]",
-            help="Language whose production version is watched, BCP-47; all of a project's where it is left out.",
+            help="Language whose production version is watched; leave it out for all languages of a project.",
         ),
     ] = "",
     source: Source = "",

@@ -16,8 +16,8 @@ from compass.config import DashboardOptions, ServeOptions, load_options
 def serve(config: Config = None, verbose: Verbose = False, *, options: Any = None) -> None:
     """Serve the versions in production from one address.
 
-    OpenAI-compatible: routes by language, and keeps model servers at what the registry says. /dashboard shows how it
-    goes. Ctrl-C ends it.
+    OpenAI-compatible: routes by language, and keeps model servers in step with the registry. /dashboard shows every
+    language. Ctrl-C stops it.
     """
     set_up_logging(verbose)
     resolved = load_options(ServeOptions, config, options)
@@ -33,7 +33,7 @@ def serve(config: Config = None, verbose: Verbose = False, *, options: Any = Non
 def dashboard(config: Config = None, verbose: Verbose = False, *, options: Any = None) -> None:
     """Serve the dashboard without a gateway.
 
-    Traffic, quality, drift and versions of every language at /dashboard. Ctrl-C ends it.
+    Traffic, quality, drift and versions of every language at /dashboard. Ctrl-C stops it.
     """
     set_up_logging(verbose)
     resolved = load_options(DashboardOptions, config, options)

@@ -267,7 +267,7 @@ class TrainingConfig:
     max_steps: int = knob(-1, "Optimiser steps; a positive number overrides num_train_epochs.")
     per_device_train_batch_size: int = knob(8, "Rows per training batch and device.", basic=True, low=1)
     gradient_accumulation_steps: int = knob(1, "Batches per optimiser step.", low=1)
-    num_processes: int = knob(1, "Processes that train together, one a GPU; a step takes a batch from each.", low=1)
+    num_processes: int = knob(1, "Processes that train together, one per GPU; a step takes a batch from each.", low=1)
     lr_scheduler_type: str = knob("linear", "Learning-rate schedule, by its name in transformers.")
     warmup_steps: float = knob(0.1, "Warm-up steps; a number below 1 is a fraction of all steps.", low=0.0)
     weight_decay: float = knob(0.0, "Weight decay of the adapter.", low=0.0)
@@ -286,7 +286,7 @@ class TrainingConfig:
     gradient_checkpointing: bool = knob(False, "Save memory by recomputing activations.")
     dtype: str = knob(
         "auto",
-        "Data type of the base model; auto: bfloat16 on GPUs and CPUs that multiply it, else float32.",
+        "Data type of the base model; auto: bfloat16 on GPUs and CPUs that support it, else float32.",
         choices=("auto", "float32", "bfloat16"),
     )
     class_balance: int = knob(
@@ -362,7 +362,7 @@ class EvaluationConfig:
     """How base and adapter are measured."""
 
     max_new_tokens: int = knob(64, "Maximum length of a generated answer in tokens.", basic=True, low=1)
-    per_device_eval_batch_size: int = knob(256, "Most rows of a generation batch, memory permitting.", low=1)
+    per_device_eval_batch_size: int = knob(256, "Maximum rows of a generation batch, memory permitting.", low=1)
     max_test_rows: int = knob(200, "Maximum rows of the test, sampled by the seed.", basic=True, low=1)
     max_retention_rows: int = knob(60, "Maximum rows of each retention test; 0 = skip these tests.", low=0)
     confidence: float = knob(0.95, "Confidence level of the intervals.", low=0.5, high=0.999)

