@@ -2,9 +2,9 @@
 
 texts -> encoder -> semantic space -> gap -> selection -> training -> evaluation -> report
 
-Selection never sees a model and training never sees a cluster: they meet here, through the chosen examples. Every
-step keeps its result in the run folder and is skipped when it was finished with the same inputs, so the same command
-goes on where a killed one stopped. Each step is a file of its own in `compass/steps/`.
+Selection never sees a model and training never sees a cluster. Only the chosen examples pass between them, here. Every
+step keeps its result in the run folder and is skipped if it was finished with the same inputs, so the same command
+resumes a killed run. Each step is a file of its own in `compass/steps/`.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Adapted:
 
 
 def adapt(config: AdaptConfig, resources: Resources | None = None) -> Adapted:
-    """Find what usage needs and the training data lacks, fill it from the pool, train an adapter, show what it brought.
+    """Find what usage needs and the training data lacks, fill it from the pool, train an adapter, report the gain.
 
-    Everything is written to `config.run.output_dir`. resources: those of the options, where they are open already.
-    Raises CompassError with a message for people; nothing that was already computed is lost.
+    Everything is written to `config.run.output_dir`. resources: the encoder and the model, if they are already open.
+    Raises CompassError with a message for people; finished work is kept.
     """
     resources = resources or Resources(config)
     preflight(resources)
@@ -60,15 +60,15 @@ def adapt(config: AdaptConfig, resources: Resources | None = None) -> Adapted:
         # 1. Three sets in one schema: usage E, training data D, pool A.
         data = read_data(run, resources.config.data, seed=resources.config.run.seed)
 
-        # Rows that the model can't take whole would be cut, and rows that its template refuses end the run: both now.
+        # Leave out rows that are too long for the model, and stop now if its chat template refuses rows.
         data = keep_fitting(run, resources, data)
 
-        # 2. A vector for each text, and one partition of meaning with language taken out.
+        # 2. A vector for each text, with language removed, and clusters of meaning.
         placed = place(run, resources, data)
 
-        # 3. What usage needs against what the training data has, and the pool's rows that fill the gap.
+        # 3. The gap between usage and training data, and the pool rows that fill it.
         selected = select_rows(run, resources, placed)
-        # What a person could answer, which is worth more than a pick: the report lists it.
+        # The prompts that a person should answer, for the report: an answer is worth more than a pick.
         suggest_labels(run, resources, placed)
 
         # 4. An adapter of the base model, trained on the picks and the training data.
@@ -77,7 +77,7 @@ def adapt(config: AdaptConfig, resources: Resources | None = None) -> Adapted:
         # 5. Base model and adapter on the same held-out rows.
         evaluated = evaluate(run, resources, adapter, selected)
 
-        # 6. What makes it repeatable, and what people read.
+        # 6. What makes the run repeatable, and what people read.
         write_lock(run, resources, trained=True)
         write_card(run, resources, selected, evaluated.differences)
         report = build_report(run.folder)
@@ -86,10 +86,10 @@ def adapt(config: AdaptConfig, resources: Resources | None = None) -> Adapted:
 
 
 def select(config: AdaptConfig, resources: Resources | None = None) -> Selected:
-    """Do the first half alone: pick the rows and write the audit, without a model and without training.
+    """Do the first half only: pick the rows and write the audit, without a model and without training.
 
-    resources: those of the options, where they are open already. In a finished run's folder other picks take its
-    adapter out of the lock and its results out of the report; the same picks change nothing.
+    resources: the encoder, if it is already open. In the folder of a finished run, other picks remove its adapter from
+    the lock and its results from the report; the same picks change nothing.
     """
     resources = resources or Resources(config)
     preflight(resources, training=False)
@@ -119,7 +119,7 @@ def prepare(config: AdaptConfig, resources: Resources | None = None) -> Placed:
 
 @contextmanager
 def opened(resources: Resources) -> Iterator[Run]:
-    """Open the run folder of the options for this process alone, and write them into it."""
+    """Lock the run folder for this process, and write the options into it."""
     run = Run(Path(resources.config.run.output_dir))
     with run.locked():
         write_config(run, resources.config)
@@ -127,5 +127,5 @@ def opened(resources: Resources) -> Iterator[Run]:
 
 
 def write_config(run: Run, config: AdaptConfig) -> None:
-    """Write the options into the run folder, from which other commands take them."""
+    """Write the options into the run folder, where other commands read them."""
     write_text(run.path(layout.CONFIG), dump_config(config))

@@ -34,7 +34,7 @@ class Compass:
     language_removal: ClassVar[str | None] = None
     needs: ClassVar[frozenset[str]] = frozenset()
 
-    class_quotas: bool = parameter(True, "Split the budget over classes, where the class follows from the prompt.")
+    class_quotas: bool = parameter(True, "Split the budget over classes, if the class depends on the prompt.")
     caps: Caps = DEFAULT_CAPS
 
     def select(self, candidates: Candidates, budget: int, seed: int) -> Selection:

@@ -49,7 +49,7 @@ LEAST_TARGETS = 3
 
 @dataclass(frozen=True)
 class LangRank:
-    """Rows of the best-ranked languages, the best first, `language_cap` of the budget each; draws within at random."""
+    """Rows of the best-ranked languages, best first, `language_cap` of the budget each; random draws within each."""
 
     name: ClassVar[str] = "langrank"
     language_removal: ClassVar[str | None] = None

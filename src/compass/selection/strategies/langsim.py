@@ -33,7 +33,7 @@ LIFTED = "taken above the language cap: the other languages have no more rows"
 
 @dataclass(frozen=True)
 class LangSim:
-    """Rows of the nearest languages, the nearest first, `language_cap` of the budget each; draws within at random."""
+    """Rows of the nearest languages, nearest first, `language_cap` of the budget each; random draws within each."""
 
     name: ClassVar[str] = "langsim"
     language_removal: ClassVar[str | None] = None

@@ -28,7 +28,7 @@ class Less:
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
 
     warmup_share: float = parameter(0.05, "Share of the pool that the adapter is warmed up on.", low=0.0, high=1.0)
-    max_pool: int = parameter(5000, "Pool rows above which it stops: each costs a backward pass.", low=1)
+    max_pool: int = parameter(5000, "Maximum pool rows; each costs a backward pass.", low=1)
 
     def select(self, candidates: Candidates, budget: int, seed: int) -> Selection:
         """Pick rows of the pool that cost no more than `budget` together. The same seed gives the same rows."""

@@ -22,7 +22,7 @@ PREFIX = "only-"
 
 @dataclass(frozen=True)
 class OneLanguage:
-    """Uniform draws from the pool's rows of one language; no caps, for one language is the point."""
+    """Uniform draws from the pool's rows of one language; no caps."""
 
     language_removal: ClassVar[str | None] = None
     needs: ClassVar[frozenset[str]] = frozenset()

@@ -15,7 +15,7 @@ from compass.semantic.distributions import histogram
 
 @dataclass(frozen=True)
 class TopicRandom:
-    """An equal part of the budget for each cluster of the pool, uniform draws within; usage is not looked at; no caps.
+    """An equal part of the budget for each cluster of the pool, uniform draws within; usage is ignored; no caps.
 
     Strata of equal size rather than in proportion to the pool [ours]: the latter is `random` with less noise.
     """
