@@ -18,8 +18,8 @@ def test_a_drift_is_told_in_words():
     assert story(found, 0.0012) == [
         "more of vacuum (38 %, was 0 %) and music (22 %, was 20 %)",
         "less of lights (10 %, was 50 %)",
-        "since about 300 prompts (2026-05-01 12:00 UTC)",
-        "by chance alone in 1 of 833 checks at most",
+        "since about 300 prompts ago (2026-05-01 12:00 UTC)",
+        "by chance alone in at most 1 of 833 checks",
     ]
 
 

@@ -22,8 +22,8 @@ def story(found: Explanation, p_value: float) -> list[str]:
     if shrank:
         said.append(f"less of {_listed(shrank)}")
     if found.began_prompts:
-        said.append(f"since about {found.began_prompts} prompts{_on(found.began_at)}")
-    said.append(f"by chance alone in 1 of {max(1, round(1.0 / max(p_value, 1e-9))):,} checks at most")
+        said.append(f"since about {found.began_prompts} prompts ago{_on(found.began_at)}")
+    said.append(f"by chance alone in at most 1 of {max(1, round(1.0 / max(p_value, 1e-9))):,} checks")
     return said
 
 
