@@ -68,7 +68,7 @@ def test_a_file_that_is_there_is_not_written_over_without_a_word(here: Path, com
     (here / "compass.yaml").write_text("mine: 1")
     code, _, err = compass("init", "--language", "cy", *FLAGS)
     assert code == 2
-    assert "compass.yaml is there, and nothing was written" in err
+    assert "compass.yaml already exists, and nothing was written" in err
     assert (here / "compass.yaml").read_text() == "mine: 1"
     assert compass("init", "--force", "--language", "cy", *FLAGS)[0] == 0
 

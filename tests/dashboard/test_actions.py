@@ -26,7 +26,7 @@ def last(site: Site, language: str = "cy") -> dict[str, object]:
 def test_a_candidate_is_promoted_through_the_gate(own: Site) -> None:
     """Would break if a promotion leaves out the gate, or who did it."""
     now = own.registry.aliases("cy")
-    assert "Now it says: <strong>promote</strong>" in own.get("/cy/promote").text
+    assert "Its decision now: <strong>promote</strong>" in own.get("/cy/promote").text
     page = own.act("/cy/promote", version=now.candidate, expected=now.current, reason="better <b>x</b>").text
     assert f"{now.candidate} is in production." in page
     move = own.registry.history("cy")[-1]
@@ -83,7 +83,7 @@ def test_prompts_are_marked_and_marks_taken_back(own: Site) -> None:
     )
     assert {row.marked_by for row in read_kept_rows(url, names, "cy", oldest=0.0, most=3)} == {"anna"}
     assert "Not done." in own.act("/cy/label", prompts=ids, marks="yes").text
-    assert "1 prompt is not marked any more." in own.act("/cy/label", prompts=ids[:1], marks="no").text
+    assert "1 prompt is no longer marked." in own.act("/cy/label", prompts=ids[:1], marks="no").text
     assert "No prompt was chosen" in own.act("/cy/label", marks="yes").text
 
 
@@ -91,7 +91,7 @@ def test_an_update_is_asked_of_the_loop_that_runs(own: Site) -> None:
     """Would break if a second loop were started beside it, or two updates asked for."""
     with FileLock(own.root / "watch" / "cy" / "watch.lock"):
         assert loop_runs(own.root / "watch" / "cy")
-        assert "The watch loop takes it up" in own.act("/cy/update", reason="new topics").text
+        assert "The watch loop starts it at its next check" in own.act("/cy/update", reason="new topics").text
         assert "on its way already" in own.act("/cy/update").text
     asked = asked_of(own.root / "watch" / "cy")
     assert (asked.by, asked.reason) == ("anna", "new topics")  # type: ignore[union-attr]
@@ -111,7 +111,7 @@ def test_a_version_that_users_judge_is_no_promotion_to_be_made(own: Site) -> Non
 def test_without_a_loop_one_is_started(own: Site) -> None:
     """Would break if its command lost the kept prompts, the windows' options or the gate."""
     (own.root / "serve" / "prompts").mkdir()
-    assert "It has begun" in own.act("/cy/update").text
+    assert "It has started" in own.act("/cy/update").text
     (command,) = own.launches
     line = " ".join(command)
     assert f"watch cy {own.root / 'serve' / 'prompts'}" in line

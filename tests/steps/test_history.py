@@ -29,7 +29,7 @@ def test_a_history_without_periods_is_named(tmp_path: Path) -> None:
     run = Path(shutil.copytree(RUN, tmp_path / "run"))
     lock = json.loads((run / "lock.json").read_text("utf-8"))
     (run / "lock.json").write_text(json.dumps({**lock, "update": {"period": 1}}), encoding="utf-8")
-    with pytest.raises(RunError, match=r"current\.jsonl is damaged: of row .* from which period"):
+    with pytest.raises(RunError, match=r"current\.jsonl is damaged: it does not say which period row .* belongs to"):
         read_version(run)
 
 
