@@ -112,7 +112,8 @@ class Actions:
         )  # fmt: skip
         what = "marked for labelling" if wanted.marks else "no longer marked"
         if not n:
-            raise RefusedActionError(f"These prompts are no longer kept, or they are {what} already.")
+            state = "marked" if wanted.marks else "unmarked"
+            raise RefusedActionError(f"Nothing to change: these prompts are already {state}, or no longer kept.")
         return Outcome(True, f"{n} {'prompt is' if n == 1 else 'prompts are'} {what}.", details={"prompts": n})
 
     def _as_shown(self, wanted: Wanted) -> None:
