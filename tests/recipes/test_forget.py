@@ -80,6 +80,6 @@ def test_nothing_is_removed_where_a_folder_is_missing(tmp_path: Path, missing: s
     line = json.dumps({"prompt": "mine", "session": conversation_hash("mine")})
     (folders["serve"] / "prompts" / "a.jsonl").write_text(f"{line}\n")
     given = {f"{name}_dir": str(path) for name, path in folders.items()} | {f"{missing}_dir": str(tmp_path / "typo")}
-    with pytest.raises(ConfigError, match=f"{missing}_dir: .*typo is no folder, and nothing was removed"):
+    with pytest.raises(ConfigError, match=f"{missing}_dir: .*typo is not a folder, and nothing was removed"):
         forget("mine", load_options(ForgetOptions, None, given))
     assert "mine" in (folders["serve"] / "prompts" / "a.jsonl").read_text()

@@ -69,6 +69,18 @@ def test_the_loss_of_a_step_is_the_mean_over_response_tokens(
     assert IGNORED == -100
 
 
+def test_nobody_is_told_of_a_training(
+    tiny: BaseModel, examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """trl sends the model hub a line about each training, unless the environment keeps it from that."""
+    for name in ("CI", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
+        monkeypatch.delenv(name, raising=False)
+    sent: list[object] = []
+    monkeypatch.setattr("trl.trainer.base_trainer.send_telemetry", lambda *args, **more: sent.append(args))
+    train(examples[:2], base=tiny, config=TrainingConfig(max_steps=1), output_dir=tmp_path, seed=0)
+    assert not sent
+
+
 def test_a_start_adapter_goes_on_where_it_stopped(tiny: BaseModel, examples: list[Example], tmp_path: Path) -> None:
     """A start adapter that loads as fresh weights, or frozen, would silently train something else."""
     config = dataclasses.replace(CONFIG, per_device_train_batch_size=len(examples))

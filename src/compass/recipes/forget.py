@@ -107,7 +107,7 @@ def _check_places(options: ForgetOptions) -> None:
         "registry_dir": (options.registry.registry_dir, "name the folder of the registry"),
     }
     problems = [
-        f"{name}: {given} is no folder, and nothing was removed: {what}"
+        f"{name}: {given} is not a folder, and nothing was removed: {what}"
         for name, (given, what) in places.items()
         if not Path(given).is_dir()
     ]

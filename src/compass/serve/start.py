@@ -87,7 +87,7 @@ def make_gateway(options: ServeOptions) -> Gateway:
         problems.append("backend: name at least one model server, as in --backend http://localhost:8000")
     if not Path(options.registry.registry_dir).is_dir():
         problems.append(
-            f"registry_dir: {options.registry.registry_dir} is no folder. Register a run: compass registry add RUN"
+            f"registry_dir: {options.registry.registry_dir} is not a folder. Register a run: compass registry add RUN"
         )
     keys = Keys()
     try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+from transformers import TrainerCallback
 
 from compass.config import TrainingConfig
 from compass.data.example import Example
@@ -35,6 +35,7 @@ from compass.training.models import BaseModel, load_tokenizer
 from compass.training.processes import check_devices, in_processes
 from compass.training.prompt_format import save_prompt_format
 from compass.training.quick_lora import quicken
+from compass.training.quiet import quieten, untold
 from compass.training.retention.ewc import EWC, EWC_LAMBDA
 from compass.training.retention.fisher import Fisher
 from compass.training.retention.replay import REPLAY_WEIGHT, Replay
@@ -161,7 +162,7 @@ def _train_here(
         # Packed rows are drawn at random by seed and epoch.
         trainer_class = with_order(trainer_class, order)
     average = _average(config, resume_from)
-    trainer = trainer_class(
+    trainer = untold(trainer_class)(
         **({"terms": terms} if terms else {}),
         model=model,
         processing_class=tokenizer,
@@ -176,10 +177,7 @@ def _train_here(
         # The marker vouches for what the callbacks before it wrote.
         callbacks=[*([average] if average else []), order, MarkComplete(before), progress_callback, *callbacks],
     )
-    # Both write to stdout, which belongs to results.
-    trainer.remove_callback(PrinterCallback)
-    trainer.remove_callback(ProgressCallback)
-    _write_no_cards(trainer)
+    quieten(trainer)
     quicken(trainer.model)
     trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     start = time.monotonic()
@@ -310,12 +308,6 @@ def _packs(config: TrainingConfig) -> bool:
             "Use packing=auto."
         )
     return able and config.packing != "off"
-
-
-def _write_no_cards(trainer: Any) -> None:
-    """Keep trl and peft from writing cards into each checkpoint: nobody reads them, and each is a template compiled
-    anew."""
-    trainer.create_model_card = trainer.model.create_or_update_model_card = lambda *_, **__: None
 
 
 def save_adapter(model: Any, base: BaseModel, folder: Path) -> None:
