@@ -168,6 +168,6 @@ def test_vllm_finds_the_plugin(registry: Registry, monkeypatch: pytest.MonkeyPat
     for group in ("vllm.general_plugins", "vllm.endpoint_plugins"):
         EntryPoint("compass", groups[group]["compass"], group).load()()
     assert isinstance(found["compass"], RegistryResolver)
-    with pytest.raises(ServeError, match="no folder"):
+    with pytest.raises(ServeError, match="is not a folder"):
         from_environment({"COMPASS_REGISTRY": str(registry.root / "no")})
     assert from_environment({}) is None

@@ -20,7 +20,7 @@ T = TypeVar("T", bound=type[DriftTest])
 def register(test: T) -> T:
     """Make a test one of the default tests, a class that takes no argument. Raises ValueError if its name is taken."""
     if _REGISTERED.setdefault(test.name, test) is not test:
-        raise ValueError(f"There already is a drift test named {test.name!r}. Choose another name.")
+        raise ValueError(f"There is already a drift test named {test.name!r}. Choose another name.")
     return test
 
 
