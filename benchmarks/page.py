@@ -10,6 +10,7 @@ from typing import Any
 
 import costs
 import peers
+import trainers
 
 HEADINGS = {
     "encoders": "The embedded encoder",
@@ -62,6 +63,12 @@ def page(found: Mapping[str, Any], titles: Mapping[str, Mapping[str, str]]) -> s
             "above 1, ours is faster.", "", peers.table(found["peers"]), "",
         ]  # fmt: skip
         out += [*_ahead(found["peers"]), ""]
+    if found.get("trainers"):
+        out += [
+            "## Training on a CPU", "",
+            "`benchmarks/trainers.py` trains Gemma 3 270M on the same rows with each package, on one thread: LoRA of "
+            "rank 16, 30 steps of 8 rows. Seconds are processor seconds.", "", trainers.table(found["trainers"]), "",
+        ]  # fmt: skip
     return "\n".join(out)
 
 

@@ -141,7 +141,8 @@ def main() -> None:
                 more = ["--quick"] if options.quick else ["--repeats", str(repeats)]
                 run(f"{name}.py", "--output", str(options.output / name), *more)
             path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    found |= {name: lines(options.output / name / "results.jsonl") for name in POINTS}
+    # Peers of training need environments of their own: `trainers.py` says how they are run.
+    found |= {name: lines(options.output / name / "results.jsonl") for name in (*POINTS, "trainers")}
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     if options.page:
         import page

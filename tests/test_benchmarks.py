@@ -50,7 +50,11 @@ def test_the_page_shows_what_was_measured(run: Any, tmp_path: Path, monkeypatch:
         for name, seconds in (("compass", 2.0), ("datatrove", 3.0), ("another", 0.5))
     ]
     figures = {"monitor": {"vectors_per_cpu_second": {"median": 2000.0, "low": 1900.0, "high": 2100.0, "runs": 3}}}
-    for name, rows in (("costs", costs), ("peers", peers)):
+    trainers = [
+        {"by": by, "steps": 30, "seconds_a_step": seconds, "gib": 2.0, "loss": [4.0] * 5 + [1.0] * 5}
+        for by, seconds in (("compass", 1.0), ("compass", 2.0), ("trl", 6.0))
+    ]
+    for name, rows in (("costs", costs), ("peers", peers), ("trainers", trainers)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     (tmp_path / "benchmarks.json").write_text(json.dumps({"figures": figures, "machine": {"cores": "2"}}), "utf-8")
@@ -60,6 +64,7 @@ def test_the_page_shows_what_was_measured(run: Any, tmp_path: Path, monkeypatch:
     text = page.read_text("utf-8")
     assert "| nearest | 0.10 | 0.30 | 1.00 | 1.00 | 0.30 |" in text
     assert "| reading | 1,000 | datatrove | 3.00 | 1.50 | 0.10 | rows 1,000 |" in text
+    assert "| trl | 1 | 6.00 | 4.00 | 2.00 | 4.00, 1.00 |" in text
     assert "Faster than ours on reading: another, in 0.25 of the time." in text
     assert "| prompts a second, embedded already | 2,000 (1,900–2,100) |" in text
     assert ElementTree.parse(page.with_suffix(".svg")).getroot().tag.endswith("svg")
