@@ -68,7 +68,8 @@ def page(found: Mapping[str, Any], titles: Mapping[str, Mapping[str, str]]) -> s
             "## Training on a CPU", "",
             "`benchmarks/trainers.py` trains Gemma 3 270M on the same rows with each package, on one thread: LoRA of "
             "rank 16, 30 steps of 8 rows. Seconds are processor seconds. Rows come in another order in each, and ours "
-            "warms up: the losses show that all of them learn, and compare nothing.", "", trainers.table(found["trainers"]), "",
+            "warms up: the losses show that all of them learn, and compare nothing.", "",
+            trainers.table(found["trainers"]), "",
         ]  # fmt: skip
     return "\n".join(out)
 
