@@ -28,8 +28,9 @@ from compass.evaluation.lm_eval.bridge import TaskResult, compare_tasks, run_tas
 from compass.records import Difference
 from compass.runs import layout
 from compass.stats import BOOTSTRAP_DRAWS
+from compass.steps.language_rows import in_language
 from compass.steps.lengths import check_rows
-from compass.steps.read import columns_of, fill_in, filled_in, in_language, with_responses
+from compass.steps.read import columns_of, fill_in, filled_in, with_responses
 from compass.steps.resources import Resources
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,8 @@ from compass.data.readers import SourceAccount
 from compass.errors import ConfigError, DataError
 from compass.runs import layout
 from compass.runs.files import write_text
-from compass.steps.read import FEWEST_USAGE_ROWS, NONE, fill_in, in_language, read_pool, read_set
+from compass.steps.language_rows import in_language
+from compass.steps.read import FEWEST_USAGE_ROWS, NONE, fill_in, read_pool, read_set
 
 LOOKED_AT = 500
 """Rows of a source whose language is looked at, at most."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from compass.data.assist import ASSIST, common_setting, load_assist, parse_assis
 from compass.data.cleaning import NGRAM, TRANSLATION, Cleaned, with_left_out
 from compass.data.cleaning import clean as clean_rows
 from compass.data.example import Dropped, Example
-from compass.data.languages import UNDETERMINED, normalize_tag, same_language
+from compass.data.languages import normalize_tag
 from compass.data.licences import announce
 from compass.data.readers import SourceAccount, iter_sources, read_examples, source_path
 from compass.data.readers.hub import HUB
@@ -29,14 +29,13 @@ from compass.runs import layout
 from compass.runs.files import file_hash, fingerprint
 from compass.runs.folder import Run
 from compass.runs.machine import versions
+from compass.steps.language_rows import in_language, in_others
 from compass.steps.state import RunData
 from compass.steps.stored_data import stored_data, write_data
 
 logger = logging.getLogger(__name__)
 
 NONE = "none"
-OTHER_LANGUAGE = "other language"
-"""Why rows of usage and of the target's test are left out."""
 FEWEST_USAGE_ROWS = 10
 """Below this a usage sample says too little of what usage needs to select by [ours]."""
 
@@ -292,27 +291,6 @@ def _cleaned(
             rows, name=f"test {name}", duplicates=not repeats, require_response=True, **unfiltered
         )
     return cleaned
-
-
-def in_language(what: str, rows: Sequence[Example], language: str) -> list[Example]:
-    """Return the rows of a language, and those without a tag as such. Raises DataError if there are none."""
-    kept = [row for row in rows if _is_in(row, language)]
-    if rows and not kept:
-        found = ", ".join(sorted({row.language for row in rows})[:8])
-        raise DataError(f"The {what} has no row in {language}: its rows are tagged {found}. Check --language.")
-    if len(kept) < len(rows):
-        logger.warning("The %s: %d rows in other languages than %s are left out", what, len(rows) - len(kept), language)
-    return [row.with_language(language) for row in kept]
-
-
-def in_others(rows: Iterable[Example], language: str) -> list[Dropped]:
-    """Return the rows that are in another language, as rows that are left out."""
-    others = (row for row in rows if not _is_in(row, language))
-    return [Dropped(row.id, OTHER_LANGUAGE, f"tagged {row.language}", row.place) for row in others]
-
-
-def _is_in(row: Example, language: str) -> bool:
-    return row.language == UNDETERMINED or same_language(row.language, language)
 
 
 def hold_out_half(usage: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:

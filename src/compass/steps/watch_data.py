@@ -10,13 +10,13 @@ from pathlib import Path
 from compass.config import AdaptConfig, load_stored, read_stored
 from compass.data.example import Dropped, Example
 from compass.data.feedback_rows import TEST, TRAIN, rows_file
-from compass.data.languages import UNDETERMINED, same_language
 from compass.data.readers import SourceAccount, read_jsonl
 from compass.drift import Monitor
 from compass.errors import DataError
 from compass.registry import Version
 from compass.runs import layout
-from compass.steps.read import in_others, read_set
+from compass.steps.language_rows import in_others, is_in
+from compass.steps.read import read_set
 from compass.steps.watch_state import Site
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def rows_of_update(site: Site, watching: Monitor, version: Version) -> UpdateRow
         left_out[name] += [*(row for account in accounts for row in account.dropped), *others]
         if others:
             logger.warning("%s: %d rows in other languages than %s are left out", source, len(others), language)
-        return [row for row in rows if row.language == UNDETERMINED or same_language(row.language, language)]
+        return [row for row in rows if is_in(row, language)]
 
     usage = read(options.update_usage, "usage", "usage") if options.update_usage else _kept_usage(site, watching)
     if options.update_usage and len(usage) < options.min_usage_rows:
