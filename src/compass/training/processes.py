@@ -69,7 +69,7 @@ def _one(rank: int, n: int, port: int, results: Any, function: Callable[..., Any
         "MASTER_PORT": str(port),
     }
     if rank:
-        # All of them see the same rows; what is to be said of these, the first one says.
+        # What is to be said, of a checkpoint that is cut for one, the first one says.
         logging.getLogger("compass").setLevel(logging.ERROR)
     if not torch.cuda.is_available() and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() // n))

@@ -98,18 +98,22 @@ def train(
     With `num_processes` that many processes train together, each on batches of its own.
     Raises DataError if there is nothing to train on, ModelError if start adapter and base model do not fit.
     """
-    keeping = retention or Retention()
-    if (n := config.num_processes) == 1:
-        return _train_here(examples, base, config, output_dir, seed, keeping, callbacks)
-    check_devices(n)
-    _prepare(examples, base, config, output_dir, seed, keeping)
-    return in_processes(n, _train_beside, examples, base, config, output_dir, seed, keeping, callbacks)
+    if (n := config.num_processes) > 1:
+        check_devices(n)
+    # Once, whatever the number of processes: what is refused or left out is said once, and before any is started.
+    ready = _prepare(examples, base, config, output_dir, seed, retention or Retention())
+    arguments = (ready, base, config, output_dir, seed, callbacks)
+    return _train_here(*arguments) if n == 1 else in_processes(n, _train_here, *arguments)
 
 
-def _train_beside(*arguments: Any) -> TrainingResult:
-    """Train beside others. Where they were started rows were refused and warned of, once, and the folder was made."""
-    logger.setLevel(logging.ERROR)
-    return _train_here(*arguments)
+@dataclass(frozen=True)
+class _Ready:
+    """What a training is about, as tokens."""
+
+    rows: list[Encoded]
+    n_too_long: int
+    keeping: _Kept
+    checkpoints: Path
 
 
 def _prepare(
@@ -118,28 +122,22 @@ def _prepare(
     config: TrainingConfig,
     output_dir: Path,
     seed: int,
-    keeping: Retention,
-) -> tuple[Any, list[Encoded], int, _Kept, Path]:
-    """Return the tokenizer, the rows as tokens, how many were too long, what is kept, and the checkpoints' folder."""
+    retention: Retention,
+) -> _Ready:
+    """Turn rows and anchors into tokens, and make the checkpoints' folder. Raises DataError if no row is left."""
     tokenizer = load_tokenizer(base)
-    encoded, n_too_long = _encoded(tokenizer, examples, config.max_length)
-    kept = _Kept(keeping, tokenizer, config, seed)
-    return (
-        tokenizer,
-        encoded,
-        n_too_long,
-        kept,
-        checkpoint_folder(output_dir, encoded, base, config, seed, kept.identity()),
-    )
+    rows, n_too_long = _encoded(tokenizer, examples, config.max_length)
+    keeping = _Kept(retention, tokenizer, config, seed)
+    checkpoints = checkpoint_folder(output_dir, rows, base, config, seed, keeping.identity())
+    return _Ready(rows, n_too_long, keeping, checkpoints)
 
 
 def _train_here(
-    examples: Sequence[Example],
+    ready: _Ready,
     base: BaseModel,
     config: TrainingConfig,
     output_dir: Path,
     seed: int,
-    retention: Retention,
     callbacks: Sequence[TrainerCallback],
 ) -> TrainingResult:
     """Train in this process, alone or beside others."""
@@ -147,14 +145,13 @@ def _train_here(
     from datasets import Dataset
     from trl import SFTTrainer
 
-    tokenizer, encoded, n_too_long, keeping, checkpoints = _prepare(examples, base, config, output_dir, seed, retention)
     use_flash = _packs(config)
     model = _model_to_train(base, config, attention="flash_attention_2" if use_flash else None)
-    resume_from = last_complete(checkpoints)
+    resume_from = last_complete(ready.checkpoints)
     before = seconds_of(resume_from) if resume_from else 0.0
     progress_callback = _Progress()
     trainer_class: Any = cpu_trainer() if not torch.cuda.is_available() and has_plain_head(model) else SFTTrainer
-    terms = keeping.terms()
+    terms = ready.keeping.terms()
     if terms:
         trainer_class = with_terms(trainer_class)
     order = EpochOrder(resume_from)
@@ -165,15 +162,15 @@ def _train_here(
     trainer = untold(trainer_class)(
         **({"terms": terms} if terms else {}),
         model=model,
-        processing_class=tokenizer,
+        processing_class=load_tokenizer(base),
         peft_config=None if config.adapter else lora_config(base, config),
         train_dataset=Dataset.from_dict(
             {
-                "input_ids": [[*row.prompt, *row.response] for row in encoded],
-                "labels": [[IGNORED] * len(row.prompt) + list(row.response) for row in encoded],
+                "input_ids": [[*row.prompt, *row.response] for row in ready.rows],
+                "labels": [[IGNORED] * len(row.prompt) + list(row.response) for row in ready.rows],
             }
         ),
-        args=_settings(config, checkpoints, seed, packing=use_flash),
+        args=_settings(config, ready.checkpoints, seed, packing=use_flash),
         # The marker vouches for what the callbacks before it wrote.
         callbacks=[*([average] if average else []), order, MarkComplete(before), progress_callback, *callbacks],
     )
@@ -190,17 +187,17 @@ def _train_here(
         average.copy_into(trainer.model)
     if trainer.is_world_process_zero():
         save_adapter(trainer.model, base, adapter)
-        shutil.rmtree(checkpoints)
+        shutil.rmtree(ready.checkpoints)
     trainer.accelerator.wait_for_everyone()
     return TrainingResult(
         adapter=adapter,
         steps=trainer.state.global_step,
-        tokens=sum(len(row) for row in encoded),
+        tokens=sum(len(row) for row in ready.rows),
         train_seconds=before + seconds,
         trainable_parameters=trainable,
         resumed_from_step=int(resume_from.name.rsplit("-", 1)[1]) if resume_from else 0,
         log=tuple(dict(entry) for entry in trainer.state.log_history),
-        rows_too_long=n_too_long,
+        rows_too_long=ready.n_too_long,
     )
 
 
