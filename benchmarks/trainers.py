@@ -21,6 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,6 @@ import numpy as np
 
 STEPS, ROWS, BEFORE, SEED = 30, 8, 2, 0
 RANK, ALPHA, RATE = 16, 32, 2e-4
-WAYS = ("compass", "trl", "trl-bfloat16", "llama-factory", "unsloth")
 IGNORED = -100
 
 
@@ -43,11 +44,11 @@ class Clock:
 
         ends = self.ends
 
-        class Told(TrainerCallback):  # type: ignore[misc]
+        class AfterEachStep(TrainerCallback):  # type: ignore[misc]
             def on_step_end(self, *_: Any, **__: Any) -> None:
                 ends.append(time.process_time())
 
-        return Told()
+        return AfterEachStep()
 
     def seconds_a_step(self) -> float:
         return (self.ends[-1] - self.ends[BEFORE - 1]) / (len(self.ends) - BEFORE)
@@ -101,34 +102,40 @@ def dataset(job: dict[str, Any]) -> Any:
     })  # fmt: skip
 
 
-def trl(job: dict[str, Any], folder: Path, clock: Clock, *, bfloat16: bool = False) -> list[float]:
-    """Train as trl's guide does: SFTTrainer, peft's LoRA, and the model in float32 or in bfloat16."""
-    import torch
-    from peft import LoraConfig
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def supervised(model: Any, tokenizer: Any, job: dict[str, Any], folder: Path, clock: Clock, **more: Any) -> list[float]:
+    """Train with trl's SFTTrainer, as it is at that moment. more: its further arguments."""
     from trl import SFTConfig, SFTTrainer
 
-    dtype = torch.bfloat16 if bfloat16 else torch.float32
     trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(job["model"], dtype=dtype),
-        processing_class=AutoTokenizer.from_pretrained(job["model"]),
+        model=model,
+        processing_class=tokenizer,
         train_dataset=dataset(job),
         args=SFTConfig(
             output_dir=str(folder), max_steps=STEPS, per_device_train_batch_size=ROWS, learning_rate=RATE, seed=SEED,
-            bf16=False, use_cpu=True, logging_steps=1, report_to=[], gradient_checkpointing=False, max_length=None,
+            use_cpu=True, bf16=False, logging_steps=1, report_to=[], gradient_checkpointing=False, max_length=512,
+            dataset_kwargs={"skip_prepare_dataset": True},
         ),
-        peft_config=LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear", task_type="CAUSAL_LM"),
         callbacks=[clock.callback()],
+        **more,
     )  # fmt: skip
     trainer.train()
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def trl(job: dict[str, Any], folder: Path, clock: Clock, *, dtype: str = "float32") -> list[float]:
+    """Train as trl's guide does: SFTTrainer, peft's LoRA, and the model in float32 or in bfloat16."""
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    lora = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = AutoModelForCausalLM.from_pretrained(job["model"], dtype=dtype)
+    return supervised(model, AutoTokenizer.from_pretrained(job["model"]), job, folder, clock, peft_config=lora)
 
 
 def unsloth(job: dict[str, Any], folder: Path, clock: Clock) -> list[float]:
     """Train as unsloth's notebooks do: its model, its LoRA, trl's trainer as it patches it."""
     from unsloth import FastLanguageModel  # isort: skip  (it patches what comes after it)
     import torch
-    from trl import SFTConfig, SFTTrainer
 
     model, tokenizer = FastLanguageModel.from_pretrained(
         job["model"], max_seq_length=512, dtype=torch.bfloat16, load_in_4bit=False
@@ -137,18 +144,7 @@ def unsloth(job: dict[str, Any], folder: Path, clock: Clock) -> list[float]:
     model = FastLanguageModel.get_peft_model(
         model, r=RANK, lora_alpha=ALPHA, target_modules=layers, random_state=SEED, use_gradient_checkpointing=False
     )
-    trainer = SFTTrainer(
-        model=model,
-        processing_class=tokenizer,
-        train_dataset=dataset(job),
-        args=SFTConfig(
-            output_dir=str(folder), max_steps=STEPS, per_device_train_batch_size=ROWS, learning_rate=RATE, seed=SEED,
-            use_cpu=True, logging_steps=1, report_to=[], max_length=512, dataset_kwargs={"skip_prepare_dataset": True},
-        ),
-        callbacks=[clock.callback()],
-    )  # fmt: skip
-    trainer.train()
-    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return supervised(model, tokenizer, job, folder, clock)
 
 
 def llama_factory(job: dict[str, Any], folder: Path, clock: Clock) -> list[float]:
@@ -174,20 +170,23 @@ def llama_factory(job: dict[str, Any], folder: Path, clock: Clock) -> list[float
     return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
 
 
+WAYS: dict[str, Callable[[dict[str, Any], Path, Clock], list[float]]] = {
+    "compass": compass,
+    "trl": trl,
+    "trl-bfloat16": partial(trl, dtype="bfloat16"),
+    "llama-factory": llama_factory,
+    "unsloth": unsloth,
+}
+"""Name -> what trains, and returns the loss of each step."""
+
+
 def one(name: str, job: dict[str, Any]) -> dict[str, Any]:
     """Train once, here."""
     import resource
 
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
-        if name == "compass":
-            losses = compass(job, Path(folder), clock)
-        elif name == "unsloth":
-            losses = unsloth(job, Path(folder), clock)
-        elif name == "llama-factory":
-            losses = llama_factory(job, Path(folder), clock)
-        else:
-            losses = trl(job, Path(folder), clock, bfloat16=name.endswith("bfloat16"))
+        losses = WAYS[name](job, Path(folder), clock)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {"by": name, "steps": len(clock.ends), "seconds_a_step": clock.seconds_a_step(), "gib": peak, "loss": losses}
 
