@@ -133,3 +133,23 @@ def test_watch_takes_no_options_that_the_version_settles(compass: Compass, flag:
     code, _, err = compass("watch", "cy", "logs.jsonl", flag, "2")
     assert code == EXIT_BAD_INPUT
     assert f"{flag}: compass watch does not take this option" in err
+
+
+@pytest.mark.parametrize(
+    "languages",
+    [["--languages", "cy", "el"], ["--languages=cy", "el"], ["--languages", "cy", "--languages", "el"]],
+    ids=["values in a row", "the first by a sign", "named each time"],
+)
+def test_an_option_of_several_values_takes_them_in_a_row(
+    compass: Compass, tmp_path: Path, languages: list[str]
+) -> None:
+    """Transformers' options do. A value after an option of one value is still refused."""
+    code, out, err = compass("compare", *languages, "--dry-run", "--output-dir", str(tmp_path / "run"))
+    assert code == 0, err
+    assert {line.split()[0] for line in out.splitlines() if "nearest" in line} == {"cy", "el"}
+
+
+def test_a_second_value_of_an_option_of_one_is_refused(compass: Compass) -> None:
+    code, _, err = compass("compare", "--n-clusters", "60", "80")
+    assert code == 2
+    assert "80" in err

@@ -75,7 +75,7 @@ def with_options(
             shown = (option.basic and not {option.section, option.name} & set(advanced)) or option.name in basic
             text = option_help(option, (defaults or {}).get(option.name))
             several = option.name in repeatable
-            text += " Repeatable with the file of a project." if several else ""
+            text += " One or more with the file of a project." if several else ""
             annotation = _annotation(option, text, hidden=not shown, repeatable=several)
             flags.append(
                 inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
@@ -114,7 +114,7 @@ def option_help(option: Option, shown_default: str | None = None) -> str:
     if choices := [choice for choice in option.choices if choice not in everyone]:
         parts.append(f"{'NAME is one' if everyone else 'One'} of: {', '.join(choices)}.")
     if option.type in (tuple[str, ...], tuple[int, ...], dict[str, str]):
-        parts.append("Repeatable.")
+        parts.append("One or more.")
     default = option.default
     if everyone:
         (default,) = default.values()

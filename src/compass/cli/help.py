@@ -34,7 +34,7 @@ class HelpCommand(TyperCommand):
             print(self.page(ctx, everything=True))
             raise typer.Exit
         try:
-            return super().parse_args(ctx, list(args))
+            return super().parse_args(ctx, self._each_named(ctx, args))
         except Exception as error:
             # typer may bring its own copy of click, with its own classes.
             first, is_unknown = getattr(error, "option_name", None), hasattr(error, "possibilities")
@@ -45,6 +45,29 @@ class HelpCommand(TyperCommand):
             wrong = dict.fromkeys([first, *(name for name in said if name not in flags)])
             refused = getattr(self.callback, "refused", {})
             raise ConfigError([wrong_flag(flag, ctx.command_path, flags, refused) for flag in wrong]) from None
+
+    def _each_named(self, ctx: Any, args: list[str]) -> list[str]:
+        """Name an option before each of its values: `--pool a b` is `--pool a --pool b`, as for transformers.
+
+        Only where a command takes no arguments of its own.
+        """
+        params: list[Any] = self.get_params(ctx)
+        if any(param.param_type_name == "argument" for param in params):
+            return list(args)
+        several = {name for param in params if getattr(param, "multiple", False) for name in param.opts}
+        spelt: list[str] = []
+        option, has_value = "", False
+        for position, arg in enumerate(args):
+            if arg == "--":
+                return [*spelt, *args[position:]]
+            name, sign, _value = arg.partition("=")
+            if arg.startswith("-"):
+                option, has_value = (name, bool(sign)) if name in several else ("", False)
+            elif option:
+                spelt += [option] * has_value
+                has_value = True
+            spelt.append(arg)
+        return spelt
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the page of `--help`."""
