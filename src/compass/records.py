@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 
@@ -210,7 +210,8 @@ class Picked:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a row of `selection/audit.parquet`, which is without texts."""
-        return {name: value for name, value in asdict(self).items() if name not in ("prompt", "response", "label")}
+        names = (own.name for own in fields(self) if own.name not in ("prompt", "response", "label"))
+        return {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Picked:

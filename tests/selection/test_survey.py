@@ -34,18 +34,18 @@ def world(tmp_path_factory):
     classes = (rng.integers(0, 5, 200), rng.integers(0, 8, N))
     tags = [LANGUAGES[i] for i in rng.integers(0, len(LANGUAGES), N)]
 
-    def candidates(stored):
+    def candidates(stored, n=N):
         return build_candidates(
             space,
             usage=usage,
             train=train,
-            pool=StoredVectors(path, D) if stored else pool,
+            pool=StoredVectors(path, D, rows=np.arange(n)) if stored else pool[:n],
             usage_languages=["cy"] * 40,
             train_languages=["cy"] * 200,
-            pool_languages=tags,
+            pool_languages=tags[:n],
             target_language="cy",
             train_classes=classes[0],
-            pool_classes=classes[1],
+            pool_classes=classes[1][:n],
             seed=0,
         )
 
@@ -103,3 +103,20 @@ def test_every_path_to_a_large_pool_gives_the_same_picks(world, name, with_class
     for other in found[1:]:
         np.testing.assert_array_equal(other.indices, found[0].indices)
         assert [*other.reasons] == [*found[0].reasons]
+
+
+@pytest.mark.parametrize("name", ["compass", "compass-paper", "crisp", "nearest", "topic-random", "tsds"])
+def test_a_few_stored_rows_are_picked_from_as_rows_in_memory(world, name):
+    """Breaks if a strategy takes a pool that lies on disk for an array, as the density of few rows did."""
+    memory, stored = (get_strategy(name).select(world(kind, 300), 40, seed=0) for kind in (False, True))
+    np.testing.assert_array_equal(stored.indices, memory.indices)
+    np.testing.assert_allclose(stored.scores, memory.scores, atol=1e-6)
+
+
+def test_rows_of_a_list_are_read_at_once(world, monkeypatch):
+    """Breaks if stored vectors are read one by one for the check of near duplicates: it took a second for 10,000."""
+    candidates, read = world(True), []
+    whole = type(candidates.pool).__getitem__
+    monkeypatch.setattr(type(candidates.pool), "__getitem__", lambda self, rows: read.append(1) or whole(self, rows))
+    assert len(get_strategy("compass").select(candidates, 200, seed=0).indices) == 200
+    assert len(read) < 150

@@ -113,6 +113,19 @@ def test_densities_are_computed_of_near_rows_alone(make_candidates, monkeypatch,
         assert sum(asked[:-1]) < 900
 
 
+@pytest.mark.parametrize("budget", [40, 300])
+def test_rows_are_put_in_order_once(make_candidates, monkeypatch, budget):
+    """Breaks if rows are sorted for lists that turn out too short, where neither transport nor budget has ended."""
+    c = make_candidates([6, 6], [0, 0], [900, 900], noise=1.0)
+    sorted_, lists, in_order, transported = [], [], tsds._in_order_of_draw, tsds.transport
+    monkeypatch.setattr(tsds, "FIRST_NEIGHBOURS", 2)
+    monkeypatch.setattr(tsds, "_in_order_of_draw", lambda *args: sorted_.append(1) or in_order(*args))
+    monkeypatch.setattr(tsds, "transport", lambda *args: lists.append(1) or transported(*args))
+    assert get_strategy("tsds").select(c, budget, seed=1).spent == budget
+    assert len(lists) > 3
+    assert len(sorted_) == 1
+
+
 def test_a_sample_stands_for_all_rows(make_candidates, monkeypatch):
     """Breaks if the density over a sample is not that over all rows on average, or a row in the sample counts more.
     Bound: a density of 50 rests on some 12 rows of the sample, and the mean over 1,600 rows strays by 2 %."""

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from compass.selection.protocol import Candidates
-from compass.semantic.arrays import FloatArray
+from compass.semantic.arrays import FloatArray, IntArray
 
-REMEMBERED = 1024
-"""Vectors of the rows looked at last that are kept, where a pool is not in memory."""
+REMEMBERED = 20_000
+"""Vectors that are kept, at most, where a pool is not in memory: 31 MB of 384 dimensions."""
+READ_AHEAD = 32
+"""Rows of a list whose vectors are read at once: one by one they take many times as long."""
 
 OVER_BUDGET = "passed over: longer than the budget left"
 OVER_LANGUAGE_CAP = "passed over: its language had reached the language cap"
@@ -59,8 +61,18 @@ class Taken:
         self._spent: Counter[str] = Counter()
         self._of_language: dict[str, _Vectors] = {}
         self._vectors: dict[int, FloatArray] = {}
+        self._reads = caps.duplicate_similarity < 1 and not isinstance(candidates.pool, np.ndarray)
         self._reserved = {int(candidates.pool_clusters[row]): row for row in reserved}
         self._left = budget - sum(map(self._cost, reserved))
+
+    def look_ahead(self, rows: IntArray) -> None:
+        """Read the vectors of the next rows of a list, if the first of them is not known. rows: (n,)."""
+        if not self._reads or int(rows[0]) in self._vectors:
+            return
+        new = [row for row in rows[:READ_AHEAD].tolist() if row not in self._vectors]
+        if len(self._vectors) + len(new) > REMEMBERED:
+            self._vectors.clear()
+        self._vectors.update(zip(new, self._candidates.pool[np.array(new)], strict=True))
 
     @property
     def has_room(self) -> bool:
@@ -117,12 +129,8 @@ class Taken:
         return bool(np.max(earlier.rows @ self._vector(row)) >= self._similarity)
 
     def _vector(self, row: int) -> FloatArray:
-        if row not in self._vectors:
-            # A row is looked at and then taken; few others are looked at twice.
-            if len(self._vectors) >= REMEMBERED:
-                self._vectors.clear()
-            self._vectors[row] = self._candidates.pool[row]
-        return self._vectors[row]
+        known = self._vectors.get(row)
+        return self._candidates.pool[row] if known is None else known
 
 
 class _Vectors:

@@ -57,7 +57,8 @@ def pool_density(candidates: Candidates, seed: int) -> RealArray:
     """
     pool = candidates.pool
     if len(pool) <= DENSITY_REFERENCE:
-        return nearest_mean_similarity(pool, pool, DENSITY_NEIGHBOURS, exclude_self=True)
+        rows = pool[:]
+        return nearest_mean_similarity(rows, rows, DENSITY_NEIGHBOURS, exclude_self=True)
     return nearest_mean_similarity(pool, *density_sample(candidates, seed))
 
 

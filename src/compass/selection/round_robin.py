@@ -167,6 +167,7 @@ class _Queue:
             self.position += 1
             if row in taken.rows:
                 continue
+            taken.look_ahead(self.rows[self.position - 1 :])
             why = taken.why_not(row)
             if not why or why in PASSES[lifted]:
                 taken.take(row, lifted if why else "")

@@ -185,11 +185,7 @@ class _Landmarks:
 
     def __init__(self, sample: FloatArray, neighbours: int) -> None:
         self._neighbours = neighbours
-        from sklearn.cluster import kmeans_plusplus
-
-        # Spread over the sample: a crowded region without a landmark of its own has loose bounds.
-        count = min(LANDMARKS, len(sample))
-        self._landmarks = kmeans_plusplus(sample, count, random_state=0, n_local_trials=1)[0]
+        self._landmarks = _spread(sample, min(LANDMARKS, len(sample)))
         for _ in range(LANDMARK_ROUNDS):
             sums = self._landmarks * np.float32(1e-3)
             np.add.at(sums, np.argmax(sample @ self._landmarks.T, axis=1), sample)
@@ -209,6 +205,21 @@ class _Landmarks:
             if len(own):
                 least[own] = nearest_mean_similarity(rows[own], around, self._neighbours)
         return least
+
+
+def _spread(sample: FloatArray, count: int) -> FloatArray:
+    """Return rows that are spread over a sample: a crowded region without a landmark of its own has loose bounds.
+
+    The first centres of k-means++ (Arthur and Vassilvitskii 2007), each drawn by its squared distance to those before.
+    """
+    rng = np.random.default_rng(0)
+    apart = np.full(len(sample), 2.0, dtype=np.float32)
+    chosen = []
+    for _ in range(count):
+        total = np.cumsum(apart, dtype=np.float64)
+        chosen.append(int(np.searchsorted(total, rng.random() * total[-1], side="right").clip(0, len(sample) - 1)))
+        apart = np.minimum(apart, np.maximum(2.0 - 2.0 * (sample @ sample[chosen[-1]]), 0.0))
+    return sample[chosen]
 
 
 def _nearest_in_cluster(cosines: FloatArray, usage: IntArray, block: IntArray) -> tuple[IntArray, FloatArray]:

@@ -92,12 +92,13 @@ class Tsds:
         while True:
             near = rows[:, :looked_at]
             found = transport(distances[:, :looked_at], density.of(near))
-            all_there = looked_at == depth
-            order, mass = _in_order_of_draw(found, near, noise, keys, np.inf if all_there else found.end)
-            indices = take_in_order(candidates, order, budget)
-            left = budget - int(candidates.pool_costs[indices].sum())
-            if all_there or (found.depth < found.end and left < candidates.least_cost):
-                break
+            end = np.inf if looked_at == depth else found.end
+            if found.depth < end and _can_spend(candidates, near[found.entry < end], budget, end):
+                order, mass = _in_order_of_draw(found, near, noise, keys, end)
+                indices = take_in_order(candidates, order, budget)
+                left = budget - int(candidates.pool_costs[indices].sum())
+                if looked_at == depth or left < candidates.least_cost:
+                    break
             looked_at = min(2 * looked_at, depth)
         reasons = [
             f"drawn by its share of the transport from usage ({mass[row]:.2%}; density {crowd:.1f})"
@@ -131,6 +132,13 @@ class Density:
             sums = 1.0 + (sums - own) * ((self._of_all - 1) / (len(self._sample) - own))
         self.known[new] = np.maximum(sums, 1.0)
         return self.known[rows]
+
+
+def _can_spend(candidates: Candidates, rows: IntArray, budget: int, end: float) -> bool:
+    """Say whether the budget may end before rows whose order is known do; always if that is all. rows: (m,)."""
+    if np.isinf(end):
+        return True
+    return int(candidates.pool_costs[np.unique(rows)].sum()) > budget - candidates.least_cost
 
 
 def _in_order_of_draw(
