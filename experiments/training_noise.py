@@ -25,6 +25,7 @@ import numpy as np
 from safetensors.torch import save_file
 
 from compass.config import load_stored
+from compass.data.classes import class_of
 from compass.data.readers import read_jsonl
 from compass.evaluation import evaluate
 from compass.steps.resources import Resources
@@ -51,8 +52,17 @@ RECIPES: dict[str, dict[str, Any]] = {
     "cosine": {"lr_scheduler_type": "cosine"},
     "no-balance": {"class_balance": 1},
     "picks-then-own": {},
+    "own-twice": {},
+    "own-thrice": {},
+    "own-five-times": {},
+    "asked-twice": {},
+    "asked-thrice": {},
+    "own-only": {},
 }
-"""Recipe -> options. `picks-then-own` trains on the picks first, then on the training rows, for as many steps."""
+"""Recipe -> options. `picks-then-own` trains on the picks first, then on the training rows, for as many steps;
+`own-…` sees each training row so many times as often as a pick, for as many steps."""
+OWN_TIMES = {"own-twice": 2, "own-thrice": 3, "own-five-times": 5, "asked-twice": 2, "asked-thrice": 3}
+"""Recipe -> how often a training row is seen for each time that a pick is; `asked-…`: a row of a class of the test."""
 TAILS = (0.5, 0.25)
 """Shares of the steps whose weights are averaged."""
 VARIANTS = ("last", *(f"tail-{share}" for share in TAILS))
@@ -136,6 +146,16 @@ class Noise:
         repeats = class_repeats(current, training.class_balance)
         picks, own = read_jsonl(self.run / "selection" / "selected.jsonl"), repeated(current, repeats)
         rows = [*picks, *own]
+        if times := OWN_TIMES.get(recipe):
+            steps = 2 * -(-len(rows) // training.per_device_train_batch_size)
+            asked = {class_of(row.response) for row in self.test}
+            every = recipe.startswith("own")
+            rows = [*picks, *own]
+            rows += (times - 1) * [row for row in own if every or class_of(row.response) in asked]
+            training = dataclasses.replace(training, max_steps=steps)
+        if recipe == "own-only":
+            steps = 2 * -(-len(rows) // training.per_device_train_batch_size)
+            rows, training = own, dataclasses.replace(training, max_steps=steps)
         tails = [TailMean(share) for share in TAILS]
         before = 0
         if recipe == "picks-then-own":
