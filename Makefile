@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed
 
-.PHONY: demo demo-drift demo-serve serve test test-vllm test-ray test-kills fuzz lint docs format install lock clean
+.PHONY: demo demo-drift demo-serve serve test test-vllm test-ray test-litellm test-kills fuzz lint docs format install lock clean
 
 demo: $(STAMP)
 	$(BIN)/compass adapt --model-name-or-path $(MODEL) --output-dir $(RUN) $(DEMO_ARGS)
@@ -67,6 +67,14 @@ test-ray: $(STAMP)
 	  $$($(RAY_VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/compass.pth
 	$(RAY_VENV)/bin/python -m pip install --quiet 'ray[data]>=2.50' 's3fs>=2025.3' 'moto[server]>=5'
 	OMP_NUM_THREADS=1 PYTHONPATH=src:tests $(RAY_VENV)/bin/python -m pytest tests/engines --timeout 3600
+
+# A real LiteLLM proxy, in an environment of its own (about .4 GB), with the callback that docs/serve.md describes.
+LITELLM_VENV ?= .venv-litellm
+test-litellm: $(STAMP)
+	test -x $(LITELLM_VENV)/bin/python || $(PYTHON) -m venv $(LITELLM_VENV)
+	$(LITELLM_VENV)/bin/python -m pip install --quiet 'litellm[proxy]>=1.108' 'langcodes[data]' py3langid regex
+	COMPASS_LITELLM=$(abspath $(LITELLM_VENV))/bin/litellm OMP_NUM_THREADS=1 \
+	  $(BIN)/python -m pytest tests/servers/test_litellm_proxy.py --timeout 1800
 
 # 10,000 requests through the gateway under kill -9 of a model server, of the gateway and of PostgreSQL, which is needed.
 REQUESTS ?= 10000

@@ -3,7 +3,8 @@
     python benchmarks/gateway.py --requests 5000 --rate 500
 
 Three processes: a bare backend, `compass serve`, and this one, which sends over kept connections, first to the backend
-itself, then through the gateway: at a fixed rate for the latency, and as fast as answers come for the throughput. On a
+itself, then through the gateway: at a fixed rate for the latency, and as fast as answers come for the throughput. Load
+and backend share the cores with the gateway, so they do next to nothing, and their processor time is told as well. On a
 machine that is busy otherwise, go by the processor time of the gateway per request.
 """
 
@@ -11,19 +12,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import psutil
+import uvloop
 
 PROMPT = "Trowch y golau ymlaen yn y gegin, a gosodwch larwm am saith o'r gloch bore yfory os gwelwch yn dda 000000."
 ANSWER = {
@@ -35,28 +39,51 @@ ANSWER = {
 }
 
 
+class Wire(asyncio.Protocol):
+    """One connection, without anything that takes the processor from the gateway: heads are searched, not parsed."""
+
+    transport: asyncio.Transport
+    left = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on each message that is whole."""
+        data = self.left + data
+        while (end := data.find(b"\r\n\r\n")) >= 0:
+            head, start = data[:end].lower(), end + 4
+            at = head.find(b"\r\ncontent-length:")
+            stop = start + (int(head[at + 17 :].split(b"\r\n", 1)[0]) if at >= 0 else 0)
+            if len(data) < stop:
+                break
+            self.message(head)
+            data = data[stop:]
+        self.left = data
+
+    def message(self, head: bytes) -> None:
+        """Take in a message by its head, in lower case."""
+        raise NotImplementedError
+
+
+class Backend(Wire):
+    """Answers every request at once, as vLLM with one adapter loaded would."""
+
+    models = answer = b""
+
+    def message(self, head: bytes) -> None:
+        body = self.models if head.startswith(b"get /v1/models") else b"" if head.startswith(b"get") else self.answer
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
+        self.transport.write(head + body)
+
+
 async def backend(port: int, folder: str) -> None:
-    """Answer every request at once, as vLLM with one adapter loaded would."""
+    """Serve as a backend with the adapter `cy@1` from a folder."""
     cards = [{"id": "base", "root": "base"}, {"id": "cy@1", "root": folder, "parent": "base"}]
-    models = json.dumps({"data": cards}).encode()
-    answer = json.dumps(ANSWER).encode()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while head := await reader.readuntil(b"\r\n\r\n"):
-            length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
-            await reader.readexactly(int(length[1]) if length else 0)
-            body = models if head.startswith(b"GET /v1/models") else b"" if head.startswith(b"GET") else answer
-            kind = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
-            writer.write(kind + body)
-
-    async def quiet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await serve(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
-    async with await asyncio.start_server(quiet, "127.0.0.1", port) as server:
-        await server.serve_forever()
+    Backend.models = json.dumps({"data": cards}).encode()
+    Backend.answer = json.dumps(ANSWER).encode()
+    server = await asyncio.get_running_loop().create_server(Backend, "127.0.0.1", port)
+    await server.serve_forever()
 
 
 def registry(folder: Path) -> Path:
@@ -71,72 +98,70 @@ def registry(folder: Path) -> Path:
     return version.adapter.resolve()
 
 
-class Client:
-    """One kept connection."""
+class Client(Wire):
+    """One kept connection. ended: called with it when an answer is there."""
 
-    def __init__(self, port: int, body: dict[str, object]) -> None:
+    def __init__(self, body: dict[str, object], ended: Callable[[Client], None]) -> None:
         content = json.dumps(body).encode()
-        self.port = port
         self.request = (
             b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
             b"content-length: %d\r\n\r\n" % len(content)
         ) + content
-        self.sent = 0
+        self.ended, self.begun = ended, 0.0
 
-    async def open(self) -> None:
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
+    def send(self, number: int) -> None:
+        """Send a request. number: makes another prompt, for the language of one that was seen is known."""
+        self.begun = time.perf_counter()
+        self.transport.write(self.request.replace(b"000000", b"%06d" % (number % 1_000_000)))
 
-    async def send(self) -> int:
-        """Send one request, read its answer, and return its status."""
-        # Another prompt each time: the language of one that was seen is known.
-        self.sent += 1
-        self.writer.write(self.request.replace(b"000000", b"%06d" % ((id(self) + self.sent) % 1_000_000)))
-        head = await self.reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
-        if length is None:
-            raise SystemExit(f"an answer without a length: {head!r}")
-        await self.reader.readexactly(int(length[1]))
-        return int(head[9:12])
+    def message(self, head: bytes) -> None:
+        if not head.startswith(b"http/1.1 200"):
+            raise SystemExit(f"an answer that is none: {head!r}")
+        self.ended(self)
+
+
+async def connected(port: int, body: dict[str, object], ended: Callable[[Client], None]) -> Client:
+    """Return a connection."""
+    loop = asyncio.get_running_loop()
+    return (await loop.create_connection(lambda: Client(body, ended), "127.0.0.1", port))[1]
 
 
 async def at_rate(port: int, body: dict[str, object], requests: int, rate: float) -> np.ndarray:
     """Return milliseconds of each request, sent at a fixed rate, whether earlier ones have ended or not."""
-    free: asyncio.Queue[Client] = asyncio.Queue()
+    free: list[Client] = []
     taken: list[float] = []
+    done = asyncio.Event()
 
-    async def one() -> None:
-        client = free.get_nowait() if not free.empty() else None
-        if client is None:
-            client = Client(port, body)
-            await client.open()
-        start = time.perf_counter()
-        status = await client.send()
-        taken.append(1e3 * (time.perf_counter() - start))
-        if status != 200:
-            raise SystemExit(f"status {status}")
-        free.put_nowait(client)
+    def ended(client: Client) -> None:
+        taken.append(1e3 * (time.perf_counter() - client.begun))
+        free.append(client)
+        if len(taken) == requests:
+            done.set()
 
     begin = time.perf_counter()
-    tasks = []
     for number in range(requests):
         await asyncio.sleep(max(0.0, begin + number / rate - time.perf_counter()))
-        tasks.append(asyncio.create_task(one()))
-    await asyncio.gather(*tasks)
+        client = free.pop() if free else await connected(port, body, ended)
+        client.send(number + requests * port)
+    await done.wait()
     return np.array(taken)
 
 
 async def flat_out(port: int, body: dict[str, object], requests: int, connections: int) -> float:
     """Return requests a second over so many connections."""
-    left = iter(range(requests))
+    sent, over, done = itertools.count(), itertools.count(1), asyncio.Event()
 
-    async def one() -> None:
-        client = Client(port, body)
-        await client.open()
-        for _ in left:
-            await client.send()
+    def ended(client: Client) -> None:
+        if next(over) == requests:
+            done.set()
+        elif (number := next(sent)) < requests:
+            client.send(number)
 
+    clients = [await connected(port, body, ended) for _ in range(connections)]
     begin = time.perf_counter()
-    await asyncio.gather(*(one() for _ in range(connections)))
+    for client in clients:
+        client.send(next(sent))
+    await done.wait()
     return requests / (time.perf_counter() - begin)
 
 
@@ -162,21 +187,24 @@ async def ready(port: int) -> None:
     raise SystemExit("the gateway did not become ready")
 
 
-async def measure(arguments: argparse.Namespace, ports: tuple[int, int], gateway: psutil.Process) -> dict[str, object]:
-    """Measure the backend by itself, then through the gateway."""
+async def measure(
+    arguments: argparse.Namespace, ports: tuple[int, int], processes: Mapping[str, psutil.Process]
+) -> dict[str, object]:
+    """Measure the backend by itself, then through the gateway. processes: whose processor time is told."""
     await ready(ports[1])
     body = {"model": arguments.model, "messages": [{"role": "user", "content": PROMPT}], "temperature": 0}
     direct = {**body, "model": "cy@1"}
     for port, sent in zip(ports, (direct, body), strict=True):
         await at_rate(port, sent, 300, 100)
     alone = await at_rate(ports[0], direct, arguments.requests, arguments.rate)
-    before, begin = sum(gateway.cpu_times()[:2]), time.perf_counter()
+    before, begin = used(processes), time.perf_counter()
     through = await at_rate(ports[1], body, arguments.requests, arguments.rate)
-    used, lasted = sum(gateway.cpu_times()[:2]) - before, time.perf_counter() - begin
+    lasted, spent = time.perf_counter() - begin, used(processes)
+    at_a_rate = {name: round(1e3 * (spent[name] - before[name]) / arguments.requests, 3) for name in processes}
     median, p99 = (float(np.percentile(through, q) - np.percentile(alone, q)) for q in (50, 99))
-    before = sum(gateway.cpu_times()[:2])
+    before = used(processes)
     throughput = await flat_out(ports[1], body, arguments.requests, arguments.connections)
-    used_flat_out = sum(gateway.cpu_times()[:2]) - before
+    spent = used(processes)
     return {
         "requests": arguments.requests,
         "rate": round(arguments.requests / lasted, 1),
@@ -186,11 +214,18 @@ async def measure(arguments: argparse.Namespace, ports: tuple[int, int], gateway
             "p99": round(float(np.percentile(through, 99)), 2),
         },
         "overhead_ms": {"median": round(median, 2), "p99": round(p99, 2)},
-        "gateway_processor_ms_per_request": round(1e3 * used / arguments.requests, 3),
+        "processor_ms_per_request": at_a_rate,
         "requests_per_second": round(throughput, 1),
-        "processor_ms_per_request_flat_out": round(1e3 * used_flat_out / arguments.requests, 3),
-        "resident_mib": round(gateway.memory_info().rss / 2**20),
+        "processor_ms_per_request_flat_out": {
+            name: round(1e3 * (spent[name] - before[name]) / arguments.requests, 3) for name in processes
+        },
+        "resident_mib": round(processes["gateway"].memory_info().rss / 2**20),
     }
+
+
+def used(processes: Mapping[str, psutil.Process]) -> dict[str, float]:
+    """Return the seconds of a processor that each has used."""
+    return {name: sum(process.cpu_times()[:2]) for name, process in processes.items()}
 
 
 def main() -> None:
@@ -204,7 +239,7 @@ def main() -> None:
     parser.add_argument("serve", nargs="*", help="Further options of compass serve, after --.")
     arguments = parser.parse_args()
     if arguments.backend:
-        asyncio.run(backend(int(arguments.backend[0]), arguments.backend[1]))
+        uvloop.run(backend(int(arguments.backend[0]), arguments.backend[1]))
         return
     with tempfile.TemporaryDirectory() as name:
         adapter = registry(Path(name))
@@ -222,7 +257,9 @@ def main() -> None:
             ),
         ]
         try:
-            found = asyncio.run(measure(arguments, ports, psutil.Process(started[1].pid)))
+            pids = {"gateway": started[1].pid, "backend": started[0].pid, "load": os.getpid()}
+            processes = {name: psutil.Process(pid) for name, pid in pids.items()}
+            found = uvloop.run(measure(arguments, ports, processes))
         finally:
             for process in started:
                 process.send_signal(signal.SIGTERM)

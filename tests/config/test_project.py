@@ -10,6 +10,7 @@ from compass.config import (
     AdaptConfig,
     CompareConfig,
     ServeOptions,
+    UpdateOptions,
     WatchOptions,
     load_config,
     load_options,
@@ -157,3 +158,15 @@ def test_every_error_names_its_line_and_what_is_right(tmp_path: Path) -> None:
 def test_an_entry_without_a_tag_is_told(tmp_path: Path, entry: str) -> None:
     (said,) = problems(tmp_path / "compass.yaml", f"languages:\n- el\n{entry}\n")
     assert said == "line 3: a language has no tag; write `- language: cy`, and its options under it"
+
+
+def test_what_a_command_reads_besides_is_not_told_as_ignored(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """`compass update` takes update_usage from the file, and said that it ignores it."""
+    file.write_text(f"update_usage: new.jsonl\nport: 1\n{file.read_text()}")
+    with caplog.at_level("INFO"):
+        load_project(UpdateOptions, file, beside=WatchOptions)
+        watched = load_project(WatchOptions, file, log=False)
+    assert watched is not None
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{file}: options of other commands are ignored: port"
+    ]

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compass.data.example import Example, Message
+from compass.data.json_text import parse_json
 from compass.data.readers import (
     SourceAccount,
     UnusableRowError,
@@ -796,3 +797,10 @@ def test_rows_share_their_tags(tmp_path: Path) -> None:
     for first, second in (read_examples(path), read_jsonl(path)):
         assert first.language is second.language
         assert first.source is second.source
+
+
+def test_broken_json_is_told_in_one_sentence() -> None:
+    """Python's own words for it may end in "at" already."""
+    for text in ('{"prompt": "cut', '{"prompt": "a\nb"}', "{"):
+        with pytest.raises(ValueError, match=r"^broken JSON \((?!.* at at).* at (line \d, )?column \d+\)$"):
+            parse_json(text)

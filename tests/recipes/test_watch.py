@@ -140,6 +140,39 @@ def test_what_a_person_rolled_back_is_not_promoted_again(world, monkeypatch):
     assert world.registry.aliases("cy").current == first == status.version
 
 
+@pytest.mark.parametrize("trained", [False, True])
+def test_an_update_of_what_serves_no_longer_ends_before_more_is_done(world, monkeypatch, trained):
+    """A person was faster: it would be trained and tested for nothing, for the registry refuses it."""
+    drift(world)
+    first = world.registry.aliases("cy").current
+    other = write_version(world.root / "other", prompts(300, STEADY, 7), seed=5, right={})
+    real = watch_update._update
+
+    def moved(*given: Any) -> Any:
+        done = real(*given) if trained else None
+        world.registry.register(other, trigger="manual")
+        world.registry.promote("cy", reason="by hand")
+        if done is None:
+            raise KeyboardInterrupt
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(watch_update, "_update", moved)
+        if trained:
+            patch.setattr(watch_update, "decide", None)
+            events = run(world)
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                run(world)
+            events = run(world)
+    assert kinds(events)[:-1] == (["update", "refusal"] if trained else ["refusal"])
+    now = world.registry.aliases("cy")
+    refused = next(event for event in events if event.kind == "refusal")
+    assert f"{now.current} is in production now, and the update was to follow {first}." in refused.summary
+    assert (len(world.made), now.candidate) == (int(trained), "")
+    assert world.registry.get("cy", now.current).trigger == "manual"
+
+
 def test_a_refusal_leaves_production_and_starts_the_quiet_period(world):
     """An update that forgets must not serve; and it must not be tried again at each look."""
     drift(world)

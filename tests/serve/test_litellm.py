@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from fastapi import HTTPException
 
+from compass.errors import LanguageError
+
 Ask = Callable[..., str]
 
 
@@ -54,3 +56,17 @@ def test_headers_and_named_conversations_count(ask: Ask) -> None:
     assert ask("ok 3", metadata={"language": "cy"}) == "welsh"
     with pytest.raises(HTTPException, match="400"):
         ask("ok", headers={"X-Compass-Language": "no language"})
+
+
+def test_what_is_missing_or_wrong_is_told_at_the_start(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy without py3langid would start, and answer every request for `auto` with 500."""
+    module = importlib.import_module("compass.serve.litellm_callback")
+    with pytest.raises(LanguageError, match="is not a language tag"):
+        module.LanguageRouter({"no language": "welsh"}, default="base")
+
+    def missing(_text: str) -> str:
+        raise ModuleNotFoundError("No module named 'py3langid'")
+
+    monkeypatch.setattr(module, "language_of", missing)
+    with pytest.raises(ModuleNotFoundError, match="py3langid"):
+        module.LanguageRouter({"cy": "welsh"}, default="base")

@@ -173,14 +173,14 @@ def _watch_project(
     config: Path | None, options: Mapping[str, Any], flags: Sequence[str], *, skipped: bool, as_json: bool
 ) -> None:
     """Watch all languages of a project. Exits with an error if one could not be watched, else by drift."""
-    project = load_project(WatchOptions, config, options)
+    project = load_project(WatchOptions, config, options, beside=ServeOptions)
     if project is None or skipped:
         raise ConfigError("LANGUAGE is missing: name it, or leave it out with the --config of a project to watch all")
     from compass.recipes.together import in_one_stream
     from compass.serve.prompt_log import FOLDER
     from compass.steps.read import fill_in
 
-    of_gateway = str(Path(load_options(ServeOptions, config).serve.serve_dir) / FOLDER)
+    of_gateway = str(Path(load_options(ServeOptions, config, log=False).serve.serve_dir) / FOLDER)
     commands = {}
     for tag, resolved in project.languages.items():
         source = fill_in(resolved.watch.prompts, language=tag) or of_gateway

@@ -106,8 +106,8 @@ def _update_project(config: Path, only: Sequence[str], options: Any, *, as_json:
     """Update the languages of a project whose file names their new usage."""
     from compass.recipes.update_project import LanguageUpdate, update_project
 
-    project = load_project(UpdateOptions, config, options, only=only)
-    watched = load_project(WatchOptions, config, only=only)
+    project = load_project(UpdateOptions, config, options, only=only, beside=WatchOptions)
+    watched = load_project(WatchOptions, config, only=only, log=False)
     if project is None or watched is None:
         raise ConfigError(f"{config} has no `languages`: give PARENT and WINDOW, or the file of a project")
     taken = {o.name for o in fields_of(UpdateOptions) if o.section in OF_THE_FILE} - {"output_dir", *OF_THE_PARENT}

@@ -48,15 +48,17 @@ def load_options(
     overrides: Mapping[str, object] | None = None,
     *,
     language: str = "",
+    log: bool = True,
 ) -> Options:
     """Read options from a YAML file and lay `overrides` (flags, arguments) over them; a None there means "not given".
 
     Unknown names, wrong types, values out of range and options that do not go together are gathered and raised as one
     ConfigError, each with the file and line or the flag it came from. Options of other commands in the file are passed
     over, which is logged; advice (see `advice`) is logged as warnings. Of a project's file, a command for one language
-    takes what is said for all and, over it, what is said for that one: `language`, or that of the overrides.
+    takes what is said for all and, over it, what is said for that one: `language`, or that of the overrides. log: False
+    where the same file is read for other options of the command, too.
     """
-    return _resolved(kind, _given(kind, path, overrides, language=language))
+    return _resolved(kind, _given(kind, path, overrides, language=language, log=log))
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,13 @@ def load_project(
     overrides: Mapping[str, object] | None = None,
     *,
     only: Collection[str] = (),
+    beside: type[Any] | None = None,
+    log: bool = True,
 ) -> Project[Options] | None:
     """Read the options of each language of a project, or of those named `only`; None for a file of one language.
 
-    As `load_options`, with the problems of all languages at once.
+    As `load_options`, with the problems of all languages at once. beside: further options that the command reads from
+    the file; they are not told as ignored.
     """
     problems: list[str] = []
     over = {name: value for name, value in (overrides or {}).items() if name != LANGUAGE}
@@ -97,7 +102,7 @@ def load_project(
     for block in blocks:
         if wanted and block.tag.casefold() not in wanted:
             continue
-        given = _given(kind, path, over, language=block.tag, log=not configs)
+        given = _given(kind, path, over, language=block.tag, log=log and not configs, beside=beside)
         folder = Path(str(given.values.get("output_dir", ("", ""))[0])).parent
         config, wrong = _checked(kind, given)
         problems += wrong
@@ -219,10 +224,12 @@ def _given(
     stored: bool = False,
     log: bool = True,
     language: str = "",
+    beside: type[Any] | None = None,
 ) -> _Given:
     """Return what file and flags say of a command's options.
 
-    stored: the file is an earlier run's own. language: whose options are meant, where the file is a project's.
+    stored: the file is an earlier run's own. language: whose options are meant, where the file is a project's. beside:
+    as of `load_project`.
     """
     found = _Given()
     options = {option.name: option for option in fields_of(kind)}
@@ -262,6 +269,7 @@ def _given(
         found.values["output_dir"] = (str(Path(folder) / tag) if isinstance(folder, str) and folder else folder, origin)
     if stored:
         _translate(found, past, options, str(path))
+    foreign = [name for name in foreign if not beside or name not in {option.name for option in fields_of(beside)}]
     if log and foreign:
         logger.info("%s: options of other commands are ignored: %s", path, ", ".join(foreign))
     if log and past and not stored:

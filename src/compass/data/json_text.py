@@ -14,7 +14,8 @@ def parse_json(text: str | bytes) -> Any:
     except json.JSONDecodeError as error:
         # A decode error of more than one line names its line as well.
         line = f"line {error.lineno}, " if error.lineno > 1 else ""
-        raise ValueError(f"broken JSON ({error.msg} at {line}column {error.colno})") from None
+        what = error.msg.removesuffix(" at")
+        raise ValueError(f"broken JSON ({what} at {line}column {error.colno})") from None
     except UnicodeDecodeError:
         raise ValueError("not valid UTF-8") from None
     except RecursionError:

@@ -40,12 +40,19 @@ def prose(text: str, *, names: bool = True) -> str:
     text = text[:MAX_CHARS]
     if _SPECIAL.search(text) is None:
         return " ".join((text if names else _NAME.sub(" ", text)).split())
-    text = _LINK.sub(" ", _CODE.sub(" ", text))
-    for _ in range(_DEPTH):
+    # What can't be there is not looked for: most prompts have one or two of these signs, and each search costs as much
+    # as all of these questions.
+    if "`" in text or "<" in text or "{{" in text:
+        text = _CODE.sub(" ", text)
+    if "://" in text or "www." in text or "@" in text:
+        text = _LINK.sub(" ", text)
+    for _ in range(_DEPTH if '"' in text and ("[" in text or "{" in text) else 0):
         text, replaced = _JSON.subn(" ", text)
         if not replaced:
             break
-    text = _IDENTIFIER.sub(" ", _KEY_LETTER.sub(r"\1", text))
+    if "[" in text:
+        text = _KEY_LETTER.sub(r"\1", text)
+    text = _IDENTIFIER.sub(" ", text)
     outside = _QUOTATION.sub(" ", text)
     if any(character.isalpha() for character in outside):
         text = outside

@@ -12,7 +12,7 @@ from typing import Any
 
 from compass.drift import Monitor
 from compass.drift.tables import database_in
-from compass.errors import CompassError, MonitorError, RegistryUnavailableError
+from compass.errors import CompassError, MonitorError, RegistryError, RegistryUnavailableError
 from compass.recipes.promote import held_out_sets, keep_mirror
 from compass.recipes.update import NewData
 from compass.records import Event
@@ -82,6 +82,7 @@ def finish(site: Site) -> Iterator[Event]:
         return
     try:
         # 1. Train and register.
+        _check_parent(site, pending)
         if not pending.version:
             pending = dataclasses.replace(pending, version=_update(site, pending).id)
             site.remember(pending=pending)
@@ -92,7 +93,8 @@ def finish(site: Site) -> Iterator[Event]:
             site.tell(update_event(site, pending.number, "update", summary, version.id, details))
             yield Event("update", summary, version.id, {"parent": pending.parent})
 
-        # 2. Ask the gate.
+        # 2. Ask the gate: of what a person has moved on from meanwhile there is nothing to ask.
+        _check_parent(site, pending)
         if pending.decision is None:
             baseline = site.registry.get(site.language, pending.parent)
             sets = held_out_sets(version, baseline)
@@ -122,6 +124,13 @@ def finish(site: Site) -> Iterator[Event]:
         return
     _over(site, pending)
     yield Event(kind, summary, version.id, details)
+
+
+def _check_parent(site: Site, pending: Pending) -> None:
+    """Raise RegistryError if a person has put another version into production since the update began."""
+    now = site.registry.aliases(site.language).current
+    if now not in (pending.parent, pending.version):
+        raise RegistryError(f"{now} is in production now, and the update was to follow {pending.parent}.")
 
 
 def listen(site: Site) -> Iterator[Event]:

@@ -27,11 +27,10 @@ def language_of(text: str) -> str:
     Code, links and quotations don't count. Where the rest speaks for no language, names are left out, and then words in
     different scripts are looked at by themselves.
     """
-    for plain in (text, prose(text, names=False)):
-        (found,) = identify_languages([plain])
-        if found != UNDETERMINED:
-            return found
-    return _by_script(prose(text))
+    (found,) = identify_languages([text])
+    if found == UNDETERMINED:
+        (found,) = identify_languages([prose(text, names=False)])
+    return _by_script(prose(text)) if found == UNDETERMINED else found
 
 
 def language_of_turns(turns: Sequence[str]) -> str:

@@ -19,6 +19,8 @@ from typing import Any
 
 from litellm.integrations.custom_logger import CustomLogger
 
+from compass.data.languages import normalize_tag
+from compass.serve.language import language_of
 from compass.serve.router import Router
 from compass.serve.routing import AUTO, RouteError, Table
 
@@ -30,7 +32,15 @@ class LanguageRouter(CustomLogger):  # type: ignore[misc]
     """
 
     def __init__(self, models: Mapping[str, str], *, default: str, auto: str = AUTO) -> None:
+        """Load the identification of languages.
+
+        A package that is missing is an ImportError now and not an error of each request. Raises LanguageError for a
+        language that is none.
+        """
         super().__init__()
+        language_of("Good morning, everybody.")
+        for language in models:
+            normalize_tag(language)
         self._models, self._default, self._auto = dict(models), default, auto
         self._table = Table(live=dict.fromkeys(models, 1))
         self._router = Router()
