@@ -79,13 +79,17 @@ def test_an_update_that_was_finished_when_all_was_stopped_is_not_made_again(
     assert [(one.state, one.run_dir.name) for one in done.languages] == [("unchanged", "cy-2")]
 
 
-def test_a_missing_source_and_a_language_without_a_run_are_in_the_result(tmp_path: Path) -> None:
+def test_a_missing_source_and_a_language_without_a_run_are_in_the_result_and_told_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The updates of the other languages may take hours, and the table comes after them."""
     update = LanguageUpdate(tmp_path / "cy", str(tmp_path / "new.{language}.jsonl"))
     with pytest.raises(DataError, match=r"new\.cy\.jsonl: no such file"):
         named("cy", update)
     done = update_project(tmp_path, {"cy": update})
     assert done.failed
     assert "is not a finished run" in done.languages[0].message
+    assert f"cy failed: {done.languages[0].message}" in caplog.text
 
 
 def test_what_is_remembered_is_added_to_and_survives_damage(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from compass.runs import layout
 from compass.runs.files import fingerprint
 from compass.runs.folder import Run
 from compass.steps.read import check_sources, fill_in, source_identities
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,11 @@ def update_project(
             states[tag], targets[tag] = (UNCHANGED, parent) if unchanged else (FINISHED, target)
             if not unchanged:
                 jobs[tag] = _job(parent, target, new, update.flags)
+                log = target / layout.ADAPT_LOG
+                logger.info("%s: %s is updated in a process of its own; its log is %s", tag, parent, log)
         except CompassError as error:
             failures[tag], targets[tag] = str(error), update.folder
+            logger.error("%s failed: %s", tag, error)
     # Before they begin: what is finished when the whole is stopped is not made again.
     write_records(folder, {targets[tag].name: {"inputs": inputs[tag]} for tag in jobs})
     failures |= {tag: message_of(error) for tag, error in in_parallel("Updates", jobs, 0).items()} if jobs else {}
