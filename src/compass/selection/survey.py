@@ -153,14 +153,15 @@ class Survey:
         rows = ranked.rows if among is None else among[ranked.rows]
         scores = self._scores(query, rows, weight)
         rows, scores = _in_order(rows, scores)
-        if ranked.k < (len(self._pool) if among is None else len(among)):
+        size = len(self._pool) if among is None else len(among)
+        if ranked.k < size:
             # A row that is not ranked scores at most as much as the last bound.
             open_ = np.flatnonzero(ranked.scores[:, -1] + np.float32(margin) > scores[:, n - 1])
             if len(open_):
                 logger.debug("best rows: %d of %d queries are not settled", len(open_), len(query))
-                bar = Best(len(open_), 1)
-                bar.scores = scores[open_, n - 1 : n] - np.float32(margin)
-                found = list(self._bounds(Cosines(query[open_], len(self._pool)), among, bar, weight))
+                bar, cosines = Best(len(open_), 1), Cosines(query[open_], size)
+                bar.scores = scores[open_, n - 1 : n] - np.float32(max(margin, cosines.margin))
+                found = list(self._bounds(cosines, among, bar, weight))
                 more = np.unique(np.concatenate([np.unique(part.rows) for part in found]))
                 again = np.union1d(rows[open_], more if among is None else among[more])
                 exact = np.concatenate([part for _, part in self._exact(query[open_], again, weight)], axis=1)
