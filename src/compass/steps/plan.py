@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,9 @@ def plan(config: AdaptConfig) -> list[Step]:
     if encoder.encoder == "embedded":
         encoding = duration(missing / (ROWS_PER_SECOND_AND_CORE * cores))
     n_rows = _picks(config, len(data.pool), len(data.usage)) + sum(class_repeats(data.train, training.class_balance))
-    seen, rows = n_rows * training.num_train_epochs, f"about {n_rows} rows, {training.num_train_epochs:g} epochs"
+    seen = n_rows * training.num_train_epochs
+    steps = math.ceil(seen / training.rows_per_step)
+    rows = f"about {n_rows} rows, {training.num_train_epochs:g} epochs, {steps} steps"
     if training.max_steps > 0:
         seen = training.max_steps * training.rows_per_step
         rows = f"about {n_rows} rows, {training.max_steps} steps"
