@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -59,3 +61,14 @@ def test_few_rows_and_other_processors_use_float32(monkeypatch: pytest.MonkeyPat
         cosines = Cosines(fixed, n)
         assert cosines.margin == 0.0
         np.testing.assert_array_equal(cosines.of(x), x @ fixed.T)
+
+
+@pytest.mark.usefixtures("rounded")
+def test_a_worker_goes_by_its_own_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if a worker whose processor is slower with bfloat16 uses it because the sender's is not."""
+    sent = Cosines(rows(5, 1), products.FAST_ROWS)
+    assert pickle.loads(pickle.dumps(sent)).margin == sent.margin > 0
+    monkeypatch.setattr(products, "multiplies_bfloat16", lambda: False)
+    here = pickle.loads(pickle.dumps(sent))
+    assert here.margin == 0.0
+    np.testing.assert_array_equal(here.fixed, sent.fixed)

@@ -129,7 +129,7 @@ class Survey:
         return Reserved(row, nearest, float(self.cosine_in_cluster[nearest])) if row >= 0 else None
 
     def _bounds(self, cosines: Cosines, among: IntArray | None, best: Best, weight: float) -> Iterator[Found]:
-        """Yield what of each block may be among the best, by the bounds of scores."""
+        """Yield what of each block may be among the best, by the bounds of scores. weight: of the density."""
         pool = self._pool if among is None else Subset(self._pool, among)
         least = self._least if among is None else self._least[among]
 
@@ -159,15 +159,26 @@ class Survey:
             open_ = np.flatnonzero(ranked.scores[:, -1] + np.float32(margin) > scores[:, n - 1])
             if len(open_):
                 logger.debug("best rows: %d of %d queries are not settled", len(open_), len(query))
-                bar, cosines = Best(len(open_), 1), Cosines(query[open_], size)
-                bar.scores = scores[open_, n - 1 : n] - np.float32(max(margin, cosines.margin))
-                found = list(self._bounds(cosines, among, bar, weight))
-                more = np.unique(np.concatenate([np.unique(part.rows) for part in found]))
-                again = np.union1d(rows[open_], more if among is None else among[more])
-                exact = np.concatenate([part for _, part in self._exact(query[open_], again, weight)], axis=1)
-                every, exact = _in_order(np.broadcast_to(again, exact.shape), exact)
-                rows[open_], scores[open_] = every[:, : rows.shape[1]], exact[:, : rows.shape[1]]
+                more = self._above(query[open_], scores[open_, n - 1 : n], among, margin, weight)
+                again = np.union1d(rows[open_], more)
+                best = Best(len(open_), rows.shape[1])
+                for block, exact in self._exact(query[open_], again, weight):
+                    best.take(best.find(exact, block.start))
+                rows[open_], scores[open_] = again[best.rows], best.scores
         return rows[:, :n], scores[:, :n]
+
+    def _above(
+        self, query: FloatArray, least_scores: FloatArray, among: IntArray | None, margin: float, weight: float
+    ) -> IntArray:
+        """Return all rows whose bound for some query lies above a score. least_scores: (m, 1). Returns (k,) ascending.
+
+        margin: of the cosines that the scores were compared with.
+        """
+        size = len(self._pool) if among is None else len(among)
+        bar, cosines = Best(len(query), 1), Cosines(query, size)
+        bar.scores = least_scores - np.float32(max(margin, cosines.margin))
+        found = np.unique(np.concatenate([np.unique(part.rows) for part in self._bounds(cosines, among, bar, weight)]))
+        return found if among is None else among[found]
 
     def _scores(self, query: FloatArray, rows: IntArray, weight: float) -> FloatArray:
         """Return the score of some rows for each query, (m, k). rows: (m, k). weight: of their density."""
@@ -208,7 +219,13 @@ class _Landmarks:
     def __init__(self, sample: FloatArray, neighbours: int, rows: int) -> None:
         """rows: how many there are in the pool."""
         self._neighbours = neighbours
-        landmarks = _spread(sample, min(LANDMARKS, len(sample)))
+        from sklearn.cluster import kmeans_plusplus
+
+        # Spread over the sample: a crowded region without a landmark of its own has loose bounds. In float64, because
+        # scikit-learn takes four times as long to convert float32.
+        count = min(LANDMARKS, len(sample))
+        _, chosen = kmeans_plusplus(sample.astype(np.float64), count, random_state=0, n_local_trials=1)
+        landmarks = sample[chosen]
         for _ in range(LANDMARK_ROUNDS):
             sums = landmarks * np.float32(1e-3)
             np.add.at(sums, np.argmax(sample @ landmarks.T, axis=1), sample)
@@ -230,21 +247,6 @@ class _Landmarks:
             if len(own):
                 least[own] = nearest_mean_similarity(rows[own], around, self._neighbours)
         return least
-
-
-def _spread(sample: FloatArray, count: int) -> FloatArray:
-    """Return rows that are spread over a sample: a crowded region without a landmark of its own has loose bounds.
-
-    The first centres of k-means++ (Arthur and Vassilvitskii 2007), each drawn by its squared distance to those before.
-    """
-    rng = np.random.default_rng(0)
-    apart = np.full(len(sample), 2.0, dtype=np.float32)
-    chosen = []
-    for _ in range(count):
-        total = np.cumsum(apart, dtype=np.float64)
-        chosen.append(int(np.searchsorted(total, rng.random() * total[-1], side="right").clip(0, len(sample) - 1)))
-        apart = np.minimum(apart, np.maximum(2.0 - 2.0 * (sample @ sample[chosen[-1]]), 0.0))
-    return sample[chosen]
 
 
 def _nearest_in_cluster(

@@ -89,7 +89,7 @@ class Assign:
         """Take the number of the first row, (n, d) vectors and (n,) numbers of languages; return (n,) each."""
         from threadpoolctl import threadpool_limits
 
-        with threadpool_limits(1, "blas"):
+        with threadpool_limits(1, "blas"), one_torch_thread():
             return self.find(*block)
 
     def find(

@@ -37,9 +37,14 @@ class Cosines:
         """fixed: (m, d), of length 1 or less. rows: how many they will be compared with, about; of length 1 or less."""
         self.fixed = fixed
         self.margin = 0.0
+        self._rows = rows
         self._columns: Any = None
         if rows >= FAST_ROWS and len(fixed) and multiplies_bfloat16():
             self._round()
+
+    def __reduce__(self) -> tuple[type[Cosines], tuple[FloatArray, int]]:
+        """Have a worker that this is sent to make its own: its processor may have other instructions."""
+        return Cosines, (self.fixed, self._rows)
 
     def _round(self) -> None:
         import torch
@@ -66,14 +71,19 @@ class Cosines:
         """Return the fixed row with the highest cosine, (n,), as `assign_nearest` does. rows: (n, d)."""
         if self._columns is None:
             return assign_nearest(rows, self.fixed)
-        return np.concatenate([_none(), *(self._nearest(rows[chunk]) for chunk in self._chunks(len(rows)))])
+        labels = np.empty(len(rows), dtype=np.int64)
+        for chunk in self._chunks(len(rows)):
+            labels[chunk] = self._nearest(rows[chunk])
+        return labels
 
     def mean_of_nearest(self, rows: FloatArray, k: int) -> RealArray:
         """Return the mean cosine to the k nearest fixed rows, (n,), as `nearest_mean_similarity` does."""
         if self._columns is None:
             return nearest_mean_similarity(rows, self.fixed, k)
-        means = [self._mean_of_nearest(rows[chunk], k) for chunk in self._chunks(len(rows))]
-        return np.concatenate([np.empty(0), *means])
+        means = np.empty(len(rows), dtype=np.float64)
+        for chunk in self._chunks(len(rows)):
+            means[chunk] = self._mean_of_nearest(rows[chunk], k)
+        return means
 
     def _nearest(self, rows: FloatArray) -> IntArray:
         pairs = self._close(rows, 1)
@@ -138,7 +148,3 @@ def _rounded(rows: FloatArray) -> Any:
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(rows)).bfloat16()
-
-
-def _none() -> IntArray:
-    return np.empty(0, dtype=np.int64)

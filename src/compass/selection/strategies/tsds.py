@@ -92,12 +92,13 @@ class Tsds:
         while True:
             near = rows[:, :looked_at]
             found = transport(distances[:, :looked_at], density.of(near))
-            end = np.inf if looked_at == depth else found.end
-            if found.depth < end and _can_spend(candidates, near[found.entry < end], budget, end):
+            all_there = looked_at == depth
+            end = np.inf if all_there else found.end
+            if all_there or (found.depth < end and _can_spend(candidates, near[found.entry < end], budget)):
                 order, mass = _in_order_of_draw(found, near, noise, keys, end)
                 indices = take_in_order(candidates, order, budget)
                 left = budget - int(candidates.pool_costs[indices].sum())
-                if looked_at == depth or left < candidates.least_cost:
+                if all_there or left < candidates.least_cost:
                     break
             looked_at = min(2 * looked_at, depth)
         reasons = [
@@ -134,10 +135,8 @@ class Density:
         return self.known[rows]
 
 
-def _can_spend(candidates: Candidates, rows: IntArray, budget: int, end: float) -> bool:
-    """Say whether the budget may end before rows whose order is known do; always if that is all. rows: (m,)."""
-    if np.isinf(end):
-        return True
+def _can_spend(candidates: Candidates, rows: IntArray, budget: int) -> bool:
+    """Say whether some rows are enough to spend the budget on. rows: (m,) pool rows, which may repeat."""
     return int(candidates.pool_costs[np.unique(rows)].sum()) > budget - candidates.least_cost
 
 
