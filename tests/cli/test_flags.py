@@ -153,3 +153,14 @@ def test_a_second_value_of_an_option_of_one_is_refused(compass: Compass) -> None
     code, _, err = compass("compare", "--n-clusters", "60", "80")
     assert code == 2
     assert "80" in err
+
+
+@pytest.mark.parametrize(("command", "said"), [("adapt", "One or more."), ("label", "Repeatable.")])
+def test_the_help_says_how_several_values_are_given(compass: Compass, command: str, said: str) -> None:
+    """A command with arguments would take a further value for one of these: `compass init --language cy el` wrote to
+    a file `el`."""
+    code, out, _ = compass(command, "--help-all")
+    assert code == 0
+    page = " ".join(out.split())
+    assert f"Multilingual pool to select from. {said}" in page
+    assert [word for word in ("One or more.", "Repeatable.") if word in page] == [said]

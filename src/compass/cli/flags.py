@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.models import ArgumentInfo
 
 from compass.config import AdaptConfig, Option, fields_of
 from compass.config.knobs import flag_of
@@ -62,6 +63,8 @@ def with_options(
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(command, eval_str=True).parameters.values())
         own = [parameter for parameter in own if parameter.name != "options"]
+        # With arguments of its own, a command can't tell a further value from an argument (cli/help.py).
+        several_values = "Repeatable" if any(map(_is_argument, own)) else "One or more"
 
         def wrapper(**given: Any) -> None:
             values = {option.name: _value(option, given.pop(option.name)) for option in options}
@@ -73,9 +76,9 @@ def with_options(
         flags = []
         for option in options:
             shown = (option.basic and not {option.section, option.name} & set(advanced)) or option.name in basic
-            text = option_help(option, (defaults or {}).get(option.name))
+            text = option_help(option, (defaults or {}).get(option.name), several_values)
             several = option.name in repeatable
-            text += " One or more with the file of a project." if several else ""
+            text += f" {several_values} with the file of a project." if several else ""
             annotation = _annotation(option, text, hidden=not shown, repeatable=several)
             flags.append(
                 inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
@@ -86,6 +89,10 @@ def with_options(
         return wrapper
 
     return decorate
+
+
+def _is_argument(parameter: inspect.Parameter) -> bool:
+    return any(isinstance(info, ArgumentInfo) for info in getattr(parameter.annotation, "__metadata__", ()))
 
 
 def _annotation(option: Option, text: str, *, hidden: bool, repeatable: bool = False) -> Any:
@@ -107,14 +114,17 @@ def _annotation(option: Option, text: str, *, hidden: bool, repeatable: bool = F
     return Annotated[kind | None, info]
 
 
-def option_help(option: Option, shown_default: str | None = None) -> str:
-    """Return an option's line of help with its choices and its default, or what is to be shown in its place."""
+def option_help(option: Option, shown_default: str | None = None, several_values: str = "One or more") -> str:
+    """Return an option's line of help with its choices and its default, or what is to be shown in its place.
+
+    several_values: what is said of an option of several.
+    """
     parts = [option.help]
     everyone = tuple(option.default) if option.type == dict[str, float] else ()
     if choices := [choice for choice in option.choices if choice not in everyone]:
         parts.append(f"{'NAME is one' if everyone else 'One'} of: {', '.join(choices)}.")
     if option.type in (tuple[str, ...], tuple[int, ...], dict[str, str]):
-        parts.append("One or more.")
+        parts.append(f"{several_values}.")
     default = option.default
     if everyone:
         (default,) = default.values()

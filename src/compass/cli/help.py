@@ -49,7 +49,7 @@ class HelpCommand(TyperCommand):
     def _each_named(self, ctx: Any, args: list[str]) -> list[str]:
         """Name an option before each of its values: `--pool a b` is `--pool a --pool b`, as for transformers.
 
-        Only where a command takes no arguments of its own.
+        Only where a command takes no arguments of its own: a further value could be one of these.
         """
         params: list[Any] = self.get_params(ctx)
         if any(param.param_type_name == "argument" for param in params):

@@ -56,7 +56,7 @@ def update(
     ] = "",
     pool: Annotated[
         list[str] | None,
-        typer.Option("--new-pool", rich_help_panel=NEW, help="Pool in place of the parent's. One or more."),
+        typer.Option("--new-pool", rich_help_panel=NEW, help="Pool in place of the parent's. Repeatable."),
     ] = None,
     config: Config = None,
     languages: Annotated[
