@@ -47,7 +47,7 @@ SOURCES = (("usage", "usage"), ("train", "current"), ("pool", "pool"), ("test", 
 @pytest.mark.parametrize(
     ("arguments", "rows"),
     [
-        (("--budget", "100"), "about 220 rows, 2 epochs, 55 steps"),
+        (("--budget", "100"), "about 220 rows, 2 epochs, 56 steps"),
         (("--budget", "2000", "--budget-unit", "tokens"), "about 220 rows, 2 epochs"),
         (("--budget", "999999"), " rows, 2 epochs"),
         (("--budget", "auto"), " rows, 2 epochs"),

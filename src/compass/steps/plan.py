@@ -80,7 +80,7 @@ def plan(config: AdaptConfig) -> list[Step]:
         encoding = duration(missing / (ROWS_PER_SECOND_AND_CORE * cores))
     n_rows = _picks(config, len(data.pool), len(data.usage)) + sum(class_repeats(data.train, training.class_balance))
     seen = n_rows * training.num_train_epochs
-    steps = math.ceil(seen / training.rows_per_step)
+    steps = math.ceil(training.num_train_epochs * math.ceil(n_rows / training.rows_per_step))
     rows = f"about {n_rows} rows, {training.num_train_epochs:g} epochs, {steps} steps"
     if training.max_steps > 0:
         seen = training.max_steps * training.rows_per_step
