@@ -86,7 +86,7 @@ def load_project(
     """Read the options of each language of a project, or of those named `only`; None for a file of one language.
 
     As `load_options`, with the problems of all languages at once. beside: further options that the command reads from
-    the file; they are not told as ignored.
+    the file; the log does not say that they are ignored. log: as of `load_options`.
     """
     problems: list[str] = []
     over = {name: value for name, value in (overrides or {}).items() if name != LANGUAGE}
@@ -253,10 +253,11 @@ def _given(
         else:
             found.problems.append(unknown(name, "an override", options))
     foreign, past = [], {}
+    read_elsewhere = {option.name for option in fields_of(beside)} if beside else set()
     for name, value, origin in said:
         if name in options:
             found.values[name] = (value, origin)
-        elif name == LANGUAGES:
+        elif name == LANGUAGES or name in read_elsewhere:
             continue
         elif name not in gone:
             foreign.append(name)
@@ -269,7 +270,6 @@ def _given(
         found.values["output_dir"] = (str(Path(folder) / tag) if isinstance(folder, str) and folder else folder, origin)
     if stored:
         _translate(found, past, options, str(path))
-    foreign = [name for name in foreign if not beside or name not in {option.name for option in fields_of(beside)}]
     if log and foreign:
         logger.info("%s: options of other commands are ignored: %s", path, ", ".join(foreign))
     if log and past and not stored:

@@ -40,8 +40,8 @@ def prose(text: str, *, names: bool = True) -> str:
     text = text[:MAX_CHARS]
     if _SPECIAL.search(text) is None:
         return " ".join((text if names else _NAME.sub(" ", text)).split())
-    # What can't be there is not looked for: most prompts have one or two of these signs, and each search costs as much
-    # as all of these questions.
+    # A pattern is searched for only if the signs that it needs are there: most prompts have one or two of them, and one
+    # search costs as much as all of these checks.
     if "`" in text or "<" in text or "{{" in text:
         text = _CODE.sub(" ", text)
     if "://" in text or "www." in text or "@" in text:

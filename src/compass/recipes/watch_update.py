@@ -93,7 +93,7 @@ def finish(site: Site) -> Iterator[Event]:
             site.tell(update_event(site, pending.number, "update", summary, version.id, details))
             yield Event("update", summary, version.id, {"parent": pending.parent})
 
-        # 2. Ask the gate: of what a person has moved on from meanwhile there is nothing to ask.
+        # 2. Ask the gate, unless a person has changed production meanwhile.
         _check_parent(site, pending)
         if pending.decision is None:
             baseline = site.registry.get(site.language, pending.parent)
