@@ -121,8 +121,9 @@ def test_a_killed_loop_goes_on_and_promotes_once(world, monkeypatch, step):
     assert "drift" in hooked(world)
 
 
-def test_what_a_person_rolled_back_is_not_promoted_again(world, monkeypatch):
-    """Killed after the move, rolled back by a person, started again: the person's word holds."""
+@pytest.mark.parametrize("move", ["rollback", "another version"])
+def test_what_a_person_took_out_of_production_is_not_promoted_again(world, monkeypatch, move):
+    """Killed after the move, taken back by a person, started again: the person's word holds, and nothing failed."""
     drift(world)
     real = watch_update._promote
 
@@ -134,10 +135,16 @@ def test_what_a_person_rolled_back_is_not_promoted_again(world, monkeypatch):
         patch.setattr(watch_update, "_promote", dies)
         with pytest.raises(KeyboardInterrupt):
             run(world)
-    world.registry.rollback("cy", reason="complaints")
-    first = world.registry.aliases("cy").current
-    status = run(world)[-1]
-    assert world.registry.aliases("cy").current == first == status.version
+    if move == "rollback":
+        world.registry.rollback("cy", reason="complaints")
+    else:
+        other = write_version(world.root / "other", prompts(300, STEADY, 7), seed=5, right={})
+        world.registry.register(other, trigger="manual")
+        world.registry.promote("cy", reason="by hand")
+    chosen = world.registry.aliases("cy").current
+    *events, status = run(world)
+    assert "refusal" not in kinds(events)
+    assert world.registry.aliases("cy").current == chosen == status.version
 
 
 @pytest.mark.parametrize("trained", [False, True])

@@ -82,8 +82,8 @@ def finish(site: Site) -> Iterator[Event]:
         return
     try:
         # 1. Train and register.
-        _check_parent(site, pending)
         if not pending.version:
+            _check_parent(site, pending)
             pending = dataclasses.replace(pending, version=_update(site, pending).id)
             site.remember(pending=pending)
         version = site.registry.get(site.language, pending.version)
@@ -93,9 +93,9 @@ def finish(site: Site) -> Iterator[Event]:
             site.tell(update_event(site, pending.number, "update", summary, version.id, details))
             yield Event("update", summary, version.id, {"parent": pending.parent})
 
-        # 2. Ask the gate, unless a person has changed production meanwhile.
-        _check_parent(site, pending)
+        # 2. Ask the gate.
         if pending.decision is None:
+            _check_parent(site, pending)
             baseline = site.registry.get(site.language, pending.parent)
             sets = held_out_sets(version, baseline)
             decided = decide(sets, site.options.gate, seed=0, candidate=version.id, baseline=baseline.id)
