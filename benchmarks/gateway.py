@@ -110,13 +110,13 @@ class Client(Wire):
         self.ended, self.begun = ended, 0.0
 
     def send(self, number: int) -> None:
-        """Send a request. number: makes another prompt, for the language of one that was seen is known."""
+        """Send a request. number: goes into its prompt, because the language of a prompt is found only once."""
         self.begun = time.perf_counter()
         self.transport.write(self.request.replace(b"000000", b"%06d" % (number % 1_000_000)))
 
     def message(self, head: bytes) -> None:
         if not head.startswith(b"http/1.1 200"):
-            raise SystemExit(f"an answer that is none: {head!r}")
+            raise SystemExit(f"the request was not answered: {head!r}")
         self.ended(self)
 
 

@@ -164,7 +164,7 @@ def test_what_a_command_reads_besides_is_not_told_as_ignored(file: Path, caplog:
     """`compass update` takes update_usage from the file, and said that it ignores it."""
     file.write_text(f"update_usage: new.jsonl\nport: 1\n{file.read_text()}")
     with caplog.at_level("INFO"):
-        load_project(UpdateOptions, file, beside=WatchOptions)
+        load_project(UpdateOptions, file, also_read=WatchOptions)
         watched = load_project(WatchOptions, file, log=False)
     assert watched is not None
     assert [record.getMessage() for record in caplog.records] == [

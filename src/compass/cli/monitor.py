@@ -173,7 +173,7 @@ def _watch_project(
     config: Path | None, options: Mapping[str, Any], flags: Sequence[str], *, skipped: bool, as_json: bool
 ) -> None:
     """Watch all languages of a project. Exits with an error if one could not be watched, else by drift."""
-    project = load_project(WatchOptions, config, options, beside=ServeOptions)
+    project = load_project(WatchOptions, config, options, also_read=ServeOptions)
     if project is None or skipped:
         raise ConfigError("LANGUAGE is missing: name it, or leave it out with the --config of a project to watch all")
     from compass.recipes.together import in_one_stream

@@ -106,7 +106,7 @@ def _update_project(config: Path, only: Sequence[str], options: Any, *, as_json:
     """Update the languages of a project whose file names their new usage."""
     from compass.recipes.update_project import LanguageUpdate, update_project
 
-    project = load_project(UpdateOptions, config, options, only=only, beside=WatchOptions)
+    project = load_project(UpdateOptions, config, options, only=only, also_read=WatchOptions)
     watched = load_project(WatchOptions, config, only=only, log=False)
     if project is None or watched is None:
         raise ConfigError(f"{config} has no `languages`: give PARENT and WINDOW, or the file of a project")

@@ -80,13 +80,13 @@ def load_project(
     overrides: Mapping[str, object] | None = None,
     *,
     only: Collection[str] = (),
-    beside: type[Any] | None = None,
+    also_read: type[Any] | None = None,
     log: bool = True,
 ) -> Project[Options] | None:
     """Read the options of each language of a project, or of those named `only`; None for a file of one language.
 
-    As `load_options`, with the problems of all languages at once. beside: further options that the command reads from
-    the file; the log does not say that they are ignored. log: as of `load_options`.
+    As `load_options`, with the problems of all languages at once. also_read: further options that the command reads
+    from the file; the log does not say that they are ignored. log: as of `load_options`.
     """
     problems: list[str] = []
     over = {name: value for name, value in (overrides or {}).items() if name != LANGUAGE}
@@ -102,7 +102,7 @@ def load_project(
     for block in blocks:
         if wanted and block.tag.casefold() not in wanted:
             continue
-        given = _given(kind, path, over, language=block.tag, log=log and not configs, beside=beside)
+        given = _given(kind, path, over, language=block.tag, log=log and not configs, also_read=also_read)
         folder = Path(str(given.values.get("output_dir", ("", ""))[0])).parent
         config, wrong = _checked(kind, given)
         problems += wrong
@@ -224,12 +224,12 @@ def _given(
     stored: bool = False,
     log: bool = True,
     language: str = "",
-    beside: type[Any] | None = None,
+    also_read: type[Any] | None = None,
 ) -> _Given:
     """Return what file and flags say of a command's options.
 
-    stored: the file is an earlier run's own. language: whose options are meant, where the file is a project's. beside:
-    as of `load_project`.
+    stored: the file is an earlier run's own. language: whose options are meant, where the file is a project's.
+    also_read: as of `load_project`.
     """
     found = _Given()
     options = {option.name: option for option in fields_of(kind)}
@@ -253,11 +253,11 @@ def _given(
         else:
             found.problems.append(unknown(name, "an override", options))
     foreign, past = [], {}
-    read_elsewhere = {option.name for option in fields_of(beside)} if beside else set()
+    known_elsewhere = {option.name for option in fields_of(also_read)} if also_read else set()
     for name, value, origin in said:
         if name in options:
             found.values[name] = (value, origin)
-        elif name == LANGUAGES or name in read_elsewhere:
+        elif name == LANGUAGES or name in known_elsewhere:
             continue
         elif name not in gone:
             foreign.append(name)
