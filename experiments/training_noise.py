@@ -60,7 +60,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "own-only": {},
 }
 """Recipe -> options. `picks-then-own` trains on the picks first, then on the training rows, for as many steps;
-`own-…` sees each training row so many times as often as a pick, for as many steps."""
+`own-…` sees each training row so many times as often as a pick, `own-only` no picks, all for as many steps."""
 OWN_TIMES = {"own-twice": 2, "own-thrice": 3, "own-five-times": 5, "asked-twice": 2, "asked-thrice": 3}
 """Recipe -> how often a training row is seen for each time that a pick is; `asked-…`: a row of a class of the test."""
 TAILS = (0.5, 0.25)
@@ -146,16 +146,14 @@ class Noise:
         repeats = class_repeats(current, training.class_balance)
         picks, own = read_jsonl(self.run / "selection" / "selected.jsonl"), repeated(current, repeats)
         rows = [*picks, *own]
+        steps = 2 * -(-len(rows) // training.per_device_train_batch_size)
+        if recipe == "own-only":
+            rows, training = own, dataclasses.replace(training, max_steps=steps)
         if times := OWN_TIMES.get(recipe):
-            steps = 2 * -(-len(rows) // training.per_device_train_batch_size)
             asked = {class_of(row.response) for row in self.test}
             every = recipe.startswith("own")
-            rows = [*picks, *own]
             rows += (times - 1) * [row for row in own if every or class_of(row.response) in asked]
             training = dataclasses.replace(training, max_steps=steps)
-        if recipe == "own-only":
-            steps = 2 * -(-len(rows) // training.per_device_train_batch_size)
-            rows, training = own, dataclasses.replace(training, max_steps=steps)
         tails = [TailMean(share) for share in TAILS]
         before = 0
         if recipe == "picks-then-own":

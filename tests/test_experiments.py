@@ -66,7 +66,7 @@ def test_the_evidence_has_every_cheap_strategy() -> None:
     assert set(config.grid.strategies) == set(strategy_names()) - {"all", "given", "langrank", "less"}
     assert len(grid(config)) == 13 * 3 * 3 * 3
     assert {path.stem for path in (EXPERIMENTS / "evidence").glob("*.yaml")} == {
-        "assist", "langrank", "less", "mixed", "sib200", "tldr",
+        "assist", "langrank", "less", "mixed", "mixed-long", "sib200", "tldr",
     }  # fmt: skip
 
 

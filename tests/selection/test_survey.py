@@ -10,7 +10,6 @@ from compass.selection import build_candidates, get_strategy, how_many, survey
 from compass.selection.density import best_rows, pool_density, queries
 from compass.selection.requests import covered, rows_for_gaps
 from compass.selection.survey import Survey
-from compass.semantic import products
 from compass.semantic.arrays import unit_rows
 from compass.semantic.space import SemanticSpace
 
@@ -68,14 +67,6 @@ def test_auto_finds_the_same_budget_on_disk(world):
     np.testing.assert_allclose(stored.covered, memory.covered, atol=1e-6)
 
 
-@pytest.fixture(params=["float32", "bfloat16"])
-def products_in(request, monkeypatch):
-    """Have large pools looked over in float32, or in bfloat16 on any processor."""
-    monkeypatch.setattr(products, "FAST_ROWS", 1)
-    monkeypatch.setattr(products, "multiplies_bfloat16", lambda: request.param == "bfloat16")
-
-
-@pytest.mark.usefixtures("products_in")
 @pytest.mark.parametrize("stored", [True, False])
 def test_the_best_rows_are_those_of_the_whole_density(world, stored, monkeypatch):
     """Bounds that are no bounds would lose rows; few slack rows make the second look necessary."""
@@ -98,7 +89,6 @@ def test_the_best_rows_are_those_of_the_whole_density(world, stored, monkeypatch
     assert [(r.row, r.usage_row) for r in own] == [(r.row, r.usage_row) for r in other]
 
 
-@pytest.mark.usefixtures("products_in")
 @pytest.mark.parametrize("with_classes", [True, False])
 @pytest.mark.parametrize("name", ["compass", "nearest", "tsds", "random"])
 def test_every_path_to_a_large_pool_gives_the_same_picks(world, name, with_classes, monkeypatch):

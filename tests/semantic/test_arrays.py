@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from compass.semantic import arrays as module
-from compass.semantic.arrays import Best, nearest_mean_similarity, nearest_rows, row_keys, unit_rows
+from compass.semantic.arrays import nearest_mean_similarity, nearest_rows, row_keys, unit_rows
 
 
 def test_neighbours_against_a_full_sort(monkeypatch):
@@ -53,20 +53,3 @@ def test_neighbours_are_the_same_in_small_chunks_with_ties_and_a_bonus(monkeypat
             scores[:, 1:].ravel(), strict=True) if x == y]  # fmt: skip
     assert same
     assert all(same)
-
-
-def test_the_best_rows_do_not_go_by_how_scores_lie_in_memory():
-    """Breaks if scores of rows side by side, as products in bfloat16 give them, are read as those of queries."""
-    scores = np.random.default_rng(0).integers(0, 40, (5, 90)).astype(np.float32)
-    found = []
-    for turned in (False, True):
-        best = Best(5, 7)
-        for start in range(0, 90, 30):
-            block = np.ascontiguousarray(scores[:, start : start + 30])
-            best.take(best.find(np.ascontiguousarray(block.T).T if turned else block, start))
-        found.append(best)
-    np.testing.assert_array_equal(found[0].rows, np.argsort(-scores, axis=1, kind="stable")[:, :7])
-    np.testing.assert_array_equal(found[1].rows, found[0].rows)
-    np.testing.assert_array_equal(found[1].scores, found[0].scores)
-    assert found[0].least == found[0].scores[:, -1].min()
-    assert Best(2, 3).least == -np.inf

@@ -153,11 +153,6 @@ class Best:
         """Rows to score at once."""
         return min(max(self.k, PRODUCT_CELLS // max(len(self.rows), 1), 1), max(self.k, CHUNK_ROWS))
 
-    @property
-    def least(self) -> float:
-        """The score from which a row may be among the best of some query."""
-        return float(self.scores[:, -1].min()) if self.scores.shape[1] == self.k and self.scores.size else -np.inf
-
     def find(self, scores: FloatArray, start: int) -> Found:
         """Return what of the scores of the rows from `start` on may be among the best. scores: (n, m)."""
         n, columns = scores.shape
@@ -166,13 +161,6 @@ class Best:
             places = _largest(scores, self.k)
             bounds = np.arange(n + 1) * places.shape[1]
             return Found(bounds, (places + start).ravel(), np.take_along_axis(scores, places, axis=1).ravel())
-        if scores.strides[0] < scores.strides[1]:
-            # The scores of a row lie side by side.
-            places, queries = np.divmod(np.flatnonzero(known[:, -1] < scores.T), n)
-            order = np.argsort(queries, kind="stable")
-            places, queries = places[order], queries[order]
-            bounds = np.searchsorted(queries, np.arange(n + 1))
-            return Found(bounds, places + start, scores[queries, places])
         hits = np.flatnonzero(scores > known[:, -1:])
         bounds = np.searchsorted(hits, np.arange(n + 1) * columns)
         return Found(bounds, hits % columns + start, scores.ravel()[hits])

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from compass.engines import each, is_elsewhere
 from compass.semantic.arrays import FloatArray, IntArray, StoredRows, UInt64s, check_vectors, row_chunks, row_keys
+from compass.semantic.kmeans import assign_nearest
 from compass.semantic.offsets import offset_of, without_offsets
-from compass.semantic.products import Cosines, one_torch_thread
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ class LanguageFree:
     def nearest(self, centroids: FloatArray, seed: int | None = None) -> IntArray:
         """Return the nearest centroid of each row, (n,), and find the `keys` of a seed in the same walk."""
 
-        assign = Assign(self._table, centroids, seed, len(self))
+        assign = Assign(self._table, centroids, seed)
 
         def read(block: slice) -> tuple[int, FloatArray, npt.NDArray[Any]]:
             return block.start, self._rows[block], self._index[block]
@@ -81,15 +81,14 @@ class LanguageFree:
 class Assign:
     """Finds clusters and `row_keys` of a block of rows, wherever it is."""
 
-    def __init__(self, table: FloatArray, centroids: FloatArray, seed: int | None, rows: int) -> None:
-        """rows: how many there are in all blocks."""
-        self._table, self._centroids, self._seed = table, Cosines(centroids, rows), seed
+    def __init__(self, table: FloatArray, centroids: FloatArray, seed: int | None) -> None:
+        self._table, self._centroids, self._seed = table, centroids, seed
 
     def __call__(self, block: tuple[int, FloatArray, npt.NDArray[Any]]) -> tuple[npt.NDArray[np.int32], UInt64s | None]:
         """Take the number of the first row, (n, d) vectors and (n,) numbers of languages; return (n,) each."""
         from threadpoolctl import threadpool_limits
 
-        with threadpool_limits(1, "blas"), one_torch_thread():
+        with threadpool_limits(1, "blas"):
             return self.find(*block)
 
     def find(
@@ -97,7 +96,7 @@ class Assign:
     ) -> tuple[npt.NDArray[np.int32], UInt64s | None]:
         """Do the same, where products run on one thread already."""
         x = check_vectors("vectors", without_offsets(rows, index, self._table), first=first)
-        labels = self._centroids.nearest(x).astype(np.int32)
+        labels = assign_nearest(x, self._centroids).astype(np.int32)
         return labels, None if self._seed is None else row_keys(x, self._seed)
 
 
@@ -146,7 +145,7 @@ def walk(n: int, work: Callable[[slice], T], size: int = BLOCK_ROWS) -> Iterator
     from threadpoolctl import threadpool_info, threadpool_limits
 
     threads = max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
-    with threadpool_limits(1, "blas"), one_torch_thread():
+    with threadpool_limits(1, "blas"):
         if threads == 1:
             yield from map(work, row_chunks(n, size))
             return
