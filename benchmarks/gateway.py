@@ -199,12 +199,11 @@ async def measure(
     alone = await at_rate(ports[0], direct, arguments.requests, arguments.rate)
     before, begin = used(processes), time.perf_counter()
     through = await at_rate(ports[1], body, arguments.requests, arguments.rate)
-    lasted, spent = time.perf_counter() - begin, used(processes)
-    at_a_rate = {name: round(1e3 * (spent[name] - before[name]) / arguments.requests, 3) for name in processes}
+    lasted, at_a_rate = time.perf_counter() - begin, each_took(processes, before, arguments.requests)
     median, p99 = (float(np.percentile(through, q) - np.percentile(alone, q)) for q in (50, 99))
     before = used(processes)
     throughput = await flat_out(ports[1], body, arguments.requests, arguments.connections)
-    spent = used(processes)
+    at_full_speed = each_took(processes, before, arguments.requests)
     return {
         "requests": arguments.requests,
         "rate": round(arguments.requests / lasted, 1),
@@ -216,9 +215,7 @@ async def measure(
         "overhead_ms": {"median": round(median, 2), "p99": round(p99, 2)},
         "processor_ms_per_request": at_a_rate,
         "requests_per_second": round(throughput, 1),
-        "processor_ms_per_request_flat_out": {
-            name: round(1e3 * (spent[name] - before[name]) / arguments.requests, 3) for name in processes
-        },
+        "processor_ms_per_request_flat_out": at_full_speed,
         "resident_mib": round(processes["gateway"].memory_info().rss / 2**20),
     }
 
@@ -226,6 +223,11 @@ async def measure(
 def used(processes: Mapping[str, psutil.Process]) -> dict[str, float]:
     """Return the seconds of a processor that each has used."""
     return {name: sum(process.cpu_times()[:2]) for name, process in processes.items()}
+
+
+def each_took(processes: Mapping[str, psutil.Process], before: Mapping[str, float], requests: int) -> dict[str, float]:
+    """Return the milliseconds of a processor that each took for a request. before: of `used`."""
+    return {name: round(1e3 * (now - before[name]) / requests, 3) for name, now in used(processes).items()}
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
@@ -52,17 +53,13 @@ RECIPES: dict[str, dict[str, Any]] = {
     "cosine": {"lr_scheduler_type": "cosine"},
     "no-balance": {"class_balance": 1},
     "picks-then-own": {},
-    "own-twice": {},
-    "own-thrice": {},
-    "own-five-times": {},
-    "asked-twice": {},
-    "asked-thrice": {},
     "own-only": {},
+    "own-thrice": {},
+    "asked-thrice": {},
 }
-"""Recipe -> options. `picks-then-own` trains on the picks first, then on the training rows, for as many steps;
-`own-…` sees each training row so many times as often as a pick, `own-only` no picks, all for as many steps."""
-OWN_TIMES = {"own-twice": 2, "own-thrice": 3, "own-five-times": 5, "asked-twice": 2, "asked-thrice": 3}
-"""Recipe -> how often a training row is seen for each time that a pick is; `asked-…`: a row of a class of the test."""
+"""Recipe -> options. The last four take as many steps as the default. `picks-then-own` trains on the picks first, then
+on the training rows; `own-only` on no picks; `own-thrice` sees each training row three times as often as a pick, and
+`asked-thrice` those of a class of the test."""
 TAILS = (0.5, 0.25)
 """Shares of the steps whose weights are averaged."""
 VARIANTS = ("last", *(f"tail-{share}" for share in TAILS))
@@ -146,14 +143,15 @@ class Noise:
         repeats = class_repeats(current, training.class_balance)
         picks, own = read_jsonl(self.run / "selection" / "selected.jsonl"), repeated(current, repeats)
         rows = [*picks, *own]
-        steps = 2 * -(-len(rows) // training.per_device_train_batch_size)
-        if recipe == "own-only":
-            rows, training = own, dataclasses.replace(training, max_steps=steps)
-        if times := OWN_TIMES.get(recipe):
-            asked = {class_of(row.response) for row in self.test}
-            every = recipe.startswith("own")
-            rows += (times - 1) * [row for row in own if every or class_of(row.response) in asked]
-            training = dataclasses.replace(training, max_steps=steps)
+        asked = {class_of(row.response) for row in self.test}
+        as_long = {
+            "own-only": own,
+            "own-thrice": [*picks, *(3 * own)],
+            "asked-thrice": [*rows, *(2 * [row for row in own if class_of(row.response) in asked])],
+        }
+        if recipe in as_long:
+            steps = math.ceil(training.num_train_epochs * math.ceil(len(rows) / training.rows_per_step))
+            rows, training = as_long[recipe], dataclasses.replace(training, max_steps=steps)
         tails = [TailMean(share) for share in TAILS]
         before = 0
         if recipe == "picks-then-own":
