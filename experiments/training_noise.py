@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
@@ -150,7 +149,7 @@ class Noise:
             "asked-thrice": [*rows, *(2 * [row for row in own if class_of(row.response) in asked])],
         }
         if recipe in as_long:
-            steps = math.ceil(training.num_train_epochs * math.ceil(len(rows) / training.rows_per_step))
+            steps = training.optimiser_steps(len(rows))
             rows, training = as_long[recipe], dataclasses.replace(training, max_steps=steps)
         tails = [TailMean(share) for share in TAILS]
         before = 0

@@ -55,6 +55,16 @@ def test_training_lowers_the_loss_and_saves_an_adapter_that_says_what_it_is_for(
     assert not (tmp_path / "checkpoints").exists()
 
 
+@pytest.mark.parametrize(("n_rows", "epochs", "steps"), [(21, 2.0, 12), (21, 1.5, 9), (3, 0.5, 1), (24, 1.0, 6)])
+def test_the_steps_that_a_plan_and_a_comparison_count_are_those_that_are_taken(
+    tiny: BaseModel, examples: list[Example], tmp_path: Path, n_rows: int, epochs: float, steps: int
+) -> None:
+    """A last batch that is not full is a step in every epoch; cells matched by another rule would differ by one."""
+    config = dataclasses.replace(CONFIG, num_train_epochs=epochs)
+    taken = train(examples[:n_rows], base=tiny, config=config, output_dir=tmp_path, seed=0).steps
+    assert taken == config.optimiser_steps(n_rows) == steps
+
+
 def test_the_loss_of_a_step_is_the_mean_over_response_tokens(
     tiny: BaseModel, examples: list[Example], tmp_path: Path
 ) -> None:

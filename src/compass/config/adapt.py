@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -299,10 +300,7 @@ class TrainingConfig:
         low=1,
     )
     tail_average: float = knob(
-        0.0,
-        "Average the weights over this last fraction of the steps; 0 = off.",
-        low=0.0,
-        high=1.0,
+        0.0, "Average the weights over this last fraction of the steps; 0 = off.", low=0.0, high=1.0
     )
     save_steps: int = knob(50, "Steps between checkpoints.", low=1)
     logging_steps: int = knob(5, "Steps between log lines.", low=1)
@@ -313,6 +311,12 @@ class TrainingConfig:
     def rows_per_step(self) -> int:
         """Rows of one optimiser step."""
         return self.per_device_train_batch_size * self.gradient_accumulation_steps * self.num_processes
+
+    def optimiser_steps(self, n_rows: float) -> int:
+        """Return the optimiser steps of a training on `n_rows` rows, as transformers counts them."""
+        if self.max_steps > 0:
+            return self.max_steps
+        return max(1, math.ceil(self.num_train_epochs * math.ceil(n_rows / self.rows_per_step)))
 
     def conflicts(self) -> Iterator[Conflict]:
         """Yield what is wrong together."""

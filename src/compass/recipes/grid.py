@@ -229,10 +229,7 @@ def _steps(config: CompareConfig, data: RunData, rows: float) -> int:
     from compass.training.balance import class_repeats
 
     training = config.adapt.training
-    if training.max_steps > 0:
-        return training.max_steps
-    total = rows + sum(class_repeats(data.train, training.class_balance))
-    return max(1, math.ceil(total * training.num_train_epochs / training.rows_per_step))
+    return training.optimiser_steps(rows + sum(class_repeats(data.train, training.class_balance)))
 
 
 def _model(config: AdaptConfig) -> list[object]:

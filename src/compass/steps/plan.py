@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,11 +79,10 @@ def plan(config: AdaptConfig) -> list[Step]:
         encoding = duration(missing / (ROWS_PER_SECOND_AND_CORE * cores))
     n_rows = _picks(config, len(data.pool), len(data.usage)) + sum(class_repeats(data.train, training.class_balance))
     seen = n_rows * training.num_train_epochs
-    steps = math.ceil(training.num_train_epochs * math.ceil(n_rows / training.rows_per_step))
-    rows = f"about {n_rows} rows, {training.num_train_epochs:g} epochs, {steps} steps"
+    steps, epochs = training.optimiser_steps(n_rows), f"{training.num_train_epochs:g} epochs, "
     if training.max_steps > 0:
-        seen = training.max_steps * training.rows_per_step
-        rows = f"about {n_rows} rows, {training.max_steps} steps"
+        seen, epochs = training.max_steps * training.rows_per_step, ""
+    rows = f"about {n_rows} rows, {epochs}{steps} steps"
     fitting = evaluating = "not estimated for this model"
     if (n := training.averaged_trainings) > 1:
         seen, rows = n * seen, f"{rows}, {n} trainings averaged"
