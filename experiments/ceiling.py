@@ -1,11 +1,12 @@
 """What a selector that knew the right answers would pick, as a list for the strategy `given`.
 
     python experiments/ceiling.py runs/evidence/assist runs/evidence/ceiling
-    compass compare --config experiments/evidence/assist.yaml --strategies compass --strategies given \
-        --given-picks "runs/evidence/ceiling/{language}-{seed}.txt"
+    compass compare --config experiments/evidence/assist.yaml \
+        --strategies compass "given:picks=runs/evidence/ceiling/{language}-{seed}.txt"
 
-The rows of the pool whose kind of answer the target's test asks for, drawn at random, each kind as often. No strategy
-may look at the test: this is no rival but the room that is left above them, in the same training.
+The rows of the pool of the kinds that the target's test asks for, drawn at random, each kind as often. A kind is a
+row's label where the data has labels, else the class of its response. No strategy may look at the test: this is no rival but
+the room that is left above them, in the same training.
 """
 
 from __future__ import annotations
@@ -23,12 +24,17 @@ from compass.data.example import Example
 from compass.data.readers import read_jsonl
 
 
+def kind_of(row: Example) -> str:
+    """Return what a row is about, by truth."""
+    return row.label or class_of(row.response)
+
+
 def ceiling(pool: Sequence[Example], test: Sequence[Example], seed: int) -> list[str]:
     """Return ids of pool rows, kinds of answer in turn. The same seed gives the same ids."""
-    wanted = {class_of(row.response) for row in test} - {""}
+    wanted = {kind_of(row) for row in test} - {""}
     by_kind: dict[str, list[str]] = defaultdict(list)
     for row in pool:
-        if (kind := class_of(row.response)) in wanted:
+        if (kind := kind_of(row)) in wanted:
             by_kind[kind].append(row.id)
     draw = random.Random(f"ceiling/{seed}")
     lists = [draw.sample(ids, len(ids)) for _, ids in sorted(by_kind.items())]

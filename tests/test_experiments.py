@@ -308,12 +308,16 @@ def test_how_many_are_found_for_the_draws_of_a_comparison(tmp_path: Path, capsys
     assert capsys.readouterr().out.count(f"cy 0: {found['budget']} examples") == 2
 
 
-def test_a_ceiling_is_drawn_from_what_the_test_asks_for(tmp_path: Path) -> None:
-    """A list with other rows, or one kind before the other, would be no ceiling."""
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_ceiling_is_drawn_from_what_the_test_asks_for(tmp_path: Path, labelled: bool) -> None:
+    """A list with other rows, or one kind before the other, would be no ceiling. Free text is told by its label."""
     draw = tmp_path / "grid" / "draws" / "cy-7-abc"
-    rows = [{"id": f"p{i}", "prompt": f"p {i}", "response": ("on", "off", "up")[i % 3], "language": "de"}
-            for i in range(30)]  # fmt: skip
-    tests = [{"id": f"t{i}", "prompt": f"t {i}", "response": ("on", "up")[i % 2], "language": "cy"} for i in range(4)]
+    kinds_of_rows = ("on", "off", "up")
+    rows = [{"id": f"p{i}", "prompt": f"p {i}", "language": "de", "response": kinds_of_rows[i % 3]} for i in range(30)]
+    tests = [{"id": f"t{i}", "prompt": f"t {i}", "language": "cy", "response": ("on", "up")[i % 2]} for i in range(4)]
+    if labelled:
+        for row in (*rows, *tests):
+            row["label"], row["response"] = row["response"], f"a command of {row['response']}, as {row['id']} wants it"
     (draw / "data" / "tests").mkdir(parents=True)
     for path, content in ((draw / "data" / "pool.jsonl", rows), (draw / "data" / "tests" / "cy.jsonl", tests)):
         path.write_text("".join(json.dumps(row) + "\n" for row in content), "utf-8")
@@ -323,7 +327,7 @@ def test_a_ceiling_is_drawn_from_what_the_test_asks_for(tmp_path: Path) -> None:
     run_script(EXPERIMENTS / "ceiling.py", arguments, os.environ, tmp_path).check_returncode()
     ids = (tmp_path / "out" / "cy-7.txt").read_text("utf-8").split()
     kinds = [int(name[1:]) % 3 for name in ids]
-    assert sorted(ids) == sorted(row["id"] for row in rows if row["response"] != "off")
+    assert sorted(ids) == sorted(row["id"] for i, row in enumerate(rows) if i % 3 != 1)
     assert kinds == [0, 2] * 10
 
 
