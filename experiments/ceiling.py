@@ -5,8 +5,8 @@
         --strategies compass "given:picks=runs/evidence/ceiling/{language}-{seed}.txt"
 
 The rows of the pool of the kinds that the target's test asks for, drawn at random, each kind as often. A kind is a
-row's label where the data has labels, else the class of its response. No strategy may look at the test: this is no rival but
-the room that is left above them, in the same training.
+row's label where the data has labels, else the class of its response. No strategy may look at the test: this is no
+rival but the room that is left above them, in the same training.
 """
 
 from __future__ import annotations
