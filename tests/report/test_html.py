@@ -140,6 +140,17 @@ def test_the_prompts_to_label_next_come_with_what_each_stands_for(page: Page, ru
     assert "Gosod amserydd am bum munud" not in bare.text
 
 
+def test_a_training_that_ended_too_early_is_told(run_folder: Path) -> None:
+    """On function calls two more epochs brought twelve points, and nothing said that the first two were too few."""
+    path = run_folder / "training" / "result.json"
+    result = json.loads(path.read_text("utf-8"))
+    for loss, learned in ((3.48, False), (0.35, True)):
+        path.write_text(json.dumps({**result, "response_loss": loss, "learned": learned}), "utf-8")
+        text = Page(build_report(run_folder).read_text("utf-8")).text
+        assert f"Loss of a response in the last epoch, nats {loss}" in text
+        assert ("The training rows were not learned yet" in text) is not learned
+
+
 def test_rows_with_private_data_are_counted(page: Page) -> None:
     """Would break if the reader were not told that what he reads is not what users wrote."""
     assert "In 5 other rows it replaced private data by placeholders." in page.text

@@ -18,9 +18,10 @@ from compass.config import TrainingConfig
 from compass.data.example import Example
 from compass.errors import DataError, ModelError
 from compass.training.checkpoints import seconds_of
+from compass.training.formatting import encode_fitting
 from compass.training.generation import LanguageModel
 from compass.training.head import IGNORED
-from compass.training.models import BaseModel
+from compass.training.models import BaseModel, load_tokenizer
 from compass.training.trainer import train
 from forked import Forked
 from processes import kill_when
@@ -52,6 +53,8 @@ def test_training_lowers_the_loss_and_saves_an_adapter_that_says_what_it_is_for(
     assert config["modules_to_save"] is None
     assert "lm_head" not in config["target_modules"]
     assert result.steps == 12
+    tokens = [len(row.response) for row in encode_fitting(load_tokenizer(base), examples, CONFIG.max_length)[0]]
+    assert result.response_tokens == np.mean(tokens)
     assert not (tmp_path / "checkpoints").exists()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,8 @@ from compass.steps.state import Selected
 
 if TYPE_CHECKING:
     from compass.training import BaseModel, TrainingResult
+
+logger = logging.getLogger(__name__)
 
 
 def train(run: Run, resources: Resources, selected: Selected) -> Path:
@@ -67,15 +71,44 @@ WITHOUT = {"averaged_trainings": 1, "tail_average": 0.0}
 """Options that came after runs were made without them, with the value that does what these runs did."""
 
 
+LEARNED = 1.0
+"""Nats of a response below which training rows count as learned [ours].
+
+After two epochs topics are at .35, and longer trainings made them worse; function calls are at 1.6 to 4.0, and two more
+epochs brought twelve points (LOG.md, 2026-11-30).
+"""
+
+
+def response_loss(result: TrainingResult) -> float:
+    """Return the training loss of a response in the last epoch, in nats; NaN where none was logged.
+
+    It is the loss of a token, as the trainer logs it, times the tokens of a response.
+    """
+    entries = [entry for entry in result.log if "loss" in entry and "epoch" in entry]
+    last = [entry for entry in entries if entry["epoch"] > entries[-1]["epoch"] - 1]
+    if not last or not result.response_tokens:
+        return math.nan
+    per_token = [float(entry.get("task_loss", entry["loss"])) for entry in last]
+    return result.response_tokens * sum(per_token) / len(per_token)
+
+
 def write_training(run: Run, result: TrainingResult, n_rows: int, *, averaged: int = 1) -> dict[str, Any]:
     """Write the log of a training and what it cost; return the latter. averaged: trainings that are one adapter now."""
     write_jsonl(run.path(layout.TRAINING_LOG), result.log)
+    loss = response_loss(result)
+    if loss > LEARNED:
+        logger.info(
+            "The training rows are not learned yet: in the last epoch the loss of a response was %.1f nats (learned: "
+            "below %g). A longer training may help: raise --num-train-epochs, and compare the held-out scores.",
+            loss, LEARNED,
+        )  # fmt: skip
     summary = {
         "train_seconds": round(result.train_seconds, 2),
         "rows": n_rows - result.rows_too_long,
         **({"rows_too_long": result.rows_too_long} if result.rows_too_long else {}),
         "tokens": result.tokens,
         "steps": result.steps,
+        **({} if math.isnan(loss) else {"response_loss": round(loss, 3), "learned": loss <= LEARNED}),
         **({"averaged_trainings": averaged} if averaged > 1 else {}),
         "trainable_parameters": result.trainable_parameters,
         "resumed_from_step": result.resumed_from_step,

@@ -63,6 +63,8 @@ class TrainingResult:
     """The trainer's log history: step, epoch, loss, learning_rate, grad_norm, and the loss's terms if it has any."""
     rows_too_long: int = 0
     """Rows that were left out because they are longer than `max_length`."""
+    response_tokens: float = 0.0
+    """Tokens of a response, on average."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +200,7 @@ def _train_here(
         resumed_from_step=int(resume_from.name.rsplit("-", 1)[1]) if resume_from else 0,
         log=tuple(dict(entry) for entry in trainer.state.log_history),
         rows_too_long=ready.n_too_long,
+        response_tokens=sum(len(row.response) for row in ready.rows) / len(ready.rows),
     )
 
 

@@ -12,6 +12,12 @@ from compass.report.view import NOT_TRAINED, View, absent
 from compass.report.wording import number, percent, plain, plural
 from compass.runs import layout
 
+NOT_LEARNED = (
+    "The training rows were not learned yet when the training ended: a response still had a loss of more than 1 nat. A "
+    "longer training may help. Raise --num-train-epochs, and see whether the held-out scores rise."
+)
+"""What the report says where the last epoch's loss of a response is high."""
+
 
 def training(view: View) -> Section:
     """Show what the training cost and how its loss fell."""
@@ -25,12 +31,15 @@ def training(view: View) -> Section:
         ("steps", "Steps", lambda value: number(value)),
         ("tokens", "Tokens in an epoch", lambda value: number(value)),
         ("train_seconds", "Time", wording.seconds),
+        ("response_loss", "Loss of a response in the last epoch, nats", lambda value: number(value, 2)),
         ("peak_memory_bytes", "Peak memory", wording.memory),
         ("trainable_parameters", "Trainable parameters", lambda value: number(value)),
     ):
         if isinstance(result.get(key), int | float):
             facts.append((term, word(float(result[key]))))
     blocks: list[Block] = [Facts(tuple(facts))] if facts else []
+    if result.get("learned") is False:
+        blocks.append(Text(NOT_LEARNED))
     losses = [entry for entry in run.training_log if "loss" in entry and "step" in entry]
     if losses:
         first, last = losses[0], losses[-1]
