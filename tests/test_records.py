@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -80,3 +81,5 @@ def test_a_cells_languages_keep_their_order() -> None:
     """The report names the languages that most rows were picked from, the most frequent first."""
     cell = CellResult("cy", 0, 100, "compass", 40, 0.5, 0.6, 0.3, 5, 3, {"de": 3, "af": 2}, 10, 900, 1.5, 10**9, "runs")
     assert list(cell.to_dict()["languages_picked"].items()) == [("de", 3), ("af", 2)]
+    assert cell.to_dict()["response_loss"] is None
+    assert replace(cell, response_loss=0.5).to_dict()["response_loss"] == 0.5

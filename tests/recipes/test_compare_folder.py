@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -94,6 +95,25 @@ def compare(wanted: CompareConfig, monkeypatch: pytest.MonkeyPatch, test: Sequen
 
 def places(done: Compared) -> set[tuple[str, str, int, int]]:
     return {(cell.language, cell.strategy, cell.budget, cell.seed) for cell in done.cells}
+
+
+@pytest.mark.parametrize(("losses", "told"), [((3.5, 0.4), "1 of 2 trainings ended before its rows were learned"),
+                                              ((3.5, 1.2), "2 of 2 trainings ended before their rows were learned"),
+                                              ((0.4, None), "")])  # fmt: skip
+def test_trainings_that_ended_too_early_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, losses: Sequence[float | None], told: str
+) -> None:
+    """Where usage was half covered two more epochs reversed the order, and the page of the first two did not warn."""
+    wanted = config(tmp_path / "grid", "compass", "random", seeds=(0,))
+    for cell, loss in zip(cells(wanted), losses, strict=True):
+        path = make(cell).folder / layout.TRAINING_RESULT
+        more = {} if loss is None else {"response_loss": loss}
+        write_json(path, json.loads(path.read_text("utf-8")) | more)
+    done = compare(wanted, monkeypatch)
+    page = done.report.read_text("utf-8")
+    assert ("rows were learned" in page) is bool(told)
+    assert told in page
+    assert [None if math.isnan(cell.response_loss) else cell.response_loss for cell in done.cells] == list(losses)
 
 
 def test_a_second_comparison_keeps_the_cells_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,7 +145,7 @@ def test_a_training_that_ended_too_early_is_told(run_folder: Path) -> None:
     path = run_folder / "training" / "result.json"
     result = json.loads(path.read_text("utf-8"))
     for loss, learned in ((3.48, False), (0.35, True)):
-        path.write_text(json.dumps({**result, "response_loss": loss, "learned": learned}), "utf-8")
+        path.write_text(json.dumps({**result, "response_loss": loss}), "utf-8")
         text = Page(build_report(run_folder).read_text("utf-8")).text
         assert f"Loss of a response in the last epoch, nats {loss}" in text
         assert ("The training rows were not learned yet" in text) is not learned

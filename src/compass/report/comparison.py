@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from compass.records import CellResult, Comparison, Difference, Interval, LeftOut
+from compass.records import LEARNED, CellResult, Comparison, Difference, Interval, LeftOut
 from compass.report import differences as told
 from compass.report.blocks import Block, Cell, Chart, Charts, Code, Section, Table, Text, table
 from compass.report.differences import METRICS
@@ -90,6 +90,13 @@ def _headline(
     if left_out:
         verb = "is" if len(left_out) == 1 else "are"
         blocks.append(Text(f"{count} {verb} not on this page; the list is below.", "note"))
+    if early := sum(cell.response_loss > LEARNED for cell in cells):
+        text = (
+            f"{number(early)} of {plural(len(cells), 'training')} ended before {'its' if early == 1 else 'their'} rows "
+            f"were learned: in the last epoch a response still had a loss of more than {plural(LEARNED, 'nat')}. After "
+            "a longer training the order of the strategies may change: raise num_train_epochs."
+        )
+        blocks.append(Text(text, "note"))
     main = _widest(comparisons)
     for against in dict.fromkeys(c.against for c in main):
         blocks.append(Text(_sentences([c for c in main if c.against == against], metrics), "lead"))
@@ -317,10 +324,14 @@ def _costs(strategies: Sequence[str], cells: Sequence[CellResult]) -> Section:
                 number(_mean(own, "steps")),
                 number(_mean(own, "tokens")),
                 seconds(_mean(own, "train_seconds")),
+                number(_mean(own, "response_loss"), 2),
                 memory(max((cell.peak_memory_bytes for cell in own), default=0)),
             ]
         )
-    content: Table = table("Mean cost of a cell", ("strategy", "#steps", "#tokens", "#training", "#peak memory"), rows)
+    content: Table = table(
+        "Mean cost of a cell", ("strategy", "#steps", "#tokens", "#training", "#loss", "#peak memory"), rows,
+        note="Loss: the training loss of a response in the last epoch, in nats.",
+    )  # fmt: skip
     return Section("cost", "Cost", "Cost of a cell", (content,))
 
 

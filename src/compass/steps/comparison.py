@@ -181,6 +181,7 @@ def cell_result(cell: Cell, own: Sequence[dict[str, Any]], picked: Sequence[dict
         train_seconds=float(training["train_seconds"]),
         peak_memory_bytes=int(training["peak_memory_bytes"]),
         run=str(cell.folder),
+        response_loss=float(training.get("response_loss", math.nan)),
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from compass.config import AdaptConfig, TrainingConfig, recorded
 from compass.data.example import Example
 from compass.data.licences import announce
+from compass.records import LEARNED
 from compass.runs import layout
 from compass.runs.files import fingerprint, write_json, write_jsonl
 from compass.runs.folder import Run
@@ -71,14 +72,6 @@ WITHOUT = {"averaged_trainings": 1, "tail_average": 0.0}
 """Options that came after runs were made without them, with the value that does what these runs did."""
 
 
-LEARNED = 1.0
-"""Nats of a response below which training rows count as learned [ours].
-
-After two epochs topics are at .35, and longer trainings made them worse; function calls are at 1.6 to 4.0, and two more
-epochs brought twelve points (LOG.md, 2026-11-30).
-"""
-
-
 def response_loss(result: TrainingResult) -> float:
     """Return the training loss of a response in the last epoch, in nats; NaN where none was logged.
 
@@ -108,7 +101,7 @@ def write_training(run: Run, result: TrainingResult, n_rows: int, *, averaged: i
         **({"rows_too_long": result.rows_too_long} if result.rows_too_long else {}),
         "tokens": result.tokens,
         "steps": result.steps,
-        **({} if math.isnan(loss) else {"response_loss": round(loss, 3), "learned": loss <= LEARNED}),
+        **({} if math.isnan(loss) else {"response_loss": round(loss, 3)}),
         **({"averaged_trainings": averaged} if averaged > 1 else {}),
         "trainable_parameters": result.trainable_parameters,
         "resumed_from_step": result.resumed_from_step,

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from compass.records import LEARNED
 from compass.report import figures, wording
 from compass.report.blocks import Block, Cell, Chart, Code, Facts, Section, Text, table
 from compass.report.view import NOT_TRAINED, View, absent
@@ -13,8 +14,9 @@ from compass.report.wording import number, percent, plain, plural
 from compass.runs import layout
 
 NOT_LEARNED = (
-    "The training rows were not learned yet when the training ended: a response still had a loss of more than 1 nat. A "
-    "longer training may help. Raise --num-train-epochs, and see whether the held-out scores rise."
+    f"The training rows were not learned yet when the training ended: a response still had a loss of more than "
+    f"{plural(LEARNED, 'nat')}. A longer training may help. Raise num_train_epochs, and see whether the held-out "
+    "scores rise."
 )
 """What the report says where the last epoch's loss of a response is high."""
 
@@ -38,7 +40,7 @@ def training(view: View) -> Section:
         if isinstance(result.get(key), int | float):
             facts.append((term, word(float(result[key]))))
     blocks: list[Block] = [Facts(tuple(facts))] if facts else []
-    if result.get("learned") is False:
+    if result.get("response_loss", 0.0) > LEARNED:
         blocks.append(Text(NOT_LEARNED))
     losses = [entry for entry in run.training_log if "loss" in entry and "step" in entry]
     if losses:
