@@ -40,7 +40,7 @@ def test_the_terms_of_an_update_are_not_the_loss_of_its_rows() -> None:
     assert response_loss(result(entry(1.0, 5.0, task_loss=0.05, replay=4.95))) == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("log", [(), ({"step": 3, "epoch": 1.0, "train_loss": 2.0},)])
+@pytest.mark.parametrize("log", [(), ({"step": 3, "epoch": 1.0, "train_loss": 2.0},), (entry(1.0, math.nan),)])
 def test_a_training_that_logged_nothing_says_nothing(tmp_path: Path, log: tuple[dict[str, Any], ...]) -> None:
     """A number that nobody measured would be taken for one."""
     assert math.isnan(response_loss(result(*log)))

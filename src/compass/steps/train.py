@@ -101,7 +101,7 @@ def write_training(run: Run, result: TrainingResult, n_rows: int, *, averaged: i
         **({"rows_too_long": result.rows_too_long} if result.rows_too_long else {}),
         "tokens": result.tokens,
         "steps": result.steps,
-        **({} if math.isnan(loss) else {"response_loss": round(loss, 3)}),
+        **({"response_loss": round(loss, 3)} if math.isfinite(loss) else {}),
         **({"averaged_trainings": averaged} if averaged > 1 else {}),
         "trainable_parameters": result.trainable_parameters,
         "resumed_from_step": result.resumed_from_step,

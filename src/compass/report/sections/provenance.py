@@ -40,7 +40,8 @@ def training(view: View) -> Section:
         if isinstance(result.get(key), int | float):
             facts.append((term, word(float(result[key]))))
     blocks: list[Block] = [Facts(tuple(facts))] if facts else []
-    if result.get("response_loss", 0.0) > LEARNED:
+    loss = result.get("response_loss")
+    if isinstance(loss, int | float) and loss > LEARNED:
         blocks.append(Text(NOT_LEARNED))
     losses = [entry for entry in run.training_log if "loss" in entry and "step" in entry]
     if losses:
