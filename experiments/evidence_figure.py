@@ -38,7 +38,8 @@ STYLE = """text { font: 12px system-ui, sans-serif; fill: #424a53 }
 class Panel:
     """One kind of data: its results, its score, and which way is better."""
 
-    results: str
+    results: Mapping[str, str]
+    """Folder of results -> what sets its trainings apart from those of the others, nothing where there is one."""
     title: str
     score: str
     axis: str
@@ -46,11 +47,14 @@ class Panel:
 
 
 PANELS = (
-    Panel("assist", "Classes, usage not covered", "exact", "points of exact match", 100),
-    Panel("mixed", "Classes, usage half covered", "exact", "points of exact match", 100),
-    Panel("sib200", "Topics", "exact", "points of exact match", 100),
-    Panel("tldr", "Free text", "loss", "loss saved, thousandths of a nat a byte", -1000),
-)
+    Panel({"assist": ""}, "Classes, usage not covered", "exact", "points of exact match", 100),
+    Panel({"mixed": "54 steps", "mixed-long": "116 steps"}, "Classes, usage half covered", "exact",
+          "points of exact match", 100),
+    Panel({"sib200": ""}, "Topics", "exact", "points of exact match", 100),
+    Panel({"tldr": ""}, "Free text", "loss", "loss saved, .001 nats a byte", -1000),
+)  # fmt: skip
+OFF_THE_SCALE = 10
+"""A mark this many times as far from zero as the middle one is written beside an arrow, and does not set the axis."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def marks(folder: Path, score: str, scale: float) -> dict[tuple[str, int], Mark]
     for row in means:
         cells[row["strategy"], row["budget"]][row["language"], row["seed"]] = row[f"{score}_mean"]
     found = {}
-    for (strategy, budget), own in sorted(cells.items()):
+    for (strategy, budget), own in sorted(cells.items(), key=lambda cell: cell[0][::-1]):
         drawn = cells.get(("random", budget), {})
         pairs = np.array([scale * (own[place] - drawn[place]) for place in sorted(own.keys() & drawn.keys())])
         if strategy in COLOURS and len(pairs):
@@ -94,7 +98,12 @@ def figure(results: Path = RESULTS) -> str:
     ]
     for place, panel in enumerate(PANELS):
         left, top = LEFT + APART[0] * (place % 2), TOP + APART[1] * (place // 2)
-        parts += _panel(panel, marks(results / panel.results, panel.score, panel.scale), left, top)
+        found = {
+            (strategy, f"{budget:,} tokens" + (f", {apart}" if apart else "")): mark
+            for name, apart in panel.results.items()
+            for (strategy, budget), mark in marks(results / name, panel.score, panel.scale).items()
+        }
+        parts += _panel(panel, found, left, top)
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
@@ -111,7 +120,7 @@ def _legend() -> list[str]:
     return parts
 
 
-def _panel(panel: Panel, found: Mapping[tuple[str, int], Mark], left: float, top: float) -> list[str]:
+def _panel(panel: Panel, found: Mapping[tuple[str, str], Mark], left: float, top: float) -> list[str]:
     width, height = PANEL
     trained = sorted({mark.trainings for mark in found.values()})
     counts = f": {' to '.join(map(str, dict.fromkeys((trained[0], trained[-1]))))} trainings each" if trained else ""
@@ -120,8 +129,10 @@ def _panel(panel: Panel, found: Mapping[tuple[str, int], Mark], left: float, top
         middle = f'x="{left + width / 2}" y="{top + height / 2}"'
         frame = f'x="{left}" y="{top}" width="{width}" height="{height}" fill="none"'
         return [*parts, f'<rect class="axis" {frame}/>', f'<text {middle} text-anchor="middle">not trained</text>']
-    budgets = sorted({budget for _, budget in found})
-    ends = [m.value + s * np.nan_to_num(m.half) for m in found.values() for s in (-1, 1)]
+    groups = list(dict.fromkeys(group for _, group in found))
+    furthest = OFF_THE_SCALE * np.median([abs(mark.value) for mark in found.values()])
+    near = [mark for mark in found.values() if abs(mark.value) <= furthest]
+    ends = [m.value + s * np.nan_to_num(m.half) for m in near for s in (-1, 1)]
     low, high, step = _range(min(0.0, *ends), max(0.0, *ends))
 
     def y_of(value: float) -> float:
@@ -139,13 +150,17 @@ def _panel(panel: Panel, found: Mapping[tuple[str, int], Mark], left: float, top
         f'<text transform="translate({left - 42} {top + height / 2}) rotate(-90)" text-anchor="middle">'
         f"{escape(panel.axis)}</text>"
     )
-    for i, budget in enumerate(budgets):
-        centre = left + width * (i + 0.5) / len(budgets)
+    for i, group in enumerate(groups):
+        centre = left + width * (i + 0.5) / len(groups)
         under = f'x="{centre:.1f}" y="{top + height + 18}" text-anchor="middle"'
-        parts.append(f"<text {under}>{budget:,} tokens</text>")
-        names = [name for name in COLOURS if (name, budget) in found]
+        parts.append(f"<text {under}>{group}</text>")
+        names = [name for name in COLOURS if (name, group) in found]
         for j, name in enumerate(names):
-            parts += _mark(found[name, budget], COLOURS[name], centre + 18 * (j - (len(names) - 1) / 2), y_of)
+            mark, x = found[name, group], centre + 18 * (j - (len(names) - 1) / 2)
+            if mark in near:
+                parts += _mark(mark, COLOURS[name], x, y_of)
+            else:
+                parts += _off_the_scale(mark, COLOURS[name], x, top if mark.value > 0 else top + height)
     return parts
 
 
@@ -156,6 +171,17 @@ def _mark(mark: Mark, colour: str, x: float, y_of: object) -> list[str]:
         ends = f'y1="{y_of(mark.value - mark.half)}" x2="{x:.1f}" y2="{y_of(mark.value + mark.half)}"'
         parts.append(f'<line x1="{x:.1f}" {ends} stroke="{colour}" stroke-width="2"/>')
     return parts
+
+
+def _off_the_scale(mark: Mark, colour: str, x: float, edge: float) -> list[str]:
+    """Return an arrow to the edge of the panel, and the value that lies beyond it."""
+    inwards = 12 if mark.value > 0 else -12
+    points = f"{x - 6:.1f},{edge + inwards} {x + 6:.1f},{edge + inwards} {x:.1f},{edge}"
+    text = f"{mark.value:+.0f} ± {mark.half:.0f}".replace("-", "−")
+    return [
+        f'<polygon points="{points}" fill="{colour}"/>',
+        f'<text x="{x + 10:.1f}" y="{edge + inwards / 2}">{text}</text>',
+    ]
 
 
 def _range(low: float, high: float) -> tuple[float, float, float]:

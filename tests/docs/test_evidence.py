@@ -57,6 +57,13 @@ def test_the_figure_is_that_of_the_results() -> None:
         assert mark.trainings == 9
         assert mark.value == pytest.approx(100 * (exact["compass", budget] - exact["random", budget]))
     assert not draw["marks"](EVIDENCE / "results" / "none", "exact", 100)
+    # What is far from the others would make them one point: it is written beside an arrow.
+    for value, arrow in ((-705.0, True), (-150.0, False)):
+        values = {"compass": (40.0, 25.0), "tsds": (42.0, 24.0), "target-only": (value, 233.0)}
+        far = {(name, "6,000 tokens"): draw["Mark"](*of, 9) for name, of in values.items()}
+        drawn = "\n".join(draw["_panel"](draw["PANELS"][3], far, 0.0, 0.0))
+        assert ("−705 ± 233" in drawn) is ("polygon" in drawn) is arrow
+        assert drawn.count("<circle") == 3 - arrow
 
 
 def test_means_are_those_of_the_results() -> None:
