@@ -270,7 +270,7 @@ def main(given: Sequence[str] | None = None) -> None:
     if arguments.add:
         if not (arguments.add / "cells.parquet").is_file():
             parser.error(f"--add: {arguments.add} holds no finished comparison (no cells.parquet); run it to its end")
-        add(folder, arguments.add, dict([arguments.rename.split("=", 1)] if arguments.rename else []), config)
+        add(folder, arguments.add, dict([arguments.rename.rsplit("=", 1)] if arguments.rename else []), config)
     rows, _ = read(folder)
     known = {row["strategy"] for row in rows}
     strategies = known & {*strategy_names(), arguments.first}
