@@ -14,8 +14,8 @@ from typing import Any
 LEARNED = 1.0
 """Nats of a response in the last epoch, below which training rows count as learned [ours].
 
-After two epochs topics are at .35, and longer trainings made them worse; function calls are at 1.6 to 4.0, and two more
-epochs brought twelve points (LOG.md, 2026-11-30).
+After two epochs topics are at .35, and two more made them worse; function calls are at 1.6 to 4.0, and two more brought
+twelve points. Free text is at 16, and two more brought closer answers and a worse loss (LOG.md, 2026-11-30).
 """
 
 
