@@ -131,8 +131,7 @@ def _panel(panel: Panel, found: Mapping[tuple[str, str], Mark], left: float, top
         return [*parts, f'<rect class="axis" {frame}/>', f'<text {middle} text-anchor="middle">not trained</text>']
     groups = list(dict.fromkeys(group for _, group in found))
     furthest = OFF_THE_SCALE * np.median([abs(mark.value) for mark in found.values()])
-    near = [mark for mark in found.values() if abs(mark.value) <= furthest]
-    ends = [m.value + s * np.nan_to_num(m.half) for m in near for s in (-1, 1)]
+    ends = [m.value + s * np.nan_to_num(m.half) for m in found.values() for s in (-1, 1) if abs(m.value) <= furthest]
     low, high, step = _range(min(0.0, *ends), max(0.0, *ends))
 
     def y_of(value: float) -> float:
@@ -157,7 +156,7 @@ def _panel(panel: Panel, found: Mapping[tuple[str, str], Mark], left: float, top
         names = [name for name in COLOURS if (name, group) in found]
         for j, name in enumerate(names):
             mark, x = found[name, group], centre + 18 * (j - (len(names) - 1) / 2)
-            if mark in near:
+            if abs(mark.value) <= furthest:
                 parts += _mark(mark, COLOURS[name], x, y_of)
             else:
                 parts += _off_the_scale(mark, COLOURS[name], x, top if mark.value > 0 else top + height)

@@ -14,7 +14,7 @@ from compass.report.wording import number, percent, plain, plural
 from compass.runs import layout
 
 NOT_LEARNED = (
-    f"The training rows were not learned yet when the training ended: a response still had a loss of more than "
+    "The training rows were not learned yet when the training ended: a response still had a loss of more than "
     f"{plural(LEARNED, 'nat')}. A longer training may help. Raise num_train_epochs, and see whether the held-out "
     "scores rise."
 )
