@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed
 
-.PHONY: demo demo-drift demo-serve serve test test-vllm test-ray test-litellm test-kills fuzz lint docs format install lock clean
+.PHONY: demo demo-drift demo-serve serve test test-vllm test-llamacpp test-ray test-litellm test-kills fuzz lint docs format install lock clean
 
 demo: $(STAMP)
 	$(BIN)/compass adapt --model-name-or-path $(MODEL) --output-dir $(RUN) $(DEMO_ARGS)
@@ -49,14 +49,23 @@ serve: $(STAMP)
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
-# A real vLLM for CPUs, in an environment of its own (about 3 GB): it serves a run by what `compass export` writes, and is
-# compared with the run's own evaluation. Takes the run of `make demo`, or makes a small one.
+# A real vLLM for CPUs, in an environment of its own (about 3 GB): it serves a run by what `compass export` writes, and a
+# registry by the plugin, and is compared with the runs' own evaluations. Takes the run of `make demo`, or makes a small one.
 VLLM_VENV ?= .venv-vllm
 test-vllm: $(STAMP)
 	@if $(PYTHON) tests/servers/install_vllm.py $(VLLM_VENV); then \
+	  $(VLLM_VENV)/bin/python -m pip install --quiet --no-deps --editable . && \
+	  $(VLLM_VENV)/bin/python -m pip install --quiet 'langcodes[data]' tenacity filelock && \
 	  COMPASS_VLLM=$(abspath $(VLLM_VENV))/bin/vllm COMPASS_RUN=$$(test -f $(RUN)/lock.json && echo $(abspath $(RUN))) \
 	    $(BIN)/python -m pytest tests/servers/test_vllm.py -s --timeout 3600; \
 	else echo "test-vllm: skipped"; fi
+
+# A real llama.cpp server, built from source (about .6 GB): the gateway before it, with two versions of a language.
+LLAMACPP ?= .llamacpp
+test-llamacpp: $(STAMP)
+	@if $(PYTHON) tests/servers/install_llamacpp.py $(LLAMACPP); then \
+	  COMPASS_LLAMACPP=$(abspath $(LLAMACPP)) $(BIN)/python -m pytest tests/servers/test_llamacpp.py -s --timeout 3600; \
+	else echo "test-llamacpp: skipped"; fi
 
 # A real Ray cluster of several node processes and a real S3 server, in an environment of its own (about .5 GB) that also
 # sees the packages of this one.

@@ -150,6 +150,10 @@ def test_llamacpp_gets_the_scale_of_each_adapter(tmp_path: Path) -> None:
             [{"id": 0, "scale": 1.0}, {"id": 1, "scale": 0.0}],
             [{"id": 0, "scale": 0.0}, {"id": 1, "scale": 0.0}],
         ]
+        await server.unload("cy@3")
+        assert set((await server.list()).adapters) == {"el@1"}, "it would be unloaded twice a second for ever"
+        await server.load("cy@3", tmp_path)
+        assert set((await server.list()).adapters) == {"cy@3", "el@1"}
         await server.close()
 
     asyncio.run(work())

@@ -15,6 +15,8 @@ class LlamaCpp(HttpBackend):
     the server can't load another one while it runs."""
 
     _numbers: Mapping[str, int] = {}
+    _not_asked_for: frozenset[str] = frozenset()
+    """Adapters that were unloaded: the server still has them."""
 
     async def list(self) -> Listing:
         """Return the base model, and the adapters by the names of their files."""
@@ -26,7 +28,7 @@ class LlamaCpp(HttpBackend):
             if isinstance(entry, Mapping) and "path" in entry and "id" in entry
         }
         # Their files are converted adapters, so their places say nothing of the registry's folders.
-        return Listing(listing.base, dict.fromkeys(self._numbers, ""))
+        return Listing(listing.base, {name: "" for name in self._numbers if name not in self._not_asked_for})
 
     async def load(self, name: str, folder: Path) -> None:
         """Raise ServeError, with what to do, unless the adapter is there."""
@@ -35,9 +37,11 @@ class LlamaCpp(HttpBackend):
                 f"llama.cpp loads no adapter while it runs. Convert {folder} to {name}.gguf, and restart {self.name} "
                 f"with --lora {name}.gguf."
             )
+        self._not_asked_for -= {name}
 
     async def unload(self, name: str) -> None:
-        """Leave it: what a request does not ask for is not applied."""
+        """List it no more. It stays where it is: what a request does not ask for is not applied."""
+        self._not_asked_for |= {name}
 
     def body_for(self, call: Call) -> bytes:
         """Return the body with the scale of each adapter: 1 for the one that answers, 0 for the others."""
