@@ -54,8 +54,8 @@ test: $(STAMP)
 VLLM_VENV ?= .venv-vllm
 test-vllm: $(STAMP)
 	@if $(PYTHON) tests/servers/install_vllm.py $(VLLM_VENV); then \
-	  $(VLLM_VENV)/bin/python -m pip install --quiet --no-deps --editable . && \
 	  $(VLLM_VENV)/bin/python -m pip install --quiet 'langcodes[data]' tenacity filelock && \
+	  $(VLLM_VENV)/bin/python -m pip install --quiet --no-deps --editable . && \
 	  COMPASS_VLLM=$(abspath $(VLLM_VENV))/bin/vllm COMPASS_RUN=$$(test -f $(RUN)/lock.json && echo $(abspath $(RUN))) \
 	    $(BIN)/python -m pytest tests/servers/test_vllm.py -s --timeout 3600; \
 	else echo "test-vllm: skipped"; fi
