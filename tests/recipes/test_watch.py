@@ -413,6 +413,25 @@ def test_what_is_wrong_is_said_at_once(world):
     assert kinds(run(world, restart=True)) == ["status"]
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_damaged_state_says_what_to_do_and_that_helps(world, dry_run):
+    """Breaks if the advice is to run the command that just failed, or names a copy of a dry run that is gone."""
+    write(world.logs / "day1.jsonl", prompts(200, STEADY, 2))
+    run(world)
+    state = Path(world.options.watch.watch_dir) / "cy" / "state.json"
+    state.write_text("?", "utf-8")
+    with pytest.raises(RegistryError) as raised:
+        run(world, dry_run=dry_run)
+    said = str(raised.value)
+    assert said.startswith(f"{state} can't be read as JSON (")
+    assert said.count("can't be read") == 1
+    assert "move it away" in said
+    assert "run the command" not in said
+    state.rename(state.with_name("state.json.broken"))
+    assert kinds(run(world)) == ["status"]
+    assert world.registry.aliases("cy").current
+
+
 def test_a_stream_is_not_cut_when_the_version_changes(world, monkeypatch):
     """Standard input can't be read twice: what was read of it goes on to the next monitor."""
     lines = "".join(json.dumps({"prompt": t}) + "\n" for t in [*prompts(200, STEADY, 2), *prompts(600, MOVED, 3)])

@@ -452,6 +452,72 @@ def test_a_lost_state_is_rebuilt_from_the_history(three: Registry) -> None:
     assert three.rollback("cy").after.startswith("v0001")
 
 
+@pytest.mark.parametrize("history", ["gone", "broken", "empty"])
+@pytest.mark.parametrize("state", ["gone", "broken"])
+def test_a_repair_without_a_history_leads_out(three: Registry, state: str, history: str) -> None:
+    """`repair` would say to promote, and `promote` to repair, until somebody deletes the right file by hand."""
+    folder = three.root / "cy"
+    for name, how in (("state.json", state), ("history.jsonl", history)):
+        if how == "gone":
+            (folder / name).unlink()
+        else:
+            (folder / name).write_text("?\n" * (how == "broken"), "utf-8")
+    if state == history == "gone":
+        assert three.repair("cy").current == "", "as where nothing was ever promoted"
+    else:
+        with pytest.raises(RegistryError, match="Promote a version by its number") as raised:
+            three.repair("cy")
+        for name, how in (("state.json", state), ("history.jsonl", history)):
+            assert (f"{name}.broken" in str(raised.value)) == (how != "gone") == (folder / f"{name}.broken").is_file()
+    three.promote("cy", "2")
+    assert three.aliases("cy").current.startswith("v0002")
+    assert [move.action for move in three.history("cy")] == ["promote"]
+
+
+def test_an_earlier_broken_file_is_kept(three: Registry) -> None:
+    """What could still be read by hand would be written over by the next damage."""
+    folder = three.root / "cy"
+    for content in ("first", "second"):
+        (folder / "history.jsonl").unlink(missing_ok=True)
+        (folder / "state.json").write_text(content, "utf-8")
+        with pytest.raises(RegistryError, match=r"Put aside as state\.json\.broken"):
+            three.repair("cy")
+    assert [(folder / f"state.json.broken{n}").read_text("utf-8") for n in ("", 1)] == ["first", "second"]
+
+
+def test_verify_looks_at_the_aliases(registry: Registry, make_run: MakeRun) -> None:
+    """All would be called intact while nothing can be promoted or served; or a registry without aliases damaged."""
+    registry.register(make_run(0), candidate=False)
+    assert not (registry.root / "cy" / "state.json").exists()
+    assert [check.ok for check in registry.verify("cy")] == [True]
+    registry.promote("cy", "1")
+    assert [check.ok for check in registry.verify("cy")] == [True]
+    for spoil in (damage, Path.unlink):
+        spoil(registry.root / "cy" / "state.json")
+        version, aliases = registry.verify("cy")
+        assert (version.ok, aliases.id, aliases.ok) == (True, "state.json", False)
+        assert "`compass registry repair` rebuilds it" in aliases.problems[0]
+        assert len(registry.verify("cy", "1")) == 1
+
+
+def test_a_file_that_cannot_be_read_is_named_once_with_one_advice(three: Registry) -> None:
+    """A message that repeats itself, and says first to restore and then to repair, is not followed."""
+    state = three.root / "cy" / "state.json"
+    state.write_text("?", "utf-8")
+    with pytest.raises(RegistryError) as raised:
+        three.aliases("cy")
+    said = str(raised.value)
+    assert said.startswith(f"{state} can't be read as JSON (")
+    assert said.endswith("). `compass registry repair` rebuilds it from the history.")
+    manifest = next(three.root.glob("cy/versions/*/manifest.json"))
+    manifest.unlink()
+    said = three.verify("cy", manifest.parent.name)[0].problems[0]
+    assert said == (
+        f"{manifest} can't be read as JSON (No such file or directory). Restore it from a backup, or register the run "
+        "again."
+    )
+
+
 def test_a_torn_line_of_the_history_is_made_whole(three: Registry) -> None:
     """A kill in the middle of writing a line would make the history unreadable, or lose the move."""
     history = three.history("cy")

@@ -52,7 +52,12 @@ def registry_add(
     store, resolved = _open_registry(config, options)
     version = store.register(run, parent=parent, trigger=trigger, leave_out=resolved.registry.leave_out)
     _keep_mirror(store, version.language, resolved)
-    print_json(version.to_dict()) if json_ else say(f"{version.id} is the candidate of {version.language}")
+    if json_:
+        print_json(version.to_dict())
+    elif store.aliases(version.language).current == version.id:
+        say(f"{version.id} is in production of {version.language} already")
+    else:
+        say(f"{version.id} is the candidate of {version.language}")
 
 
 @with_options(also=WHERE, of=RegistryOptions)
@@ -148,7 +153,7 @@ def registry_rollback(
 
 @with_options(also=WHERE, of=RegistryOptions)
 def registry_verify(language: Language, config: Config = None, json_: Json = False, *, options: Any = None) -> None:
-    """Check every version's files against their hashes.
+    """Check every version's files against their hashes, and the aliases.
 
     Exit code 1: a file was changed or is missing."""
     store, _ = _open_registry(config, options)
@@ -157,7 +162,8 @@ def registry_verify(language: Language, config: Config = None, json_: Json = Fal
         print_json([{"id": check.id, "files": check.files, "problems": list(check.problems)} for check in checks])
     else:
         for check in checks:
-            say(f"{check.id}: {'intact' if check.ok else '; '.join(check.problems)} ({check.files} files)")
+            files = f" ({check.files} files)" if check.files else ""
+            say(f"{check.id}: {'intact' if check.ok else '; '.join(check.problems)}{files}")
     if not all(check.ok for check in checks):
         raise typer.Exit(EXIT_FAILED)
 

@@ -8,6 +8,7 @@ line over from the state: a move is never lost and never half done.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from compass.runs.files import append_line
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
+REPAIR = "`compass registry repair` rebuilds it from the history."
 
 
 @dataclass(frozen=True)
@@ -86,12 +88,9 @@ def read_aliases(folder: Path) -> Aliases:
     path = folder / "state.json"
     if not path.exists():
         if (folder / "history.jsonl").exists():
-            raise RegistryError(f"{path} is missing. `compass registry repair` rebuilds it from the history.")
+            raise RegistryError(f"{path} is missing. {REPAIR}")
         return Aliases()
-    try:
-        content = read_sealed(path)
-    except RegistryError as error:
-        raise RegistryError(f"{error} `compass registry repair` rebuilds it from the history.") from error
+    content = read_sealed(path, REPAIR)
     if content.get("format") != FORMAT:
         raise RegistryError(f"{path} has format {content.get('format')!r}; this release reads format {FORMAT}.")
     return Aliases(
@@ -101,6 +100,15 @@ def read_aliases(folder: Path) -> Aliases:
         last_number=content["last_number"],
         last_move=Move.from_dict(content["last_move"]),
     )
+
+
+def damage(folder: Path) -> tuple[str, ...]:
+    """Return what is wrong with a language's `state.json`; nothing where no alias was ever set."""
+    try:
+        read_aliases(folder)
+    except RegistryError as error:
+        return (str(error),)
+    return ()
 
 
 def move(
@@ -166,7 +174,7 @@ def moves(folder: Path) -> tuple[Move, ...]:
 def repair(folder: Path, last_number: int) -> Aliases:
     """Write `state.json` anew from the last whole line of the history. The caller holds the lock.
 
-    Raises RegistryError if no line of the history is whole.
+    Raises RegistryError if no line of the history is whole; then both files are put aside, so that aliases can be set.
     """
     path = folder / "history.jsonl"
     whole = []
@@ -175,10 +183,22 @@ def repair(folder: Path, last_number: int) -> Aliases:
         if line and is_sealed(line):
             whole.append(Move.from_dict(line))
     if not whole:
-        raise RegistryError(f"{path} has no whole line to rebuild the aliases from. Promote a version to set them.")
+        aside = [_put_aside(file) for file in (folder / "state.json", path) if file.exists()]
+        raise RegistryError(
+            f"{path} has no whole line to rebuild the aliases from: what was candidate and in production is lost. Put "
+            f"aside as {' and '.join(aside)}. Promote a version by its number to set the aliases anew."
+        )
     last = max(whole, key=lambda made: made.sequence)
     _write(folder, last, last_number)
     return read_aliases(folder)
+
+
+def _put_aside(path: Path) -> str:
+    """Rename a damaged file, never over another one; return its new name."""
+    names = (path.with_name(f"{path.name}.broken{number or ''}") for number in itertools.count())
+    aside = next(name for name in names if not name.exists())
+    path.rename(aside)
+    return aside.name
 
 
 def _write(folder: Path, made: Move, last_number: int) -> None:

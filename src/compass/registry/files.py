@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compass.errors import RegistryError, RegistryUnavailableError, RunError
-from compass.runs.files import BLOCK, is_full_disk, opened, read_json, write_bytes
+from compass.runs.files import BLOCK, RESTORE, is_full_disk, opened, read_json, write_bytes
 
 
 def canonical(content: Any) -> bytes:
@@ -33,14 +33,17 @@ def is_sealed(content: Mapping[str, Any]) -> bool:
         return False
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
-    """Read JSON that `seal` closed. Raises RegistryError if it can't be read or a character of it has changed."""
+def read_sealed(path: Path, advice: str = RESTORE) -> dict[str, Any]:
+    """Read JSON that `seal` closed. Raises RegistryError if it can't be read or a character of it has changed.
+
+    advice: what to do then.
+    """
     try:
-        content = read_json(path, dict)
+        content = read_json(path, dict, advice=advice)
     except RunError as error:
-        raise RegistryError(f"{path} can't be read: {error}") from error
+        raise RegistryError(str(error)) from error
     if not is_sealed(content):
-        raise RegistryError(f"{path} is damaged: its content does not match its checksum.")
+        raise RegistryError(f"{path} is damaged: its content does not match its checksum. {advice}")
     return dict(content)
 
 

@@ -224,10 +224,11 @@ class Registry:
             )
 
     def verify(self, language: str, name: str = "") -> tuple[Check, ...]:
-        """Hash every file of one version, or of all; damage is listed, not raised. Needs no lock."""
+        """Hash every file of one version, or of all; damage, also of `state.json`, is listed, not raised. No lock."""
         folder = self.folder(language)
         checked = [home_of(folder, id_of(folder, name))] if name else homes(folder)
-        return tuple(check_version(home) for home in checked)
+        damaged = () if name else aliases.damage(folder)
+        return (*(check_version(home) for home in checked), *(Check("state.json", 0, (why,)) for why in damaged))
 
     def repair(self, language: str) -> Aliases:
         """Write a lost or damaged `state.json` anew from the history; one that is whole is left alone."""

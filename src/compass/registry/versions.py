@@ -88,6 +88,7 @@ class Check:
     """Whether a version is what was registered; `problems` names each file that is not."""
 
     id: str
+    """Of the version, or `state.json`: a check of the aliases, there only if they are damaged."""
     files: int
     """Files that were hashed."""
     problems: tuple[str, ...]
@@ -100,7 +101,7 @@ class Check:
 
 def read_version(home: Path) -> Version:
     """Read a version's manifest. Raises RegistryError if it is missing, damaged, or of another format."""
-    content = read_sealed(home / "manifest.json")
+    content = read_sealed(home / "manifest.json", "Restore it from a backup, or register the run again.")
     if content.get("format") != FORMAT:
         raise RegistryError(
             f"{home / 'manifest.json'} has format {content.get('format')!r}; this release reads format {FORMAT}. "

@@ -190,18 +190,23 @@ def read_text(path: Path) -> str:
         return file.read().decode("utf-8")
 
 
-def read_json(path: Path, kind: type | None = None) -> Any:
-    """Read a JSON file of ours. kind: `dict` or `list`, where the file must hold one.
+def read_json(path: Path, kind: type | None = None, *, advice: str = RESTORE) -> Any:
+    """Read a JSON file of ours. kind: `dict` or `list`, where the file must hold one. advice: what to do if it doesn't.
 
     Raises RunError, with the file's name, if it is missing, damaged or of another kind.
     """
     try:
         content = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} can't be read as JSON ({error}). {RESTORE}") from error
+        raise RunError(f"{path} can't be read as JSON ({_reason(error)}). {advice}") from error
     if kind is not None and not isinstance(content, kind):
-        raise RunError(f"{path} must hold a JSON {kind.__name__}; it holds a {type(content).__name__}. {RESTORE}")
+        raise RunError(f"{path} must hold a JSON {kind.__name__}; it holds a {type(content).__name__}. {advice}")
     return content
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error says besides the file's name, which the message has already."""
+    return (error.strerror if isinstance(error, OSError) else "") or str(error)
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -210,7 +215,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         # Not splitlines, which also cuts at U+2028 and others that JSON leaves inside of a text.
         lines = read_text(path).split("\n")
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} can't be read ({error}). {RESTORE}") from error
+        raise RunError(f"{path} can't be read ({_reason(error)}). {RESTORE}") from error
     rows = []
     for number, line in enumerate(lines, start=1):
         if not line:

@@ -29,6 +29,11 @@ logger = logging.getLogger(__name__)
 DAY = 86_400.0
 MONITOR_FILE = "monitor.db"
 """The monitor's state in the folder of a loop."""
+BEGIN_ANEW = (
+    "Restore it from a backup, or move it away, and the loop begins anew. Lost are then an update in progress, how "
+    "many updates there were today, and the monitor's windows, alarms and kept prompts; versions stay."
+)
+"""What to do about a damaged state."""
 
 
 @dataclass(frozen=True)
@@ -207,10 +212,10 @@ def open_site(
     if dry_run:
         with tempfile.TemporaryDirectory(prefix="compass-watch-") as name:
             folder = Path(name)
+            # Read where it lies: a message must not name a copy that is gone.
+            state = read_state(home)
             _copy_state(home, folder)
-            yield Site(
-                language, options, overrides, registry, hooks, folder, True, clock, encoder, updater, read_state(folder)
-            )
+            yield Site(language, options, overrides, registry, hooks, folder, True, clock, encoder, updater, state)
         return
     # The folder holds users' prompts while an update is made: nobody else on the machine needs to read them.
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -230,7 +235,7 @@ def open_site(
 def read_state(folder: Path) -> State:
     """Return what a loop's folder remembers; a new state where there is none. Raises RegistryError."""
     path = folder / "state.json"
-    return State.from_dict(read_sealed(path)) if path.is_file() else State(born=f"{uuid4().hex[:8]}-")
+    return State.from_dict(read_sealed(path, BEGIN_ANEW)) if path.is_file() else State(born=f"{uuid4().hex[:8]}-")
 
 
 def _copy_state(home: Path, target: Path) -> None:
