@@ -48,6 +48,29 @@ def test_wrong_keys_are_named_without_their_value(tmp_path: Path, content: str, 
     assert SHA not in str(raised.value)
 
 
+def test_a_name_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    """The first of two clients would be locked out, or the key that was taken out still be let in, in silence."""
+    file = tmp_path / "keys.yaml"
+    file.write_text(f"app: {{sha256: {SHA}}}\nweb: {{sha256: {'1' * 64}}}\napp:\n  sha256: {'2' * 64}\n")
+    with pytest.raises(ConfigError) as raised:
+        read_keys(str(file), {})
+    assert raised.value.problems == (f"{file}: the key 'app' is there twice, on lines 1 and 3; remove one",)
+    file.write_text(f"app:\n  sha256: {SHA}\n  concurrent: 1\n  concurrent: 2\n")
+    with pytest.raises(ConfigError, match="of the key 'app', 'concurrent' is there twice, on lines 3 and 4"):
+        read_keys(str(file), {})
+
+
+def test_every_problem_of_a_key_is_listed(tmp_path: Path) -> None:
+    """Whoever mends the first would be refused again, once for each."""
+    file = tmp_path / "keys.yaml"
+    file.write_text("app: {sha256: 12, rate: 3, requests_per_minute: fast, concurrent: 1.5, dashboard: all}\n")
+    with pytest.raises(ConfigError) as raised:
+        read_keys(str(file), {})
+    said = ("needs sha256", "has rate", "requests_per_minute of", "concurrent of", "dashboard of")
+    assert len(raised.value.problems) == len(said)
+    assert all(words in problem for words, problem in zip(said, raised.value.problems, strict=True))
+
+
 def test_a_bucket_lets_through_its_rate() -> None:
     """A client would send as much as it likes, or be shut out for good."""
     now = 0.0

@@ -101,7 +101,8 @@ def _entries(file: str, problems: list[str]) -> Mapping[object, object]:
     if not file:
         return {}
     try:
-        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        text = Path(file).read_text(encoding="utf-8")
+        content, root = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         problems.append(
             f"keys_file: {file} can't be read ({type(error).__name__}). Write a name with its sha256 for each"
@@ -110,23 +111,43 @@ def _entries(file: str, problems: list[str]) -> Mapping[object, object]:
     if not isinstance(content, Mapping) or not content:
         problems.append(f"keys_file: {file} has no keys. Write a name with its sha256 for each")
         return {}
+    problems += _twice(file, root, "the key")
+    for name, fields in root.value:
+        if isinstance(fields, yaml.MappingNode):
+            problems += _twice(file, fields, f"of the key {name.value!r},")
     return content
 
 
+def _twice(file: str, mapping: yaml.MappingNode, what: str) -> list[str]:
+    """Return a problem for each name that stands several times in a mapping: of these, YAML keeps the last in silence.
+
+    what: what the names are of.
+    """
+    lines: dict[tuple[str, str], list[int]] = {}
+    for name, _value in mapping.value:
+        if isinstance(name, yaml.ScalarNode):
+            lines.setdefault((name.tag, name.value), []).append(name.start_mark.line + 1)
+    return [
+        f"{file}: {what} {name!r} is there twice, on lines {' and '.join(map(str, found))}; remove one"
+        for (_tag, name), found in lines.items()
+        if len(found) > 1
+    ]
+
+
 def _key(file: str, name: str, fields: object, problems: list[str]) -> list[Key]:
-    if not isinstance(fields, Mapping) or not _HASH.fullmatch(str(fields.get("sha256", "")).lower()):
-        problems.append(f"{file}: the key {name!r} needs sha256, 64 hexadecimal digits (printf %s KEY | sha256sum)")
-        return []
-    unknown = [str(field) for field in fields if field not in _FIELDS]
-    rate, concurrent = fields.get("requests_per_minute", 0), fields.get("concurrent", 0)
-    if unknown:
-        problems.append(f"{file}: the key {name!r} has {', '.join(unknown)}; known are {', '.join(_FIELDS)}")
+    wrong: list[str] = []
+    given = fields if isinstance(fields, Mapping) else {}
+    sha256 = str(given.get("sha256", "")).lower()
+    if not _HASH.fullmatch(sha256):
+        wrong.append(f"the key {name!r} needs sha256, 64 hexadecimal digits (printf %s KEY | sha256sum)")
+    if unknown := [str(field) for field in given if field not in _FIELDS]:
+        wrong.append(f"the key {name!r} has {', '.join(unknown)}; known are {', '.join(_FIELDS)}")
+    rate, concurrent = given.get("requests_per_minute", 0), given.get("concurrent", 0)
     for field, value, kinds in (("requests_per_minute", rate, (int, float)), ("concurrent", concurrent, (int,))):
         if isinstance(value, bool) or not isinstance(value, kinds) or value < 0:
-            problems.append(f"{file}: {field} of the key {name!r} must be a number from 0 (no limit); got {value!r}")
-            return []
-    dashboard = fields.get("dashboard", "")
+            wrong.append(f"{field} of the key {name!r} must be a number from 0 (no limit); got {value!r}")
+    dashboard = given.get("dashboard", "")
     if dashboard not in ("", VIEW, ACT):
-        problems.append(f"{file}: dashboard of the key {name!r} must be {VIEW} or {ACT}; got {str(dashboard)[:40]!r}")
-        return []
-    return [Key(name, str(fields["sha256"]).lower(), float(rate), int(concurrent), str(dashboard))]
+        wrong.append(f"dashboard of the key {name!r} must be {VIEW} or {ACT}; got {str(dashboard)[:40]!r}")
+    problems += [f"{file}: {problem}" for problem in wrong]
+    return [] if wrong else [Key(name, sha256, float(rate), int(concurrent), str(dashboard))]
