@@ -20,11 +20,12 @@ from run_folders import write_run, write_space
 
 
 def test_a_conversation_is_gone_everywhere(tmp_path: Path) -> None:
-    """A person's texts would stay in one of the places, or another's be removed."""
+    """A person's texts would stay in one of the places, or another's be removed; or feedback count as prompts."""
     serve, watch = tmp_path / "serve", tmp_path / "watch"
     (serve / "prompts").mkdir(parents=True)
     mine, other = conversation_hash("mine"), conversation_hash("other")
-    lines = [{"prompt": f"prompt of {name}", "session": name} for name in (mine, other)]
+    lines: list[dict[str, object]] = [{"prompt": f"prompt of {name}", "session": name} for name in (mine, other)]
+    lines += [{"label_of": name, "correct": correct, "session": name} for name in (mine, other) for correct in (0, 1)]
     (serve / "prompts" / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     url = f"sqlite:///{serve / DATABASE}"
     store = Store(url)
@@ -54,7 +55,7 @@ def test_a_conversation_is_gone_everywhere(tmp_path: Path) -> None:
     )
 
     done = forget("mine", options)
-    assert (done.answers, done.prompts, done.kept) == (1, 1, 1)
+    assert (done.answers, done.prompts, done.feedback, done.kept) == (1, 1, 2, 1)
     assert done.versions == (f"cy {seen.id}",)
     left = (serve / "prompts" / "a.jsonl").read_text()
     assert mine not in left
@@ -66,7 +67,7 @@ def test_a_conversation_is_gone_everywhere(tmp_path: Path) -> None:
     assert other in texts
     assert [prompt.text for prompt in state.prompts("cy")] == [f"prompt of {other}"]
     again = forget(mine, options)
-    assert (again.answers, again.prompts, again.kept) == (0, 0, 0)
+    assert (again.answers, again.prompts, again.feedback, again.kept) == (0, 0, 0, 0)
     store.close()
     state.close()
 

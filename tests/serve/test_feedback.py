@@ -112,7 +112,7 @@ def test_a_forgotten_conversation_leaves_every_place_right(tmp_path: Path) -> No
     with file.open("ab") as out:
         out.write(b"".join(lines[3:]))
     size = file.stat().st_size
-    assert prompt_log.forget(tmp_path, f"{0:032x}") == (3, {"p0", "p2", "p4"})
+    assert prompt_log.forget(tmp_path, f"{0:032x}") == (3, 0, {"p0", "p2", "p4"})
     assert file.stat().st_size == size
     assert b"p0" not in file.read_bytes()
     assert first[0].position is not None

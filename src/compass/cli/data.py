@@ -37,8 +37,9 @@ def data_forget(
     if not done.anything:
         say("Nothing is kept of this conversation.")
         return
+    logged = f"{plural(done.prompts, 'logged prompt')}, {plural(done.feedback, 'logged line')} of feedback"
     kept = f"{plural(done.kept, 'prompt')} that monitors kept"
-    say(f"Removed: {plural(done.answers, 'answer')}, {plural(done.prompts, 'logged prompt')}, {kept}.")
+    say(f"Removed: {plural(done.answers, 'answer')}, {logged}, {kept}.")
     for version in done.versions:
         say(f"Has seen it: {version}. Train a version without it, then let `compass registry prune` remove this one.")
     for folder in done.updates:

@@ -35,7 +35,9 @@ class Forgotten:
     answers: int
     """Answers with what was said of them."""
     prompts: int
-    """Lines of the log for the monitor."""
+    """Prompts in the log for the monitor."""
+    feedback: int
+    """Lines of that log that say what the user thought of an answer."""
     kept: int
     """Prompts that monitors kept for the next update."""
     versions: tuple[str, ...]
@@ -46,7 +48,7 @@ class Forgotten:
     @property
     def anything(self) -> bool:
         """Whether anything was found."""
-        return bool(self.answers or self.prompts or self.kept or self.versions or self.updates)
+        return any((self.answers, self.prompts, self.feedback, self.kept, self.versions, self.updates))
 
 
 def forget(conversation: str, options: ForgetOptions) -> Forgotten:
@@ -74,7 +76,7 @@ def forget(conversation: str, options: ForgetOptions) -> Forgotten:
     for answer in answers:
         ids.add(ID + answer.id)
         texts.add((answer.content.get("prompt", ""), answer.language))
-    texts |= {(prompt, "und") for name in names for prompt in forget_logged(serve_dir, name, dry_run=True)[1]}
+    texts |= {(prompt, "und") for name in names for prompt in forget_logged(serve_dir, name, dry_run=True).texts}
     forms = _forms(texts)
 
     # 2. Versions that saw them, and updates on their way.
@@ -90,7 +92,7 @@ def forget(conversation: str, options: ForgetOptions) -> Forgotten:
 
     # 3. Away with them.
     kept = sum(forget_prompts(url, forms) for url in monitors)
-    prompts = sum(forget_logged(serve_dir, name)[0] for name in sorted(names))
+    logged = [forget_logged(serve_dir, name) for name in sorted(names)]
     if store:
         try:
             for name in sorted(names):
@@ -98,7 +100,8 @@ def forget(conversation: str, options: ForgetOptions) -> Forgotten:
             write_rows(serve_dir, store.said())
         finally:
             store.close()
-    return Forgotten(len(answers), prompts, kept, versions, updates)
+    prompts, feedback = sum(lines.prompts for lines in logged), sum(lines.feedback for lines in logged)
+    return Forgotten(len(answers), prompts, feedback, kept, versions, updates)
 
 
 def _check_places(options: ForgetOptions) -> None:

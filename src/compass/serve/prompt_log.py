@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 from uuid import uuid4
 
 from compass.data.languages import UNDETERMINED
@@ -187,12 +187,23 @@ def _json_line(row: dict[str, Any]) -> bytes:
     return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
-def forget(serve_dir: Path, conversation: str, *, dry_run: bool = False) -> tuple[int, set[str]]:
-    """Blank a conversation's lines, so that readers' places stay right; return how many, and their prompts.
+class Blanked(NamedTuple):
+    """Lines of a conversation that were blanked."""
+
+    prompts: int
+    feedback: int
+    """Lines that say what a user thought of an answer."""
+    texts: set[str]
+    """The prompts themselves."""
+
+
+def forget(serve_dir: Path, conversation: str, *, dry_run: bool = False) -> Blanked:
+    """Blank a conversation's lines, so that readers' places stay right; return what they were.
 
     dry_run: leave them.
     """
-    blanked, prompts = 0, set()
+    prompts, feedback = 0, 0
+    texts: set[str] = set()
     for path in sorted((serve_dir / FOLDER).glob("*.jsonl")):
         with path.open("r+b") as file:
             while True:
@@ -212,7 +223,9 @@ def forget(serve_dir: Path, conversation: str, *, dry_run: bool = False) -> tupl
                         file.seek(start)
                         file.write(b" " * len(line.rstrip(b"\n")))
                         file.seek(end)
-                    blanked += 1
                     if "prompt" in row:
-                        prompts.add(str(row["prompt"]))
-    return blanked, prompts
+                        prompts += 1
+                        texts.add(str(row["prompt"]))
+                    else:
+                        feedback += 1
+    return Blanked(prompts, feedback, texts)
