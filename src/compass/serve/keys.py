@@ -108,7 +108,7 @@ def _entries(file: str, problems: list[str]) -> Mapping[object, object]:
             f"keys_file: {file} can't be read ({type(error).__name__}). Write a name with its sha256 for each"
         )
         return {}
-    if not isinstance(content, Mapping) or not content:
+    if not isinstance(content, Mapping) or not isinstance(root, yaml.MappingNode) or not content:
         problems.append(f"keys_file: {file} has no keys. Write a name with its sha256 for each")
         return {}
     problems += _twice(file, root, "the key")
