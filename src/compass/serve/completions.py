@@ -49,7 +49,7 @@ def read_request(path: str, values: Mapping[str, Any]) -> Asked:
         value = values.get(name)
         if value not in (None, allowed) and value is not False:
             raise AskedWronglyError(f"{name}: the embedded backend does not support it; leave it out")
-    limit = values.get("max_completion_tokens", values.get("max_tokens"))
+    limit = values.get("max_tokens") if (longer := values.get("max_completion_tokens")) is None else longer
     options = values.get("stream_options")
     return Asked(
         path=path,
@@ -74,7 +74,8 @@ def _number(name: str, value: Any, low: float, high: float, *, whole: bool = Fal
     right = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
     if not right or not low <= value <= high:
         kind = "a whole number" if whole else "a number"
-        raise AskedWronglyError(f"{name}: {kind} from {low:g} to {high:g}, not {str(value)[:50]!r}")
+        span = f"{low} to {high}" if whole else f"{low:g} to {high:g}"
+        raise AskedWronglyError(f"{name}: {kind} from {span}, not {str(value)[:50]!r}")
     return value  # type: ignore[no-any-return]
 
 
