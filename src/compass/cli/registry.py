@@ -153,9 +153,9 @@ def registry_rollback(
 
 @with_options(also=WHERE, of=RegistryOptions)
 def registry_verify(language: Language, config: Config = None, json_: Json = False, *, options: Any = None) -> None:
-    """Check every version's files against their hashes, and the aliases.
+    """Check every version's files against their hashes.
 
-    Exit code 1: a file was changed or is missing."""
+    Exit code 1: a file was changed or is missing, or state.json is damaged."""
     store, _ = _open_registry(config, options)
     checks = store.verify(language)
     if json_:
