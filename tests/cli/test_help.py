@@ -6,13 +6,15 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from commands import Compass
 from compass.cli.flags import TITLES
 from compass.cli.process import EXIT_BAD_INPUT
-from compass.config import UPDATE_METHODS, AdaptConfig, all_options, fields_of
+from compass.config import UPDATE_METHODS, AdaptConfig, all_options, fields_of, load_config
+from compass.errors import ConfigError
 from compass.selection import strategy_names
 
 
@@ -140,3 +142,17 @@ def test_the_help_explains_each_way_to_update(compass: Compass) -> None:
     _, out, _ = compass("update", "--help")
     table = out.partition("Values of --method:")[2]
     assert [name for name in UPDATE_METHODS if f"\n  {name} " not in table] == []
+
+
+@pytest.mark.parametrize("command", [("serve",), ("adapt",), ("watch", "cy"), ("registry", "list")])
+def test_an_unknown_option_of_a_file_leads_to_the_help_of_the_command(
+    compass: Compass, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """The help of another command does not show the option that was meant."""
+    file = tmp_path / "options.yaml"
+    file.write_text("zzzzzz: 1\n", "utf-8")
+    code, _, err = compass(*command, "--config", str(file))
+    name = " ".join(part for part in command if part != "cy")
+    assert (code, f"there is no option 'zzzzzz'; compass {name} --help-all shows all options" in err) == (2, True)
+    with pytest.raises(ConfigError, match="compass adapt --help-all"):
+        load_config(file)

@@ -57,6 +57,19 @@ def test_what_a_loop_skipped_is_listed(compass: Compass, tmp_path: Path) -> None
     assert (code, "SOURCE is missing" in err) == (2, True)
 
 
+def test_the_list_of_a_project_needs_a_language(compass: Compass, tmp_path: Path) -> None:
+    """Breaks if the advice is to do what was done."""
+    file = tmp_path / "compass.yaml"
+    file.write_text("languages: [cy, el]\n", "utf-8")
+    code, _, err = compass("watch", "--config", str(file), "--skipped")
+    assert (code, "LANGUAGE is missing" in err, "name it (cy, el)" in err) == (2, True, True)
+    assert "leave it out" not in err
+    code, _, err = compass("watch", "--skipped")
+    assert (code, "passed over; name it" in err, "leave it out" in err) == (2, True, False)
+    code, _, err = compass("watch")
+    assert (code, "leave it out with the --config of a project" in err) == (2, True)
+
+
 def test_a_source_is_needed_to_count_and_not_to_list(compass: Compass, tmp_path: Path) -> None:
     """Breaks if a forgotten source counts nothing and looks well."""
     code, _, err = compass("monitor", str(tmp_path))

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperCommand
 
 from compass.config import all_options, gone_options
+from compass.config.reading import RUNNING
 from compass.errors import ConfigError
 
 GENERAL = "General"
@@ -45,6 +46,14 @@ class HelpCommand(TyperCommand):
             wrong = dict.fromkeys([first, *(name for name in said if name not in flags)])
             refused = getattr(self.callback, "refused", {})
             raise ConfigError([wrong_flag(flag, ctx.command_path, flags, refused) for flag in wrong]) from None
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, under its name."""
+        before = RUNNING.set(ctx.command_path)
+        try:
+            return super().invoke(ctx)
+        finally:
+            RUNNING.reset(before)
 
     def _each_named(self, ctx: Any, args: list[str]) -> list[str]:
         """Name an option before each of its values: `--pool a b` is `--pool a --pool b`, as for transformers.

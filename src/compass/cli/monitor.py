@@ -174,7 +174,12 @@ def _watch_project(
 ) -> None:
     """Watch all languages of a project. Exits with an error if one could not be watched, else by drift."""
     project = load_project(WatchOptions, config, options, also_read=ServeOptions)
-    if project is None or skipped:
+    if skipped:
+        tags = f" ({', '.join(project.languages)})" if project else ""
+        raise ConfigError(
+            f"LANGUAGE is missing: --skipped lists what the loop of one language passed over; name it{tags}"
+        )
+    if project is None:
         raise ConfigError("LANGUAGE is missing: name it, or leave it out with the --config of a project to watch all")
     from compass.recipes.together import in_one_stream
     from compass.serve.prompt_log import FOLDER

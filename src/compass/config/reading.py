@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ TAG = r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*"
 NULL = "tag:yaml.org,2002:null"
 LANGUAGES, LANGUAGE = "languages", "language"
 """The list of a project's languages, and what names one of them."""
+RUNNING = ContextVar("RUNNING", default="compass adapt")
+"""The command that reads, whose help shows its options; the command line sets it."""
 Said = tuple[str, Any, str]
 """Name of an option, what is said of it, and where: `file:line`."""
 
@@ -235,5 +238,5 @@ def unknown(name: str, origin: str, *options: Mapping[str, Option]) -> str:
     """Return what is wrong with a name that no option has, with the nearest of the first options that have one."""
     written = name.lower().lstrip("-").replace("-", "_")
     near = next((found for named in options if (found := difflib.get_close_matches(written, named, n=1))), None)
-    hint = f"did you mean {near[0]}?" if near else "compass adapt --help-all shows all options"
+    hint = f"did you mean {near[0]}?" if near else f"{RUNNING.get()} --help-all shows all options"
     return f"{origin}: there is no option {name!r}; {hint}"
