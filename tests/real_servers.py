@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pytest
 from compass.config import load_stored
 from compass.data.example import Example
 from compass.evaluation.files import read_evaluation
+from compass.steps.resources import Resources
 from small_data import Files
 
 ROWS = int(os.environ.get("COMPASS_ROWS", "60"))
@@ -28,6 +30,8 @@ START_SECONDS = 1800
 """On two busy cores vLLM's imports alone take minutes."""
 AT_ONCE = 8
 TOKENS = 64
+ROUNDING = 0.5
+"""Nats by which a model that computes in bfloat16 may prefer another token than in float32."""
 
 Ask = Callable[[httpx.Client, str, Example], str]
 
@@ -121,3 +125,27 @@ def answers(ask: Ask, url: str, model: str, rows: Sequence[Example]) -> list[str
 def equal_share(found: Sequence[str], wanted: Sequence[str]) -> float:
     """Return the share of answers that are those that were wanted."""
     return sum(one == other for one, other in zip(found, wanted, strict=True)) / len(wanted)
+
+
+def preferred_otherwise(run: Path, adapter: Path, rows: Sequence[Example], found: Sequence[str]) -> float:
+    """Return by how many nats, at most, the run's base model with an adapter prefers another token to one of an answer.
+
+    Nothing but rounding for greedy answers of the same model: another order of sums tips tokens that are as likely.
+    """
+    import torch
+
+    from compass.training import encode_example
+    from compass.training.adapters import load_with_adapter
+
+    resources = Resources(load_stored(run / "compass.yaml"))
+    model = load_with_adapter(resources.base, adapter, dtype="float32")
+    worst = 0.0
+    for row, answer in zip(rows, found, strict=True):
+        encoded = encode_example(resources.tokenizer, replace(row, response=answer))
+        response = torch.tensor(encoded.response[:-1])
+        ids = torch.tensor([*encoded.prompt, *encoded.response[:-1]])
+        with torch.inference_mode():
+            logits = model(input_ids=ids[None]).logits[0, len(encoded.prompt) - 1 : -1].float()
+        gaps = logits.max(dim=-1).values - logits.gather(1, response[:, None])[:, 0]
+        worst = max(worst, float(gaps.max()) if len(gaps) else 0.0)
+    return worst

@@ -32,6 +32,8 @@ def test_lines():
     record = parse(json.dumps({"messages": turns, "correct": False}).encode())
     assert (record.prompt, record.language, record.loss) == ("c", "", 1.0)
     assert parse(b'{"prompt": "a", "correct": true}').loss == 0.0
+    with pytest.raises(ValueError, match="more than 32,000 characters"):
+        parse(json.dumps({"prompt": "e" * 32_001}).encode())
     assert math.isnan(parse(b'{"prompt": "a"}').loss)
     assert math.isnan(parse(b'{"prompt": "a", "loss": NaN, "correct": null}').loss)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from compass.serve.answers import ClientGoneError, unless_gone
+from compass.serve.answers import ClientGoneError, CutOff, unless_gone
 
 
 class Client:
@@ -89,3 +89,31 @@ def test_a_request_that_somebody_else_ends_is_cancelled() -> None:
             await task
 
     run(ask())
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_a_stop_cuts_off_ends_in_an_error_that_clients_understand(begun: bool) -> None:
+    """The server would write a traceback for each request, and clients get a plain 500 or a stream without an end."""
+    sent: list[dict[str, Any]] = []
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        if begun:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.sleep(60)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def stopped() -> None:
+        scope = {"type": "http", "path": "/v1/chat/completions"}
+        task = asyncio.create_task(CutOff(app)(scope, Client().receive, send))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await task
+
+    run(stopped())
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert sent[0]["status"] == (200 if begun else 503)
+    assert b'"code": "stopped"' in sent[1]["body"]
+    assert sent[1]["body"].lstrip().startswith(b"data: ") == begun
+    assert not sent[1].get("more_body")

@@ -15,8 +15,11 @@ from fastapi.responses import JSONResponse
 from compass.errors import ServeError
 from compass.serve.body import read_body
 from compass.serve.llamacpp import LlamaCpp
+from compass.serve.over_http import end_to_end
 from compass.serve.protocol import CHAT, Call, Reply, UnknownAdapterError
 from compass.serve.sglang import Sglang
+from compass.serve.vllm import Vllm
+from listening import listening
 
 ASKED = b'{"model": "cy", "messages": [{"role": "user", "content": "helo"}], "x_own": 1}'
 
@@ -157,3 +160,25 @@ def test_llamacpp_gets_the_scale_of_each_adapter(tmp_path: Path) -> None:
         await server.close()
 
     asyncio.run(work())
+
+
+def test_headers_outside_ascii_are_passed_on() -> None:
+    """A title or a name in a header is UTF-8 with most clients, and the request would end in an error of ours."""
+    sent = [(b"x-title", "Café".encode()), (b"x-latin", b"caf\xe9")]
+    heard: list[tuple[bytes, bytes]] = []
+    app = FastAPI()
+
+    @app.post(CHAT)
+    async def answer(request: Request) -> dict[str, str]:
+        heard.extend(request.headers.raw)
+        return {"id": "1"}
+
+    async def work(url: str) -> None:
+        server = Vllm(url, timeout=5)
+        asked = Call(CHAT, read_body(ASKED), "cy@1", end_to_end(sent, frozenset()))
+        assert await content_of(await server.forward(asked)) == b'{"id":"1"}'
+        await server.close()
+
+    with listening(app) as url:
+        asyncio.run(work(url))
+    assert {*sent[:1], (b"x-latin", "café".encode())} <= set(heard)

@@ -105,7 +105,7 @@ def test_the_gateway_asks_for_keys_and_gives_places_back(registry: Registry, ser
     """Anybody could use the models, or each error would take a place for ever."""
 
     async def work() -> None:
-        door = Door(Keys([Key("app", SHA)]), most=1, largest=1000)
+        door = Door(Keys([Key("app", SHA)]), most=1, largest=1000, patience=0.5)
         gateway = make_gateway(registry, servers[:1], door=door)
         await settle(gateway)
         transport = httpx.ASGITransport(make_app(gateway))
@@ -121,6 +121,13 @@ def test_the_gateway_asks_for_keys_and_gives_places_back(registry: Registry, ser
                 for _ in range(100):
                     yield b" " * 100
 
+            async def never():  # type: ignore[no-untyped-def]
+                yield b"{"
+                await asyncio.sleep(60)
+
+            # The only place would be held for ever.
+            late = await client.post("/v1/chat/completions", content=never(), headers=good)
+            assert (late.status_code, late.json()["error"]["code"]) == (408, "body_timeout")
             for content in (b"x" * 1001, chunks()):
                 response = await client.post("/v1/chat/completions", content=content, headers=good)
                 assert response.status_code == 413

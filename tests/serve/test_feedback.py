@@ -191,6 +191,24 @@ def test_feedback_becomes_rows(registry: Registry, servers: list[FakeVllm], tmp_
     assert not {row.prompt for row in train} & {row.prompt for row in tests}
 
 
+def test_feedback_on_the_base_model_names_it_as_its_answer_did(
+    registry: Registry, servers: list[FakeVllm], tmp_path: Path
+) -> None:
+    """The client would hear of a version that there is not, and the monitor of another language than the prompt said."""
+
+    async def work() -> None:
+        async with client_of(make_gateway(registry, servers[:1]), tmp_path, "full") as client:
+            answer = await client.post("/v1/chat/completions", json=chat("Please turn on the light in the kitchen"))
+            assert answer.headers["x-compass-model"] == "base"
+            said = await client.post("/v1/feedback", json={"id": answer.json()["id"], "thumb": "up"})
+            assert said.json()["model"] == "base"
+
+    run(work())
+    (file,) = (tmp_path / "prompts").glob("*.jsonl")
+    lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()[1:]]
+    assert [line["served_language"] for line in lines] == ["und", "und"]
+
+
 def test_what_is_held_out_stays_so() -> None:
     """A row would move from the tests to the training rows, and the gate see what was trained on."""
     names = [str(i) for i in range(2000)]

@@ -41,6 +41,7 @@ class Processes:
         command = [model_servers.__file__, str(self.ports["ab".find(name)])]
         if name == "gateway":
             command = ["-m", "compass.cli", "serve", "--registry-dir", str(self.registry.root), "--reservoir", "full"]
+            command += ["--drain-seconds", "3"]
             command += ["--serve-dir", str(self.folder / "serve"), "--port", str(self.ports[2])]
             command += [part for port in self.ports[:2] for part in ("--backend", f"http://127.0.0.1:{port}")]
         root = Path(__file__).parents[1]
@@ -97,7 +98,7 @@ def test_every_client_gets_an_answer_or_a_clean_error(processes: Processes) -> N
             assert more or json.loads(response.content)["model"] == "cy@1"
             answered.append(prompt)
         else:
-            assert json.loads(response.content)["error"]["code"] in ("backend_lost", "no_backend")
+            assert json.loads(response.content)["error"]["code"] in ("backend_lost", "no_backend", "stopped")
         return response.status_code
 
     async def many(client: httpx.AsyncClient, n: int) -> list[int]:
@@ -127,9 +128,15 @@ def test_every_client_gets_an_answer_or_a_clean_error(processes: Processes) -> N
         async with httpx.AsyncClient(timeout=60) as client:
             # It is stopped while a request runs, which ends first.
             last = asyncio.create_task(one(client, x_delay=1.0, stream=True))
+            # Another takes longer than the gateway waits.
+            longest = asyncio.create_task(one(client, x_delay=30.0))
             await asyncio.sleep(0.5)
             assert await asyncio.to_thread(processes.end, "gateway", signal.SIGTERM) == 0
             assert await last == 200
+            assert await longest == 503
+
+    log = (processes.folder / "gateway.log").read_text("utf-8")
+    assert "Traceback" not in log
 
     asyncio.run(asyncio.wait_for(work(), 240))
     found = logged(processes)

@@ -22,6 +22,8 @@ from compass.errors import LanguageError
 
 LONGEST_LINE = 16 * 2**20
 """Bytes of one line; a longer one is skipped."""
+LONGEST_PROMPT = 32_000
+"""Characters of one prompt; a longer one is skipped. Encoders take seconds for it, and minutes for a whole line."""
 FILE_HEADER = b'{"compass": "prompts"'
 """How the first line of a file of `compass serve` begins: it tells the file from others, and holds no prompt."""
 LABEL_LINE = b'{"label_of"'
@@ -103,6 +105,8 @@ def parse(line: bytes, columns: Mapping[str, str] | None = None) -> Record:
     prompt = found.prompt.replace("\0", "\ufffd")
     if not prompt.strip():
         raise ValueError("an empty prompt")
+    if len(prompt) > LONGEST_PROMPT:
+        raise ValueError(f"a prompt of more than {LONGEST_PROMPT:,} characters")
     language = "" if found.language == UNDETERMINED else found.language
     tag = UNKNOWN_LANGUAGE if unknown else language
     served = row.get(SERVED)

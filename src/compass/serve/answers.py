@@ -9,11 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from compass.serve.protocol import Headers
+from compass.serve.protocol import CHAT, COMPLETIONS, Headers
 
 Result = TypeVar("Result")
+
+RETRY_SECONDS = 1.0
+"""When a client may try again where no backend could answer, or the gateway stopped."""
 
 
 class ClientGoneError(Exception):
@@ -66,6 +69,35 @@ def with_headers(response: Response, headers: Headers) -> Response:
     """Add headers to an answer as they are, also those that come more than once."""
     response.raw_headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     return response
+
+
+class CutOff:
+    """Middleware: what still runs when the server stops waiting, and cancels it, ends in an error of OpenAI's API."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except asyncio.CancelledError:
+            if scope["type"] != "http":
+                raise
+            said = "The gateway was stopped during the answer. Send the request again."
+            why = RefusedError(503, "stopped", said, after=RETRY_SECONDS)
+            if begun:
+                last = error_event(str(why), why.code) if scope["path"] in (CHAT, COMPLETIONS) else b""
+                await send({"type": "http.response.body", "body": last, "more_body": False})
+            else:
+                await why.response()(scope, receive, send)
 
 
 class Streamed(Response):

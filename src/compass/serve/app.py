@@ -11,7 +11,7 @@ from typing import cast
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from compass.serve.answers import ClientGoneError, RefusedError
+from compass.serve.answers import ClientGoneError, CutOff, RefusedError
 from compass.serve.feedback import FEEDBACK, take
 from compass.serve.gateway import Gateway
 from compass.serve.keeper import Keeper
@@ -56,6 +56,7 @@ def make_app(
     gateway.observers += [*kept, measures.ended]
     app = FastAPI(title="compass serve", lifespan=alive, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.gateway = gateway
+    app.add_middleware(CutOff)
 
     async def passed_on(request: Request) -> Response:
         return await gateway.answer(request, request.url.path)

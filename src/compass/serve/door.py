@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -40,7 +41,11 @@ class Bucket:
 
 
 class Door:
-    """Checks keys and counts who is inside. most: requests at a time; the next are sent away with 503."""
+    """Checks keys and counts who is inside.
+
+    most: requests at a time; the next are sent away with 503. largest: bytes of a body; patience: seconds that one may
+    take to arrive.
+    """
 
     def __init__(
         self,
@@ -48,9 +53,10 @@ class Door:
         *,
         most: int = 256,
         largest: int = 16 << 20,
+        patience: float = 600.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.keys, self.most, self.largest = keys or Keys(), most, largest
+        self.keys, self.most, self.largest, self._patience = keys or Keys(), most, largest, patience
         self.running: Counter[str] = Counter()
         """Requests by name of the key."""
         self._buckets: dict[str, Bucket] = {}
@@ -89,7 +95,8 @@ class Door:
             self.running[key.name] -= 1
 
     async def body_of(self, request: Request) -> bytes:
-        """Read a body. Raises RefusedError with 413 if it is larger than it may be, without reading all of it."""
+        """Read a body. Raises RefusedError with 413 if it is larger than it may be, without reading all of it, and with
+        408 if it does not arrive: whoever is inside holds a place."""
         length = request.headers.get("content-length", "")
         too_large = RefusedError(
             413, "body_too_large", f"A request may have {self.largest / 2**20:g} MiB. Send a smaller one."
@@ -97,8 +104,14 @@ class Door:
         if length.isdecimal() and int(length) > self.largest:
             raise too_large
         content = bytearray()
-        async for chunk in request.stream():
-            content += chunk
-            if len(content) > self.largest:
-                raise too_large
+        try:
+            async with asyncio.timeout(self._patience):
+                async for chunk in request.stream():
+                    content += chunk
+                    if len(content) > self.largest:
+                        raise too_large
+        except TimeoutError:
+            raise RefusedError(
+                408, "body_timeout", f"The request's body did not arrive within {self._patience:g} s. Send it again."
+            ) from None
         return bytes(content)

@@ -13,6 +13,7 @@ from compass.serve.answers import RefusedError
 from compass.serve.body import read_body
 from compass.serve.door import Door
 from compass.serve.keeper import Keeper
+from compass.serve.routing import BASE, adapter_name
 from compass.serve.store import Said
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ async def take(request: Request, door: Door, keeper: Keeper) -> Response:
         raise RefusedError(
             404, "unknown_answer", "There is no such answer of yours, or it is too old. Give the `id` of its response."
         )
-    return JSONResponse({"object": "feedback", "id": said.id, "model": f"{answer.language}@{answer.version}"})
+    model = adapter_name(answer.language, answer.version) if answer.version else BASE
+    return JSONResponse({"object": "feedback", "id": said.id, "model": model})
 
 
 def _said(raw: bytes, key: str) -> Said:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from compass.serve.answers import (
+    RETRY_SECONDS,
     ClientGoneError,
     RefusedError,
     Streamed,
@@ -27,13 +28,10 @@ from compass.serve.keys import Key
 from compass.serve.over_http import OURS, end_to_end
 from compass.serve.protocol import Call, LostError, Reply, UnknownAdapterError, UnreachableError
 from compass.serve.router import Router
-from compass.serve.routing import RouteError
+from compass.serve.routing import BASE, RouteError
 from compass.serve.tracing import Spans
 
 logger = logging.getLogger(__name__)
-
-RETRY_SECONDS = 1.0
-"""When a client may try again where no backend could answer."""
 
 Observer = Callable[[Exchange], None]
 
@@ -198,7 +196,7 @@ class Gateway:
 def _about(exchange: Exchange) -> tuple[tuple[str, str], ...]:
     """Return headers that say who answered."""
     return (
-        ("x-compass-model", exchange.route.adapter or "base"),
+        ("x-compass-model", exchange.route.adapter or BASE),
         ("x-compass-conversation", exchange.asked.conversation),
     )
 

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from filelock import FileLock
+
 from compass.data.example import Example, Message
 from compass.data.feedback_rows import TEST, TRAIN, is_held_out, rows_file
 from compass.data.readers import write_jsonl
@@ -41,11 +43,13 @@ def write_rows(serve_dir: Path, answers: Sequence[Answer]) -> None:
     """Write every language's rows anew; a file that has no rows any more is removed."""
     languages = {answer.language for answer in answers}
     languages |= {path.name for path in (serve_dir / "rows").glob("*") if path.is_dir()}
-    for language in sorted(languages):
-        train, tests = split(answer for answer in answers if answer.language == language)
-        for part, rows in ((TRAIN, train), (TEST, tests)):
-            path = rows_file(serve_dir, language, part)
-            if rows:
-                write_jsonl(path, rows)
-            else:
-                path.unlink(missing_ok=True)
+    # Several gateways may share the folder.
+    with FileLock(serve_dir / "rows.lock"):
+        for language in sorted(languages):
+            train, tests = split(answer for answer in answers if answer.language == language)
+            for part, rows in ((TRAIN, train), (TEST, tests)):
+                path = rows_file(serve_dir, language, part)
+                if rows:
+                    write_jsonl(path, rows)
+                else:
+                    path.unlink(missing_ok=True)

@@ -103,9 +103,10 @@ class HttpBackend:
     async def forward(self, call: Call) -> Reply:
         """Pass a request on; returns when the answer's headers are there."""
         headers = [*call.headers, *_authorization().items(), ("accept-encoding", "identity")]
+        raw = [(name.encode("latin-1"), _utf8(value)) for name, value in headers]
         # The client's own machinery, for redirects and cookies, would take longer than the request.
         request = httpx.Request(
-            "POST", self._urls[call.path], headers=headers, content=self.body_for(call), extensions=self._limits
+            "POST", self._urls[call.path], headers=raw, content=self.body_for(call), extensions=self._limits
         )
         try:
             response = await self._transport.handle_async_request(request)
@@ -168,6 +169,16 @@ class HttpBackend:
             return await self._client.request(method, path, json=body, headers=_authorization())
         except httpx.HTTPError as error:
             raise ServeError(f"{self.name} does not answer ({type(error).__name__}).") from error
+
+
+def _utf8(value: str) -> bytes:
+    """Return a header's value as aiohttp can send it: as it came, and one in Latin-1 as the same text in UTF-8."""
+    came = value.encode("latin-1")
+    try:
+        came.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.encode("utf-8")
+    return came
 
 
 def _session() -> aiohttp.ClientSession:

@@ -170,7 +170,8 @@ class PromptLog:
 def _label(answer: Answer, at: float) -> bytes:
     row = {
         LABEL_OF: answer.id,
-        SERVED: answer.language,
+        # As in the line of its prompt: the base model has no language of its own.
+        SERVED: answer.language if answer.version else UNDETERMINED,
         "version": answer.version,
         "correct": answer.pleased,
         "session": answer.conversation,

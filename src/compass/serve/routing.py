@@ -17,6 +17,8 @@ from compass.errors import LanguageError
 from compass.serve.language import language_of_turns, served_as
 
 AUTO = "auto"
+BASE = "base"
+"""What an answer's header, and the answer to feedback, call the base model."""
 LANGUAGE_HEADER, CONVERSATION_HEADER = "x-compass-language", "x-compass-conversation"
 LANGUAGE_FIELD, CONVERSATION_FIELD = "language", "conversation_id"
 """Fields of `metadata` that say the same as the headers."""
@@ -178,7 +180,7 @@ def _tag(said: object) -> str:
     try:
         return normalize_tag(said if isinstance(said, str) else str(said))
     except LanguageError as error:
-        raise RouteError(str(error)) from None
+        raise RouteError(f"X-Compass-Language or language in metadata: {str(error).rstrip('.')}") from None
 
 
 def _spoken(turns: Sequence[str]) -> str:

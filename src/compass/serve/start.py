@@ -98,7 +98,7 @@ def make_gateway(options: ServeOptions) -> Gateway:
         raise ConfigError(problems)
     if not keys and own.host not in LOOPBACK:
         logger.warning("No keys are set: whoever reaches %s may use the models. Give keys_file.", own.host)
-    door = Door(keys, most=own.max_concurrent, largest=int(own.max_body_mb * 2**20))
+    door = Door(keys, most=own.max_concurrent, largest=int(own.max_body_mb * 2**20), patience=own.request_timeout)
     at = Path(own.registry_at) if own.registry_at else None
     desired = DesiredState(Registry(Path(options.registry.registry_dir)), at=at)
     fleet = Fleet(backends, desired.read, share=own.canary, candidates=own.canary > 0 or own.shadow > 0)

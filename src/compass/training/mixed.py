@@ -21,6 +21,8 @@ from compass.training.prompt_format import template_of
 
 NO_ADAPTER = "__base__"
 """peft's name for the base model in a batch."""
+GREEDY_BELOW = 1e-5
+"""Temperature under which the likeliest token is taken, as in vLLM: quotients by less overflow."""
 
 
 @dataclass
@@ -227,7 +229,7 @@ def _generator(row: Row, device: Any) -> Any:
 def _choose(row: Row, logits: Any, generator: Any) -> int:
     import torch
 
-    if row.temperature <= 0:
+    if row.temperature < GREEDY_BELOW or row.top_p <= 0:
         return int(logits.argmax())
     shares = torch.softmax(logits / row.temperature, dim=-1)
     if row.top_p < 1:
