@@ -11,9 +11,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
@@ -33,7 +32,8 @@ TOKENS = 64
 ROUNDING = 0.5
 """Nats by which a model that computes in bfloat16 may prefer another token than in float32."""
 
-Ask = Callable[[httpx.Client, str, Example], str]
+Answer = TypeVar("Answer")
+Rows = Sequence[Example]
 
 
 def small_run(folder: Path, files: Files, *more: str) -> Path:
@@ -98,28 +98,28 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     pytest.fail(f"The server was not ready after {START_SECONDS} s:\n{log.read_text('utf-8', 'replace')[-4000:]}")
 
 
-def chat_body(client: httpx.Client, model: str, row: Example) -> dict[str, Any]:
+def chat_body(client: httpx.Client, model: str, row: Example, **more: Any) -> dict[str, Any]:
     """Return what chat completions answer. No temperature is sent: what was exported decodes greedily."""
     messages = [{"role": "user", "content": row.prompt}]
-    body = {"model": model, "messages": messages, "max_tokens": TOKENS, "stop": ["\n"]}
+    body = {"model": model, "messages": messages, "max_tokens": TOKENS, "stop": ["\n"], **more}
     return dict(client.post("/v1/chat/completions", json=body).raise_for_status().json())
+
+
+def complete_body(client: httpx.Client, model: str, row: Example, **more: Any) -> dict[str, Any]:
+    """Return what completions answer."""
+    body = {"model": model, "prompt": f"{row.prompt}\n", "max_tokens": TOKENS, "stop": ["\n"], **more}
+    return dict(client.post("/v1/completions", json=body).raise_for_status().json())
 
 
 def chat(client: httpx.Client, model: str, row: Example) -> str:
     """Return the text that chat completions answer."""
-    return str(chat_body(client, model, row)["choices"][0]["message"]["content"])
+    return str(chat_body(client, model, row)["choices"][0]["message"]["content"]).strip()
 
 
-def complete(client: httpx.Client, model: str, row: Example) -> str:
-    """Return the text that completions answer."""
-    body = {"model": model, "prompt": f"{row.prompt}\n", "max_tokens": TOKENS, "stop": ["\n"]}
-    return str(client.post("/v1/completions", json=body).raise_for_status().json()["choices"][0]["text"])
-
-
-def answers(ask: Ask, url: str, model: str, rows: Sequence[Example]) -> list[str]:
+def answers(ask: Callable[[httpx.Client, str, Example], Answer], url: str, model: str, rows: Rows) -> list[Answer]:
     """Return the answers to rows, of which some are asked at once."""
     with client_of(url) as client, ThreadPoolExecutor(AT_ONCE) as pool:
-        return [answer.strip() for answer in pool.map(lambda row: ask(client, model, row), rows)]
+        return list(pool.map(lambda row: ask(client, model, row), rows))
 
 
 def equal_share(found: Sequence[str], wanted: Sequence[str]) -> float:
@@ -127,7 +127,7 @@ def equal_share(found: Sequence[str], wanted: Sequence[str]) -> float:
     return sum(one == other for one, other in zip(found, wanted, strict=True)) / len(wanted)
 
 
-def preferred_otherwise(run: Path, adapter: Path, rows: Sequence[Example], found: Sequence[str]) -> float:
+def preferred_otherwise(run: Path, adapter: Path, rows: Rows, found: Sequence[Sequence[int]]) -> float:
     """Return by how many nats, at most, the run's base model with an adapter prefers another token to one of an answer.
 
     Nothing but rounding for greedy answers of the same model: another order of sums tips tokens that are as likely.
@@ -141,11 +141,9 @@ def preferred_otherwise(run: Path, adapter: Path, rows: Sequence[Example], found
     model = load_with_adapter(resources.base, adapter, dtype="float32")
     worst = 0.0
     for row, answer in zip(rows, found, strict=True):
-        encoded = encode_example(resources.tokenizer, replace(row, response=answer))
-        response = torch.tensor(encoded.response[:-1])
-        ids = torch.tensor([*encoded.prompt, *encoded.response[:-1]])
+        prompt = encode_example(resources.tokenizer, row).prompt
         with torch.inference_mode():
-            logits = model(input_ids=ids[None]).logits[0, len(encoded.prompt) - 1 : -1].float()
-        gaps = logits.max(dim=-1).values - logits.gather(1, response[:, None])[:, 0]
-        worst = max(worst, float(gaps.max()) if len(gaps) else 0.0)
+            logits = model(input_ids=torch.tensor([[*prompt, *answer]])).logits[0, len(prompt) - 1 : -1].float()
+        chosen = logits.gather(1, torch.tensor(answer)[:, None])[:, 0]
+        worst = max(worst, float((logits.max(dim=-1).values - chosen).max()))
     return worst

@@ -194,7 +194,7 @@ def test_feedback_becomes_rows(registry: Registry, servers: list[FakeVllm], tmp_
 def test_feedback_on_the_base_model_names_it_as_its_answer_did(
     registry: Registry, servers: list[FakeVllm], tmp_path: Path
 ) -> None:
-    """The client would hear of a version that there is not, and the monitor of another language than the prompt said."""
+    """The client would hear of a version that there is not, and the monitor of another language than before."""
 
     async def work() -> None:
         async with client_of(make_gateway(registry, servers[:1]), tmp_path, "full") as client:

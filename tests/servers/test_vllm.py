@@ -29,11 +29,11 @@ from real_servers import (
     AT_ONCE,
     ROUNDING,
     ROWS,
+    Rows,
     answers,
-    chat,
     chat_body,
     client_of,
-    complete,
+    complete_body,
     equal_share,
     language_of,
     measured,
@@ -81,7 +81,17 @@ def served(tmp_path_factory: pytest.TempPathFactory, run: Path) -> Iterator[Serv
         yield Served(run, folder, url)
 
 
-def check_greedy(run: Path, adapter: Path, rows: Sequence[Example], found: Sequence[str]) -> None:
+def chat_ids(client: httpx.Client, model: str, row: Example) -> tuple[int, ...]:
+    """Return the tokens that chat completions answer: a text may be cut into others again."""
+    return tuple(chat_body(client, model, row, return_token_ids=True)["choices"][0]["token_ids"])
+
+
+def complete_ids(client: httpx.Client, model: str, row: Example) -> tuple[int, ...]:
+    """Return the tokens that completions answer."""
+    return tuple(complete_body(client, model, row, return_token_ids=True)["choices"][0]["token_ids"])
+
+
+def check_greedy(run: Path, adapter: Path, rows: Rows, found: Sequence[Sequence[int]]) -> None:
     """See that answers are the greedy ones of an adapter, but for rounding where two tokens are as likely."""
     preferred = preferred_otherwise(run, adapter, rows, found)
     print(f"\nanother token was preferred by {preferred:.2f} nats, at most")
@@ -104,12 +114,14 @@ def test_prompts_get_the_token_ids_of_the_training(served: Served) -> None:
             assert found == list(encode_example(tokenizer, row).prompt), row.id
 
 
-@pytest.mark.parametrize("ask", [chat, complete], ids=["chat completions", "completions"])
+@pytest.mark.parametrize("ask", [chat_ids, complete_ids], ids=["chat completions", "completions"])
 def test_answers_are_those_of_the_runs_own_evaluation(served: Served, ask: Any) -> None:
     """Users would get other answers than those that were measured."""
     rows, own = zip(*measured(served.run), strict=True)
     found = answers(ask, served.url, language_of(served.run), rows)
-    print(f"\n{ask.__name__}: {equal_share(found, own):.0%} of {len(rows)} answers are those of the run's evaluation")
+    tokenizer = Resources(load_stored(served.run / "compass.yaml")).tokenizer
+    same = equal_share([tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in found], own)
+    print(f"\n{same:.0%} of {len(rows)} answers are those of the run's evaluation")
     check_greedy(served.run, served.run / "adapter", rows, found)
 
 
@@ -124,22 +136,22 @@ def test_a_version_is_swapped_in_under_load(served: Served, tmp_path: Path) -> N
     file.write_text(json.dumps(config | {"lora_alpha": config["lora_alpha"] / 4}), encoding="utf-8")
     rows = [row for row, _ in measured(served.run)][: max(AT_ONCE, ROWS // 3)]
     name = language_of(served.run)
-    before = answers(chat, served.url, name, rows)
-    during: list[list[str]] = []
+    before = answers(chat_ids, served.url, name, rows)
+    during: list[list[tuple[int, ...]]] = []
     stop = threading.Event()
 
     def load() -> None:
         while not stop.is_set():
-            during.append(answers(chat, served.url, name, rows))
+            during.append(answers(chat_ids, served.url, name, rows))
 
     busy = threading.Thread(target=load)
     busy.start()
     backend = Vllm(served.url, timeout=300)
 
-    async def swap() -> list[str]:
+    async def swap() -> list[tuple[int, ...]]:
         await backend.load("other@2", other)
         assert "other@2" in (await backend.list()).adapters
-        found = await asyncio.to_thread(answers, chat, served.url, "other@2", rows)
+        found = await asyncio.to_thread(answers, chat_ids, served.url, "other@2", rows)
         await backend.unload("other@2")
         assert "other@2" not in (await backend.list()).adapters
         await backend.close()
@@ -152,8 +164,8 @@ def test_a_version_is_swapped_in_under_load(served: Served, tmp_path: Path) -> N
         busy.join()
     print(f"\n{len(during) * len(rows)} requests under load")
     assert during
-    seen = sorted({(i, text) for found in [before, *during] for i, text in enumerate(found)})
-    check_greedy(served.run, served.run / "adapter", [rows[i] for i, _ in seen], [text for _, text in seen])
+    seen = sorted({(i, ids) for found in [before, *during] for i, ids in enumerate(found)})
+    check_greedy(served.run, served.run / "adapter", [rows[i] for i, _ in seen], [ids for _, ids in seen])
     check_greedy(served.run, other, rows, swapped)
     assert swapped != before
 
@@ -182,16 +194,16 @@ def test_a_registry_is_followed_without_a_gateway(served: Served, tmp_path: Path
             return str(chat_body(client, language, rows[0])["model"])
 
         assert answering() == f"{language}@1"
-        check_greedy(served.run, served.run / "adapter", rows, answers(chat, url, language, rows))
+        check_greedy(served.run, served.run / "adapter", rows, answers(chat_ids, url, language, rows))
         for name in ("fr", f"{language}@7", "../cy"):
             body = {"model": name, "messages": [{"role": "user", "content": "?"}]}
             assert client.post("/v1/chat/completions", json=body).status_code == httpx.codes.NOT_FOUND, name
         registry.promote(language)
         wait_for(lambda: answering() == f"{language}@2", 60)
-        promoted = answers(chat, url, language, rows)
+        promoted = answers(chat_ids, url, language, rows)
         check_greedy(second, second / "adapter", rows, promoted)
         assert preferred_otherwise(served.run, served.run / "adapter", rows, promoted) > ROUNDING, "both answer alike"
-        check_greedy(served.run, served.run / "adapter", rows, answers(chat, url, f"{language}@1", rows))
+        check_greedy(served.run, served.run / "adapter", rows, answers(chat_ids, url, f"{language}@1", rows))
         registry.rollback(language)
         wait_for(lambda: answering() == f"{language}@1", 60)
-        check_greedy(served.run, served.run / "adapter", rows, answers(chat, url, language, rows))
+        check_greedy(served.run, served.run / "adapter", rows, answers(chat_ids, url, language, rows))
