@@ -51,12 +51,14 @@ RECIPES: dict[str, dict[str, Any]] = {
     "decay": {"weight_decay": 0.1},
     "cosine": {"lr_scheduler_type": "cosine"},
     "no-balance": {"class_balance": 1},
+    "again": {},
     "picks-then-own": {},
     "own-only": {},
     "own-thrice": {},
     "asked-thrice": {},
 }
-"""Recipe -> options. The last four take as many steps as the default. `picks-then-own` trains on the picks first, then
+"""Recipe -> options. `again` goes on from the adapter of a finished run, for as long as it was trained, with a rate that
+begins and falls anew. The last four take as many steps as the default. `picks-then-own` trains on the picks first, then
 on the training rows; `own-only` on no picks; `own-thrice` sees each training row three times as often as a pick, and
 `asked-thrice` those of a class of the test."""
 TAILS = (0.5, 0.25)
@@ -157,6 +159,9 @@ class Noise:
             first = train(picks, base=self.base, config=training, output_dir=folder / "picks", seed=seed)
             rows, before = own, first.steps
             training = dataclasses.replace(training, adapter=str(first.adapter))
+        if recipe == "again":
+            before = training.optimiser_steps(len(rows))
+            training = dataclasses.replace(training, adapter=str(self.run / "adapter"))
         done = train(rows, base=self.base, config=training, output_dir=folder, seed=seed, callbacks=tails)
         about = {"rows": len(rows), "steps": before + done.steps, "train_seconds": round(done.train_seconds, 1)}
         self.score(recipe, "last", seed, done.adapter, **about)

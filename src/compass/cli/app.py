@@ -152,10 +152,7 @@ def _of_the_system(error: Exception) -> str:
     if not isinstance(error, OSError):
         return ""
     if error.errno in NO_SUCH_PLACE and error.filename:
-        return (
-            f"{error.filename}: {error.strerror}. Choose a place that exists and that you may write to; finished "
-            "stages are kept."
-        )
+        return f"{error.filename}: {error.strerror}. Choose a place that exists and that you may write to."
     return ""
 
 
