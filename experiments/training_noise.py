@@ -57,8 +57,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "own-thrice": {},
     "asked-thrice": {},
 }
-"""Recipe -> options. `again` goes on from the adapter of a finished run, for as long as it was trained, with a rate that
-begins and falls anew. The last four take as many steps as the default. `picks-then-own` trains on the picks first, then
+"""Recipe -> options. `again` goes on from the adapter of a finished run, for as long as that was trained, with a rate
+that begins and falls anew. The last four take as many steps as the default. `picks-then-own` trains on the picks first, then
 on the training rows; `own-only` on no picks; `own-thrice` sees each training row three times as often as a pick, and
 `asked-thrice` those of a class of the test."""
 TAILS = (0.5, 0.25)

@@ -149,6 +149,8 @@ def test_requests_at_once_do_not_see_each_other(adapter: Path) -> None:
         (CHAT, {"messages": [{"role": "user", "content": "x" * 2000}]}, "tokens, and the model takes"),
         (COMPLETIONS, {"prompt": [10**9]}, "token ids go up to"),
         (COMPLETIONS, {"prompt": {}}, "prompt"),
+        (COMPLETIONS, {"prompt": ["a", "\ud83d"]}, "prompt: character 0 is half of a surrogate pair"),
+        (CHAT, {"messages": [{"role": "user", "content": "hi \ud83d"}]}, "messages: character 3 is half"),
         (COMPLETIONS, {"stop": 3}, "stop"),
     ],
 )

@@ -101,21 +101,30 @@ def _messages(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
 def _text(content: Any) -> str:
     """Return a message's content, of which the text parts are put together."""
     if content is None or isinstance(content, str):
-        return content or ""
+        return _whole("messages", content or "")
     parts = content if isinstance(content, list) else [content]
     if not all(isinstance(p, Mapping) and p.get("type") == "text" and isinstance(p.get("text"), str) for p in parts):
         raise AskedWronglyError("messages: the embedded backend reads text alone")
-    return "\n".join(part["text"] for part in parts)
+    return _whole("messages", "\n".join(part["text"] for part in parts))
+
+
+def _whole(name: str, text: str) -> str:
+    """Return a text. Raises AskedWronglyError for half a character: JSON can write one, and no tokenizer reads it."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise AskedWronglyError(f"{name}: character {error.start} is half of a surrogate pair") from None
+    return text
 
 
 def _prompts(value: Any) -> tuple[str | tuple[int, ...], ...]:
     if isinstance(value, str):
-        return (value,)
+        return (_whole("prompt", value),)
     if isinstance(value, list) and value:
         if _are_ids(value):
             return (tuple(value),)
         if all(isinstance(prompt, str) or (isinstance(prompt, list) and _are_ids(prompt)) for prompt in value):
-            return tuple(prompt if isinstance(prompt, str) else tuple(prompt) for prompt in value)
+            return tuple(_whole("prompt", one) if isinstance(one, str) else tuple(one) for one in value)
     raise AskedWronglyError("prompt: a text, a list of token ids, or a list of these")
 
 
