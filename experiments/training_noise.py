@@ -58,9 +58,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "asked-thrice": {},
 }
 """Recipe -> options. `again` goes on from the adapter of a finished run, for as long as that was trained, with a rate
-that begins and falls anew. The last four take as many steps as the default. `picks-then-own` trains on the picks first, then
-on the training rows; `own-only` on no picks; `own-thrice` sees each training row three times as often as a pick, and
-`asked-thrice` those of a class of the test."""
+that begins and falls anew. The last four take as many steps as the default. `picks-then-own` trains on the picks first,
+then on the training rows; `own-only` on no picks; `own-thrice` sees each training row three times as often as a pick,
+and `asked-thrice` those of a class of the test."""
 TAILS = (0.5, 0.25)
 """Shares of the steps whose weights are averaged."""
 VARIANTS = ("last", *(f"tail-{share}" for share in TAILS))
