@@ -10,6 +10,8 @@ import pytest
 
 from compass.serve.answers import ClientGoneError, CutOff, unless_gone
 
+EVENTS = [(b"content-type", b"text/event-stream; charset=utf-8")]
+
 
 class Client:
     """Receives as an application does: nothing until the client goes."""
@@ -98,7 +100,7 @@ def test_what_a_stop_cuts_off_ends_in_an_error_that_clients_understand(begun: bo
 
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
         if begun:
-            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.start", "status": 200, "headers": EVENTS})
         await asyncio.sleep(60)
 
     async def send(message: Any) -> None:

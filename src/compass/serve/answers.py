@@ -79,11 +79,13 @@ class CutOff:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        begun = False
+        begun = streams = False
 
         async def watched(message: Message) -> None:
-            nonlocal begun
+            nonlocal begun, streams
             begun = True
+            if message["type"] == "http.response.start" and scope["path"] in (CHAT, COMPLETIONS):
+                streams = any(value.startswith(b"text/event-stream") for _, value in message["headers"])
             await send(message)
 
         try:
@@ -93,10 +95,10 @@ class CutOff:
                 raise
             said = "The gateway was stopped during the answer. Send the request again."
             why = RefusedError(503, "stopped", said, after=RETRY_SECONDS)
-            if begun:
-                last = error_event(str(why), why.code) if scope["path"] in (CHAT, COMPLETIONS) else b""
+            if streams:
+                last = error_event(str(why), why.code)
                 await send({"type": "http.response.body", "body": last, "more_body": False})
-            else:
+            elif not begun:
                 await why.response()(scope, receive, send)
 
 
