@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from compass.data.example import Example
 from compass.errors import ServeError
@@ -296,3 +297,26 @@ def test_a_client_that_goes_ends_the_work_and_a_stop_breaks_off(adapter: Path) -
 def test_nothing_is_shown_that_may_have_to_go(text: str, stops: tuple[str, ...], shown: str) -> None:
     """A client can't take back half a character, or the beginning of what ends the answer."""
     assert text[: _safe_length(text, stops)] == shown
+
+
+@pytest.mark.parametrize("more", [{}, {"temperature": 1.0}])
+def test_an_adapter_of_broken_weights_ends_its_own_answers_alone(
+    adapter: Path, tmp_path: Path, more: dict[str, float]
+) -> None:
+    """A damaged candidate would break the answers of production, whose batch it shares."""
+    broken = tmp_path / "broken" / "adapter"
+    shutil.copytree(adapter, broken)
+    weights = load_file(broken / "adapter_model.safetensors")
+    save_file({name: tensor * 1e30 for name, tensor in weights.items()}, broken / "adapter_model.safetensors")
+
+    async def test(backend: Embedded) -> None:
+        alone = await whole(backend, call())
+        await backend.load("cy@2", broken)
+        asked = [answer(backend, call()), answer(backend, call(adapter="cy@2", **more)), answer(backend, call())]
+        first, lost, second = await asyncio.gather(*asked, return_exceptions=True)
+        assert isinstance(lost, LostError)
+        for found in (first, second):
+            assert not isinstance(found, BaseException)
+            assert json.loads(found[1])["choices"] == alone["choices"]
+
+    run(adapter, test)

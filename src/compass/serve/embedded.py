@@ -304,6 +304,12 @@ class _Engine:
     def _tell(self, work: _Work) -> None:
         """Hand on what is new of a request's answers."""
         assert self.model is not None
+        if failed := next((row.failed for row in work.rows if row.failed), None):
+            logger.warning("An answer of %s broke off: %s", work.adapter or "the base model", failed)
+            work.put(failed)
+            work.cancel()
+            work.told.update(range(len(work.rows)))
+            return
         for index, row in enumerate(work.rows):
             if index in work.told:
                 continue

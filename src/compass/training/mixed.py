@@ -41,6 +41,8 @@ class Row:
     """What was answered so far, without the token that ends the answer."""
     finished: str = ""
     """`stop` or `length`, once the answer has ended; whoever sets it ends the work on the row."""
+    failed: ModelError | None = None
+    """Why this row alone has ended without an answer."""
 
 
 class MixedModel:
@@ -182,9 +184,11 @@ class Batch:
             return []
         with torch.inference_mode():
             logits = self._cached.logits(lambda **inputs: self._owner.forward(self.rows, **inputs)).float()
-            chosen = [_choose(row, own, draw) for row, own, draw in zip(self.rows, logits, self._draws, strict=True)]
+            chosen = [
+                self._chosen(row, own, draw) for row, own, draw in zip(self.rows, logits, self._draws, strict=True)
+            ]
             for row, token in zip(self.rows, chosen, strict=True):
-                if token in self._owner.ends:
+                if row.failed or token in self._owner.ends:
                     row.finished = "stop"
                     continue
                 row.tokens.append(token)
@@ -192,6 +196,14 @@ class Batch:
                     row.finished = "length"
             self._cached.append(torch.tensor(chosen, device=logits.device))
         return list(self.rows)
+
+    def _chosen(self, row: Row, logits: Any, generator: Any) -> int:
+        """Return a row's next token. A row that has none, as with an adapter of broken weights, ends; others go on."""
+        try:
+            return _choose(row, logits, generator)
+        except RuntimeError as error:
+            row.failed = ModelError(f"The model says nothing that a token can be chosen from: {error}")
+            return int(self._owner.tokenizer.pad_token_id)
 
     def join(self, other: Batch) -> bool:
         """Take in another batch's rows, once both have made a step; return False where the model's cache does not allow
@@ -230,7 +242,10 @@ def _choose(row: Row, logits: Any, generator: Any) -> int:
     import torch
 
     if row.temperature < GREEDY_BELOW or row.top_p <= 0:
-        return int(logits.argmax())
+        best = logits.max(dim=-1)
+        if best.values.isnan():
+            raise RuntimeError("its logits are no numbers.")
+        return int(best.indices)
     shares = torch.softmax(logits / row.temperature, dim=-1)
     if row.top_p < 1:
         ordered, places = shares.sort(descending=True)
