@@ -18,11 +18,13 @@ import json
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.torch import save_file
+from transformers import TrainerCallback
 
 from compass.config import load_stored
 from compass.data.classes import class_of
@@ -42,6 +44,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "four-epochs": {"num_train_epochs": 4.0},
     "four-epochs-low-rate": {"num_train_epochs": 4.0, "learning_rate": 2e-4},
     "three-epochs-constant": {"num_train_epochs": 3.0, "lr_scheduler_type": "constant_with_warmup"},
+    "four-epochs-shortened": {"num_train_epochs": 4.0},
     "four-epochs-batch-16": {"num_train_epochs": 4.0, "per_device_train_batch_size": 16},
     "batch-4": {"per_device_train_batch_size": 4},
     "batch-16": {"per_device_train_batch_size": 16},
@@ -57,14 +60,37 @@ RECIPES: dict[str, dict[str, Any]] = {
     "own-thrice": {},
     "asked-thrice": {},
 }
-"""Recipe -> options. `again` goes on from the adapter of a finished run, for as long as that was trained, with a rate
-that begins and falls anew. The last four take as many steps as the default. `picks-then-own` trains on the picks first,
-then on the training rows; `own-only` on no picks; `own-thrice` sees each training row three times as often as a pick,
-and `asked-thrice` those of a class of the test."""
+"""Recipe -> options. `four-epochs-shortened` ends after two: at the end of the first epoch its rate is made to fall to
+zero over the second one. `again` goes on from the adapter of a finished run, for as long as that was trained, with a
+rate that begins and falls anew. The last four take as many steps as the default. `picks-then-own` trains on the picks
+first, then on the training rows; `own-only` on no picks; `own-thrice` sees each training row three times as often as a
+pick, and `asked-thrice` those of a class of the test."""
 TAILS = (0.5, 0.25)
 """Shares of the steps whose weights are averaged."""
 VARIANTS = ("last", *(f"tail-{share}" for share in TAILS))
 """What of one training is scored."""
+
+
+class Shortened(TrainerCallback):  # type: ignore[misc]
+    """Ends a training after two epochs: from the end of the first one on, the rate falls to zero over the second."""
+
+    end = 0
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, lr_scheduler: Any = None, **kwargs: Any) -> None:
+        """Plan anew."""
+        if self.end:
+            return
+        now, self.end = state.global_step, 2 * state.global_step
+        schedule = getattr(lr_scheduler, "scheduler", lr_scheduler)
+        reached = [rate(now) for rate in schedule.lr_lambdas]
+        schedule.lr_lambdas = [partial(self._falling, factor, now) for factor in reached]
+
+    def _falling(self, factor: float, now: int, step: int) -> float:
+        return factor * max(0.0, (self.end - step) / now)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """End the training."""
+        control.should_training_stop = control.should_training_stop or 0 < self.end <= state.global_step
 
 
 class TailMean(AveragedWeights):
@@ -162,7 +188,8 @@ class Noise:
         if recipe == "again":
             before = training.optimiser_steps(len(rows))
             training = dataclasses.replace(training, adapter=str(self.run / "adapter"))
-        done = train(rows, base=self.base, config=training, output_dir=folder, seed=seed, callbacks=tails)
+        more = [Shortened()] if recipe == "four-epochs-shortened" else []
+        done = train(rows, base=self.base, config=training, output_dir=folder, seed=seed, callbacks=[*tails, *more])
         about = {"rows": len(rows), "steps": before + done.steps, "train_seconds": round(done.train_seconds, 1)}
         self.score(recipe, "last", seed, done.adapter, **about)
         for mean in tails:
