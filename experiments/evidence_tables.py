@@ -259,7 +259,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="a file of experiments/evidence, without .yaml")
     parser.add_argument("--add", type=Path, help="folder of a comparison whose cells are to be taken in")
-    parser.add_argument("--rename", metavar="STRATEGY=NAME", help="call one strategy's added cells otherwise")
+    parser.add_argument("--rename", nargs="+", default=[], metavar="STRATEGY=NAME", help="call added cells otherwise")
     parser.add_argument("--results", type=Path, default=EVIDENCE / "results", help="where results are kept")
     parser.add_argument("--first", default="compass", help="strategy that the others are compared with")
     parser.add_argument("--least", type=int, default=1, help="trainings at a budget from which a strategy is shown")
@@ -270,7 +270,7 @@ def main(given: Sequence[str] | None = None) -> None:
     if arguments.add:
         if not (arguments.add / "cells.parquet").is_file():
             parser.error(f"--add: {arguments.add} holds no finished comparison (no cells.parquet); run it to its end")
-        add(folder, arguments.add, dict([arguments.rename.rsplit("=", 1)] if arguments.rename else []), config)
+        add(folder, arguments.add, dict(name.rsplit("=", 1) for name in arguments.rename), config)
     rows, _ = read(folder)
     known = {row["strategy"] for row in rows}
     strategies = known & {*strategy_names(), arguments.first}
