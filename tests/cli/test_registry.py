@@ -18,7 +18,7 @@ def test_a_run_in_production_is_not_called_candidate(compass: Compass, tmp_path:
         assert (code, "is the candidate of cy" in out) == (0, True)
     assert compass("registry", "promote", "cy", *at)[0] == 0
     code, out, _ = compass("registry", "add", run, *at)
-    assert (code, "is in production of cy already" in out, "candidate" in out) == (0, True, False)
+    assert (code, "is in production for cy already" in out, "candidate" in out) == (0, True, False)
 
 
 def test_verify_names_damaged_aliases(compass: Compass, tmp_path: Path) -> None:

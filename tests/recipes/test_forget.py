@@ -33,7 +33,7 @@ def test_a_conversation_is_gone_everywhere(tmp_path: Path) -> None:
         content = {"prompt": f"prompt of {name}", "response": "r"}
         store.add([Answer(name, name, "", "cy", 1, False, 1.0, content)])
         store.say(Said(name, "", 1, None), 2.0)
-    write_rows(serve, store.said())
+    write_rows(serve, store.said)
     (watch / "cy").mkdir(parents=True)
     state = MonitorState(f"sqlite:///{watch / 'cy' / 'monitor.db'}", "watch-cy")
     state.begin("reference", {}, restart=False)

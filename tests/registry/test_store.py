@@ -16,6 +16,7 @@ from filelock import FileLock
 from compass.config import GateConfig
 from compass.errors import LanguageError, RegistryError, RunError
 from compass.registry import GateDecision, HeldOut, Registry, RegistryEvent, decide
+from compass.registry.files import read_sealed, seal
 from compass.runs.files import file_hash, write_json
 from compass.runs.finished import served_files
 from compass.runs.folder import Run
@@ -469,9 +470,23 @@ def test_a_repair_without_a_history_leads_out(three: Registry, state: str, histo
             three.repair("cy")
         for name, how in (("state.json", state), ("history.jsonl", history)):
             assert (f"{name}.broken" in str(raised.value)) == (how != "gone") == (folder / f"{name}.broken").is_file()
+        # Servers would take "nothing is in production" for an order, and a pruning remove what they serve.
+        for call in (three.aliases, three.promote, three.prune, three.repair):
+            with pytest.raises(RegistryError, match="Promote a version by its number"):
+                call("cy")
     three.promote("cy", "2")
     assert three.aliases("cy").current.startswith("v0002")
     assert [move.action for move in three.history("cy")] == ["promote"]
+
+
+def test_a_state_of_another_release_is_no_damage(three: Registry) -> None:
+    """A repair by an older release would write over what a newer one knows."""
+    state = three.root / "cy" / "state.json"
+    state.write_text(json.dumps(seal({**read_sealed(state), "format": 99})), "utf-8")
+    before = state.read_bytes()
+    with pytest.raises(RegistryError, match="has format 99"):
+        three.repair("cy")
+    assert state.read_bytes() == before
 
 
 def test_an_earlier_broken_file_is_kept(three: Registry) -> None:

@@ -19,7 +19,7 @@ from compass.serve.body import read_body
 from compass.serve.embedded import Embedded, _safe_length
 from compass.serve.protocol import CHAT, COMPLETIONS, Backend, Call, LostError, UnknownAdapterError, UnreachableError
 from compass.steps.lock import dtype_of
-from compass.training import LanguageModel, resolve_model
+from compass.training import LanguageModel, mixed, resolve_model
 
 STORED = Path(__file__).parents[1] / "fixtures" / "v0_1"
 PROMPT = "golau ymlaen"
@@ -318,5 +318,27 @@ def test_an_adapter_of_broken_weights_ends_its_own_answers_alone(
         for found in (first, second):
             assert not isinstance(found, BaseException)
             assert json.loads(found[1])["choices"] == alone["choices"]
+
+    run(adapter, test)
+
+
+def test_the_other_prompts_of_a_request_that_failed_end_too(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would take places in the batch for nobody, up to the last token."""
+    real, rows = mixed._choose, []
+
+    def fails_once(row: mixed.Row, logits: Any, generator: Any) -> int:
+        rows.append(row)
+        if len(rows) == 1:
+            raise RuntimeError("no numbers")
+        return real(row, logits, generator)
+
+    monkeypatch.setattr(mixed, "_choose", fails_once)
+
+    async def test(backend: Embedded) -> None:
+        with pytest.raises(LostError):
+            await answer(backend, call(COMPLETIONS, prompt=["a\n", "b\n"], max_tokens=200))
+        while backend._engine._batches:
+            await asyncio.sleep(0.01)
+        assert len(rows) == 2
 
     run(adapter, test)

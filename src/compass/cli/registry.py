@@ -55,7 +55,7 @@ def registry_add(
     if json_:
         print_json(version.to_dict())
     elif store.aliases(version.language).current == version.id:
-        say(f"{version.id} is in production of {version.language} already")
+        say(f"{version.id} is in production for {version.language} already")
     else:
         say(f"{version.id} is the candidate of {version.language}")
 

@@ -97,7 +97,7 @@ def forget(conversation: str, options: ForgetOptions) -> Forgotten:
         try:
             for name in sorted(names):
                 store.forget(name)
-            write_rows(serve_dir, store.said())
+            write_rows(serve_dir, store.said)
         finally:
             store.close()
     prompts, feedback = sum(lines.prompts for lines in logged), sum(lines.feedback for lines in logged)

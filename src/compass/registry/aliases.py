@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1
 REPAIR = "`compass registry repair` rebuilds it from the history."
+BROKEN = ".broken"
+"""End of the names of files that a repair has put aside."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,20 @@ class Aliases:
         return self.production[-2] if len(self.production) > 1 else ""
 
 
-def read_aliases(folder: Path) -> Aliases:
-    """Read what holds in a language's folder. Raises RegistryError if the file is damaged."""
+def read_aliases(folder: Path, *, lost_too: bool = False) -> Aliases:
+    """Read what holds in a language's folder. Raises RegistryError if the file is damaged or lost.
+
+    lost_too: where a repair found nothing, return that nothing holds. For others that is an error: servers keep what
+    they serve, and nothing is pruned.
+    """
     path = folder / "state.json"
     if not path.exists():
         if (folder / "history.jsonl").exists():
             raise RegistryError(f"{path} is missing. {REPAIR}")
+        if not lost_too and any(folder.glob(f"*{BROKEN}*")):
+            raise RegistryError(
+                f"{path} is lost, and so is the history. Promote a version by its number to set the aliases anew."
+            )
         return Aliases()
     content = read_sealed(path, REPAIR)
     if content.get("format") != FORMAT:
@@ -175,27 +185,41 @@ def repair(folder: Path, last_number: int) -> Aliases:
     """Write `state.json` anew from the last whole line of the history. The caller holds the lock.
 
     Raises RegistryError if no line of the history is whole; then both files are put aside, so that aliases can be set.
+    A whole `state.json` of another release raises RegistryError too, and stays.
     """
-    path = folder / "history.jsonl"
+    path, state = folder / "history.jsonl", folder / "state.json"
+    if _is_whole(state):
+        return read_aliases(folder)
     whole = []
     for raw in path.read_bytes().split(b"\n") if path.is_file() else []:
         line = _parsed(raw)
         if line and is_sealed(line):
             whole.append(Move.from_dict(line))
     if not whole:
-        aside = [_put_aside(file) for file in (folder / "state.json", path) if file.exists()]
+        aside = [_put_aside(file) for file in (state, path) if file.exists()]
+        if not aside:
+            return read_aliases(folder)
         raise RegistryError(
             f"{path} has no whole line to rebuild the aliases from: what was candidate and in production is lost. Put "
-            f"aside as {' and '.join(aside)}. Promote a version by its number to set the aliases anew."
+            f"aside as {' and '.join(aside)}. Promote a version by its number to set the aliases anew; until then, "
+            "servers keep what they serve."
         )
     last = max(whole, key=lambda made: made.sequence)
     _write(folder, last, last_number)
     return read_aliases(folder)
 
 
+def _is_whole(path: Path) -> bool:
+    try:
+        read_sealed(path)
+    except RegistryError:
+        return False
+    return True
+
+
 def _put_aside(path: Path) -> str:
     """Rename a damaged file, never over another one; return its new name."""
-    names = (path.with_name(f"{path.name}.broken{number or ''}") for number in itertools.count())
+    names = (path.with_name(f"{path.name}{BROKEN}{number or ''}") for number in itertools.count())
     aside = next(name for name in names if not name.exists())
     path.rename(aside)
     return aside.name

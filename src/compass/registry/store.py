@@ -173,7 +173,7 @@ class Registry:
         """
         folder = self.folder(language)
         with self._locked(folder, "state"):
-            now = read_aliases(folder)
+            now = read_aliases(folder, lost_too=name != "candidate")
             version = self._named(language, name)
             if version.id == now.current:
                 raise RegistryError(f"{version.id} is in production already. There is nothing to promote.")

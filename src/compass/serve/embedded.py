@@ -307,11 +307,10 @@ class _Engine:
         if failed := next((row.failed for row in work.rows if row.failed), None):
             logger.warning("An answer of %s broke off: %s", work.adapter or "the base model", failed)
             work.put(failed)
-            work.cancel()
             work.told.update(range(len(work.rows)))
-            return
         for index, row in enumerate(work.rows):
             if index in work.told:
+                row.finished = row.finished or "stop"
                 continue
             text, shown = self.model.text_of(row.tokens), None
             for stop in work.asked.stop:

@@ -205,7 +205,7 @@ class Keeper:
                 self._rows_due = now
             if now >= self._rows_due or (ended and self._rows_due < float("inf")):
                 self._rows_due = float("inf")
-                write_rows(self._folder, self._store.said())
+                write_rows(self._folder, self._store.said)
         except (CompassError, OSError) as error:
             self._rows_due = now + PURGE_SECONDS / 60
             logger.warning("The rows that users' feedback became are not up to date: %s", error)

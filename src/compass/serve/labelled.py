@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from filelock import FileLock
@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 ID = "feedback/"
 """How the ids of these rows begin; the answer's id follows."""
+LOCK_SECONDS = 30.0
+"""Longest wait for another process that writes the rows."""
 
 
 def row_of(answer: Answer) -> Example | None:
@@ -39,12 +41,17 @@ def split(answers: Iterable[Answer]) -> tuple[list[Example], list[Example]]:
     return train, tests
 
 
-def write_rows(serve_dir: Path, answers: Sequence[Answer]) -> None:
-    """Write every language's rows anew; a file that has no rows any more is removed."""
-    languages = {answer.language for answer in answers}
-    languages |= {path.name for path in (serve_dir / "rows").glob("*") if path.is_dir()}
-    # Several gateways may share the folder.
-    with FileLock(serve_dir / "rows.lock"):
+def write_rows(serve_dir: Path, said: Callable[[], Sequence[Answer]]) -> None:
+    """Write every language's rows anew; a file that has no rows any more is removed.
+
+    said: returns the answers of which users have said something. It is asked under the lock that several gateways and
+    `compass data forget` share, so that nobody writes what another one has just removed. Raises OSError if the lock is
+    not to be had.
+    """
+    with FileLock(serve_dir / "rows.lock", timeout=LOCK_SECONDS):
+        answers = said()
+        languages = {answer.language for answer in answers}
+        languages |= {path.name for path in (serve_dir / "rows").glob("*") if path.is_dir()}
         for language in sorted(languages):
             train, tests = split(answer for answer in answers if answer.language == language)
             for part, rows in ((TRAIN, train), (TEST, tests)):
