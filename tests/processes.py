@@ -1,15 +1,23 @@
-"""Waiting for what other processes do, and killing them in the middle of it."""
+"""Ports for other processes, waiting for what they do, and killing them in the middle of it."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from forked import Forked
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60, every: float = 0.05) -> None:

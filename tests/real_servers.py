@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from compass.config import load_stored
 from compass.data.example import Example
 from compass.evaluation.files import read_evaluation
 from compass.steps.resources import Resources
+from processes import free_port
 from small_data import Files
 
 ROWS = int(os.environ.get("COMPASS_ROWS", "60"))
@@ -47,18 +47,12 @@ def language_of(run: Path) -> str:
     return load_stored(run / "compass.yaml").data.language
 
 
-def measured(run: Path, model: str = "adapter") -> list[tuple[Example, str]]:
-    """Return rows of the run's own language with its evaluation's answers. model: `adapter` or `base`."""
+def measured(run: Path) -> list[tuple[Example, str]]:
+    """Return rows of the run's own language with its evaluation's answers."""
     language = language_of(run)
-    files = sorted((run / "eval" / model).glob("*.json"), key=lambda file: file.stem != language)
+    files = sorted((run / "eval" / "adapter").glob("*.json"), key=lambda file: file.stem != language)
     found = read_evaluation(files[0])
     return list(zip(found.examples, found.predictions, strict=True))[:ROWS]
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def client_of(url: str) -> httpx.Client:
@@ -70,7 +64,7 @@ def started(
     command: Sequence[str], log: Path, environment: Mapping[str, str], health: str = "/health"
 ) -> Iterator[str]:
     """Run a server on a free port until it is healthy; yield its address, and end it and its children afterwards."""
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     with log.open("ab") as file:
         server = subprocess.Popen(

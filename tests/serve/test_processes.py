@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,15 +16,9 @@ import pytest
 
 import model_servers
 from compass.registry import Registry
-from processes import wait_for
+from processes import free_port, wait_for
 
 CLEAN = {200, 502, 503}
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class Processes:

@@ -35,7 +35,7 @@ from real_servers import (
 from small_data import Files
 
 BUILT = Path(os.environ.get("COMPASS_LLAMACPP", ""))
-SERVER, CONVERTER = BUILT / "llama-server", BUILT / "llama.cpp" / "convert_lora_to_gguf.py"
+CONVERTER = BUILT / "llama.cpp" / "convert_lora_to_gguf.py"
 SAME_BITS = ("--parallel", "1", "--no-cache-prompt")
 """So that an answer does not depend on what else is asked: in another batch, sums are rounded differently."""
 pytestmark = pytest.mark.skipif(

@@ -79,6 +79,9 @@ class CutOff:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
         begun = streams = False
 
         async def watched(message: Message) -> None:
@@ -91,8 +94,6 @@ class CutOff:
         try:
             await self._app(scope, receive, watched)
         except asyncio.CancelledError:
-            if scope["type"] != "http":
-                raise
             said = "The gateway was stopped during the answer. Send the request again."
             why = RefusedError(503, "stopped", said, after=RETRY_SECONDS)
             if streams:

@@ -49,7 +49,8 @@ def read_request(path: str, values: Mapping[str, Any]) -> Asked:
         value = values.get(name)
         if value not in (None, allowed) and value is not False:
             raise AskedWronglyError(f"{name}: the embedded backend does not support it; leave it out")
-    limit = values.get("max_tokens") if (longer := values.get("max_completion_tokens")) is None else longer
+    limits = (values.get("max_completion_tokens"), values.get("max_tokens"), MAX_TOKENS)
+    limit = next(value for value in limits if value is not None)
     options = values.get("stream_options")
     return Asked(
         path=path,
@@ -57,7 +58,7 @@ def read_request(path: str, values: Mapping[str, Any]) -> Asked:
         tools=values.get("tools"),
         prompts=() if path == CHAT else _prompts(values.get("prompt")),
         special_tokens=values.get("add_special_tokens") is not False,
-        max_tokens=int(_number("max_tokens", MAX_TOKENS if limit is None else limit, 1, 1 << 20, whole=True)),
+        max_tokens=int(_number("max_tokens", limit, 1, 1 << 20, whole=True)),
         # Greedy, as measured, where the client says nothing.
         temperature=_number("temperature", values.get("temperature") or 0.0, 0.0, 2.0),
         top_p=_number("top_p", 1.0 if values.get("top_p") is None else values["top_p"], 0.0, 1.0),

@@ -310,6 +310,7 @@ class _Engine:
             work.told.update(range(len(work.rows)))
         for index, row in enumerate(work.rows):
             if index in work.told:
+                # Beside a row that failed, others would go on for nobody.
                 row.finished = row.finished or "stop"
                 continue
             text, shown = self.model.text_of(row.tokens), None
