@@ -125,7 +125,7 @@ $(STAMP): pyproject.toml requirements/torch.txt requirements/lock.txt requiremen
 # torch is resolved as a constraint and then left out of the lock: its CPU and CUDA builds share no hash. Run this where
 # pip finds a CPU build (TORCH_FIND_LINKS=URL), or the lock takes up the CUDA libraries; the last line refuses that.
 TORCH_FIND_LINKS ?=
-EXTRAS := embedded dev docs postgres redaction uriel langrank mlflow lm-eval sentence-transformers serve
+EXTRAS := 4bit embedded dev docs postgres redaction uriel langrank mlflow lm-eval sentence-transformers serve
 lock: $(STAMP)
 	$(PIP) install --quiet pip-tools==7.6.2
 	$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-header --no-annotate \

@@ -45,6 +45,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "four-epochs-low-rate": {"num_train_epochs": 4.0, "learning_rate": 2e-4},
     "three-epochs-constant": {"num_train_epochs": 3.0, "lr_scheduler_type": "constant_with_warmup"},
     "four-epochs-shortened": {"num_train_epochs": 4.0},
+    "stretched-to-three": {"num_train_epochs": 3.0},
+    "stretched-to-four": {"num_train_epochs": 4.0},
     "four-epochs-batch-16": {"num_train_epochs": 4.0, "per_device_train_batch_size": 16},
     "batch-4": {"per_device_train_batch_size": 4},
     "batch-16": {"per_device_train_batch_size": 16},
@@ -60,11 +62,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     "own-thrice": {},
     "asked-thrice": {},
 }
-"""Recipe -> options. `four-epochs-shortened` ends after two: at the end of the first epoch its rate is made to fall to
-zero over the second one. `again` goes on from the adapter of a finished run, for as long as that was trained, with a
-rate that begins and falls anew. The last four take as many steps as the default. `picks-then-own` trains on the picks
-first, then on the training rows; `own-only` on no picks; `own-thrice` sees each training row three times as often as a
-pick, and `asked-thrice` those of a class of the test."""
+"""Recipe -> options. `four-epochs-shortened` ends after two: at the end of the first epoch its rate is made to fall
+to zero over the second one. `stretched-to-…` begins as if it were to end after two; after the first, what is left of
+the rate falls to zero over all epochs that are left. `again` goes on from the adapter of a finished run, for as long
+as that was trained, with a rate that begins and falls anew. The last four take as many steps as the default.
+`picks-then-own` trains on the picks first, then on the training rows; `own-only` on no picks; `own-thrice` sees each
+training row three times as often as a pick, and `asked-thrice` those of a class of the test."""
 TAILS = (0.5, 0.25)
 """Shares of the steps whose weights are averaged."""
 VARIANTS = ("last", *(f"tail-{share}" for share in TAILS))
@@ -91,6 +94,26 @@ class Shortened(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """End the training."""
         control.should_training_stop = control.should_training_stop or 0 < self.end <= state.global_step
+
+
+class Stretched(TrainerCallback):  # type: ignore[misc]
+    """Has the rate of a training of two epochs in the first one, and lets it fall to zero over all the others."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, lr_scheduler: Any = None, **kwargs: Any) -> None:
+        """Plan anew."""
+        one = round(state.max_steps / args.num_train_epochs)
+        warmup = args.get_warmup_steps(state.max_steps)
+        schedule = getattr(lr_scheduler, "scheduler", lr_scheduler)
+        schedule.lr_lambdas = [partial(self._factor, warmup, one, state.max_steps) for _ in schedule.lr_lambdas]
+
+    @staticmethod
+    def _factor(warmup: int, one: int, end: int, step: int) -> float:
+        if step < warmup:
+            return step / warmup
+        at_end_of_first = one / max(1, 2 * one - warmup)
+        if step <= one:
+            return (2 * one - step) / max(1, 2 * one - warmup)
+        return at_end_of_first * (end - step) / max(1, end - one)
 
 
 class TailMean(AveragedWeights):
@@ -189,7 +212,9 @@ class Noise:
         if recipe == "again":
             before = training.optimiser_steps(len(rows))
             training = dataclasses.replace(training, adapter=str(self.run / "adapter"))
-        more = [Shortened()] if recipe == "four-epochs-shortened" else []
+        more: list[TrainerCallback] = [Shortened()] if recipe == "four-epochs-shortened" else []
+        if recipe.startswith("stretched"):
+            more = [Stretched()]
         done = train(rows, base=self.base, config=training, output_dir=folder, seed=seed, callbacks=[*tails, *more])
         about = {"rows": len(rows), "steps": before + done.steps, "train_seconds": round(done.train_seconds, 1)}
         self.score(recipe, "last", seed, done.adapter, **about)

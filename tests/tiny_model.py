@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def make_tiny_model(folder: Path, *, chat_template: str | None = None) -> Path:
+def make_tiny_model(folder: Path, *, chat_template: str | None = None, hidden_size: int = 32) -> Path:
     """Save a two-layer Llama and a tokenizer of single bytes into a folder."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -22,8 +22,9 @@ def make_tiny_model(folder: Path, *, chat_template: str | None = None) -> Path:
         tokenizer.chat_template = chat_template
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(vocabulary), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, max_position_embeddings=256, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        vocab_size=len(vocabulary), hidden_size=hidden_size, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=256, pad_token_id=0, bos_token_id=1,
+        eos_token_id=2,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from compass.errors import ModelError
+from compass.config import TrainingConfig
+from compass.errors import MissingExtraError, ModelError
 from compass.training.models import READ_WHOLE, BaseModel, folder_revision, load_base, load_tokenizer, resolve_model
+from compass.training.soup import check_trainable
 
 
 def test_a_folder_is_a_model_only_with_its_configuration(tmp_path: Path, tiny: BaseModel) -> None:
@@ -92,7 +94,10 @@ def test_a_folder_with_other_weights_is_another_revision(tmp_path: Path) -> None
         assert folder_revision(tmp_path) != before
 
 
-def test_four_bits_need_a_gpu(tiny: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(ModelError, match="load_in_4bit needs a CUDA device"):
-        load_base(tiny, load_in_4bit=True)
+def test_four_bits_without_their_package_are_refused(tiny: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be found out after embedding and selection, when the weights are loaded."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    config = TrainingConfig(load_in_4bit=True)
+    for call in (lambda: load_base(tiny, load_in_4bit=True), lambda: check_trainable(config, tiny)):
+        with pytest.raises(MissingExtraError, match=r"pip install 'compass-peft\[4bit\]'"):
+            call()

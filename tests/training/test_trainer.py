@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from transformers import TrainerCallback
 
 from compass.config import TrainingConfig
@@ -21,10 +22,11 @@ from compass.training.checkpoints import seconds_of
 from compass.training.formatting import encode_fitting
 from compass.training.generation import LanguageModel
 from compass.training.head import IGNORED
-from compass.training.models import BaseModel, load_tokenizer
+from compass.training.models import BaseModel, load_base, load_tokenizer
 from compass.training.trainer import train
 from forked import Forked
 from processes import kill_when
+from tiny_model import make_tiny_model
 
 CONFIG = TrainingConfig(
     num_train_epochs=2, per_device_train_batch_size=4, learning_rate=5e-3, lora_r=4, lora_alpha=8, save_steps=2,
@@ -123,6 +125,27 @@ def test_the_other_kinds_of_adapter_train_and_load(
     saved = json.loads((result.adapter / "adapter_config.json").read_text(encoding="utf-8"))
     assert saved[flag] is True
     assert np.isfinite(LanguageModel(tiny, result.adapter).loss(examples[:2])[0]).all()
+
+
+def test_four_bit_weights_train_as_what_they_stand_for(examples: list[Example], tmp_path: Path) -> None:
+    """A gradient that stops at quantised weights, or an adapter that is read back on others, would ruin QLoRA."""
+    # bitsandbytes packs layers of 64 columns and more.
+    folder = str(make_tiny_model(tmp_path / "model", hidden_size=64))
+    tiny = BaseModel(folder, folder, "local", "")
+    four = load_base(tiny, load_in_4bit=True).model.layers[0].mlp.down_proj.weight
+    assert four.dtype == torch.uint8
+    assert four.numel() * 2 == load_base(tiny).model.layers[0].mlp.down_proj.weight.numel()
+
+    whole_batch = dataclasses.replace(CONFIG, per_device_train_batch_size=len(examples), max_steps=12)
+    losses = {}
+    for load_in_4bit in (False, True):
+        config = dataclasses.replace(whole_batch, load_in_4bit=load_in_4bit)
+        result = train(examples, base=tiny, config=config, output_dir=tmp_path / str(load_in_4bit), seed=0)
+        losses[load_in_4bit] = [entry["loss"] for entry in result.log if "loss" in entry]
+        nats, n_bytes = LanguageModel(tiny, result.adapter, dtype="float32", load_in_4bit=load_in_4bit).loss(examples)
+        losses[load_in_4bit].append(nats.sum() / (n_bytes.sum() + len(examples)))
+    assert losses[True] == pytest.approx(losses[False], rel=0.01)
+    assert losses[True][-1] < losses[True][0] - 0.4
 
 
 def test_nothing_to_train_on_and_impossible_packing_are_refused(tiny: BaseModel, tmp_path: Path) -> None:

@@ -262,7 +262,7 @@ class TrainingConfig:
     )
     use_dora: bool = knob(False, "Train a DoRA adapter. Not every server supports DoRA.")
     use_rslora: bool = knob(False, "Rank-stabilised LoRA: scale by alpha over the square root of the rank.")
-    load_in_4bit: bool = knob(False, "Load the base model in 4 bits (needs CUDA and bitsandbytes).")
+    load_in_4bit: bool = knob(False, "Load the base model in 4 bits (QLoRA; needs bitsandbytes; slow without a GPU).")
     learning_rate: float = knob(5e-4, "Peak learning rate.", basic=True, low=0.0)
     num_train_epochs: float = knob(2.0, "Training epochs.", basic=True, low=0.0)
     max_steps: int = knob(-1, "Optimiser steps; a positive number overrides num_train_epochs.")
@@ -353,7 +353,7 @@ class TrainingConfig:
                 "use_dora: vLLM does not serve DoRA adapters; merge the adapter into the model, or turn use_dora off"
             )
         if self.load_in_4bit:
-            yield ("load_in_4bit needs a CUDA GPU and the package bitsandbytes (pip install 'compass-peft[4bit]')")
+            yield "load_in_4bit: 4-bit weights take less memory; without a GPU a training takes about twice the time"
         if self.packing == "on":
             yield (
                 "packing: 'on' packs rows even if the attention kernel lets them attend to each other; 'auto' packs "

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from compass.errors import ModelError
+from compass.errors import MissingExtraError, ModelError
 from compass.runs.files import is_full_disk
 from compass.runs.machine import multiplies_bfloat16
 from compass.runs.places import is_content_hash, local_path, looks_local
@@ -183,7 +183,8 @@ def load_base(base: BaseModel, *, dtype: str = "auto", load_in_4bit: bool = Fals
     """Load the weights on the best device. dtype: as in `resolved_dtype`.
 
     attention: kernel by transformers' name; None leaves the choice to transformers.
-    Raises ModelError for 4-bit weights without CUDA, and for a model that can't be loaded.
+    load_in_4bit: NF4 weights by bitsandbytes (QLoRA, Dettmers et al. 2023), which multiply in bfloat16.
+    Raises MissingExtraError for 4-bit weights without bitsandbytes, ModelError for a model that can't be loaded.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -194,8 +195,7 @@ def load_base(base: BaseModel, *, dtype: str = "auto", load_in_4bit: bool = Fals
     if attention:
         options["attn_implementation"] = attention
     if load_in_4bit:
-        if not on_gpu:
-            raise ModelError("load_in_4bit needs a CUDA device, and none was found. Leave the option out.")
+        check_four_bits()
         from transformers import BitsAndBytesConfig
 
         options["quantization_config"] = BitsAndBytesConfig(
@@ -207,6 +207,12 @@ def load_base(base: BaseModel, *, dtype: str = "auto", load_in_4bit: bool = Fals
         # Under `accelerate launch` each process owns one device.
         model.to(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
     return model
+
+
+def check_four_bits() -> None:
+    """Refuse 4-bit weights where nothing can load them. Raises MissingExtraError."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise MissingExtraError("bitsandbytes", "4bit", "load_in_4bit")
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from compass.runs import layout
 from compass.runs.files import fingerprint, read_json, write_json
 from compass.training.adapters import adapter_rank, check_adapter, check_target_modules
 from compass.training.merging import check_mergeable, merge_adapters
-from compass.training.models import BaseModel
+from compass.training.models import BaseModel, check_four_bits
 from compass.training.trainer import TrainingResult, target_modules, train
 
 logger = logging.getLogger(__name__)
@@ -82,8 +82,11 @@ def drop_parts(output_dir: Path) -> None:
 def check_trainable(config: TrainingConfig, base: BaseModel) -> None:
     """Refuse target modules that the model lacks, and a start adapter that can't be gone on from.
 
-    That is one that does not fit the model, or whose trainings can't be averaged or served. Raises ModelError.
+    That is one that does not fit the model, or whose trainings can't be averaged or served. Raises ModelError, and
+    MissingExtraError for 4-bit weights without bitsandbytes.
     """
+    if config.load_in_4bit:
+        check_four_bits()
     if not config.adapter:
         check_target_modules(target_modules(config), base)
         return
