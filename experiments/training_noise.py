@@ -56,6 +56,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "decay": {"weight_decay": 0.1},
     "cosine": {"lr_scheduler_type": "cosine"},
     "no-balance": {"class_balance": 1},
+    "dora": {"use_dora": True},
+    "qlora": {"load_in_4bit": True},
     "again": {},
     "picks-then-own": {},
     "own-only": {},
@@ -166,7 +168,8 @@ class Noise:
         """Score an adapter on the test, and write that down; not again if it is there, nor what nobody asked for."""
         if self.has(recipe, variant, seed) or (variant in VARIANTS and variant not in self.variants):
             return
-        model = LanguageModel(self.base, adapter, dtype=self.config.training.dtype)
+        four = RECIPES[recipe].get("load_in_4bit", False)
+        model = LanguageModel(self.base, adapter, dtype=self.config.training.dtype, load_in_4bit=four)
         scored = evaluate(model, self.test, name="test", language=self.language, config=self.config.evaluation, seed=0)
         result = {
             "recipe": recipe,
