@@ -4,7 +4,8 @@
     python experiments/training_noise.py runs/noise/cy-3 --recipes default low-rate --repeats 4
     python experiments/training_noise.py runs/noise/cy-3 --summary
 
-Each training has its own seed, which orders the rows and starts the adapter; rows, model and test stay. Scored besides:
+Each training has its own seed, which orders the rows and starts the adapter; rows, model and test stay. The first one
+has the run's: where the run has an adapter, that is the default's first training. Scored besides:
 the mean of a training's weights over its last steps (`tail-…`), and the mean of several trainings of a recipe
 (`mean-of-…`, an exact average of what the adapters add to the base weights; no adapter is in two). One JSON line each;
 what is there is not done again.
@@ -187,11 +188,22 @@ class Noise:
         print(self.run.name, recipe, variant, seed, *(f"{np.mean(result[m]):.3f}" for m in METRICS), flush=True)
 
     def train(self, recipe: str, seed: int) -> Path:
-        """Train with a recipe and a seed of its own, and score the adapter and the means of its last steps."""
+        """Train with a recipe and a seed of its own, and score the adapter and the means of its last steps.
+
+        seed: the number of the training.
+        """
         folder = self.folder / f"{recipe}-{seed}"
+        own_adapter = self.run / "adapter"
+        if recipe == "default" and seed == 0 and self.variants == ["last"] and own_adapter.is_dir():
+            self.score(recipe, "last", seed, own_adapter)
+            return own_adapter
         if all(self.has(recipe, variant, seed) for variant in self.variants) and (folder / "adapter").is_dir():
             return folder / "adapter"
-        training = dataclasses.replace(self.config.training, **RECIPES[recipe])
+        options = RECIPES[recipe]
+        if "num_train_epochs" in options:
+            # A cell of a comparison has its number of steps, which would go before.
+            options = {"max_steps": -1, **options}
+        training = dataclasses.replace(self.config.training, **options)
         current = read_jsonl(self.run / "data" / "current.jsonl")
         repeats = class_repeats(current, training.class_balance)
         picks, own = read_jsonl(self.run / "selection" / "selected.jsonl"), repeated(current, repeats)
@@ -207,9 +219,9 @@ class Noise:
             rows, training = as_long[recipe], dataclasses.replace(training, max_steps=steps)
         # A mean of the last steps needs to know how many there will be.
         tails = [] if recipe == "four-epochs-shortened" else [TailMean(share) for share in TAILS]
-        before = 0
+        before, own_seed = 0, self.config.run.seed + 1000 * seed
         if recipe == "picks-then-own":
-            first = train(picks, base=self.base, config=training, output_dir=folder / "picks", seed=seed)
+            first = train(picks, base=self.base, config=training, output_dir=folder / "picks", seed=own_seed)
             rows, before = own, first.steps
             training = dataclasses.replace(training, adapter=str(first.adapter))
         if recipe == "again":
@@ -218,7 +230,7 @@ class Noise:
         more: list[TrainerCallback] = [Shortened()] if recipe == "four-epochs-shortened" else []
         if recipe.startswith("stretched"):
             more = [Stretched()]
-        done = train(rows, base=self.base, config=training, output_dir=folder, seed=seed, callbacks=[*tails, *more])
+        done = train(rows, base=self.base, config=training, output_dir=folder, seed=own_seed, callbacks=[*tails, *more])
         about = {"rows": len(rows), "steps": before + done.steps, "train_seconds": round(done.train_seconds, 1)}
         self.score(recipe, "last", seed, done.adapter, **about)
         for mean in tails:

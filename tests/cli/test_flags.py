@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from commands import Compass
 from compass.cli.process import EXIT_BAD_INPUT, EXIT_FAILED
-from compass.config import AdaptConfig, GateConfig
+from compass.config import AdaptConfig, EvaluationConfig, GateConfig, dump_config
+from compass.errors import ConfigError
 
 
 def test_both_spellings_of_a_flag_are_known(compass: Compass, tmp_path: Path) -> None:
@@ -107,6 +109,27 @@ def test_the_training_data_go_by_both_names(flag: str, monkeypatch: pytest.Monke
     code, _, err = compass("adapt", "--dry-run", flag, "have.jsonl")
     assert code == 0, err
     assert asked[0].data.train == ("have.jsonl",)
+
+
+@pytest.mark.parametrize(
+    ("of_parent", "flags", "rows"),
+    [(60, (), 200), (300, (), 300), (0, (), 0), (60, ("--max-retention-rows", "30"), 30)],
+)
+def test_an_update_tests_on_as_many_rows_as_the_gate_needs(
+    of_parent: int, flags: tuple[str, ...], rows: int, monkeypatch: pytest.MonkeyPatch, compass: Compass, tmp_path: Path
+) -> None:
+    """With the 60 rows of a first run no update that changes nothing would pass the gate."""
+    asked: list[AdaptConfig] = []
+
+    def update(config: AdaptConfig, *_: object, **__: object) -> NoReturn:
+        asked.append(config)
+        raise ConfigError("seen")
+
+    monkeypatch.setattr("compass.recipes.update.update", update)
+    parent = AdaptConfig(evaluation=EvaluationConfig(max_retention_rows=of_parent))
+    (tmp_path / "compass.yaml").write_text(dump_config(parent), encoding="utf-8")
+    compass("update", str(tmp_path), "window.jsonl", "--output-dir", str(tmp_path / "new"), *flags)
+    assert asked[0].evaluation.max_retention_rows == rows
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from compass.serve.store import DATABASE, Answer, Said, Store
 from run_folders import write_run, write_space
 
 
-def test_a_conversation_is_gone_everywhere(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["data/current.jsonl", "data/tests/cy.jsonl", "anchors/anchors.jsonl"])
+def test_a_conversation_is_gone_everywhere(file: str, tmp_path: Path) -> None:
     """A person's texts would stay in one of the places, or another's be removed; or feedback count as prompts."""
     serve, watch = tmp_path / "serve", tmp_path / "watch"
     (serve / "prompts").mkdir(parents=True)
@@ -43,7 +44,8 @@ def test_a_conversation_is_gone_everywhere(tmp_path: Path) -> None:
         position=None, skipped=(),
     )  # fmt: skip
     run = write_run(tmp_path / "run", write_space(tmp_path / "space"))
-    with (run / "data" / "current.jsonl").open("a") as rows:
+    (run / file).parent.mkdir(exist_ok=True)
+    with (run / file).open("a") as rows:
         rows.write(json.dumps({"id": f"feedback/{mine}", "prompt": "cleaned", "response": "r"}) + "\n")
     registry = Registry(tmp_path / "registry")
     seen = registry.register(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +25,7 @@ from compass.config import (
     load_stored,
     named_options,
 )
-from compass.config.update import OF_THE_PARENT
+from compass.config.update import OF_THE_PARENT, RETENTION_ROWS
 from compass.errors import ConfigError
 from compass.runs import layout
 
@@ -38,7 +39,8 @@ OF_THE_FILE = ("run", "selection", "training", "evaluation", "update", "folder")
     of=UpdateOptions, refused=OF_THE_PARENT, 
     advanced=("seed", "strategy", "model_name_or_path", "lora_r", "per_device_train_batch_size"),
     explained={"Values of --method": {name: method.explanation for name, method in UPDATE_METHODS.items()}},
-    defaults={option.name: "default: the parent's" for option in fields_of(AdaptConfig)} | {"output_dir": "required"},
+    defaults={option.name: "default: the parent's" for option in fields_of(AdaptConfig)}
+    | {"output_dir": "required", "max_retention_rows": f"default: {RETENTION_ROWS}, or the parent's if larger or 0"},
 )  # fmt: skip
 def update(
     parent: Annotated[
@@ -90,6 +92,10 @@ def update(
         raise ConfigError("--output-dir: name a folder for the update; the parent is not written to")
     given = named_options(None, options, UpdateOptions, {option.name for option in fields_of(AdaptConfig)})
     resolved = load_stored(parent / layout.CONFIG, given, allow_endpoint=own.folder.allow_endpoint)
+    measured = resolved.evaluation
+    if "max_retention_rows" not in given and measured.max_retention_rows:
+        rows = max(measured.max_retention_rows, RETENTION_ROWS)
+        resolved = dataclasses.replace(resolved, evaluation=dataclasses.replace(measured, max_retention_rows=rows))
     new = NewData(window, train=current, test=test, pool=tuple(pool or ()))
     done = run_update(resolved, own.update, parent=parent, new=new)
     result = {

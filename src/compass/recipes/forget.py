@@ -16,6 +16,7 @@ from compass.drift.state import forget_prompts
 from compass.drift.tables import database_in
 from compass.errors import ConfigError, MissingExtraError
 from compass.registry import Registry
+from compass.runs import layout
 from compass.serve.labelled import ID, write_rows
 from compass.serve.prompt_log import forget as forget_logged
 from compass.serve.routing import conversation_hash
@@ -24,7 +25,7 @@ from compass.steps.watch_state import MONITOR_FILE
 
 logger = logging.getLogger(__name__)
 
-ROWS_OF_A_RUN = ("data/*.jsonl", "selection/*.jsonl")
+ROWS_OF_A_RUN = ("data/*.jsonl", f"{layout.TESTS}/*.jsonl", "selection/*.jsonl", layout.ANCHOR_ROWS)
 """Where a run folder has rows of text."""
 
 

@@ -94,7 +94,7 @@ def _headline(
         text = (
             f"{number(early)} of {plural(len(cells), 'training')} ended before {'its' if early == 1 else 'their'} rows "
             f"were learned: in the last epoch a response still had a loss of more than {plural(LEARNED, 'nat')}. After "
-            "a longer training the order of the strategies may change: raise num_train_epochs."
+            "more steps the order of the strategies may change: raise num_train_epochs."
         )
         blocks.append(Text(text, "note"))
     main = _widest(comparisons)

@@ -92,7 +92,7 @@ def write_training(run: Run, result: TrainingResult, n_rows: int, *, averaged: i
     if loss > LEARNED:
         logger.info(
             "The training rows are not learned yet: in the last epoch the loss of a response was %.1f nats (learned: "
-            "below %g). A longer training may help: raise --num-train-epochs, and compare the held-out scores.",
+            "below %g). Training for longer may help: raise --num-train-epochs, and compare the held-out scores.",
             loss, LEARNED,
         )  # fmt: skip
     summary = {

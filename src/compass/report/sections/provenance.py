@@ -15,7 +15,7 @@ from compass.runs import layout
 
 NOT_LEARNED = (
     "The training rows were not learned yet when the training ended: a response still had a loss of more than "
-    f"{plural(LEARNED, 'nat')}. A longer training may help. Raise num_train_epochs, and see whether the held-out "
+    f"{plural(LEARNED, 'nat')}. Training for longer may help. Raise num_train_epochs, and see whether the held-out "
     "scores rise."
 )
 """What the report says where the last epoch's loss of a response is high."""
