@@ -9,7 +9,8 @@ VENV ?= .venv
 TORCH_INDEX_URL ?=
 MODEL ?= embedded:gemma3-270m
 RUN ?= runs/cy
-DEMO_ARGS ?=
+# The default would take a third epoch here.
+DEMO_ARGS ?= --num-train-epochs 2
 DRIFT_ARGS ?=
 SERVE_ARGS ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder

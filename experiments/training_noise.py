@@ -38,6 +38,7 @@ from compass.training.weight_average import AveragedWeights, tail
 
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
+    "two-epochs": {"num_train_epochs": 2.0},
     "low-rate": {"learning_rate": 2e-4},
     "high-rate": {"learning_rate": 1e-3},
     "constant": {"lr_scheduler_type": "constant_with_warmup"},

@@ -25,21 +25,26 @@ class Advance(Protocol):
 
 @contextmanager
 def progress(
-    description: str, total: int, unit: str = "rows", *, clock: Callable[[], float] = time.monotonic
+    description: str,
+    total: int,
+    unit: str = "rows",
+    *,
+    done: int = 0,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Advance]:
     """Show the progress of `total` units of work; the block calls the yielded function with each number done.
 
-    clock: gives the time in seconds.
+    done: units that were done before, which tell nothing of the pace. clock: gives the time in seconds.
     """
     if sys.stderr.isatty():
-        with _bar(description, total, unit, clock) as advance:
+        with _bar(description, total, unit, done, clock) as advance:
             yield advance
     else:
-        yield _log_lines(description, total, unit, clock)
+        yield _log_lines(description, total, unit, done, clock)
 
 
 @contextmanager
-def _bar(description: str, total: int, unit: str, clock: Callable[[], float]) -> Iterator[Advance]:
+def _bar(description: str, total: int, unit: str, before: int, clock: Callable[[], float]) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -51,7 +56,7 @@ def _bar(description: str, total: int, unit: str, clock: Callable[[], float]) ->
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(printable(description), total=total, rate="")
+        task = bar.add_task(printable(description), total=total, completed=before, rate="")
         start = clock()
         done = 0
 
@@ -63,7 +68,7 @@ def _bar(description: str, total: int, unit: str, clock: Callable[[], float]) ->
         yield advance
 
 
-def _log_lines(description: str, total: int, unit: str, clock: Callable[[], float]) -> Advance:
+def _log_lines(description: str, total: int, unit: str, before: int, clock: Callable[[], float]) -> Advance:
     start = last = clock()
     done = 0
 
@@ -74,8 +79,10 @@ def _log_lines(description: str, total: int, unit: str, clock: Callable[[], floa
         if now - last >= LOG_EVERY_SECONDS:
             last = now
             seconds = now - start
-            left = f", {duration((total - done) * seconds / done)} left" if 0 < done < total else ""
-            logger.info("%s: %d of %d %s, %s%s", description, done, total, unit, pace(done, seconds, unit), left)
+            to_do = total - before - done
+            left = f", {duration(to_do * seconds / done)} left" if done and to_do > 0 else ""
+            rate = pace(done, seconds, unit)
+            logger.info("%s: %d of %d %s, %s%s", description, before + done, total, unit, rate, left)
 
     return advance
 

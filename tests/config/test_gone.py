@@ -93,7 +93,9 @@ def test_the_options_of_a_run_of_version_0_1_are_read(tmp_path: Path) -> None:
     path.write_text("\n".join(lines) + "\n", "utf-8")
     today = AdaptConfig()
     evaluation = replace(today.evaluation, per_device_eval_batch_size=32)
-    assert load_stored(path) == load_config(path) == replace(today, evaluation=evaluation)
+    training = replace(today.training, num_train_epochs=2.0)
+    as_it_was = replace(today, evaluation=evaluation, training=training)
+    assert load_stored(path) == load_config(path) == as_it_was
 
 
 def test_parameters_are_translated_for_the_strategy_that_reads_them() -> None:
@@ -138,7 +140,8 @@ def test_records_have_the_names_of_version_0_1(tmp_path: Path) -> None:
         DataConfig(),
         EncoderConfig(),
         SelectionConfig(),
-        TrainingConfig(),
+        # Its default is another training today.
+        TrainingConfig(num_train_epochs=2.0),
         EvaluationConfig(),
         UpdateConfig(),
     ):

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from compass.config import AUTO, TrainingConfig
+from compass.data.example import Example
 from compass.runs import layout
 from compass.runs.folder import Run
-from compass.steps.train import response_loss, write_training
+from compass.steps.train import response_loss, settled, training_identity, write_training
 from compass.training.trainer import TrainingResult
 
 
@@ -57,3 +59,27 @@ def test_rows_that_are_not_learned_are_told_of(
     assert stored["response_loss"] == round(10 * loss, 3)
     told = "in the last epoch the loss of a response was 3.5 nats (learned: below 1)" in caplog.text
     assert told is not learned
+
+
+@pytest.mark.parametrize(
+    ("response", "epochs"),
+    [
+        ('{"intent":"TurnOn","slots":{"name":"%d"}}', AUTO),
+        ("yes %d", AUTO),
+        ("a long answer in words, number %d of many that do not recur", 2.0),
+    ],
+)
+def test_free_text_takes_no_third_epoch(response: str, epochs: float) -> None:
+    """A whole response of free text always costs many nats, and more epochs raise its held-out loss."""
+    rows = [Example(id=str(i), prompt="p", response=response % i) for i in range(30)]
+    assert settled(TrainingConfig(), rows).num_train_epochs == epochs
+    assert settled(TrainingConfig(num_train_epochs=5.0), rows).num_train_epochs == 5.0
+
+
+def test_a_number_of_steps_is_the_same_training_as_when_two_epochs_were_the_default() -> None:
+    """All finished cells of a comparison would train again."""
+    steps = {"max_steps": 54}
+    assert training_identity(TrainingConfig(**steps)) == training_identity(
+        TrainingConfig(num_train_epochs=2.0, **steps)
+    )
+    assert training_identity(TrainingConfig()) != training_identity(TrainingConfig(num_train_epochs=2.0))

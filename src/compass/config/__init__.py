@@ -13,7 +13,6 @@ from compass.config.adapt import (
     RunConfig,
     SelectionConfig,
     SpaceConfig,
-    TrainingConfig,
 )
 from compass.config.checking import advice, validate
 from compass.config.compare import CompareConfig, GridConfig
@@ -39,12 +38,14 @@ from compass.config.loading import (
 from compass.config.monitor import MonitorConfig, MonitorOptions
 from compass.config.registry import HOOK_EVENTS, GateConfig, HookConfig, RegistryConfig, RegistryOptions
 from compass.config.serve import DashboardOptions, ForgetOptions, ServeConfig, ServeOptions
+from compass.config.training import EPOCHS, TrainingConfig
 from compass.config.update import UPDATE_METHODS, UpdateConfig, UpdateMethod, UpdateOptions
 from compass.config.watch import WatchConfig, WatchOptions
 
 __all__ = [
     "AUTO",
     "COLUMN_SETS",
+    "EPOCHS",
     "GATE_ROLES",
     "HOOK_EVENTS",
     "UPDATE_METHODS",

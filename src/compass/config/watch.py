@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compass.config.adapt import SelectionConfig, TrainingConfig
+from compass.config.adapt import SelectionConfig
 from compass.config.folders import FolderConfig
 from compass.config.knobs import knob, part
 from compass.config.monitor import MonitorConfig
 from compass.config.registry import GateConfig, HookConfig, RegistryConfig
+from compass.config.training import TrainingConfig
 from compass.config.update import OF_THE_PARENT, UpdateConfig
 
 

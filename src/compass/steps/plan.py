@@ -78,8 +78,9 @@ def plan(config: AdaptConfig) -> list[Step]:
     if encoder.encoder == "embedded":
         encoding = duration(missing / (ROWS_PER_SECOND_AND_CORE * cores))
     n_rows = _picks(config, len(data.pool), len(data.usage)) + sum(class_repeats(data.train, training.class_balance))
-    seen = n_rows * training.num_train_epochs
-    steps, epochs = training.optimiser_steps(n_rows), f"{training.num_train_epochs:g} epochs, "
+    seen = n_rows * training.epochs
+    longer = " or 3" if training.may_go_on else ""
+    steps, epochs = training.optimiser_steps(n_rows), f"{training.epochs:g}{longer} epochs, "
     if training.max_steps > 0:
         seen, epochs = training.max_steps * training.rows_per_step, ""
     rows = f"about {n_rows} rows, {epochs}{steps} steps"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compass.config import AdaptConfig, TrainingConfig, recorded
+from compass.config import EPOCHS, AdaptConfig, TrainingConfig, recorded
 from compass.data.example import Example
 from compass.data.licences import announce
+from compass.evaluation.metrics import TEXT, response_shape
 from compass.records import LEARNED
 from compass.runs import layout
 from compass.runs.files import fingerprint, write_json, write_jsonl
@@ -46,11 +48,23 @@ def train(run: Run, resources: Resources, selected: Selected) -> Path:
             announce(base.name.removeprefix("embedded:"))
         with run.stage("training", inputs, [adapter, run.folder / layout.TRAINING]):
             result = train_averaged(
-                rows, base=base, config=config.training, output_dir=run.folder, seed=config.run.seed, payload=inputs
+                rows,
+                base=base,
+                config=settled(config.training, rows),
+                output_dir=run.folder,
+                seed=config.run.seed,
+                payload=inputs,
             )
             write_training(run, result, len(rows), averaged=config.training.averaged_trainings)
     drop_parts(run.folder)
     return adapter
+
+
+def settled(config: TrainingConfig, rows: Sequence[Example]) -> TrainingConfig:
+    """Return the options of a training on these rows: one on free text takes no third epoch, whatever a row costs."""
+    if config.may_go_on and response_shape([row.response for row in rows]) == TEXT:
+        return dataclasses.replace(config, num_train_epochs=EPOCHS)
+    return config
 
 
 def training_payload(config: AdaptConfig, rows: Sequence[Example], base: BaseModel) -> dict[str, Any]:
@@ -65,7 +79,8 @@ def training_payload(config: AdaptConfig, rows: Sequence[Example], base: BaseMod
 
 def training_identity(config: TrainingConfig) -> dict[str, Any]:
     """Return the options that tell a training from another; a later one is left out where it changes nothing."""
-    return {name: value for name, value in recorded(config).items() if WITHOUT.get(name) != value}
+    named = {name: value for name, value in recorded(config).items() if WITHOUT.get(name) != value}
+    return named if config.may_go_on else named | {"num_train_epochs": config.epochs}
 
 
 WITHOUT = {"averaged_trainings": 1, "tail_average": 0.0}
@@ -101,6 +116,7 @@ def write_training(run: Run, result: TrainingResult, n_rows: int, *, averaged: i
         **({"rows_too_long": result.rows_too_long} if result.rows_too_long else {}),
         "tokens": result.tokens,
         "steps": result.steps,
+        **({"epochs": round(result.epochs, 2)} if result.epochs else {}),
         **({"response_loss": round(loss, 3)} if math.isfinite(loss) else {}),
         **({"averaged_trainings": averaged} if averaged > 1 else {}),
         "trainable_parameters": result.trainable_parameters,

@@ -7,7 +7,6 @@ import logging
 import shutil
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from transformers import TrainerCallback
 from compass.config import TrainingConfig
 from compass.data.example import Example
 from compass.errors import DataError, ModelError
-from compass.progress import Advance, progress
 from compass.runs import layout
 from compass.training.adapters import check_target_modules, load_with_adapter
 from compass.training.checkpoints import (
@@ -31,8 +29,10 @@ from compass.training.checkpoints import (
 from compass.training.cpu_trainer import cpu_trainer
 from compass.training.formatting import Encoded, encode_fitting
 from compass.training.head import IGNORED, has_plain_head
+from compass.training.length import Length
 from compass.training.models import BaseModel, load_tokenizer
 from compass.training.processes import check_devices, in_processes
+from compass.training.progress import TrainingProgress
 from compass.training.prompt_format import save_prompt_format
 from compass.training.quick_lora import quicken
 from compass.training.quiet import quieten, untold
@@ -65,6 +65,8 @@ class TrainingResult:
     """Rows that were left out because they are longer than `max_length`."""
     response_tokens: float = 0.0
     """Tokens of a response, on average."""
+    epochs: float = 0.0
+    """How often each row was seen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +153,7 @@ def _train_here(
     model = _model_to_train(base, config, attention="flash_attention_2" if use_flash else None)
     resume_from = last_complete(ready.checkpoints)
     before = seconds_of(resume_from) if resume_from else 0.0
-    progress_callback = _Progress()
+    shown = TrainingProgress()
     trainer_class: Any = cpu_trainer() if not torch.cuda.is_available() and has_plain_head(model) else SFTTrainer
     terms = ready.keeping.terms()
     if terms:
@@ -160,6 +162,8 @@ def _train_here(
     if not use_flash:
         # Packed rows are drawn at random by seed and epoch.
         trainer_class = with_order(trainer_class, order)
+    response_tokens = sum(len(row.response) for row in ready.rows) / len(ready.rows)
+    length = Length(config, response_tokens, resume_from)
     average = _average(config, resume_from)
     trainer = untold(trainer_class)(
         **({"terms": terms} if terms else {}),
@@ -172,15 +176,15 @@ def _train_here(
                 "labels": [[IGNORED] * len(row.prompt) + list(row.response) for row in ready.rows],
             }
         ),
-        args=_settings(config, ready.checkpoints, seed, packing=use_flash),
+        args=_settings(config, ready.checkpoints, seed, epochs=length.epochs, packing=use_flash),
         # The marker vouches for what the callbacks before it wrote.
-        callbacks=[*([average] if average else []), order, MarkComplete(before), progress_callback, *callbacks],
+        callbacks=[length, *([average] if average else []), order, MarkComplete(before), shown, *callbacks],
     )
     quieten(trainer)
     quicken(trainer.model)
     trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     start = time.monotonic()
-    with progress_callback:
+    with shown:
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     seconds = time.monotonic() - start
 
@@ -200,7 +204,8 @@ def _train_here(
         resumed_from_step=int(resume_from.name.rsplit("-", 1)[1]) if resume_from else 0,
         log=tuple(dict(entry) for entry in trainer.state.log_history),
         rows_too_long=ready.n_too_long,
-        response_tokens=sum(len(row.response) for row in ready.rows) / len(ready.rows),
+        response_tokens=response_tokens,
+        epochs=float(trainer.state.epoch),
     )
 
 
@@ -224,7 +229,7 @@ def _encoded(tokenizer: Any, examples: Sequence[Example], max_length: int) -> tu
     return encoded, len(too_long)
 
 
-def _settings(config: TrainingConfig, checkpoints: Path, seed: int, *, packing: bool) -> Any:
+def _settings(config: TrainingConfig, checkpoints: Path, seed: int, *, epochs: float, packing: bool) -> Any:
     """Return trl's own options."""
     import torch
     from trl import SFTConfig
@@ -234,7 +239,7 @@ def _settings(config: TrainingConfig, checkpoints: Path, seed: int, *, packing: 
         seed=seed,
         data_seed=seed,
         learning_rate=config.learning_rate,
-        num_train_epochs=config.num_train_epochs,
+        num_train_epochs=epochs,
         max_steps=config.max_steps,
         per_device_train_batch_size=config.per_device_train_batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
@@ -360,33 +365,3 @@ class _Kept:
         digest.update(repr((r.ewc_lambda, r.replay_weight, r.replay_batch_size)).encode())
         digest.update(repr([(row.prompt, row.response) for row in self._anchors]).encode())
         return digest.digest()
-
-
-class _Progress(TrainerCallback):  # type: ignore[misc]
-    """Show the steps of a training run, and log its loss."""
-
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-        self._advance: Advance | None = None
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._stack.close()
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if not state.is_world_process_zero:
-            return
-        self._advance = self._stack.enter_context(progress("Training", int(state.max_steps), "steps"))
-        if state.global_step:
-            logger.info("Training goes on from step %d of %d", state.global_step, state.max_steps)
-            self._advance(int(state.global_step))
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._advance is not None:
-            self._advance(1)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        if logs and "loss" in logs:
-            logger.debug("step %d: loss %s", state.global_step, logs["loss"])

@@ -1,0 +1,98 @@
+"""How long a new adapter is trained: two epochs, and a third where the first showed that the rows are not learned.
+
+In the second half of the first epoch the trainer meets rows that it has not seen, so their loss is a held-out loss for
+nothing. Where a whole response still costs more than a few nats then, two epochs end too early: a third brings function
+calls some seven points of exact match. Labels of topics cost far less, and more epochs wear them out
+(docs/evidence.md). [ours]
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from compass.config import EPOCHS, TrainingConfig
+
+logger = logging.getLogger(__name__)
+
+LONGER = 3.0
+"""Epochs of a training that goes on."""
+UNLEARNED = 3.0
+"""Nats that a response costs on average, while it is new, where a third epoch follows."""
+
+
+def new_response_loss(log: Iterable[Mapping[str, Any]], response_tokens: float) -> float:
+    """Return the loss of a response in the second half of the first epoch, in nats; NaN where none was logged.
+
+    log: the trainer's log history, with the loss of a token. response_tokens: of a response, on average.
+    """
+    losses = [float(entry["loss"]) for entry in log if "loss" in entry and 0.5 < entry.get("epoch", 0.0) <= 1.0]
+    return response_tokens * sum(losses) / len(losses) if losses else math.nan
+
+
+class Length(TrainerCallback):  # type: ignore[misc]
+    """Decides at the end of the first epoch if a training takes three epochs in place of two.
+
+    The rate falls in the first epoch as if two were planned. If there are three, what is left of it falls to zero over
+    the two that are left.
+    """
+
+    epochs: float
+    """To plan the training with: the most that it may take."""
+
+    def __init__(self, config: TrainingConfig, response_tokens: float, resume_from: Path | None) -> None:
+        """resume_from: the checkpoint that the training goes on from."""
+        self._tokens = response_tokens
+        self._open, self.epochs = config.may_go_on, LONGER if config.may_go_on else config.epochs
+        self._active = self._open
+        state = json.loads((resume_from / "trainer_state.json").read_text(encoding="utf-8")) if resume_from else {}
+        if self._open and state and state["epoch"] >= 1.0:
+            self._open = False
+            self.epochs = self._decided(state["log_history"])
+
+    def _decided(self, log: Iterable[Mapping[str, Any]]) -> float:
+        return LONGER if new_response_loss(log, self._tokens) > UNLEARNED else EPOCHS
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, lr_scheduler: Any = None, **kwargs: Any) -> None:
+        """Plan two epochs, or what was decided before the training was killed."""
+        if not self._active:
+            return
+        self._epoch = round(state.max_steps / self.epochs)
+        planned = round(EPOCHS * self._epoch)
+        if self._open:
+            state.max_steps = planned
+        schedule = getattr(lr_scheduler, "scheduler", lr_scheduler)
+        schedule.lr_lambdas = [self._rate(args.get_warmup_steps(planned), planned)] * len(schedule.lr_lambdas)
+
+    def _rate(self, warmup: int, planned: int) -> Callable[[int], float]:
+        def rate(step: int) -> float:
+            if step < warmup:
+                return step / warmup
+            if step <= self._epoch or not self._longer:
+                return float(max(0.0, (planned - step) / max(1, planned - warmup)))
+            reached, end = (planned - self._epoch) / max(1, planned - warmup), LONGER * self._epoch
+            return float(max(0.0, reached * (end - step) / (end - self._epoch)))
+
+        return rate
+
+    @property
+    def _longer(self) -> bool:
+        return not self._open and self.epochs == LONGER
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Decide, once."""
+        if not self._open:
+            return
+        self._open, self.epochs = False, self._decided(state.log_history)
+        if self.epochs == LONGER:
+            state.max_steps = round(LONGER * self._epoch)
+            logger.info(
+                "A response that the training has not seen costs %.1f nats after the first epoch (bound: %g): a third "
+                "epoch follows.", new_response_loss(state.log_history, self._tokens), UNLEARNED,
+            )  # fmt: skip
