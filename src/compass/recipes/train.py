@@ -16,7 +16,7 @@ from compass.runs.folder import Run
 from compass.steps.lengths import check_rows, dropped_as_too_long
 from compass.steps.read import columns_of, with_responses
 from compass.steps.resources import Resources, start_adapter
-from compass.steps.train import settled, training_payload, write_training
+from compass.steps.train import trained, training_payload, write_training
 
 
 def train_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[Path, dict[str, Any]]:
@@ -24,7 +24,7 @@ def train_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[Path, dict[st
 
     Raises DataError with file and line for input that can't be used, ModelError for the model's side.
     """
-    from compass.training.soup import check_trainable, drop_parts, train_averaged
+    from compass.training.soup import check_trainable, drop_parts
 
     resources = Resources(config)
     config = resources.config
@@ -42,14 +42,7 @@ def train_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[Path, dict[st
         dropped += dropped_as_too_long(rows, lengths, config.training.max_length)
         write_jsonl(run.path(layout.DROPPED), ({"set": "current", **row.to_dict()} for row in dropped))
         payload = training_payload(config, rows, base) | start_adapter(config)
-        result = train_averaged(
-            rows,
-            base=base,
-            config=settled(config.training, rows),
-            output_dir=run.folder,
-            seed=config.run.seed,
-            payload=payload,
-        )
+        result = trained(config, rows, base, run.folder, payload)
         summary = write_training(run, result, len(rows), averaged=config.training.averaged_trainings)
         drop_parts(run.folder)
     return result.adapter, summary

@@ -34,7 +34,7 @@ def train(run: Run, resources: Resources, selected: Selected) -> Path:
     they have is seen equally often.
     """
     from compass.training.balance import class_repeats, repeated
-    from compass.training.soup import drop_parts, train_averaged
+    from compass.training.soup import drop_parts
 
     config, base = resources.config, resources.base
     own = selected.data.train
@@ -47,17 +47,20 @@ def train(run: Run, resources: Resources, selected: Selected) -> Path:
         if base.name.startswith("embedded:"):
             announce(base.name.removeprefix("embedded:"))
         with run.stage("training", inputs, [adapter, run.folder / layout.TRAINING]):
-            result = train_averaged(
-                rows,
-                base=base,
-                config=settled(config.training, rows),
-                output_dir=run.folder,
-                seed=config.run.seed,
-                payload=inputs,
-            )
+            result = trained(config, rows, base, run.folder, inputs)
             write_training(run, result, len(rows), averaged=config.training.averaged_trainings)
     drop_parts(run.folder)
     return adapter
+
+
+def trained(
+    config: AdaptConfig, rows: Sequence[Example], base: BaseModel, folder: Path, payload: dict[str, Any]
+) -> TrainingResult:
+    """Train on rows, as often as the options say, in a run folder. payload: what tells this training from another."""
+    from compass.training.soup import train_averaged
+
+    options, seed = settled(config.training, rows), config.run.seed
+    return train_averaged(rows, base=base, config=options, output_dir=folder, seed=seed, payload=payload)
 
 
 def settled(config: TrainingConfig, rows: Sequence[Example]) -> TrainingConfig:
