@@ -40,35 +40,51 @@ class Length(TrainerCallback):  # type: ignore[misc]
     """Decides at the end of the first epoch if a training takes three epochs in place of two.
 
     The rate falls in the first epoch as if two were planned. If there are three, what is left of it falls to zero over
-    the two that are left.
+    the two that are left. Where the options leave nothing to decide, it does nothing.
     """
 
-    epochs: float
-    """To plan the training with: the most that it may take."""
-
     def __init__(self, config: TrainingConfig, response_tokens: float, resume_from: Path | None) -> None:
-        """resume_from: the checkpoint that the training goes on from."""
+        """response_tokens: of a response, on average. resume_from: the checkpoint that the training goes on from."""
+        self._fixed = None if config.may_go_on else config.epochs
         self._tokens = response_tokens
-        self._open, self.epochs = config.may_go_on, LONGER if config.may_go_on else config.epochs
-        self._active = self._open
-        state = json.loads((resume_from / "trainer_state.json").read_text(encoding="utf-8")) if resume_from else {}
-        if self._open and state and state["epoch"] >= 1.0:
-            self._open = False
-            self.epochs = self._decided(state["log_history"])
+        self._longer: bool | None = None
+        if resume_from and config.may_go_on:
+            state = json.loads((resume_from / "trainer_state.json").read_text(encoding="utf-8"))
+            if state["epoch"] >= 1.0:
+                self._longer = self._decide(state["log_history"])
 
-    def _decided(self, log: Iterable[Mapping[str, Any]]) -> float:
-        return LONGER if new_response_loss(log, self._tokens) > UNLEARNED else EPOCHS
+    @property
+    def epochs(self) -> float:
+        """What to plan the training with: the most that it may take."""
+        if self._fixed is not None:
+            return self._fixed
+        return EPOCHS if self._longer is False else LONGER
 
     def on_train_begin(self, args: Any, state: Any, control: Any, lr_scheduler: Any = None, **kwargs: Any) -> None:
         """Plan two epochs, or what was decided before the training was killed."""
-        if not self._active:
+        if self._fixed is not None:
             return
         self._epoch = round(state.max_steps / self.epochs)
         planned = round(EPOCHS * self._epoch)
-        if self._open:
+        if self._longer is None:
             state.max_steps = planned
         schedule = getattr(lr_scheduler, "scheduler", lr_scheduler)
         schedule.lr_lambdas = [self._rate(args.get_warmup_steps(planned), planned)] * len(schedule.lr_lambdas)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Decide, once."""
+        if self._fixed is not None or self._longer is not None:
+            return
+        self._longer = self._decide(state.log_history)
+        if self._longer:
+            state.max_steps = round(LONGER * self._epoch)
+            logger.info(
+                "A response that the training has not seen costs %.1f nats after the first epoch (bound: %g): a third "
+                "epoch follows.", new_response_loss(state.log_history, self._tokens), UNLEARNED,
+            )  # fmt: skip
+
+    def _decide(self, log: Iterable[Mapping[str, Any]]) -> bool:
+        return new_response_loss(log, self._tokens) > UNLEARNED
 
     def _rate(self, warmup: int, planned: int) -> Callable[[int], float]:
         def rate(step: int) -> float:
@@ -80,19 +96,3 @@ class Length(TrainerCallback):  # type: ignore[misc]
             return float(max(0.0, reached * (end - step) / (end - self._epoch)))
 
         return rate
-
-    @property
-    def _longer(self) -> bool:
-        return not self._open and self.epochs == LONGER
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Decide, once."""
-        if not self._open:
-            return
-        self._open, self.epochs = False, self._decided(state.log_history)
-        if self.epochs == LONGER:
-            state.max_steps = round(LONGER * self._epoch)
-            logger.info(
-                "A response that the training has not seen costs %.1f nats after the first epoch (bound: %g): a third "
-                "epoch follows.", new_response_loss(state.log_history, self._tokens), UNLEARNED,
-            )  # fmt: skip
