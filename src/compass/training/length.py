@@ -2,7 +2,7 @@
 
 In the second half of the first epoch the trainer meets rows that it has not seen, so their loss is a held-out loss for
 nothing. Where a whole response still costs more than a few nats then, two epochs end too early: a third brings function
-calls some seven points of exact match. Labels of topics cost far less, and more epochs wear them out
+calls five to seven points of exact match. Labels of topics cost far less, and more epochs wear them out
 (docs/evidence.md). [ours]
 """
 
