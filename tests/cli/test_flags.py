@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import NoReturn
 
@@ -109,6 +110,38 @@ def test_the_training_data_go_by_both_names(flag: str, monkeypatch: pytest.Monke
     code, _, err = compass("adapt", "--dry-run", flag, "have.jsonl")
     assert code == 0, err
     assert asked[0].data.train == ("have.jsonl",)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--seed", "7"), "--seed: a comparison has several; write --seeds"),
+        (("--language", "el", "--languages", "cy"), "give all languages with --languages"),
+    ],
+)
+def test_a_comparison_takes_no_flag_that_it_would_not_follow(
+    flags: tuple[str, ...], said: str, compass: Compass
+) -> None:
+    """It would train other seeds or another language than those that were asked for."""
+    code, _, err = compass("compare", "--dry-run", *flags)
+    assert code == EXIT_BAD_INPUT
+    assert said in err
+
+
+def test_one_language_of_a_comparison_s_file(compass: Compass, tmp_path: Path) -> None:
+    """`--language` leaves out the others for every command, and three times the cells would be trained."""
+    path = tmp_path / "compass.yaml"
+    path.write_text("languages: [cy, el]\nstrategies: [random, compass]\nseeds: [0]\n", encoding="utf-8")
+    code, out, _ = compass("compare", "--config", str(path), "--language", "el", "--dry-run", "--json")
+    assert code == 0
+    assert {cell["language"] for cell in json.loads(out)} == {"el"}
+
+
+@pytest.mark.parametrize("arguments", [("-h",), ("init", "-h"), ("registry", "list", "-h")])
+def test_help_has_its_short_flag(arguments: tuple[str, ...], compass: Compass) -> None:
+    code, out, _ = compass(*arguments)
+    assert code == 0
+    assert out.startswith("Usage: compass")
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_a_folder_that_can_not_be_made_is_one_sentence(compass: Compass, tmp_pat
     (tmp_path / "file").write_text("x")
     code, out, err = compass("select", "--output-dir", str(tmp_path / "file"))
     assert (code, out) == (EXIT_FAILED, "")
-    assert f"{tmp_path / 'file'}: File exists. Choose a place" in err
+    assert f"{tmp_path / 'file'}: a folder is needed there, and a file is in its place" in err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from commands import Compass
@@ -30,3 +31,25 @@ def test_verify_names_damaged_aliases(compass: Compass, tmp_path: Path) -> None:
     (tmp_path / "registry" / "cy" / "state.json").write_text("?", "utf-8")
     code, out, _ = compass("registry", "verify", "cy", *at)
     assert (code, "compass registry repair" in out) == (EXIT_FAILED, True)
+
+
+def test_verify_names_a_damaged_history_and_a_language_that_is_not_there(compass: Compass, tmp_path: Path) -> None:
+    """A nightly check would pass on a mistyped folder, and a repair find nothing to repair from."""
+    at = ("--registry-dir", str(tmp_path / "registry"))
+    code, out, err = compass("registry", "verify", "cy", *at)
+    assert (code, out, "has no version of cy" in err) == (EXIT_FAILED, "", True)
+    compass("registry", "add", str(write_run(tmp_path / "run", write_space(tmp_path / "space"))), *at)
+    with (tmp_path / "registry" / "cy" / "history.jsonl").open("a") as file:
+        file.write("junk\n")
+    code, out, _ = compass("registry", "verify", "cy", *at)
+    assert (code, "history.jsonl: " in out, "is damaged" in out) == (EXIT_FAILED, True, True)
+
+
+def test_a_list_names_the_damaged_language_and_shows_the_others(compass: Compass, tmp_path: Path) -> None:
+    at = ("--registry-dir", str(tmp_path / "registry"))
+    assert "There is no registry at" in compass("registry", "list", *at)[2]
+    compass("registry", "add", str(write_run(tmp_path / "run", write_space(tmp_path / "space"))), *at)
+    (tmp_path / "registry" / "cy" / "state.json").write_text("?", "utf-8")
+    code, out, err = compass("registry", "list", *at, "--json")
+    assert (code, [row["language"] for row in json.loads(out)]) == (EXIT_FAILED, ["cy"])
+    assert "compass registry repair" in err

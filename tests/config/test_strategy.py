@@ -40,8 +40,8 @@ def test_one_spelling(tmp_path: Path, given: str, text: str) -> None:
     [
         ("''", "strategy must not be empty"),
         ("'nearest:'", "no parameter follows the colon"),
-        ("nearest:neighbours", "name:key=value"),
-        ("nearest:neighbours=", "name:key=value"),
+        ("nearest:neighbours", "name:parameter=value"),
+        ("nearest:neighbours=", "name:parameter=value"),
         ("{neighbours: 3}", "needs a name"),
         ("{name: nearest, neighbours: [3]}", "strings, numbers or booleans; got neighbours: [3]"),
         ("3", "strategy must be a string; got 3"),

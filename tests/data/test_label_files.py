@@ -13,7 +13,15 @@ import pytest
 
 from compass.data.cleaning import clean
 from compass.data.example import Example, Message
-from compass.data.label_files import ARGILLA, CSV, JSONL, LABEL_STUDIO_TASKS, write_label_files
+from compass.data.label_files import (
+    ARGILLA,
+    CSV,
+    JSONL,
+    LABEL_STUDIO_TASKS,
+    WRITTEN,
+    check_label_files,
+    write_label_files,
+)
 from compass.data.label_list import LabelList, LabelPrompt
 from compass.data.readers import read_examples
 from compass.errors import DataError
@@ -57,7 +65,7 @@ def test_our_own_columns_are_not_said_to_be_unused(folder: Path, name: str, capl
 
 def test_files_are_their_owner_s_alone(folder: Path) -> None:
     files = [path for path in folder.rglob("*") if path.is_file()]
-    assert len(files) == 7
+    assert len(files) == 8
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
 
 
@@ -80,17 +88,40 @@ def test_a_table_that_somebody_filled_in_part_reordered_and_commented(folder: Pa
     assert dict(cleaned.counts) == {"no response": 2}
 
 
+ANSWERED: dict[str, tuple[str, str]] = {
+    JSONL: ('"response": ""', '"response": "Un."'),
+    CSV: (",response,", ",Ateb,"),
+    LABEL_STUDIO_TASKS: ('"data"', '"annotations": [{"result": []}], "data"'),
+    f"{ARGILLA}/records.json": ('"responses": {}', '"responses": {"response": [{"value": "Un."}]}'),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+def test_what_somebody_has_worked_on_is_never_written_over(folder: Path, name: str) -> None:
+    """An afternoon's answers would be gone, whatever the column is called now and whichever tool they were given in."""
+    path = folder / name
+    path.write_text(path.read_text("utf-8").replace(*ANSWERED[name], 1), "utf-8")
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=r"changed since it was written, .* --label-dir"):
+        write_label_files(folder, PROMPTS[:1], name="label-cy")
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize("name", [JSONL, CSV])
-def test_answers_are_never_written_over(folder: Path, name: str) -> None:
+def test_answers_in_files_of_earlier_versions_are_not_written_over_either(folder: Path, name: str) -> None:
+    (folder / WRITTEN).unlink()
     path = folder / name
     if name == JSONL:
         path.write_text(path.read_text("utf-8").replace('"response": ""', '"response": "Un."', 1), "utf-8")
     else:
         path.write_text(f"id,prompt,response\nu1,{PROMPTS[2].prompt},Un.\n", "utf-8")
-    before = path.read_bytes()
     with pytest.raises(DataError, match=r"1 answer, .* --label-dir"):
         write_label_files(folder, PROMPTS[:1], name="label-cy")
-    assert path.read_bytes() == before
+
+
+def test_a_place_that_is_a_file_is_refused(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"is a file, and the lists to label need a folder"):
+        check_label_files(folder / JSONL)
 
 
 def test_a_new_list_replaces_one_without_answers(folder: Path) -> None:

@@ -427,6 +427,8 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "header alone": ("a.csv", b"prompt,response\n", r"contains no records"),
     "ragged CSV": ("a.csv", b'prompt,response\n"a\nb",c\na,b,c\n', r"line 4: 3 fields, but 2 in the header"),
     "open quote": ("a.csv", b'prompt\na\n"b\n', r"line 3: broken CSV"),
+    "old Mac line ends": ("a.csv", b"prompt,response\ra,b\rc,d\r", r"line 1: lines end in a carriage return alone"),
+    "several texts": ("a.csv", b"Frage,Antwort\nwas,das\n", r"example prompt=COLUMN"),
     "double column": ("a.csv", b"prompt,prompt\na,b\n", r"'prompt' is there twice"),
     "nested too deeply": (
         "a.jsonl",
@@ -804,3 +806,28 @@ def test_broken_json_is_told_in_one_sentence() -> None:
     for text in ('{"prompt": "cut', '{"prompt": "a\nb"}', "{"):
         with pytest.raises(ValueError, match=r"^broken JSON \((?!.* at at).* at (line \d, )?column \d+\)$"):
             parse_json(text)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "sep=;\nprompt;response\ndŵr;ie\n",
+        "\n\nprompt,response\ndŵr,ie\n",
+        "prompt,response,,\ndŵr,ie,,\n",
+    ],
+    ids=["a line that names the delimiter", "empty lines first", "empty columns at the end"],
+)
+def test_what_spreadsheets_write_around_a_table(content: str, tmp_path: Path) -> None:
+    """A table that was saved once in a spreadsheet would be refused with a riddle."""
+    path = tmp_path / "a.csv"
+    path.write_text(content, encoding="utf-8")
+    (row,) = read_examples(path)
+    assert (row.prompt, row.response) == ("dŵr", "ie")
+
+
+def test_a_mapping_the_other_way_round_is_told(tmp_path: Path) -> None:
+    """`theirs=ours` is the order that many tools take."""
+    path = tmp_path / "a.csv"
+    path.write_text("Cwestiwn,Ateb\na,b\n", encoding="utf-8")
+    with pytest.raises(DataError, match="If it is your column, write prompt=Cwestiwn"):
+        read_examples(path, columns={"Cwestiwn": "prompt"})

@@ -445,9 +445,9 @@ def test_a_lost_state_is_rebuilt_from_the_history(three: Registry) -> None:
     state = three.root / "cy" / "state.json"
     for spoil in (damage, Path.unlink):
         spoil(state)
-        with pytest.raises(RegistryError, match="`compass registry repair` rebuilds it"):
+        with pytest.raises(RegistryError, match="`compass registry repair LANGUAGE` rebuilds it"):
             three.aliases("cy")
-        with pytest.raises(RegistryError, match="`compass registry repair` rebuilds it"):
+        with pytest.raises(RegistryError, match="`compass registry repair LANGUAGE` rebuilds it"):
             three.promote("cy", "3")
         assert three.repair("cy") == before == three.aliases("cy")
     assert three.rollback("cy").after.startswith("v0001")
@@ -511,7 +511,7 @@ def test_verify_looks_at_the_aliases(registry: Registry, make_run: MakeRun) -> N
         spoil(registry.root / "cy" / "state.json")
         version, aliases = registry.verify("cy")
         assert (version.ok, aliases.id, aliases.ok) == (True, "state.json", False)
-        assert "`compass registry repair` rebuilds it" in aliases.problems[0]
+        assert "`compass registry repair LANGUAGE` rebuilds it" in aliases.problems[0]
         assert len(registry.verify("cy", "1")) == 1
 
 
@@ -523,7 +523,7 @@ def test_a_file_that_cannot_be_read_is_named_once_with_one_advice(three: Registr
         three.aliases("cy")
     said = str(raised.value)
     assert said.startswith(f"{state} can't be read as JSON (")
-    assert said.endswith("). `compass registry repair` rebuilds it from the history.")
+    assert said.endswith("). `compass registry repair LANGUAGE` rebuilds it from the history.")
     manifest = next(three.root.glob("cy/versions/*/manifest.json"))
     manifest.unlink()
     said = three.verify("cy", manifest.parent.name)[0].problems[0]

@@ -326,3 +326,27 @@ def test_rows_of_an_unidentifiable_target_keep_no_neighbours_tag(caplog) -> None
     found = with_identified_languages(pool, target, "mi")
     assert [row.language for row in found] == ["und", "cy", "und", "en"]
     assert "does not know Māori (mi). Rows of the pool without a tag stay `und` where they read as en" in caplog.text
+
+
+def test_training_data_of_which_cleaning_leaves_nothing_are_refused(tmp_path: Path) -> None:
+    """With the same file for --train and --test, a model would be trained on picks alone, without a word."""
+    config = _files(tmp_path)
+    config = replace(config, test=config.train[0], train=config.train)
+    with pytest.raises(DataError, match=r"nothing of the training data's 5 rows: .* Check --train and --test"):
+        cleaned_data(config, 0)
+
+
+def test_a_set_in_another_language_than_it_is_said_to_be_in_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The file of another language would be adapted to, under this one's tag."""
+    config = replace(_files(tmp_path), identify_languages=True)
+    english = [{"prompt": f"turn on the light in the living room, please, number {i}"} for i in range(12)]
+    welsh = [{"prompt": f"trowch y golau ymlaen yn yr ystafell fyw os gwelwch yn dda, rhif {i}"} for i in range(12)]
+    for rows, said in ((welsh, False), (english, True)):
+        caplog.clear()
+        _write(tmp_path / "usage.jsonl", rows)
+        cleaned_data(config, 0)
+        assert (
+            "12 of 12 rows of the usage sample read as another language (tagged cy, reads as en)" in caplog.text
+        ) == said

@@ -43,6 +43,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["--help", "-h"]},
     help="Adapt an LLM to the languages that its users really speak.",
 )
 for command in (
@@ -70,8 +71,7 @@ app.add_typer(registry, name="registry")
 app.add_typer(data, name="data")
 
 NO_SUCH_PLACE = {
-    errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR,
-    errno.EPERM, errno.EROFS,
+    errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.EPERM, errno.EROFS,
 }  # fmt: skip
 """What the system says of a folder that can't be made or a file that can't be written."""
 
@@ -151,6 +151,8 @@ def _of_the_system(error: Exception) -> str:
         return f"The disk is full{place}. Free some space and run the same command again; it skips finished stages."
     if not isinstance(error, OSError):
         return ""
+    if error.errno in (errno.EEXIST, errno.ENOTDIR) and error.filename:
+        return f"{error.filename}: a folder is needed there, and a file is in its place. Name another."
     if error.errno in NO_SUCH_PLACE and error.filename:
         return f"{error.filename}: {error.strerror}. Choose a place that exists and that you may write to."
     return ""

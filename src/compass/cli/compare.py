@@ -9,12 +9,13 @@ from compass.cli.flags import Config, DryRun, Json, Verbose, with_options
 from compass.cli.printing import print_comparisons, print_grid, print_result
 from compass.cli.process import set_up_logging
 from compass.config import CompareConfig, load_options
+from compass.errors import ConfigError
 
 REFUSED = {
     name: f"a comparison has several; write --{several}, once for each"
-    for name, several in (("strategy", "strategies"), ("budget", "budgets"))
+    for name, several in (("strategy", "strategies"), ("budget", "budgets"), ("seed", "seeds"))
 }
-ADVANCED = ("seed", "max_new_tokens", "max_length")
+ADVANCED = ("max_new_tokens", "max_length")
 
 
 @with_options(*SECTIONS, "grid", of=CompareConfig, refused=REFUSED, advanced=ADVANCED)
@@ -31,6 +32,11 @@ def compare(
     Writes paired statistics and a report. The same command resumes a comparison that was stopped.
     """
     set_up_logging(verbose)
+    if (only := (options or {}).get("language")) is not None:
+        if "languages" in options:
+            raise ConfigError("--language and --languages: give all languages with --languages")
+        # As for a project: one of the languages that the file names.
+        options = {**options, "languages": [only]}
     resolved = load_options(CompareConfig, config, options)
     from compass.recipes.compare import compare as run_compare
     from compass.recipes.compare import grid

@@ -8,7 +8,7 @@ import typer
 
 from compass.cli.flags import Config, Json, Verbose, with_options
 from compass.cli.printing import print_inspected, print_json
-from compass.cli.process import set_up_logging
+from compass.cli.process import EXIT_BAD_INPUT, set_up_logging
 from compass.config import AdaptConfig, load_config, named_options
 
 
@@ -27,7 +27,7 @@ def inspect(
     *,
     options: Any = None,
 ) -> None:
-    """Show how sources are read, and which rows would be dropped.
+    """Show how sources are read, and which rows would be dropped. Exit code 2: no row of a source can be used.
 
     With a model, lengths are in its tokens, and rows above max_length are counted. Without one, they are in words.
     """
@@ -47,3 +47,5 @@ def inspect(
             print_inspected(found[-1])
     if json_:
         print_json(found)
+    if not all(one.usable for one in found):
+        raise typer.Exit(EXIT_BAD_INPUT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,9 +13,12 @@ from compass.cli.help import HelpCommand
 from compass.cli.printing import print_json, print_table, say
 from compass.cli.process import EXIT_DRIFT, EXIT_FAILED, set_up_logging
 from compass.config import RegistryOptions, WatchOptions, load_options
+from compass.errors import RegistryError
 
 if TYPE_CHECKING:
     from compass.registry import Registry
+
+logger = logging.getLogger(__name__)
 
 Language = Annotated[str, typer.Argument(metavar="LANGUAGE", help="Language of the versions, BCP-47.")]
 Name = Annotated[str, typer.Argument(metavar="VERSION", help="Version: its id or number, `candidate` or `production`.")]
@@ -63,10 +67,18 @@ def registry_add(
 @with_options(also=WHERE, of=RegistryOptions)
 def registry_list(config: Config = None, json_: Json = False, *, options: Any = None) -> None:
     """List the versions of every language."""
+    from compass.registry import Aliases
+
     store, _ = _open_registry(config, options)
-    rows = []
+    if not store.root.is_dir():
+        raise RegistryError(f"There is no registry at {store.root}: `compass registry add RUN` begins one")
+    rows, damaged = [], False
     for language in store.languages():
-        aliases = store.aliases(language)
+        try:
+            aliases = store.aliases(language)
+        except RegistryError as error:
+            logger.error("%s: %s", language, error)
+            aliases, damaged = Aliases(), True
         for version in store.versions(language):
             marks = [
                 name
@@ -79,6 +91,8 @@ def registry_list(config: Config = None, json_: Json = False, *, options: Any = 
         print_json([dict(zip(names, row, strict=True)) for row in rows])
     else:
         print_table(names, rows)
+    if damaged:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @with_options(also=WHERE, of=RegistryOptions)

@@ -27,10 +27,10 @@ def strategy_text(value: Any) -> Any:
     for part in NEXT_PARAMETER.split(rest) if rest.strip() else ():
         key, equals, text = part.partition("=")
         if not (key.strip() and equals and text.strip()):
-            raise ValueError(f"write a strategy's parameters as name:key=value,key=value; got {value!r}")
+            raise ValueError(f"write a strategy's parameters as name:parameter=value,parameter=value; got {value!r}")
         parameters[key.strip()] = text.strip()
     if colon and not parameters:
-        raise ValueError(f"no parameter follows the colon in {value!r}; remove the colon, or write name:key=value")
+        raise ValueError(f"no parameter follows the colon in {value!r}; remove it, or write name:parameter=value")
     return written(name.strip(), parameters)
 
 

@@ -18,12 +18,17 @@ from compass.data.label_list import LabelPrompt
 from compass.data.readers import iter_records
 from compass.data.readers.labelled import RESPONSE
 from compass.errors import DataError
-from compass.runs.files import write_json, write_jsonl, write_text
+from compass.runs.files import file_hash, write_json, write_jsonl, write_text
 
 JSONL, CSV = "to-label.jsonl", "to-label.csv"
 LABEL_STUDIO_TASKS, LABEL_STUDIO_CONFIG = "label-studio.json", "label-studio.xml"
 ARGILLA = "argilla"
 """Folder that `argilla.Dataset.from_disk` reads."""
+RECORDS = f"{ARGILLA}/records.json"
+WORKED_ON = (JSONL, CSV, LABEL_STUDIO_TASKS, RECORDS)
+"""Files that people fill in, or export answers to."""
+WRITTEN = ".written.json"
+"""File with the hashes of these as they were written."""
 COLUMNS = ("id", "language", "prompt", RESPONSE, "stands_for", "covered", "reason", "context")
 INSTRUCTION = "Write the answer that the model should give. Leave out what should not be answered."
 EARLIER_TURNS = "earlier_turns"
@@ -40,24 +45,24 @@ LABEL_STUDIO_VIEW = f"""<View>
 def write_label_files(folder: Path, prompts: Sequence[LabelPrompt], *, name: str) -> dict[str, Path]:
     """Write all formats into a folder, their owner's alone; return their paths by format. name: of Argilla's data set.
 
-    Raises DataError if a file that is there has answers already: they are not written over.
+    Raises DataError if somebody has worked on a file that is there, as `check_label_files` does.
     """
+    check_label_files(folder)
     paths = {
         "jsonl": folder / JSONL,
         "csv": folder / CSV,
         "argilla": folder / ARGILLA,
         "label_studio": folder / LABEL_STUDIO_TASKS,
     }
-    for path in (paths["jsonl"], paths["csv"]):
-        _refuse_answers(path)
     rows = [_row(prompt) for prompt in prompts]
     write_jsonl(paths["jsonl"], rows)
     write_text(paths["csv"], _csv(rows))
     write_json(paths["label_studio"], [_task(row) for row in rows])
     write_text(folder / LABEL_STUDIO_CONFIG, LABEL_STUDIO_VIEW)
-    write_json(paths["argilla"] / "records.json", [_record(row) for row in rows])
+    write_json(folder / RECORDS, [_record(row) for row in rows])
     write_json(paths["argilla"] / ".argilla" / "settings.json", argilla_settings())
     write_json(paths["argilla"] / ".argilla" / "dataset.json", {"name": name, "guidelines": INSTRUCTION})
+    write_json(folder / WRITTEN, {name: file_hash(folder / name) for name in WORKED_ON})
     return paths
 
 
@@ -134,8 +139,27 @@ def _record(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def check_label_files(folder: Path) -> None:
+    """Refuse a place that is no folder, or a folder where somebody has worked on a file. Raises DataError."""
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file, and the lists to label need a folder. Name another with --label-dir.")
+    try:
+        written = json.loads((folder / WRITTEN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        written = {}
+    for name in WORKED_ON:
+        path = folder / name
+        if name in written and path.is_file() and file_hash(path) != written[name]:
+            raise DataError(
+                f"{path} was changed since it was written, and would be written over. Move the file, or write the new "
+                "list elsewhere with --label-dir."
+            )
+        if name not in written and name in (JSONL, CSV):
+            _refuse_answers(path)
+
+
 def _refuse_answers(path: Path) -> None:
-    """Raise DataError if a file of ours has answers: they would be lost."""
+    """Raise DataError if a file that nothing is known of has answers: they would be lost."""
     if not path.is_file():
         return
     answered = sum(bool(str(row.get(RESPONSE) or "").strip()) for _, row in iter_records(path))

@@ -10,11 +10,13 @@ resumes a killed run. Each step is a file of its own in `compass/steps/`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from compass.config import AdaptConfig, dump_config
+from compass.config import AdaptConfig, dump_config, read_stored
+from compass.data.languages import normalize_tag
+from compass.errors import ConfigError, RunError
 from compass.evaluation import Evaluation
 from compass.records import Difference
 from compass.report import build_report
@@ -95,6 +97,7 @@ def select(config: AdaptConfig, resources: Resources | None = None) -> Selected:
     preflight(resources, training=False)
     run = Run(Path(resources.config.run.output_dir))
     with run.locked():
+        check_language(run, resources.config)
         if not (run.folder / layout.ADAPTER_WEIGHTS).is_file():
             write_config(run, resources.config)
         data = read_data(run, resources.config.data, seed=resources.config.run.seed)
@@ -127,5 +130,20 @@ def opened(resources: Resources) -> Iterator[Run]:
 
 
 def write_config(run: Run, config: AdaptConfig) -> None:
-    """Write the options into the run folder, where other commands read them."""
+    """Write the options into the run folder, where other commands read them. Raises RunError as `check_language`."""
+    check_language(run, config)
     write_text(run.path(layout.CONFIG), dump_config(config))
+
+
+def check_language(run: Run, config: AdaptConfig) -> None:
+    """Refuse the folder of a run of another language, whose results would be replaced. Raises RunError."""
+    path, language = run.folder / layout.CONFIG, normalize_tag(config.data.language)
+    if not path.is_file():
+        return
+    with suppress(ConfigError):
+        there = normalize_tag(read_stored(path).data.language)
+        if there != language:
+            raise RunError(
+                f"{run.folder} is a run of {there}, and this one is of {language}: its results would be replaced. Name "
+                "another folder with --output-dir."
+            )

@@ -20,11 +20,9 @@ from compass.data.readers import SourceAccount
 from compass.errors import ConfigError, DataError
 from compass.runs import layout
 from compass.runs.files import write_text
-from compass.steps.language_rows import in_language
+from compass.steps.language_rows import LOOKED_AT, in_language
 from compass.steps.read import FEWEST_USAGE_ROWS, NONE, fill_in, read_pool, read_set
 
-LOOKED_AT = 500
-"""Rows of a source whose language is looked at, at most."""
 EVERY = ""
 """Key of the source of all languages that have none of their own."""
 

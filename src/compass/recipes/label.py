@@ -17,7 +17,7 @@ from pathlib import Path
 from compass.config import AdaptConfig, LabelConfig, MonitorConfig, validate
 from compass.config.label import LabelOptions
 from compass.data.example import Example
-from compass.data.label_files import write_label_files
+from compass.data.label_files import check_label_files, write_label_files
 from compass.data.label_list import LabelList
 from compass.drift import read_kept
 from compass.drift.tables import database_in
@@ -81,6 +81,8 @@ def label(
         folder = Path(source)
         resources = Resources(config_of(folder, allow_endpoint=allow_endpoint), encoder=encoder)
     config, run, report = resources.config, Run(folder), None
+    target = Path(label_dir) if label_dir else folder / layout.LABEL
+    check_label_files(target)
     if kept or (label_dir and not new):
         # Kept prompts have a time to be deleted: they go to the files alone, not into the run's report.
         placed = _of_kept(folder, resources, kept) if kept else _of_run(folder, resources)
@@ -102,7 +104,6 @@ def label(
     # 3. Files for spreadsheets, for Argilla and for Label Studio. Answers that are there are never written over.
     if not label_dir:
         _refuse_version(folder)
-    target = Path(label_dir) if label_dir else folder / layout.LABEL
     files = write_label_files(target, labels.prompts, name=f"label-{config.data.language}")
     return Labelled(labels, files, report)
 

@@ -23,7 +23,7 @@ from compass.runs.files import append_line
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
-REPAIR = "`compass registry repair` rebuilds it from the history."
+REPAIR = "`compass registry repair LANGUAGE` rebuilds it from the history."
 BROKEN = ".broken"
 """End of the names of files that a repair has put aside."""
 
@@ -112,13 +112,17 @@ def read_aliases(folder: Path, *, lost_too: bool = False) -> Aliases:
     )
 
 
-def damage(folder: Path) -> tuple[str, ...]:
-    """Return what is wrong with a language's `state.json`; nothing where no alias was ever set."""
+def damage(folder: Path) -> dict[str, str]:
+    """Return which of a language's `state.json` and `history.jsonl` is damaged, and how."""
     try:
         read_aliases(folder)
     except RegistryError as error:
-        return (str(error),)
-    return ()
+        return {"state.json": str(error)}
+    try:
+        moves(folder)
+    except RegistryError as error:
+        return {"history.jsonl": str(error)}
+    return {}
 
 
 def move(

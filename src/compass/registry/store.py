@@ -224,11 +224,11 @@ class Registry:
             )
 
     def verify(self, language: str, name: str = "") -> tuple[Check, ...]:
-        """Hash every file of one version, or of all; damage, also of `state.json`, is listed, not raised. No lock."""
-        folder = self.folder(language)
+        """Hash every file of one version, or of all; damage, also of aliases and history, is listed, not raised."""
+        self._check_there(folder := self.folder(language))
         checked = [home_of(folder, id_of(folder, name))] if name else homes(folder)
-        damaged = () if name else aliases.damage(folder)
-        return (*(check_version(home) for home in checked), *(Check("state.json", 0, (why,)) for why in damaged))
+        damaged = {} if name else aliases.damage(folder)
+        return (*(check_version(home) for home in checked), *(Check(file, 0, (why,)) for file, why in damaged.items()))
 
     def repair(self, language: str) -> Aliases:
         """Write a lost or damaged `state.json` anew from the history; one that is whole is left alone."""
@@ -382,13 +382,14 @@ class Registry:
             logger.info("Removed %s, which a killed process left", leftover)
             shutil.rmtree(leftover, ignore_errors=True)
 
+    def _check_there(self, folder: Path) -> None:
+        if not folder.is_dir():
+            there = f"its languages: {listed(self.languages())}"
+            raise RegistryError(f"{self.root} has no version of {folder.name}; {there}. Register a run first.")
+
     @contextmanager
     def _locked(self, folder: Path, name: str) -> Iterator[None]:
-        if not folder.is_dir():
-            raise RegistryError(
-                f"{self.root} has no version of {folder.name}; its languages: {listed(self.languages())}. "
-                "Register a run first."
-            )
+        self._check_there(folder)
         try:
             with FileLock(folder / f"{name}.lock", timeout=self.lock_timeout):
                 yield

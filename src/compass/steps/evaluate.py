@@ -80,7 +80,7 @@ def evaluate_one(
         answers = output
     if changed == set():
         run.skip(stage)
-        paths = {test: output / f"{test}.json" for test in _tests(config, placed.data)}
+        paths = {test: output / f"{test}.json" for test in measured_tests(config, placed.data)}
         stored = {test: read_evaluation(path) for test, path in paths.items()}
         if any(lacks_metrics(paths[test], evaluation) for test, evaluation in stored.items()):
             # A metric that is newer than the folder is counted from its answers; the record knows its files' sizes.
@@ -116,7 +116,7 @@ def _evaluate_all(
 
     model = CachedAnswers(answers, load) if answers else load()
     done = {}
-    for name, rows in _tests(config, placed.data).items():
+    for name, rows in measured_tests(config, placed.data).items():
         vectors = resources.encoder.encode([row.prompt for row in rows])
         limits = config.evaluation
         if name != config.data.language:
@@ -135,7 +135,7 @@ def _evaluate_all(
     return done
 
 
-def _tests(config: AdaptConfig, data: RunData) -> dict[str, tuple[Example, ...]]:
+def measured_tests(config: AdaptConfig, data: RunData) -> dict[str, tuple[Example, ...]]:
     """Return the tests that are measured: the target's, and the others unless `max_retention_rows` is 0."""
     target, others = config.data.language, config.evaluation.max_retention_rows
     return {name: rows for name, rows in data.tests.items() if others or name == target}

@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from compass.config import DataConfig
+from compass.data.assist import parse_assist
 from compass.data.cleaning import Cleaned, clean, with_left_out
 from compass.data.example import Dropped, Example
 from compass.data.readers import NoUsableRowError, SourceAccount, read_examples
+from compass.errors import DataError
 from compass.steps.read import Sources, columns_of, fill_in
 
 logger = logging.getLogger(__name__)
@@ -78,6 +80,11 @@ class Inspected:
     outcomes: tuple[Outcome, ...]
     lengths: Lengths | None = None
 
+    @property
+    def usable(self) -> bool:
+        """Whether a row is kept."""
+        return any(outcome.name == KEPT and outcome.rows for outcome in self.outcomes)
+
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""
         return asdict(self)
@@ -88,6 +95,8 @@ def inspect(source: str, config: DataConfig, *, tokenizer: Any | None = None, ma
 
     tokenizer: counts tokens in place of words. Raises DataError for a source that can't be read.
     """
+    if parse_assist(source):
+        raise DataError(f"{source} is a data set in a package, which has no file. Its rows need no look.")
     accounts: list[SourceAccount] = []
     columns = columns_of(config, "pool")
     path = fill_in(source, language=config.language)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from compass.data.cleaning.wrong_language import find_wrong_language
 from compass.data.example import Dropped, Example
 from compass.data.languages import UNDETERMINED, same_language
 from compass.errors import DataError
 
 logger = logging.getLogger(__name__)
 
+LOOKED_AT = 500
+"""Rows of a set whose language is looked at, at most."""
 OTHER_LANGUAGE = "other language"
 """Why rows of usage and of the target's test are left out."""
 
@@ -35,3 +38,14 @@ def in_others(rows: Iterable[Example], language: str) -> list[Dropped]:
 def is_in(row: Example, language: str) -> bool:
     """Whether a row is in a language, as far as its tag says."""
     return row.language == UNDETERMINED or same_language(row.language, language)
+
+
+def warn_of_other_languages(sets: Mapping[str, Sequence[Example]], languages: Collection[str]) -> None:
+    """Say which sets read as another language than they are said to be in: one that was named for another."""
+    for name, rows in sets.items():
+        some = rows[:LOOKED_AT]
+        if len(wrong := find_wrong_language(some, languages=languages)) > len(some) / 2:
+            logger.warning(
+                "%d of %d rows of the %s read as another language (%s). Check the source and --language",
+                len(wrong), len(some), name, next(iter(wrong.values()))[1],
+            )  # fmt: skip

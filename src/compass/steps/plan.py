@@ -12,6 +12,7 @@ from compass.encoders import load_encoder
 from compass.progress import duration
 from compass.runs import layout
 from compass.selection import PICKS_FOR_A_NEED
+from compass.steps.evaluate import measured_tests
 from compass.steps.features import preflight
 from compass.steps.inspect import Inspected, inspect_sets
 from compass.steps.lengths import SETS, measure, without
@@ -79,11 +80,11 @@ def plan(config: AdaptConfig) -> list[Step]:
         encoding = duration(missing / (ROWS_PER_SECOND_AND_CORE * cores))
     n_rows = _picks(config, len(data.pool), len(data.usage)) + sum(class_repeats(data.train, training.class_balance))
     seen = n_rows * training.epochs
-    longer = " or 3" if training.may_go_on else ""
-    steps, epochs = training.optimiser_steps(n_rows), f"{training.epochs:g}{longer} epochs, "
+    steps, epochs = training.optimiser_steps(n_rows), f"{training.epochs:g} epochs, "
     if training.max_steps > 0:
         seen, epochs = training.max_steps * training.rows_per_step, ""
-    rows = f"about {n_rows} rows, {epochs}{steps} steps"
+    longer = ", or half as many again if they are not learned by then" if training.may_go_on else ""
+    rows = f"about {n_rows} rows, {epochs}{steps} steps{longer}"
     fitting = evaluating = "not estimated for this model"
     if (n := training.averaged_trainings) > 1:
         seen, rows = n * seen, f"{rows}, {n} trainings averaged"
@@ -98,7 +99,7 @@ def plan(config: AdaptConfig) -> list[Step]:
         Step("space", f"{config.space.clustering}, language removal {removal}", "under a minute"),
         Step("selection", f"{selection.strategy}, {_budget(selection)}", "seconds"),
         Step("training", f"{training.model_name_or_path}, {rows}", fitting),
-        Step("evaluation", _to_evaluate(len(data.tests)), evaluating),
+        Step("evaluation", _to_evaluate(len(measured_tests(config, data))), evaluating),
         Step("report", str(Path(config.run.output_dir) / layout.REPORT), "seconds"),
     ]
 

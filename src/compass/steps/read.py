@@ -29,7 +29,7 @@ from compass.runs import layout
 from compass.runs.files import file_hash, fingerprint
 from compass.runs.folder import Run
 from compass.runs.machine import versions
-from compass.steps.language_rows import in_language, in_others
+from compass.steps.language_rows import in_language, in_others, warn_of_other_languages
 from compass.steps.state import RunData
 from compass.steps.stored_data import stored_data, write_data
 
@@ -219,6 +219,8 @@ def clean(sources: Sources, config: DataConfig, seed: int) -> tuple[RunData, dic
     if config.identify_languages:
         announce("py3langid")
         pool = with_identified_languages(pool, [*usage, *sources.train], config.language)
+        named = {"usage sample": usage, "training data": sources.train, "test": tests.get(config.language, ())}
+        warn_of_other_languages(named, {row.language for row in pool})
     cleaned = _cleaned(config, usage, sources.train, pool, tests)
     for name, left_out in _left_out(sources, config.language).items():
         cleaned[name] = with_left_out(cleaned.get(name, Cleaned(())), left_out)
@@ -232,6 +234,11 @@ def clean(sources: Sources, config: DataConfig, seed: int) -> tuple[RunData, dic
         raise DataError(
             f"Cleaning left nothing of the pool's {len(pool)} rows: {dict(cleaned['pool'].counts)}. "
             "Look at the reasons; --near_duplicates 1 and --no-decontaminate switch two of them off."
+        )
+    if sources.train and not cleaned["current"].examples:
+        raise DataError(
+            f"Cleaning left nothing of the training data's {len(sources.train)} rows: "
+            f"{dict(cleaned['current'].counts)}. Check --train and --test; --train none goes without training data."
         )
     if not cleaned["usage"].examples:
         raise DataError(

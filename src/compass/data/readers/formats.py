@@ -12,6 +12,7 @@ import codecs
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ UTF_32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 PACKED = {b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "Zstandard", b"BZh": "bzip2", b"\xfd7zX": "xz", b"PAR1": "Parquet"}
 """What other files begin with that come under a name of a text file."""
 DELIMITERS = ",;\t|"
+SEPARATOR = re.compile(r"sep=.\s*", re.IGNORECASE)
+"""A first line by which spreadsheets name the delimiter."""
 LONGEST_LINE = 2**28
 """Bytes of a line; one that is longer is no row of text, and may be more than fits into memory."""
 LONGEST_ARRAY = 2**31
@@ -270,29 +273,35 @@ def tsv_rows(path: File, wanted: Wanted = None) -> Iterator[PlacedRow]:
 
 def _separated(path: File, delimiter: str) -> Iterator[PlacedRow]:
     csv.field_size_limit(LONGEST_CELL)
-    lines = (text for _, text in text_lines(path))
-    names = next(lines, "")
+    lines = text_lines(path)
+    # Spreadsheets may begin with empty lines, or with one that names the delimiter.
+    first, names = next((line for line in lines if line[1].strip() and not SEPARATOR.fullmatch(line[1])), (1, ""))
     if delimiter == ",":
         # Spreadsheets write semicolons where the comma is the decimal sign.
         delimiter = max(DELIMITERS, key=names.count)
-    reader = csv.reader(chain([names], lines), delimiter=delimiter, strict=True)
-    start = 1
+    reader = csv.reader(chain([names], (text for _, text in lines)), delimiter=delimiter, strict=True)
+    before, start = first - 1, first
     try:
         header = [name.strip() for name in next(reader, [])]
-        for name in header:
+        for name in filter(None, header):
             if header.count(name) > 1:
-                raise DataError(f"{path}, line 1: the column {name!r} is there twice.")
-        start = reader.line_num + 1
+                raise DataError(f"{path}, line {start}: the column {name!r} is there twice.")
+        start = before + reader.line_num + 1
         for cells in reader:
             # A quoted cell may hold line breaks: the row is named by its first line.
-            number, start = start, reader.line_num + 1
+            number, start = start, before + reader.line_num + 1
             if not cells:
                 continue
             if len(cells) != len(header):
                 what = f"{len(cells)} fields, but {len(header)} in the header ({', '.join(header)})"
                 raise DataError(f"{path}, line {number}: {what}.")
-            yield f"line {number}", dict(zip(header, cells, strict=True))
+            yield f"line {number}", {name: cell for name, cell in zip(header, cells, strict=True) if name}
     except csv.Error as error:
+        if "new-line character" in str(error):
+            raise DataError(
+                f"{path}, line {start}: lines end in a carriage return alone. Save the file with the line ends of "
+                "Unix or Windows."
+            ) from error
         raise DataError(f"{path}, line {start}: broken CSV ({error}).") from error
 
 

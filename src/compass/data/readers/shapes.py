@@ -6,7 +6,6 @@ and give it a line in `SHAPES`. The first shape in the table whose prompt column
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -230,16 +229,17 @@ READ_FIELDS = MAPPED_FIELDS.union(*(shape.as_named for shape in SHAPES))
 
 def check_columns(columns: Mapping[str, str]) -> None:
     """Raise DataError for a mapping of a field that there is not."""
-    for ours in columns:
+    for ours, theirs in columns.items():
         if ours not in MAPPED_FIELDS:
+            turned = f"If it is your column, write {theirs}={ours}. " if theirs in MAPPED_FIELDS else ""
             raise DataError(
-                f"columns: there is no field {ours!r}{nearest(ours, MAPPED_FIELDS)} "
+                f"columns: there is no field {ours!r}{nearest(ours, MAPPED_FIELDS)} {turned}"
                 f"Map one of {', '.join(sorted(MAPPED_FIELDS))}, as ours=theirs."
             )
 
 
 def _example_of_columns(rows: Sequence[Row]) -> str:
-    """Return a mapping that makes sense for these rows: of a known name written otherwise, or of the longest texts."""
+    """Return a mapping that makes sense for these rows: of a known name written otherwise, or of the only text."""
     found = list(dict.fromkeys(chain.from_iterable(rows)))
     for ours in [shape.prompt for shape in SHAPES]:
         if same := next((name for name in found if name.strip().casefold() == ours), None):
@@ -247,11 +247,12 @@ def _example_of_columns(rows: Sequence[Row]) -> str:
     turns = (name for row in rows for name, value in row.items() if isinstance(value, list) and value)
     if talk := next((name for name in turns if any(_is_turn(row.get(name)) for row in rows)), None):
         return f"messages={talk}"
-    characters: Counter[str] = Counter()
-    for row in rows:
-        characters.update({name: len(value) for name, value in row.items() if isinstance(value, str)})
-    texts = [name for name, _ in characters.most_common() if name.strip().casefold() not in MAPPED_FIELDS]
-    return f"prompt={texts[0] if texts else 'COLUMN'}"
+    texts = {name for row in rows for name, value in row.items() if name and isinstance(value, str)}
+    texts = {
+        name for name in texts if not (plain := name.strip().casefold()).endswith("id") and plain not in MAPPED_FIELDS
+    }
+    # Of several columns one can't tell prompts from responses by looks.
+    return f"prompt={texts.pop() if len(texts) == 1 else 'COLUMN'}"
 
 
 def _is_turn(value: Any) -> bool:
