@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 
+import psutil
 import pytest
 
-from compass.signals import ended, handled
+from compass.signals import PARENT, ended, handled
 
 
 def test_a_signal_is_ignored_for_a_while() -> None:
@@ -44,3 +47,25 @@ def test_another_thread_changes_nothing() -> None:
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+PARENT_PROCESS = f"""
+import os, subprocess, sys
+child = "import compass.signals, time; compass.signals.end_with_parent(); print('ready', flush=True); time.sleep(60)"
+environment = {{**os.environ, {PARENT!r}: str(os.getpid())}}
+process = subprocess.Popen([sys.executable, "-c", child], env=environment, stdout=subprocess.PIPE)
+process.stdout.readline()
+print(process.pid, flush=True)
+process.wait()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process keeps the number of its parent there")
+def test_a_process_ends_with_one_that_is_killed_at_once() -> None:
+    """The cells of a killed comparison would go on, and hold their run folders against the same command."""
+    parent = subprocess.Popen([sys.executable, "-c", PARENT_PROCESS], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.communicate()
+    child.wait(timeout=30)

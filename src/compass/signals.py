@@ -1,12 +1,18 @@
-"""Another answer to a signal for a while."""
+"""Another answer to a signal for a while, and an end with the process that started this one."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+PARENT = "COMPASS_ENDS_WITH"
+"""Variable of the environment with the process whose end is this one's too."""
+LOOK_EVERY_SECONDS = 1.0
 
 Handler = Callable[[int, Any], None] | signal.Handlers
 
@@ -27,3 +33,19 @@ def handled(number: signal.Signals, handler: Handler) -> Iterator[None]:
 def ended(number: int, _frame: Any) -> None:
     """End this process as Ctrl-C does, cleaning up on the way, and not at once. Raises SystemExit."""
     raise SystemExit(128 + number)
+
+
+def end_with_parent() -> None:
+    """End this process once the one that the environment names is gone: one that is killed at once ends nothing itself.
+
+    Not on Windows, where a process keeps the number of its parent.
+    """
+    parent = os.environ.pop(PARENT, "")
+    if parent:
+        threading.Thread(target=_end_after, args=(int(parent),), name="end-with-parent", daemon=True).start()
+
+
+def _end_after(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(LOOK_EVERY_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -37,6 +37,7 @@ from compass.cli.serve import dashboard, serve
 from compass.cli.update import update
 from compass.errors import CompassError, ConfigError, DataError
 from compass.runs.files import is_full_disk
+from compass.signals import end_with_parent
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -90,6 +91,7 @@ def _version(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with a code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    end_with_parent()
     debug = "--debug" in given
     if debug:
         given.remove("--debug")

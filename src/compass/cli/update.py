@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from compass.cli.flags import Config, Json, Verbose, with_options
+from compass.cli.flags import Json, Verbose, with_options
 from compass.cli.printing import print_differences, print_result
 from compass.cli.process import set_up_logging
 from compass.cli.project import end_project
@@ -26,7 +26,7 @@ from compass.config import (
     named_options,
 )
 from compass.config.update import OF_THE_PARENT, RETENTION_ROWS
-from compass.errors import ConfigError
+from compass.errors import ConfigError, RunError
 from compass.runs import layout
 
 NEW = "New data"
@@ -60,7 +60,10 @@ def update(
         list[str] | None,
         typer.Option("--new-pool", rich_help_panel=NEW, help="Pool in place of the parent's. Repeatable."),
     ] = None,
-    config: Config = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("-c", "--config", metavar="FILE", help="File of a project, whose languages are updated."),
+    ] = None,
     languages: Annotated[
         list[str] | None, typer.Option("--language", help="Language of the project to update; all of them if left out.")
     ] = None,
@@ -87,6 +90,8 @@ def update(
     from compass.recipes.update import NewData
     from compass.recipes.update import update as run_update
 
+    if not parent.is_dir():
+        raise RunError(f"{parent} is not a run folder: there is no such folder.")
     own = load_options(UpdateOptions, None, options)
     if "output_dir" not in (options or {}):
         raise ConfigError("--output-dir: name a folder for the update; the parent is not written to")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from queue import SimpleQueue
 from typing import IO
 
 from compass.records import Event
-from compass.signals import ended, handled
+from compass.signals import PARENT, ended, handled
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +51,9 @@ def in_one_stream(commands: Mapping[str, Sequence[str]], codes: dict[str, int]) 
             for tag, command in commands.items():
                 whole = [sys.executable, "-m", "compass.cli", *command]
                 process = subprocess.Popen(
-                    whole, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", errors="replace"
-                )
+                    whole, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+                    errors="replace", env={**os.environ, PARENT: str(os.getpid())},
+                )  # fmt: skip
                 processes.append(process)
                 threading.Thread(target=pass_on, args=(tag, process), daemon=True).start()
             left, unread = len(processes), 0
