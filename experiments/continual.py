@@ -249,7 +249,8 @@ class Runner:
         self.language, self.seed, self.output = language, seed, output
         self.folder = output.parent / f"{language}-{seed}"
         config = AdaptConfig()
-        self.training: TrainingConfig = config.training
+        # All methods for two epochs, the retraining of everything too.
+        self.training: TrainingConfig = dataclasses.replace(config.training, num_train_epochs=config.training.epochs)
         self.base: BaseModel = resolve_model(
             config.training.model_name_or_path, cache_dir=cache_folder(config.run.cache_dir)
         )

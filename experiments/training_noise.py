@@ -106,7 +106,7 @@ class Stretched(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, lr_scheduler: Any = None, **kwargs: Any) -> None:
         """Plan anew."""
         one = round(state.max_steps / args.num_train_epochs)
-        warmup = args.get_warmup_steps(state.max_steps)
+        warmup = args.get_warmup_steps(2 * one)
         schedule = getattr(lr_scheduler, "scheduler", lr_scheduler)
         schedule.lr_lambdas = [partial(self._factor, warmup, one, state.max_steps) for _ in schedule.lr_lambdas]
 
@@ -201,7 +201,10 @@ class Noise:
         if all(self.has(recipe, variant, seed) for variant in self.variants) and (folder / "adapter").is_dir():
             return folder / "adapter"
         options = RECIPES[recipe]
-        if "num_train_epochs" in options:
+        if recipe != "default":
+            # The default may go on for a third epoch; what is compared with two epochs takes two.
+            options = {"num_train_epochs": self.config.training.epochs, **options}
+        if "num_train_epochs" in RECIPES[recipe]:
             # A cell of a comparison has its number of steps, which would go before.
             options = {"max_steps": -1, **options}
         training = dataclasses.replace(self.config.training, **options)

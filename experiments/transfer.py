@@ -128,7 +128,9 @@ def run_cell(
     folder: Path,
 ) -> dict[str, Any]:
     """Select, train and evaluate one cell; return its result."""  # fmt: skip
-    training: TrainingConfig = dataclasses.replace(config.training, **RECIPES[recipe])
+    training: TrainingConfig = dataclasses.replace(
+        config.training, **{"num_train_epochs": config.training.epochs, **RECIPES[recipe]}
+    )
     budget = config.selection.budget * (2 if recipe == "double-budget" else 1)
     base = resolve_model(training.model_name_or_path, cache_dir=cache_folder(config.run.cache_dir))
     target = data.usage[0].language

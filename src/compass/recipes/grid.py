@@ -91,7 +91,7 @@ def cells_of(config: CompareConfig, draw: AdaptConfig, data: RunData, mean_cost:
             cell = dataclasses.replace(
                 draw,
                 selection=dataclasses.replace(draw.selection, strategy=strategy, budget=budget),
-                training=dataclasses.replace(draw.training, max_steps=steps),
+                training=dataclasses.replace(draw.training, max_steps=steps, num_train_epochs=draw.training.epochs),
             )
             payload = cell_payload(cell)
             identity = cell_identity(cell, files)

@@ -159,6 +159,10 @@ def _follow(run: Run, resources: Resources, options: UpdateConfig, version: Vers
 
 def _opened(config: AdaptConfig, parent: Path) -> tuple[Resources, Run, Version]:
     """Return what an update works with. It goes on from the parent's adapter, in one training."""
+    if config.training.load_in_4bit:
+        from compass.training import check_four_bits
+
+        check_four_bits()
     version = read_version(parent)
     training = dataclasses.replace(config.training, adapter=str(version.adapter), averaged_trainings=1)
     resources = Resources(dataclasses.replace(config, training=training))

@@ -19,7 +19,10 @@ from compass.steps.lengths import SETS, measure, without
 from compass.steps.read import clean, read
 from compass.steps.resources import Resources
 from compass.steps.state import RunData
+from compass.steps.train import settled
 
+SHAPED_BY = 1_000
+"""Rows of the pool whose responses say what those of the picks will be."""
 ROWS_PER_SECOND_AND_CORE = 150
 """Short prompts through the embedded encoder; measured, see LOG.md."""
 TOKENS_PER_SECOND_AND_CORE = 70
@@ -83,7 +86,8 @@ def plan(config: AdaptConfig) -> list[Step]:
     steps, epochs = training.optimiser_steps(n_rows), f"{training.epochs:g} epochs, "
     if training.max_steps > 0:
         seen, epochs = training.max_steps * training.rows_per_step, ""
-    longer = ", or half as many again if they are not learned by then" if training.may_go_on else ""
+    may_go_on = settled(training, [*data.train, *data.pool[:SHAPED_BY]]).may_go_on
+    longer = ", or half as many again if they are not learned by then" if may_go_on else ""
     rows = f"about {n_rows} rows, {epochs}{steps} steps{longer}"
     fitting = evaluating = "not estimated for this model"
     if (n := training.averaged_trainings) > 1:

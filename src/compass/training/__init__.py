@@ -10,6 +10,7 @@ from compass.training.merging import check_mergeable, merge_adapters
 from compass.training.models import (
     BaseModel,
     at_hand,
+    check_four_bits,
     folder_revision,
     gpu_names,
     load_tokenizer,
@@ -34,6 +35,7 @@ __all__ = [
     "adapter_rank",
     "at_hand",
     "check_adapter",
+    "check_four_bits",
     "check_mergeable",
     "differing_prompts",
     "encode_example",

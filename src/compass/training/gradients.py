@@ -111,8 +111,8 @@ def warm_up(
     # What decides neither weights nor moments is left out of the folder's name.
     plain = TrainingConfig()
     config = dataclasses.replace(
-        config, adapter="", max_steps=-1, report_to="none", class_balance=plain.class_balance,
-        save_steps=plain.save_steps, logging_steps=plain.logging_steps,
+        config, adapter="", max_steps=-1, num_train_epochs=config.epochs, report_to="none",
+        class_balance=plain.class_balance, save_steps=plain.save_steps, logging_steps=plain.logging_steps,
         max_serving_rank=plain.max_serving_rank, averaged_trainings=plain.averaged_trainings,
         tail_average=0.0,
     )  # fmt: skip

@@ -28,12 +28,21 @@ UNLEARNED = 3.0
 
 
 def new_response_loss(log: Iterable[Mapping[str, Any]], response_tokens: float) -> float:
-    """Return the loss of a response in the second half of the first epoch, in nats; NaN where none was logged.
+    """Return the loss of a response in the second half of the first epoch, in nats; NaN where no step says it.
 
-    log: the trainer's log history, with the loss of a token. response_tokens: of a response, on average.
+    log: the trainer's log history: each entry has the mean loss of a token since the one before. response_tokens: of a
+    response, on average.
     """
-    losses = [float(entry["loss"]) for entry in log if "loss" in entry and 0.5 < entry.get("epoch", 0.0) <= 1.0]
-    return response_tokens * sum(losses) / len(losses) if losses else math.nan
+    before, total, steps = 0, 0.0, 0
+    for entry in log:
+        if "loss" not in entry:
+            continue
+        # The first step's is the loss of a model that was taught nothing yet.
+        if entry["step"] > 1 and 0.5 < entry["epoch"] <= 1.0:
+            total += float(entry["loss"]) * (entry["step"] - before)
+            steps += entry["step"] - before
+        before = entry["step"]
+    return response_tokens * total / steps if steps else math.nan
 
 
 class Length(TrainerCallback):  # type: ignore[misc]
@@ -64,12 +73,17 @@ class Length(TrainerCallback):  # type: ignore[misc]
         """Plan two epochs, or what was decided before the training was killed."""
         if self._fixed is not None:
             return
-        self._epoch = round(state.max_steps / self.epochs)
-        planned = round(EPOCHS * self._epoch)
+        self._epoch: int = round(state.max_steps / self.epochs)
+        planned: int = round(EPOCHS * self._epoch)
         if self._longer is None:
             state.max_steps = planned
         schedule = getattr(lr_scheduler, "scheduler", lr_scheduler)
         schedule.lr_lambdas = [self._rate(args.get_warmup_steps(planned), planned)] * len(schedule.lr_lambdas)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Have the loss logged up to the middle of the first epoch and up to its end, whatever `logging_steps` says."""
+        if self._fixed is None and state.global_step in (self._epoch // 2, self._epoch):
+            control.should_log = True
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Decide, once."""
@@ -87,12 +101,18 @@ class Length(TrainerCallback):  # type: ignore[misc]
         return new_response_loss(log, self._tokens) > UNLEARNED
 
     def _rate(self, warmup: int, planned: int) -> Callable[[int], float]:
+        def of_two(step: int) -> float:
+            return max(0.0, planned - step) / max(1.0, planned - warmup)
+
+        # A warm-up may outlast the first epoch.
+        start, end = max(warmup, self._epoch), LONGER * self._epoch
+        reached = 1.0 if start == warmup else of_two(start)
+
         def rate(step: int) -> float:
             if step < warmup:
                 return step / warmup
             if step <= self._epoch or not self._longer:
-                return float(max(0.0, (planned - step) / max(1, planned - warmup)))
-            reached, end = (planned - self._epoch) / max(1, planned - warmup), LONGER * self._epoch
-            return float(max(0.0, reached * (end - step) / (end - self._epoch)))
+                return of_two(step)
+            return reached * max(0.0, end - step) / max(1.0, end - start)
 
         return rate

@@ -70,6 +70,7 @@ def train_averaged(
         results[0],
         adapter=adapter,
         steps=sum(result.steps for result in results),
+        epochs=sum(result.epochs for result in results) / len(results),
         train_seconds=sum(result.train_seconds for result in results),
     )
 

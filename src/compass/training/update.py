@@ -68,7 +68,10 @@ def update_adapter(
     result = train(
         [*history, *new_rows] if method.all_history else new_rows,
         base=base,
-        config=dataclasses.replace(config, adapter="" if method.fresh else str(adapter)),
+        # What an update costs was measured at a fixed length, a fresh adapter's too.
+        config=dataclasses.replace(
+            config, adapter="" if method.fresh else str(adapter), num_train_epochs=config.epochs
+        ),
         output_dir=work,
         seed=seed,
         retention=retention,

@@ -31,6 +31,7 @@ def training(view: View) -> Section:
     for key, term, word in (
         ("averaged_trainings", "Trainings averaged", lambda value: number(value)),
         ("steps", "Steps", lambda value: number(value)),
+        ("epochs", "Epochs", lambda value: number(value, 1)),
         ("tokens", "Tokens in an epoch", lambda value: number(value)),
         ("train_seconds", "Time", wording.seconds),
         ("response_loss", "Loss of a response in the last epoch, nats", lambda value: number(value, 2)),
