@@ -36,12 +36,12 @@ def ended(number: int, _frame: Any) -> None:
 
 
 def end_with_parent() -> None:
-    """End this process once the one that the environment names is gone: one that is killed at once ends nothing itself.
+    """End this process once its parent is gone, if the environment names it: one that is killed ends nothing itself.
 
     Not on Windows, where a process keeps the number of its parent.
     """
     parent = os.environ.pop(PARENT, "")
-    if parent:
+    if parent == str(os.getppid()):
         threading.Thread(target=_end_after, args=(int(parent),), name="end-with-parent", daemon=True).start()
 
 

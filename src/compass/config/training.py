@@ -36,7 +36,7 @@ class TrainingConfig:
     )
     use_dora: bool = knob(False, "Train a DoRA adapter. Not every server supports DoRA.")
     use_rslora: bool = knob(False, "Rank-stabilised LoRA: scale by alpha over the square root of the rank.")
-    load_in_4bit: bool = knob(False, "Load the base model in 4 bits (QLoRA; needs bitsandbytes; slow without a GPU).")
+    load_in_4bit: bool = knob(False, "Load the base model in 4 bits (QLoRA; needs bitsandbytes).")
     learning_rate: float = knob(5e-4, "Peak learning rate.", basic=True, low=0.0)
     num_train_epochs: float = knob(
         AUTO,
@@ -144,7 +144,7 @@ class TrainingConfig:
                 "use_dora: vLLM does not serve DoRA adapters; merge the adapter into the model, or turn use_dora off"
             )
         if self.load_in_4bit:
-            yield "load_in_4bit: 4-bit weights take less memory; without a GPU a training takes about twice the time"
+            yield "load_in_4bit: 4-bit weights take less memory, and adapters on them end with a somewhat higher loss"
         if self.packing == "on":
             yield (
                 "packing: 'on' packs rows even if the attention kernel lets them attend to each other; 'auto' packs "
