@@ -51,7 +51,7 @@ PANELS = (
     Panel({"mixed": "54 steps", "mixed-long": "116 steps"}, "Classes, usage half covered", "exact",
           "points of exact match", 100),
     Panel({"sib200": ""}, "Topics", "exact", "points of exact match", 100),
-    Panel({"tldr": ""}, "Free text", "loss", "loss saved, .001 nats a byte", -1000),
+    Panel({"tldr": ""}, "Free text", "loss", "loss saved, .001 nats per byte", -1000),
 )  # fmt: skip
 OFF_THE_SCALE = 10
 """A mark this many times as far from zero as the middle one is written beside an arrow, and does not set the axis."""
@@ -123,7 +123,7 @@ def _legend() -> list[str]:
 def _panel(panel: Panel, found: Mapping[tuple[str, str], Mark], left: float, top: float) -> list[str]:
     width, height = PANEL
     trained = sorted({mark.trainings for mark in found.values()})
-    counts = f": {' to '.join(map(str, dict.fromkeys((trained[0], trained[-1]))))} trainings each" if trained else ""
+    counts = f": {' to '.join(map(str, dict.fromkeys((trained[0], trained[-1]))))} training runs each" if trained else ""
     parts = [f'<text class="title" x="{left}" y="{top - 10}">{escape(panel.title)}{counts}</text>']
     if not found:
         middle = f'x="{left + width / 2}" y="{top + height / 2}"'
