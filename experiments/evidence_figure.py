@@ -123,7 +123,8 @@ def _legend() -> list[str]:
 def _panel(panel: Panel, found: Mapping[tuple[str, str], Mark], left: float, top: float) -> list[str]:
     width, height = PANEL
     trained = sorted({mark.trainings for mark in found.values()})
-    counts = f": {' to '.join(map(str, dict.fromkeys((trained[0], trained[-1]))))} training runs each" if trained else ""
+    several = " to ".join(map(str, dict.fromkeys((trained[0], trained[-1])))) if trained else ""
+    counts = f": {several} training runs each" if trained else ""
     parts = [f'<text class="title" x="{left}" y="{top - 10}">{escape(panel.title)}{counts}</text>']
     if not found:
         middle = f'x="{left + width / 2}" y="{top + height / 2}"'
