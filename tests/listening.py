@@ -16,6 +16,8 @@ def listening(app: Any, *, lifespan: str = "on", stop: Callable[[], object] = la
     """Serve an application; yield its address. stop: called before it ends, for streams that have no end."""
     with socket.socket() as port:
         port.bind(("127.0.0.1", 0))
+        # From here on who connects waits for the server in place of being refused.
+        port.listen()
         config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", lifespan=lifespan)  # type: ignore[arg-type]
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [port]}, daemon=True)
