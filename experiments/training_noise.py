@@ -46,7 +46,6 @@ RECIPES: dict[str, dict[str, Any]] = {
     "four-epochs": {"num_train_epochs": 4.0},
     "four-epochs-low-rate": {"num_train_epochs": 4.0, "learning_rate": 2e-4},
     "three-epochs-constant": {"num_train_epochs": 3.0, "lr_scheduler_type": "constant_with_warmup"},
-    "four-epochs-shortened": {"num_train_epochs": 4.0},
     "stretched-to-three": {"num_train_epochs": 3.0},
     "stretched-to-four": {"num_train_epochs": 4.0},
     "four-epochs-batch-16": {"num_train_epochs": 4.0, "per_device_train_batch_size": 16},
@@ -66,38 +65,15 @@ RECIPES: dict[str, dict[str, Any]] = {
     "own-thrice": {},
     "asked-thrice": {},
 }
-"""Recipe -> options. `four-epochs-shortened` ends after two: at the end of the first epoch its rate is made to fall
-to zero over the second one. `stretched-to-…` begins as if it were to end after two; after the first, what is left of
-the rate falls to zero over all epochs that are left. `again` goes on from the adapter of a finished run, for as long
-as that was trained, with a rate that begins and falls anew. The last four take as many steps as the default.
+"""Recipe -> options. `stretched-to-…` begins as if it were to end after two; after the first, what is left of the
+rate falls to zero over all epochs that are left. `again` goes on from the adapter of a finished run, for as long as
+that was trained, with a rate that begins and falls anew. The last four take as many steps as the default.
 `picks-then-own` trains on the picks first, then on the training rows; `own-only` on no picks; `own-thrice` sees each
 training row three times as often as a pick, and `asked-thrice` those of a class of the test."""
 TAILS = (0.5, 0.25)
 """Shares of the steps whose weights are averaged."""
 VARIANTS = ("last", *(f"tail-{share}" for share in TAILS))
 """What of one training is scored."""
-
-
-class Shortened(TrainerCallback):  # type: ignore[misc]
-    """Ends a training after two epochs: from the end of the first one on, the rate falls to zero over the second."""
-
-    end = 0
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, lr_scheduler: Any = None, **kwargs: Any) -> None:
-        """Plan anew."""
-        if self.end:
-            return
-        now, self.end = state.global_step, 2 * state.global_step
-        schedule = getattr(lr_scheduler, "scheduler", lr_scheduler)
-        reached = [rate(now) for rate in schedule.lr_lambdas]
-        schedule.lr_lambdas = [partial(self._falling, factor, now) for factor in reached]
-
-    def _falling(self, factor: float, now: int, step: int) -> float:
-        return factor * max(0.0, (self.end - step) / now)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """End the training."""
-        control.should_training_stop = control.should_training_stop or 0 < self.end <= state.global_step
 
 
 class Stretched(TrainerCallback):  # type: ignore[misc]
@@ -221,8 +197,7 @@ class Noise:
         if recipe in as_long:
             steps = training.optimiser_steps(len(rows))
             rows, training = as_long[recipe], dataclasses.replace(training, max_steps=steps)
-        # A mean of the last steps needs to know how many there will be.
-        tails = [] if recipe == "four-epochs-shortened" else [TailMean(share) for share in TAILS]
+        tails = [TailMean(share) for share in TAILS]
         before, own_seed = 0, self.config.run.seed + 1000 * seed
         if recipe == "picks-then-own":
             first = train(picks, base=self.base, config=training, output_dir=folder / "picks", seed=own_seed)
@@ -231,9 +206,7 @@ class Noise:
         if recipe == "again":
             before = training.optimiser_steps(len(rows))
             training = dataclasses.replace(training, adapter=str(self.run / "adapter"))
-        more: list[TrainerCallback] = [Shortened()] if recipe == "four-epochs-shortened" else []
-        if recipe.startswith("stretched"):
-            more = [Stretched()]
+        more = [Stretched()] if recipe.startswith("stretched") else []
         done = train(rows, base=self.base, config=training, output_dir=folder, seed=own_seed, callbacks=[*tails, *more])
         about = {"rows": len(rows), "steps": before + done.steps, "train_seconds": round(done.train_seconds, 1)}
         self.score(recipe, "last", seed, done.adapter, **about)

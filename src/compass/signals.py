@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +33,11 @@ def handled(number: signal.Signals, handler: Handler) -> Iterator[None]:
 def ended(number: int, _frame: Any) -> None:
     """End this process as Ctrl-C does, cleaning up on the way, and not at once. Raises SystemExit."""
     raise SystemExit(128 + number)
+
+
+def ending_with_this(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for a command of ours that is to end with this process, see `end_with_parent`."""
+    return {**environment, PARENT: str(os.getpid())}
 
 
 def end_with_parent() -> None:

@@ -125,13 +125,13 @@ def opened(resources: Resources) -> Iterator[Run]:
     """Lock the run folder for this process, and write the options into it."""
     run = Run(Path(resources.config.run.output_dir))
     with run.locked():
+        check_language(run, resources.config)
         write_config(run, resources.config)
         yield run
 
 
 def write_config(run: Run, config: AdaptConfig) -> None:
-    """Write the options into the run folder, where other commands read them. Raises RunError as `check_language`."""
-    check_language(run, config)
+    """Write the options into the run folder, where other commands read them."""
     write_text(run.path(layout.CONFIG), dump_config(config))
 
 

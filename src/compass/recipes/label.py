@@ -23,7 +23,7 @@ from compass.drift import read_kept
 from compass.drift.tables import database_in
 from compass.encoders import CachedEncoder
 from compass.errors import DataError, RunError
-from compass.recipes.adapt import write_config
+from compass.recipes.adapt import check_language, write_config
 from compass.report import build_report
 from compass.runs import layout
 from compass.runs.folder import Run
@@ -92,6 +92,7 @@ def label(
         with run.locked():
             # 1. The three sets and their space: of a run that is there, or of a new one, which `adapt` goes on with.
             if new:
+                check_language(run, config)
                 write_config(run, config)
                 placed = place(run, resources, keep_measured(run, read_data(run, config.data, seed=config.run.seed)))
             else:

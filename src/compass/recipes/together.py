@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import IO
 
 from compass.records import Event
-from compass.signals import PARENT, ended, handled
+from compass.signals import ended, ending_with_this, handled
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def in_one_stream(commands: Mapping[str, Sequence[str]], codes: dict[str, int]) 
                 whole = [sys.executable, "-m", "compass.cli", *command]
                 process = subprocess.Popen(
                     whole, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
-                    errors="replace", env={**os.environ, PARENT: str(os.getpid())},
+                    errors="replace", env=ending_with_this(os.environ),
                 )  # fmt: skip
                 processes.append(process)
                 threading.Thread(target=pass_on, args=(tag, process), daemon=True).start()

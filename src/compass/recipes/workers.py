@@ -15,7 +15,7 @@ from queue import SimpleQueue
 
 from compass.progress import progress
 from compass.runs.files import PRIVATE, is_full_disk
-from compass.signals import PARENT, ended, handled
+from compass.signals import ended, ending_with_this, handled
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +34,11 @@ class Processes:
     def run(self, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> str:
         """Run `compass` with its output in a file; return the end of that if it failed."""
         command = [sys.executable, "-m", "compass.cli", *arguments]
-        environment = {**environment, PARENT: str(os.getpid())}
         # What goes wrong may quote rows.
         with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE), "ab") as file:
-            process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+            process = subprocess.Popen(
+                command, stdout=file, stderr=subprocess.STDOUT, env=ending_with_this(environment)
+            )
             self._running.add(process)
             try:
                 if self.stopped.is_set():

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compass.config import EPOCHS, AdaptConfig, TrainingConfig, recorded
+from compass.config import AdaptConfig, TrainingConfig, recorded
 from compass.data.example import Example
 from compass.data.licences import announce
 from compass.evaluation.metrics import TEXT, response_shape
@@ -66,7 +66,7 @@ def trained(
 def settled(config: TrainingConfig, rows: Sequence[Example]) -> TrainingConfig:
     """Return the options of a training on these rows: one on free text takes no third epoch, whatever a row costs."""
     if config.may_go_on and response_shape([row.response for row in rows]) == TEXT:
-        return dataclasses.replace(config, num_train_epochs=EPOCHS)
+        return dataclasses.replace(config, num_train_epochs=config.epochs)
     return config
 
 
