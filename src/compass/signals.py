@@ -47,7 +47,12 @@ def end_with_parent() -> None:
     """
     parent = os.environ.pop(PARENT, "")
     if parent == str(os.getppid()):
-        threading.Thread(target=_end_after, args=(int(parent),), name="end-with-parent", daemon=True).start()
+        end_with(int(parent))
+
+
+def end_with(parent: int) -> None:
+    """End this process once its parent is gone. Not on Windows, see `end_with_parent`."""
+    threading.Thread(target=_end_after, args=(parent,), name="end-with-parent", daemon=True).start()
 
 
 def _end_after(parent: int) -> None:

@@ -1,14 +1,17 @@
-"""Where work on blocks of rows is done: here, or by the workers of a cluster.
+"""Where work on blocks of rows is done: here, on all cores, or by the workers of a cluster.
 
 Rooms that work through many rows hand a function and blocks of them to `each`. Without an engine that is `map`.
 """
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol, TypeVar
+
+from compass.errors import CompassError
 
 Block = TypeVar("Block")
 Result = TypeVar("Result")
@@ -50,6 +53,11 @@ def working_on(engine: Engine | None) -> Iterator[None]:
         _engine.reset(token)
 
 
+def engine_in_use() -> Engine | None:
+    """Return the engine that blocks go to; None: they are worked on here."""
+    return _engine.get()
+
+
 def is_elsewhere() -> bool:
     """Say whether blocks go to an engine."""
     return _engine.get() is not None
@@ -73,3 +81,12 @@ def each_block(work: Callable[[Sequence[Row]], Result], rows: Sequence[Row]) -> 
     size = BLOCK_ROWS if engine is None else engine.block_rows
     starts = range(0, len(rows), size)
     return zip(starts, each(work, (rows[start : start + size] for start in starts)), strict=True)
+
+
+def portable(error: CompassError) -> CompassError:
+    """Return an error that can be sent between processes; one that can't keeps its message."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return CompassError(str(error))
+    return error

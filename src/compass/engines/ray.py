@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from compass.engines import BLOCK_ROWS, PART_BYTES, Block, Result
+from compass.engines import BLOCK_ROWS, PART_BYTES, Block, Result, portable
 from compass.errors import CompassError, MissingExtraError, RunError
 
 logger = logging.getLogger(__name__)
@@ -111,13 +111,4 @@ class _Worker:
         try:
             return pickle.dumps(("done", self.work(block)), protocol=5)
         except CompassError as error:
-            return pickle.dumps(("raised", _portable(error)))
-
-
-def _portable(error: CompassError) -> CompassError:
-    """Return an error that can be sent; one that can't keeps its message."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return CompassError(str(error))
-    return error
+            return pickle.dumps(("raised", portable(error)))

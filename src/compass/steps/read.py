@@ -29,6 +29,7 @@ from compass.runs import layout
 from compass.runs.files import file_hash, fingerprint
 from compass.runs.folder import Run
 from compass.runs.machine import versions
+from compass.steps.kept_blocks import working_through
 from compass.steps.language_rows import in_language, in_others, warn_of_other_languages
 from compass.steps.state import RunData
 from compass.steps.stored_data import stored_data, write_data
@@ -62,7 +63,9 @@ def read_data(run: Run, config: DataConfig, *, seed: int) -> RunData:
     """
     config = filled_in(config, seed)
     inputs = {"data": _recorded(config), "seed": seed, "sources": source_identities(config)}
-    return _stage(run, config, seed, inputs, lambda: read(config, seed))
+    folder = run.folder / layout.DATA_BLOCKS / fingerprint({**inputs, "versions": versions()})
+    with working_through(folder, _bytes_on_disk(config.pool)):
+        return _stage(run, config, seed, inputs, lambda: read(config, seed))
 
 
 def clean_data(run: Run, sources: Sources, config: DataConfig, *, seed: int) -> RunData:
@@ -91,6 +94,13 @@ def _recorded(config: DataConfig) -> dict[str, Any]:
         "assist_setting": _assist_setting(config) or "skewed",
         "decontamination_ngram": NGRAM,
     }
+
+
+def _bytes_on_disk(sources: Sequence[str]) -> int:
+    """Return the bytes of those sources that are on this machine."""
+    paths = [source_path(source) for source in sources]
+    files = (file for path in paths for file in ([path] if path.is_file() else path.rglob("*")))
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _assist_setting(config: DataConfig) -> str | None:
