@@ -6,6 +6,7 @@ import pytest
 
 from compass.data.identify import can_identify, identified_as, identify_languages, neighbours, supported_languages
 from compass.data.languages import UNDETERMINED
+from compass.data.prose import without_code_lines
 
 # Universal Declaration of Human Rights, article 1
 ARTICLE = {
@@ -69,3 +70,39 @@ def test_supported_languages() -> None:
     assert (identified_as("zh-TW"), identified_as("no"), identified_as("pt-BR")) == ("zh", "nb", "pt")
     assert not can_identify("kw")
     assert not can_identify("und")
+
+
+PASTED = {
+    "python": "import os\n\ndef main(argv):\n    with open(argv[1]) as f:\n        print(f.read())\n\nmain(sys.argv)",
+    "c": "#include <stdio.h>\nint main(void) {\n  printf(\"hello\");\n  return 0;\n}",
+    "sql": "SELECT name, count(*) FROM users\nWHERE created_at > '2024-01-01'\nGROUP BY name;",
+    "html": '<div class="box">\n  <p>Some text here that is in English</p>\n</div>',
+    "css": "body {\n  font-family: sans-serif;\n  background-color: white;\n}",
+    "settings": "services:\n  web:\n    image: nginx\n    environment:\n      MODE: production",
+    "trace": 'Traceback (most recent call last):\n  File "main.py", line 3\nModuleNotFoundError: No module named requests',
+    "log": "2024-05-01 12:00:01 ERROR connection to database failed\n2024-05-01 12:00:02 WARN retrying in 5 seconds",
+    "comments": "# Read the settings from the file before anything else\nconfig = load(path)\n// then start the server",
+}
+
+
+@pytest.mark.parametrize("code", PASTED.values(), ids=PASTED)
+def test_pasted_code_does_not_decide(code: str) -> None:
+    """A question in Welsh about a program or its error would be one in English."""
+    questions = ["Pam nad yw hyn yn gweithio ar fy nghyfrifiadur?", "Γιατί δεν δουλεύει αυτό στον υπολογιστή μου;"]
+    assert identify_languages([f"{question}\n\n{code}" for question in questions]) == ["cy", "el"]
+    assert identify_languages([f"{code}\n{question}" for question in questions]) == ["cy", "el"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Wofür steht x = 3 in dieser Rechnung, wenn ich y = 2 schon eingesetzt habe?\nA. Für die Zeit\nB. Für den Weg",
+        "Liste:\n- Milch (fettarm)\n- Brot\n* Käse aus der Schweiz",
+        "# Überschrift\nEin Absatz darunter, der etwas erklärt.",
+        "x = 1\ny = 2;",
+        "Nur eine Zeile; mit Zeichen == drin.",
+    ],
+)
+def test_lines_of_prose_stay_and_code_alone_does_too(text: str) -> None:
+    """A question with formulas, a list or a heading would lose what tells its language."""
+    assert without_code_lines(text) == text

@@ -20,7 +20,7 @@ from compass.engines.processes import on_all_cores
 from compass.errors import DataError, RunError
 from compass.runs.folder import Run
 from compass.steps import kept_blocks
-from compass.steps.kept_blocks import KeptBlocks, keeping_blocks
+from compass.steps.kept_blocks import KeptBlocks
 from compass.steps.read import read_data
 from engines.sent import Sent, options, write_rows
 from processes import is_alive, wait_for
@@ -32,7 +32,7 @@ FILES = ("data/pool.jsonl", "data/usage.jsonl", "data/dropped.jsonl", "data/clea
 def cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Two workers, however many cores there are."""
     monkeypatch.setattr("loky.cpu_count", lambda: 2)
-    with on_all_cores():
+    with on_all_cores(2**30):
         yield
 
 
@@ -78,12 +78,38 @@ def test_a_worker_that_is_killed_ends_the_run_with_advice() -> None:
         list(each(killed, range(4)))
 
 
-def test_one_core_and_another_engine_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+class OddError(Exception):
+    """Can be pickled, and can't be made again from what was."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+class OddDataError(DataError):
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def odd(block: type[Exception]) -> None:
+    raise block("this", "that")
+
+
+@pytest.mark.parametrize(("error", "kind"), [(OddError, RuntimeError), (OddDataError, DataError)])
+@pytest.mark.usefixtures("cores")
+def test_an_error_that_cannot_be_sent_keeps_its_message(error: type[Exception], kind: type[Exception]) -> None:
+    """It would look like a worker that was killed for lack of memory."""
+    with pytest.raises(kind, match="this and that"):
+        list(each(odd, [error]))
+
+
+def test_one_core_little_text_and_another_engine_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loky.cpu_count", lambda: 1)
-    with on_all_cores():
+    with on_all_cores(2**30):
         assert engine_in_use() is None
     monkeypatch.setattr("loky.cpu_count", lambda: 8)
-    with working_on(engine := Sent()), on_all_cores():
+    with on_all_cores(2**20):
+        assert engine_in_use() is None
+    with working_on(engine := Sent()), on_all_cores(2**30):
         assert engine_in_use() is engine
 
 
@@ -93,7 +119,7 @@ def test_workers_end_with_a_process_that_is_killed(tmp_path: Path) -> None:
     script = (
         "import loky, os, time\nloky.cpu_count = lambda: 2\n"
         "from compass.engines import each\nfrom compass.engines.processes import on_all_cores\n"
-        "with on_all_cores():\n"
+        "with on_all_cores(2**30):\n"
         "    found = set(each(lambda i: (time.sleep(0.2), os.getpid())[1], range(8)))\n"
         f"    open({str(pids)!r} + '-', 'w').write(' '.join(map(str, found)))\n"
         f"    os.rename({str(pids)!r} + '-', {str(pids)!r})\n"
@@ -150,6 +176,14 @@ def cleaning(engine: Sent) -> int:
     return sum(name not in READING for name in engine.works)
 
 
+def _killed(rows: Path, folder: Path, done: int, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Kill a run after it has cleaned some blocks of a large pool; return the files that are kept."""
+    monkeypatch.setattr(kept_blocks, "WORTHWHILE_BYTES", 1)
+    with pytest.raises(KeyboardInterrupt), working_on(Stopping(done)):
+        _read(rows, folder)
+    return sorted((folder / "data-blocks").glob("*/*"))
+
+
 @pytest.mark.parametrize("in_memory", [100, 500_000])
 @pytest.mark.parametrize("done", [4, 15, 25])
 def test_a_killed_run_goes_on_at_its_last_block(
@@ -159,13 +193,9 @@ def test_a_killed_run_goes_on_at_its_last_block(
     whole = Sent()
     with working_on(whole):
         expected = _read(rows, tmp_path / "whole")
-    monkeypatch.setattr(kept_blocks, "WORTHWHILE_BYTES", 1)
     monkeypatch.setattr(stored_rows, "IN_MEMORY_ROWS", in_memory)
     folder = tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt), working_on(Stopping(done)):
-        _read(rows, folder)
-    kept = list((folder / "data-blocks").glob("*/*"))
-    assert len(kept) == done
+    assert len(_killed(rows, folder, done, monkeypatch)) == done
     again = Sent()
     with working_on(again):
         assert _read(rows, folder) == expected
@@ -173,13 +203,53 @@ def test_a_killed_run_goes_on_at_its_last_block(
     assert not (folder / "data-blocks").exists()
 
 
+@pytest.mark.parametrize("in_memory", [100, 500_000])
+def test_without_more_processes_a_run_goes_on_at_its_last_block_too(
+    rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, in_memory: int
+) -> None:
+    """That is what the message about a killed worker advises; rows that are read here share their strings."""
+    monkeypatch.setattr(stored_rows, "IN_MEMORY_ROWS", in_memory)
+    monkeypatch.setattr("compass.steps.kept_blocks.BLOCK_ROWS", 64)
+    _killed(rows, tmp_path / "run", 15, monkeypatch)
+    monkeypatch.setattr("loky.cpu_count", lambda: 1)
+    caplog.set_level("INFO")
+    _read(rows, tmp_path / "run")
+    assert "15 blocks of texts were done before" in caplog.text
+
+
+def test_a_damaged_block_is_looked_at_again(
+    rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Cut hashes would shift those of all later rows, and name the wrong rows as duplicates."""
+    expected = _read(rows, tmp_path / "whole")
+    kept = _killed(rows, tmp_path / "run", 25, monkeypatch)
+    assert {path.stat().st_mode & 0o777 for path in (*kept, tmp_path / "run" / "data-blocks")} == {0o600, 0o700}
+    for number, path in enumerate(kept):
+        content = path.read_bytes()
+        path.write_bytes((b"", content[: len(content) // 2], content[:-1] + b"!")[number % 3])
+    with working_on(again := Sent()):
+        assert _read(rows, tmp_path / "run") == expected
+    assert cleaning(again) > 25
+    assert caplog.text.count("is damaged; its block is looked at again") == 25
+
+
+def test_what_was_kept_goes_with_the_next_run_that_ends(
+    rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names rows, which somebody may have taken out of the pool since."""
+    assert _killed(rows, tmp_path / "run", 4, monkeypatch)
+    monkeypatch.setattr(kept_blocks, "WORTHWHILE_BYTES", 2**26)
+    _read(rows, tmp_path / "run")
+    assert not (tmp_path / "run" / "data-blocks").exists()
+
+
 def test_blocks_of_other_rows_options_and_packages_are_found_again(
     rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A block that was cleaned by other options would hide what these find."""
     monkeypatch.setattr(kept_blocks, "WORTHWHILE_BYTES", 1)
-    folders: list[Path] = []
-    monkeypatch.setattr("compass.steps.read.working_through", lambda folder, _: folders.append(folder) or nullcontext())
+    keys: list[str] = []
+    monkeypatch.setattr("compass.steps.read.working_through", lambda _, key, __: keys.append(key) or nullcontext())
     for number, change in enumerate(("", "option", "rows", "version")):
         config = options(rows, tmp_path / "run", tmp_path / "cache").data
         if change == "option":
@@ -193,7 +263,7 @@ def test_blocks_of_other_rows_options_and_packages_are_found_again(
         run = Run(tmp_path / str(number))
         with run.locked():
             read_data(run, config, seed=0)
-    assert len({folder.name for folder in folders}) == 4
+    assert len(set(keys)) == 4
 
 
 def test_kinds_of_results_that_are_kept(tmp_path: Path) -> None:
@@ -205,7 +275,6 @@ def test_kinds_of_results_that_are_kept(tmp_path: Path) -> None:
         np.testing.assert_equal(found, results)
         assert list(map(type, found)) == list(map(type, results))
         assert kept.found_before == before
-    for _ in range(2):
-        with keeping_blocks(tmp_path / "blocks" / "inputs"):
-            assert list(each(lambda block: (block, object)[0], [1, 2])) == [1, 2]
-    assert not (tmp_path / "blocks").exists()
+    kept = KeptBlocks(tmp_path / "not", None)
+    assert list(kept.map(lambda block: (block, object)[0], [1, 2])) == [1, 2]
+    assert not (tmp_path / "not").exists()

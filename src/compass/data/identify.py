@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from compass.data.byte_ngrams import TEXTS_AT_ONCE, model, scores_by_column
 from compass.data.languages import UNDETERMINED, normalize_tag, same_language, script_of
-from compass.data.prose import prose
+from compass.data.prose import prose, without_code_lines
 from compass.data.scripts import letters_by_script
 
 MARGIN = 10.0
@@ -150,7 +150,7 @@ def scripts_of(tag: str) -> frozenset[str]:
 
 def _languages_of(texts: Sequence[str]) -> Iterator[str]:
     for start in range(0, len(texts), TEXTS_AT_ONCE):
-        plain = [prose(text)[:MAX_CHARS] for text in texts[start : start + TEXTS_AT_ONCE]]
+        plain = [prose(without_code_lines(text))[:MAX_CHARS] for text in texts[start : start + TEXTS_AT_ONCE]]
         yield from map(_language_of, plain, evidence_of_all(plain))
 
 

@@ -19,6 +19,23 @@ _QUOTATION = regex.compile(
     r"\"[^\"]*\"|“[^“”]*”|„[^„“”]*[“”]|«[^«»]*»|»[^«»]*«|「[^「」]*」|『[^『』]*』|‘[^‘’]*’"
     r"|(?<![\p{L}\p{N}])'[^'\n]+(?:'\p{L}[^'\n]*){0,9}'(?!\p{L})"
 )
+_CODE_LINE = regex.compile(
+    r"^(?:\t|[ ]{2,}\S)|[{}]\s*$|^\s*[)\]}>]"  # indented, brackets
+    r"|(?<=[\x21-\x7e]);\s*$"  # the end of a statement; in Greek, of a question
+    r"|^\s*(?:#include|#!|//|/\*|\$ |>>> |<[a-zA-Z!?])"
+    r"|^\s*(?:import|from|def|class|return|public|private|static|function|func|const|let|var|package|using|sudo)\s+\S"
+    r"|^\s*(?:SELECT|FROM|WHERE|(?:GROUP|ORDER) BY|INSERT|UPDATE|DELETE|CREATE|(?:LEFT |INNER )?JOIN)\s"
+    r"|^\s*(?:at\s+[\w$]+[.][\w$.]+|File \"|Traceback \(|Caused by: )|\b[A-Z]\w*(?:Error|Exception)\b"
+    r"|^\s*\[?\d{4}-\d\d-\d\d[T ]\d"  # traces and logs
+    r"|^\s*[a-z][\w-]*:\s*(?:[\w./:-]+)?$"  # a setting
+)
+"""A line of a program, of a file of settings or of a log, where it stands between others without a fence."""
+_OPERATOR = regex.compile(r"\w\([^()]*\)|\w\(\S*$|[=!<>]=|[-=]>|&&|\|\||::|\+\+|\s=\s|</|/>")
+"""A call or an operator: code in a line of few words, a formula in a sentence."""
+_FEW_WORDS = 8
+_PURE_WORD = regex.compile(r"(?<!\S)\p{L}[\p{L}\p{M}]+(?=[\s,.?!]|\Z)")
+_COMMENT_LINE = regex.compile(r"^\s*(?:#|//|/\*|--|;|%|(?<=\s)\*|\"\"\"|''')")
+"""A line that is a comment where there is code, and a heading elsewhere."""
 _DEPTH = 8
 """Objects and lists inside one another that are taken out."""
 _NAME = regex.compile(r"(?<=[\p{Ll}\p{Lm},;] )(?:\p{Lu}[\p{L}\p{M}'’-]*)(?: \p{Lu}[\p{L}\p{M}'’-]*)*")
@@ -57,3 +74,20 @@ def prose(text: str, *, names: bool = True) -> str:
     if any(character.isalpha() for character in outside):
         text = outside
     return " ".join((text if names else _NAME.sub(" ", text)).split())
+
+
+def without_code_lines(text: str) -> str:
+    """Return a text without the lines that look like code, settings or logs; as it is if it has no other lines."""
+    if "\n" not in text:
+        return text
+    lines = text[:MAX_CHARS].splitlines()
+    own = [line for line in lines if not _is_code(line)]
+    if len(own) < len(lines):
+        own = [line for line in own if _COMMENT_LINE.search(line) is None]
+    return "\n".join(own) if any(character.isalpha() for line in own for character in line) else text
+
+
+def _is_code(line: str) -> bool:
+    if _CODE_LINE.search(line):
+        return True
+    return _OPERATOR.search(line) is not None and len(_PURE_WORD.findall(line)) < _FEW_WORDS

@@ -83,10 +83,24 @@ def each_block(work: Callable[[Sequence[Row]], Result], rows: Sequence[Row]) -> 
     return zip(starts, each(work, (rows[start : start + size] for start in starts)), strict=True)
 
 
-def portable(error: CompassError) -> CompassError:
-    """Return an error that can be sent between processes; one that can't keeps its message."""
+def portable(error: Exception) -> Exception:
+    """Return an error that can be sent between processes: itself, or one of a kind that it is, with its message."""
+    message = str(error)
+    others = (kind for kind in type(error).__mro__ if issubclass(kind, CompassError))
+    found = (_made(kind, message) for kind in others)
+    ways = (error, *found, RuntimeError(f"{type(error).__name__}: {message}"))
+    return next(way for way in ways if way is not None and _is_portable(way))
+
+
+def _made(kind: type[Exception], message: str) -> Exception | None:
     try:
-        pickle.loads(pickle.dumps(error))
+        return kind(message)
     except Exception:
-        return CompassError(str(error))
-    return error
+        return None
+
+
+def _is_portable(error: Exception) -> bool:
+    try:
+        return str(pickle.loads(pickle.dumps(error))) == str(error)
+    except Exception:
+        return False

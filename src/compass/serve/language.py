@@ -9,7 +9,7 @@ import regex
 
 from compass.data.identify import identify_languages, scripts_of, supported_languages
 from compass.data.languages import UNDETERMINED, same_language
-from compass.data.prose import prose
+from compass.data.prose import prose, without_code_lines
 from compass.data.scripts import letters_by_script, script_of_letter
 
 WORDS_OF_A_SENTENCE = 2
@@ -27,6 +27,7 @@ def language_of(text: str) -> str:
     Code, links and quotations don't count. Where the rest speaks for no language, names are left out, and then words in
     different scripts are looked at by themselves.
     """
+    text = without_code_lines(text)
     (found,) = identify_languages([text])
     if found == UNDETERMINED:
         (found,) = identify_languages([prose(text, names=False)])

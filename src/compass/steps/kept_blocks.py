@@ -9,13 +9,16 @@ import logging
 import pickle
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from compass.data.example import Example
+from compass.data.stored_rows import NAMES, StoredRows
 from compass.engines import BLOCK_ROWS, PART_BYTES, Block, Engine, Result, engine_in_use, working_on
 from compass.engines.processes import on_all_cores
 from compass.runs.files import write_bytes
@@ -24,42 +27,38 @@ logger = logging.getLogger(__name__)
 
 WORTHWHILE_BYTES = 2**26
 """Texts on disk from which more processes save more time than they take to start: some 400,000 short rows [ours]."""
+DIGEST_BYTES = 16
 FOUND, LIST, ARRAY, BYTES = ".found.json", ".list.json", ".npy", ".bin"
-"""Kinds of results: rows to drop with reasons, texts, arrays, bytes. Others are not kept."""
-
-
-def working_through(folder: Path, n_bytes: int) -> AbstractContextManager[None]:
-    """Have blocks of texts worked on by all cores and kept in a folder, if there are n bytes of text that are worth it.
-
-    folder: see `keeping_blocks`.
-    """
-    return _working_through(folder) if n_bytes >= WORTHWHILE_BYTES else nullcontext()
+"""Kinds of results: rows to drop with reasons, tags, arrays, bytes. Others are not kept: no texts lie there."""
+_FIELDS = attrgetter(*NAMES)
 
 
 @contextmanager
-def _working_through(folder: Path) -> Iterator[None]:
-    with on_all_cores(), keeping_blocks(folder):
-        yield
+def working_through(folder: Path, key: str, n_bytes: int) -> Iterator[None]:
+    """Have blocks of texts worked on by all cores and kept, if there are n bytes of text that are worth it.
 
-
-@contextmanager
-def keeping_blocks(folder: Path) -> Iterator[None]:
-    """Keep what is found in blocks within this context in a folder, and take from it what is there.
-
-    folder: for these inputs alone. Its parent holds nothing else, and is removed if the context ends without an error.
+    folder: holds nothing else, and is gone when the context ends without an error. key: tells these inputs from others;
+    what was kept for others is removed.
     """
-    kept = KeptBlocks(folder, engine_in_use())
-    with working_on(kept):
+    for other in [path for path in folder.glob("*") if path.name != key]:
+        shutil.rmtree(other, ignore_errors=True)
+    if n_bytes < WORTHWHILE_BYTES:
         yield
-    if kept.found_before:
-        logger.info("%d blocks of texts were done before, by a run that did not end", kept.found_before)
-    shutil.rmtree(folder.parent, ignore_errors=True)
+    else:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with on_all_cores(n_bytes):
+            kept = KeptBlocks(folder / key, engine_in_use())
+            with working_on(kept):
+                yield
+        if kept.found_before:
+            logger.info("%d blocks of texts were done before, by a run that did not end", kept.found_before)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class KeptBlocks:
     """Gives results that a folder has; the others come from an engine, or are found here, and are written there.
 
-    A result goes by what was done and by the block's rows.
+    A result goes by what was done and by the block's rows. One that is damaged is found again.
     """
 
     def __init__(self, folder: Path, engine: Engine | None) -> None:
@@ -96,12 +95,26 @@ class KeptBlocks:
 
     def _path(self, work: Any, block: Any) -> Path:
         name = getattr(getattr(work, "func", work), "__name__", type(work).__name__)
-        content = hashlib.blake2b(pickle.dumps(block, protocol=5), digest_size=16).hexdigest()
+        options = sorted((k, v) for k, v in getattr(work, "keywords", {}).items() if isinstance(v, (int, float, str)))
+        content = _digest(repr(options).encode() + _content(block)).hex()
         return self._folder / f"{name.lstrip('_')}-{content}"
 
 
+def _content(block: Any) -> bytes:
+    """Return what is the same for the same rows, whichever objects hold them."""
+    if isinstance(block, StoredRows):
+        return pickle.dumps(block, protocol=5)
+    is_rows = isinstance(block, Sequence) and len(block) > 0 and isinstance(block[0], Example)
+    rows = list(map(_FIELDS, block)) if is_rows else block
+    return repr(rows).encode("utf-8", "surrogatepass")
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
+
+
 def _write(path: Path, result: Any) -> None:
-    """Write a result if it is of a kind that can be kept."""
+    """Write a result if it is of a kind that can be kept, after its digest."""
     if isinstance(result, bytes):
         suffix, content = BYTES, result
     elif isinstance(result, np.ndarray):
@@ -114,11 +127,11 @@ def _write(path: Path, result: Any) -> None:
         suffix, content = LIST, json.dumps(result).encode()
     else:
         return
-    write_bytes(path.with_name(path.name + suffix), content)
+    write_bytes(path.with_name(path.name + suffix), _digest(content) + content)
 
 
 def _read(path: Path) -> Any:
-    """Return a result that is there, None if none is."""
+    """Return a result that is there and whole, None if none is."""
     readers: dict[str, Callable[[bytes], Any]] = {
         BYTES: bytes,
         ARRAY: lambda content: np.load(io.BytesIO(content), allow_pickle=False),
@@ -127,6 +140,11 @@ def _read(path: Path) -> Any:
     }
     for suffix, read in readers.items():
         file = path.with_name(path.name + suffix)
-        if file.is_file():
-            return read(file.read_bytes())
+        if not file.is_file():
+            continue
+        stored = file.read_bytes()
+        digest, content = stored[:DIGEST_BYTES], stored[DIGEST_BYTES:]
+        if digest == _digest(content):
+            return read(content)
+        logger.warning("%s is damaged; its block is looked at again", file)
     return None

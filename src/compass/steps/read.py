@@ -63,8 +63,8 @@ def read_data(run: Run, config: DataConfig, *, seed: int) -> RunData:
     """
     config = filled_in(config, seed)
     inputs = {"data": _recorded(config), "seed": seed, "sources": source_identities(config)}
-    folder = run.folder / layout.DATA_BLOCKS / fingerprint({**inputs, "versions": versions()})
-    with working_through(folder, _bytes_on_disk(config.pool)):
+    key = fingerprint({**inputs, "versions": versions()})
+    with working_through(run.folder / layout.DATA_BLOCKS, key, _bytes_on_disk(config.pool)):
         return _stage(run, config, seed, inputs, lambda: read(config, seed))
 
 
@@ -98,7 +98,7 @@ def _recorded(config: DataConfig) -> dict[str, Any]:
 
 def _bytes_on_disk(sources: Sequence[str]) -> int:
     """Return the bytes of those sources that are on this machine."""
-    paths = [source_path(source) for source in sources]
+    paths = [source_path(source) for source in sources if not parse_assist(source)]
     files = (file for path in paths for file in ([path] if path.is_file() else path.rglob("*")))
     return sum(file.stat().st_size for file in files if file.is_file())
 
