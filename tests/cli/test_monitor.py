@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from commands import Compass
 from compass.drift import MonitorState, Skipped
+from compass.records import Event
 
 
 def test_what_was_skipped_is_listed(compass: Compass, tmp_path: Path) -> None:
@@ -55,6 +59,28 @@ def test_what_a_loop_skipped_is_listed(compass: Compass, tmp_path: Path) -> None
     assert (code, "leave SOURCE out" in err) == (2, True)
     code, _, err = compass("watch", "cy", *home)
     assert (code, "SOURCE is missing" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "told"),
+    [
+        ({"drift": False, "new_prompts": 0, "skipped_lines": 51}, 2, True),
+        ({"drift": True, "new_prompts": 0, "skipped_lines": 51}, 3, True),
+        ({"drift": False, "new_prompts": 2, "skipped_lines": 51}, 0, False),
+        ({"drift": False, "new_prompts": 0, "skipped_lines": 0}, 0, False),
+    ],
+)
+@pytest.mark.parametrize("command", ["monitor", "watch"])
+def test_input_of_which_nothing_is_usable_fails(
+    compass: Compass, monkeypatch: pytest.MonkeyPatch, command: str, status: dict[str, Any], code: int, told: bool
+) -> None:
+    """Breaks if a table in place of JSON Lines looks like a day without drift, for one command or for both."""
+    monkeypatch.setattr(
+        f"compass.recipes.{command}.{command}", lambda *_, **__: iter([Event("status", "", details=status)])
+    )
+    found, _, err = compass(command, "cy", "logs.csv")
+    assert found == code
+    assert ("none of its 51 new lines could be used" in err) == told
 
 
 def test_the_list_of_a_project_needs_a_language(compass: Compass, tmp_path: Path) -> None:

@@ -134,6 +134,9 @@ def test_a_loop_that_fails_leaves_no_wish_behind(own: Site) -> None:
 @pytest.mark.parametrize(("language", "why"), [("de", "Nothing is in production"), ("el", "has no prompts for one")])
 def test_an_update_that_can_not_start_says_why(own: Site, language: str, why: str) -> None:
     """Would break if a wish waited where nobody could fulfil it."""
+    page = own.get(f"/{language}/update").text
+    assert why in page
+    assert "<form" not in page.split("<main")[1]
     assert why in own.act(f"/{language}/update").text
     assert asked_of(own.root / "watch" / language) is None
 

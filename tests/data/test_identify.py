@@ -74,14 +74,14 @@ def test_supported_languages() -> None:
 
 PASTED = {
     "python": "import os\n\ndef main(argv):\n    with open(argv[1]) as f:\n        print(f.read())\n\nmain(sys.argv)",
-    "c": "#include <stdio.h>\nint main(void) {\n  printf(\"hello\");\n  return 0;\n}",
+    "c": '#include <stdio.h>\nint main(void) {\n  printf("hello");\n  return 0;\n}',
     "sql": "SELECT name, count(*) FROM users\nWHERE created_at > '2024-01-01'\nGROUP BY name;",
     "html": '<div class="box">\n  <p>Some text here that is in English</p>\n</div>',
     "css": "body {\n  font-family: sans-serif;\n  background-color: white;\n}",
-    "settings": "services:\n  web:\n    image: nginx\n    environment:\n      MODE: production",
-    "trace": 'Traceback (most recent call last):\n  File "main.py", line 3\nModuleNotFoundError: No module named requests',
-    "log": "2024-05-01 12:00:01 ERROR connection to database failed\n2024-05-01 12:00:02 WARN retrying in 5 seconds",
-    "comments": "# Read the settings from the file before anything else\nconfig = load(path)\n// then start the server",
+    "settings": "services:\n  web:\n    image: nginx\n    environment:\n      MODE: test",
+    "trace": 'Traceback (most recent call last):\n  File "main.py", line 3\nModuleNotFoundError: No module named x',
+    "log": "2024-05-01 12:00:01 ERROR connection to the database failed\n2024-05-01 12:00:02 WARN retrying in 5 s",
+    "comments": "# Read the settings from the file first of all\nconfig = load(path)\n// then start the server",
 }
 
 

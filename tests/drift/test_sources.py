@@ -131,6 +131,34 @@ def test_a_followed_file_waits_for_whole_lines(tmp_path):
     assert prompts(follow) == ["two"]
 
 
+def test_half_a_line_waits_for_the_next_run_too(tmp_path, caplog):
+    """Breaks if a command that runs every hour beside a server loses the line that is just written, and counts two."""
+    path = tmp_path / "log.jsonl"
+    path.write_text(lines("one") + '{"prompt": "tw')
+    (batch,) = read_files(path, {}, batch_size=10)
+    places = {"log.jsonl": batch.position}
+    assert (prompts([batch]), batch.skipped) == (["one"], ())
+    assert "log.jsonl: its last line is not complete; it is read once it is" in caplog.text
+    path.write_text(lines("one", "two") + '{"prompt": "three"}')
+    (batch,) = read_files(path, places, batch_size=10)
+    assert prompts([batch]) == ["two", "three"]
+    assert list(read_files(path, {"log.jsonl": batch.position}, batch_size=10)) == []
+    assert len(caplog.records) == 1
+
+
+def test_a_time_that_can_not_be_read_is_told_and_costs_no_prompt(tmp_path, caplog):
+    """Breaks if a log in another format of times loses all of them, and the hours that traffic is compared by."""
+    path = tmp_path / "log.jsonl"
+    times = ["01/05/2026 10:00", "yesterday", None, "", "2026-05-01T10:00:00Z", 1777629600]
+    path.write_text("".join(json.dumps({"prompt": "p", "timestamp": time}) + "\n" for time in times))
+    (batch,) = read_files(path, {}, batch_size=10)
+    assert [math.isnan(record.at) for record in batch.records] == [True, True, True, True, False, False]
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [
+        f"log.jsonl, line {n}: its time is neither ISO 8601 nor a number since 1970, and is left out" for n in (1, 2)
+    ]
+
+
 def test_cut_and_replaced_files_are_read_from_their_start(tmp_path):
     """Breaks if lines are lost, or read as halves, after a log was rotated or cut."""
     path = tmp_path / "log.jsonl"

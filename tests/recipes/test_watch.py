@@ -45,8 +45,16 @@ def test_steady_usage_changes_nothing_and_is_counted_once(world):
     for _ in range(2):
         (status,) = run(world)
         assert (status.kind, status.details["prompts"], status.details["drift"]) == ("status", 300, False)
+        assert "no drift; v0001-" in status.summary
     assert not world.made
     assert not hooked(world)
+
+
+def test_too_few_prompts_are_not_called_steady(world):
+    """Breaks if nothing was tested and the loop says that there is no drift."""
+    write(world.logs / "day1.jsonl", prompts(30, STEADY, 2))
+    (status,) = run(world)
+    assert status.summary.startswith("30 prompts counted (30 new): too few to tell; v0001-")
 
 
 def test_drift_leads_to_an_update_that_serves_and_is_watched(world):
@@ -391,6 +399,11 @@ def test_what_is_wrong_is_said_at_once(world):
         list(recipe.watch("ne", str(world.logs), world.options))
     with pytest.raises(DataError, match="nowhere does not exist"):
         list(recipe.watch("cy", "nowhere", world.options))
+    absent = dataclasses.replace(
+        world.options, watch=dataclasses.replace(world.options.watch, update_test="tests-of-next-week.jsonl")
+    )
+    with pytest.raises(DataError, match=r"tests-of-next-week\.jsonl"):
+        list(recipe.watch("cy", str(world.logs), absent))
     assert not Path(world.options.watch.watch_dir).exists()
     wrong = dataclasses.replace(
         world.options,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +29,9 @@ from compass.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from compass.drift import Skipped
+    from compass.records import Event
+
+logger = logging.getLogger(__name__)
 
 Source = Annotated[
     str,
@@ -70,22 +74,34 @@ def monitor(
     if skipped:
         _print_skipped(skipped_by(run, resolved.monitor), as_json=json_)
         return
-    drift, unread = False, 0
     granted = resolved.folder.allow_endpoint
-    for event in run_monitor(
+    events = run_monitor(
         run, source, resolved.monitor, reference=reference, follow=follow, restart=restart, allow_endpoint=granted
-    ):
-        print_event(event, as_json=json_)
+    )
+    _print_to_end(events, source, as_json=json_)
+
+
+def _print_to_end(events: Iterable[Event], source: str, *, as_json: bool) -> None:
+    """Print events as they come; the status at the end decides the exit code.
+
+    Raises DataError if nothing of what is new could be used, unless drift stands.
+    """
+    drift, unread = False, 0
+    for event in events:
+        print_event(event, as_json=as_json)
         if event.kind == "status":
             drift = bool(event.details["drift"])
             unread = 0 if event.details["new_prompts"] else event.details["skipped_lines"]
-    if unread and not drift:
-        raise DataError(
-            f"{source}: none of its {unread} new lines could be used. A line is a JSON object with "
-            "`prompt` or `messages`; the log says what is wrong with the first."
-        )
+    problem = DataError(
+        f"{source}: none of its {unread} new lines could be used. A line is a JSON object with `prompt` or `messages`; "
+        "tables and plain text are not read. The log says what is wrong with the first."
+    )
     if drift:
+        if unread:
+            logger.error("%s", problem)
         raise typer.Exit(EXIT_DRIFT)
+    if unread:
+        raise problem
 
 
 def _check_source(source: str, *, skipped: bool) -> None:
@@ -158,15 +174,8 @@ def watch(
         return
     names = {option.name for option in fields_of(AdaptConfig)}
     given = named_options(config, options, WatchOptions, names, language=language)
-    drift = False
-    for event in run_watch(
-        language, source, resolved, overrides=given, follow=follow, dry_run=dry_run, restart=restart
-    ):
-        print_event(event, as_json=json_)
-        if event.kind == "status":
-            drift = bool(event.details["drift"])
-    if drift:
-        raise typer.Exit(EXIT_DRIFT)
+    events = run_watch(language, source, resolved, overrides=given, follow=follow, dry_run=dry_run, restart=restart)
+    _print_to_end(events, source, as_json=json_)
 
 
 def _watch_project(

@@ -47,7 +47,7 @@ def drift_of(watched: Watched | None) -> Drift:
         return Drift("Drift", BAD, _what_changed(watched))
     if not watched.full:
         size = watched.full_size or 0
-        return Drift("Gathering", QUIET, (f"{number(watched.window)} of {number(size)} prompts that a check needs.",))
+        return Drift("Gathering", QUIET, (f"{number(watched.prompts)} of {number(size)} prompts that a check needs.",))
     return Drift("Steady", GOOD, (f"{plural(watched.prompts, 'prompt')} compared with what it was made for.",))
 
 

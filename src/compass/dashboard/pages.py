@@ -76,9 +76,10 @@ def confirm(dashboard: Dashboard, session: Session, tag: str, action: str, versi
     target = next((found for found in view.versions if found.id == version), None)
     if action != UPDATE and target is None:
         target = view.candidate if action == PROMOTE else view.by("previous")
+    why_not = dashboard.actions.updates.why_not(tag) if action == UPDATE else ""
     return _render(
         "confirm.html.j2", session, view=view, action=action, target=target, decision=_decision(view),
-        expected=view.aliases.current or NOTHING,
+        expected=view.aliases.current or NOTHING, why_not=why_not,
     )  # fmt: skip
 
 

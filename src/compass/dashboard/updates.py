@@ -47,27 +47,41 @@ class Updates:
     def start(self, language: str, asked: Asked) -> str:
         """Ask for an update of a language; return in words what happens now. Raises CompassError that says why not."""
         folder = self.places.watch_dir / language
-        current = self.places.registry.aliases(language).current
-        if not current:
-            raise CannotUpdateError("Nothing is in production, so there is nothing to update. Promote a version first.")
-        self.places.registry.get(language, current)
         with self._lock:
-            running, state = self._started.get(language), read_state(folder)
-            runs = (running is not None and running.poll() is None) or loop_runs(folder)
-            if runs and (state.pending or asked_of(folder)):
-                raise CannotUpdateError("An update is on its way already.")
-            watched = read_watched(self.places.monitor(language), self.places.monitors(language), language)
-            if not runs:
-                self._check_prompts(language)
-            elif not watched or not watched.n_kept:
-                raise CannotUpdateError(
-                    "The watch loop keeps no prompts to learn from. Start it with --reservoir redacted."
-                )
+            runs, watched = self._check(language)
             ask(folder, asked)
             if runs:
                 return "The watch loop starts it at its next check, and the gate decides on the result."
             self._started[language] = self._launch(self.command(language, watched), folder / LOG)
         return "It has started, and the gate decides on the result."
+
+    def why_not(self, language: str) -> str:
+        """Return why no update can be started now; empty if one can."""
+        try:
+            self._check(language)
+        except CompassError as error:
+            return str(error)
+        return ""
+
+    def _check(self, language: str) -> tuple[bool, Watched | None]:
+        """Return whether a loop runs, and what its monitor says. Raises CompassError if no update can be started."""
+        folder = self.places.watch_dir / language
+        current = self.places.registry.aliases(language).current
+        if not current:
+            raise CannotUpdateError("Nothing is in production, so there is nothing to update. Promote a version first.")
+        self.places.registry.get(language, current)
+        running, state = self._started.get(language), read_state(folder)
+        runs = (running is not None and running.poll() is None) or loop_runs(folder)
+        if runs and (state.pending or asked_of(folder)):
+            raise CannotUpdateError("An update is on its way already.")
+        watched = read_watched(self.places.monitor(language), self.places.monitors(language), language)
+        if not runs:
+            self._check_prompts(language)
+        elif not watched or not watched.n_kept:
+            raise CannotUpdateError(
+                "The watch loop keeps no prompts to learn from. Start it with --reservoir redacted."
+            )
+        return runs, watched
 
     def tidy(self) -> None:
         """Take note of loops of ours that have ended: one that did not follow a wish leaves none behind."""

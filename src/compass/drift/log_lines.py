@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from compass.data.arrival import TIME_FIELDS
 from compass.data.json_text import parse_json
 from compass.data.languages import UNDETERMINED
 from compass.data.readers import LANGUAGE_FIELDS, UnusableRowError, is_missing, read_row
@@ -53,6 +54,8 @@ class Record:
     """When it came, in seconds since 1970; NaN where the line does not say."""
     served: str = ""
     """The language whose adapter answered, `und` for the base model; empty where the line does not say."""
+    time_unread: bool = False
+    """Whether the line says when it came in a way that can't be read."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,9 @@ def parse(line: bytes, columns: Mapping[str, str] | None = None) -> Record:
     tag = UNKNOWN_LANGUAGE if unknown else language
     served = row.get(SERVED)
     return Record(
-        prompt, tag, _loss(row), session=found.session, at=found.at, served=served if isinstance(served, str) else ""
-    )
+        prompt, tag, _loss(row), session=found.session, at=found.at, served=served if isinstance(served, str) else "",
+        time_unread=math.isnan(found.at) and any(not is_missing(row.get(name)) and row[name] != "" for name in TIME_FIELDS),
+    )  # fmt: skip
 
 
 def batch_of(
@@ -131,7 +135,10 @@ def batch_of(
             if line.startswith(LABEL_LINE):
                 labels.append(_label(line))
                 continue
-            records.append(replace(parse(line, columns), place=f"{name}, line {number}"))
+            record = replace(parse(line, columns), place=f"{name}, line {number}")
+            records.append(record)
+            if record.time_unread:
+                warnings.add_time(record.place)
         except Exception as error:
             # Nothing that somebody wrote into a log may stop the stream; errors of other kinds may quote the line.
             reason = str(error) if type(error) is ValueError else f"unreadable ({type(error).__name__})"

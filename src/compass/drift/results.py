@@ -103,8 +103,11 @@ class Skipped:
         return {"reason": self.reason, "n": self.n, "first": self.first, "at": self.at}
 
 
+_TIME = "time"
+
+
 class SkipWarnings:
-    """Names the first lines that are skipped for a reason; of more, says how many at 10, 100, 1,000, and so on."""
+    """Names the first lines that something is wrong with; of more, says how many at 10, 100, 1,000, and so on."""
 
     def __init__(self) -> None:
         self._seen: Counter[str] = Counter()
@@ -117,6 +120,15 @@ class SkipWarnings:
             logger.warning("%s skipped: %s", place, reason)
         elif str(n).strip("0") == "1":
             logger.warning("%d lines skipped so far for one reason: %s; the latest: %s", n, kind, place)
+
+    def add_time(self, place: str) -> None:
+        """Note a line whose prompt counts, without its time, which can't be read."""
+        self._seen[_TIME] += 1
+        n = self._seen[_TIME]
+        if n <= MOST_WARNINGS:
+            logger.warning("%s: its time is neither ISO 8601 nor a number since 1970, and is left out", place)
+        elif str(n).strip("0") == "1":
+            logger.warning("%d times left out so far that can't be read; the latest: %s", n, place)
 
 
 def by_reason(skips: Iterable[Skipped]) -> tuple[Skipped, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import gzip
 import hashlib
+import json
 import logging
 import re
 import time
@@ -68,11 +69,11 @@ def read_files(
 
     offsets: where each file was left, by name (`Monitor.offsets()`). With `follow`, keeps looking for new lines and
     new files until `stop()`, and yields None when there is nothing new, after waiting `poll_seconds`. A last line
-    without a line feed is left until it is whole; without `follow`, and in a log that was rotated, it is taken as it
-    is. A file that was cut or
-    replaced is read from its start, and one of a folder that was renamed or compressed, as logs are when they are
-    rotated, from where it was left; a file that is read by itself is looked for under its name with more after it
-    (`app.jsonl.1`). Files of a folder that are no logs are named once. Raises DataError if the path
+    without a line feed is left until it is whole; without `follow` it is taken if it is JSON, and in a log that was
+    rotated as it is. A file that was cut or replaced is read from its start, and one of a folder that was renamed or
+    compressed, as logs are when they are rotated, from where it was left; a file that is read by itself is looked for
+    under its name with more after it (`app.jsonl.1`). Files of a folder that are no logs are named once. Raises
+    DataError if the path
     does not exist.
     """
     root = check_path(path)
@@ -101,10 +102,11 @@ def read_files(
             if alone and file != root and name not in places and _head_of(file) in earlier:
                 continue
             # Half a line may still become whole, but not in a log that nobody writes to any more.
-            whole_lines = follow and not _compressed(file) and not is_left_behind(file, files)
+            grows = not _compressed(file) and not is_left_behind(file, files)
+            takes = _any_line if not grows else _whole_line if follow else _complete_line
             while not stop():
                 try:
-                    batch = _next(file, name, places.get(name), batch_size, columns, warnings, whole_lines=whole_lines)
+                    batch = _next(file, name, places.get(name), batch_size, columns, warnings, takes)
                 except FileNotFoundError:
                     # Rotated away between the listing and now.
                     break
@@ -115,6 +117,8 @@ def read_files(
                     break
                 if batch is None or batch.position is None:
                     finished[file] = stamp
+                    if not follow and takes is _complete_line and _waits(file, places.get(name)):
+                        logger.warning("%s: its last line is not complete; it is read once it is", name)
                     break
                 idle = False
                 if name in places and places[name].head != batch.position.head:
@@ -251,13 +255,12 @@ def _next(
     batch_size: int,
     columns: Mapping[str, str] | None,
     warnings: SkipWarnings,
-    *,
-    whole_lines: bool,
+    takes: Callable[[bytes], bool],
 ) -> InputBatch | None:
-    """Read the next batch of a file; None if there is nothing new."""
+    """Read the next batch of a file; None if there is nothing new. takes: says of its last line whether to read it."""
     with _open(file) as stream:
         first = stream.readline(HEAD_BYTES)
-        if not first or (whole_lines and not first.endswith(b"\n") and len(first) < HEAD_BYTES):
+        if not first or (len(first) < HEAD_BYTES and not takes(first)):
             return None
         head = _head(first)
         start = 0
@@ -273,7 +276,7 @@ def _next(
         end = start
         while len(lines) < batch_size:
             line, size = _line(stream)
-            if not line or (whole_lines and not line.endswith(b"\n")):
+            if not line or not takes(line):
                 break
             end += size
             lines.append(line)
@@ -281,6 +284,30 @@ def _next(
         return None
     batch = batch_of(lines, f"{name} from byte {start}" if start else name, 1, columns, warnings)
     return replace(batch, position=Position(name, start, end, head))
+
+
+def _any_line(_: bytes) -> bool:
+    return True
+
+
+def _whole_line(line: bytes) -> bool:
+    return line.endswith(b"\n")
+
+
+def _complete_line(line: bytes) -> bool:
+    """Say whether a line is at its end: a part of a JSON object is none."""
+    if line.endswith(b"\n") or len(line) > log_lines.LONGEST_LINE or not line.strip():
+        return True
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _waits(file: Path, place: Position | None) -> bool:
+    """Say whether there is more in a file than was read of it."""
+    return _stamp(file)[0] > (place.end if place else 0)
 
 
 def _line(stream: IO[bytes]) -> tuple[bytes, int]:

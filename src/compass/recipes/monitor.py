@@ -98,7 +98,7 @@ def monitor(
         counting.finish(watching)
         status = watching.status()
         status |= {"new_prompts": status["prompts"] - before, "skipped_lines": counting.skipped_lines}
-        yield Event("status", _summary(status), details=status)
+        yield Event("status", summary_of(status), details=status)
 
 
 def skipped(run_dir: str | Path, options: MonitorConfig, *, name: str = "monitor") -> list[Skipped]:
@@ -132,18 +132,20 @@ def drift_event(event: DriftEvent, watching: Monitor, encoder: CachedEncoder) ->
     return Event(details.pop("kind"), summary, details=details)
 
 
-def _summary(status: Mapping[str, Any]) -> str:
+def summary_of(status: Mapping[str, Any]) -> str:
     """Say how many prompts were counted, and what may be said of them."""
     full = [stream["window_full"] for stream in status["streams"].values()]
     state = "drift" if status["drift"] else "no drift" if any(full) else "too few to tell"
     new = f"{status['new_prompts']} new"
-    if status["repeats"]:
-        new += f", {status['repeats']} repeats left out so far"
+    if repeats := status["repeats"]:
+        new += f", {repeats} {'repeat' if repeats == 1 else 'repeats'} left out so far"
     if status["answered_elsewhere"]:
         new += f", {status['answered_elsewhere']} answered by other adapters and left out so far"
     if status["skipped_lines"]:
+        new += f", {status['skipped_lines']} skipped"
+    if status["skipped"]:
         reasons = ", ".join(f"{lines} {reason}" for reason, lines in status["skipped"].items())
-        new += f", {status['skipped_lines']} skipped; all skipped so far: {reasons}"
+        new += f"; all skipped so far: {reasons}"
     return f"{status['prompts']} prompts counted ({new}): {state}{_worth(status)}"
 
 

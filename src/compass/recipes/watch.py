@@ -23,7 +23,7 @@ from compass.drift import InputBatch, Monitor, Skipped
 from compass.encoders import CachedEncoder
 from compass.errors import ConfigError, RunError
 from compass.recipes import update as update_recipe
-from compass.recipes.monitor import batches_of, check_source, drift_event
+from compass.recipes.monitor import batches_of, check_source, drift_event, summary_of
 from compass.recipes.watch_update import begin, finish, listen
 from compass.records import Event
 from compass.registry import Hooks, Registry, RegistryEvent, Version
@@ -32,7 +32,7 @@ from compass.runs import layout
 from compass.runs.files import behind_links, check_place
 from compass.runs.folder import Run
 from compass.steps.counting import Counting
-from compass.steps.read import columns_of
+from compass.steps.read import check_sources, columns_of
 from compass.steps.reference import clusters_of, config_of, known_text, reference_of
 from compass.steps.resources import Resources
 from compass.steps.watch_asked import answered, asked_of
@@ -74,6 +74,7 @@ def watch(
     # Refused before the loop's folder is made.
     production(registry, language)
     check_source(source)
+    check_sources(options.watch.update_usage, options.watch.update_train, options.watch.update_test)
     with open_site(
         language, options, overrides or {}, dry_run=dry_run, clock=clock, encoder=encoder, updater=updater
     ) as site:
@@ -129,15 +130,13 @@ def watch(
                     status = watching.status()
                     if counting.skipped_lines:
                         site.show()
-                    state = "drift" if status["drift"] else "no drift"
-                    summary = f"{status['prompts']} prompts counted, {version.id} in production: {state}"
-                    if elsewhere := status["answered_elsewhere"]:
-                        summary += f"; {elsewhere} answered by other adapters and left out so far"
+                    status |= {"new_prompts": counting.prompts, "skipped_lines": counting.skipped_lines}
+                    summary = f"{summary_of(status)}; {version.id} is in production"
                     pending = site.state.pending
                     tried = pending.version if pending and pending.on_trial else ""
                     if tried:
                         summary += f"; {tried} is tried on a share of conversations"
-                    status |= {"skipped_lines": counting.skipped_lines, "canary": tried}
+                    status["canary"] = tried
                     yield Event("status", summary, version.id, status)
                     return
 

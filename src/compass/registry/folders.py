@@ -59,7 +59,8 @@ def id_of(folder: Path, name: str) -> str:
         now = read_aliases(folder)
         named = dict(zip(ALIASES, (now.candidate, now.current, now.previous), strict=True))[name]
         if not named:
-            raise RegistryError(f"No version of {folder.name} is {name!r}. Versions: {listed(ids)}.")
+            serves = f" {now.current} is in production." if now.current else ""
+            raise RegistryError(f"No version of {folder.name} is {name!r}.{serves} Versions: {listed(ids)}.")
         return named
     digits = name.removeprefix("v")
     found = [id for id in ids if digits.isdecimal() and number_of(id) == int(digits)]

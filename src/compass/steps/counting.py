@@ -38,6 +38,8 @@ class Counting:
     def __init__(self, language: str, known: str = "") -> None:
         self.skipped_lines = 0
         """Lines of the input that were passed over so far."""
+        self.prompts = 0
+        """Prompts that were counted so far."""
         self.version = 0
         """Number of the version that is watched: feedback on others says nothing of it. 0: all count."""
         self._language = language
@@ -78,6 +80,7 @@ class Counting:
             return Observed(0, repeated=False)
         self._held = None
         if not seen.repeated:
+            self.prompts += seen.prompts
             lost = sum(skip.n for skip in given_up)
             self.skipped_lines += lost + batch.skipped_lines + len(own) - seen.prompts - seen.repeats
         return replace(seen, checks=(*told.checks, *seen.checks), events=(*told.events, *seen.events))
