@@ -4,7 +4,8 @@
     OMP_NUM_THREADS=1 python benchmarks/pool.py --pool FILE
 
 Vectors come from a stand-in that costs next to nothing, and are embedded before anything is measured, so that the cache
-is read as in a second run. Seconds are those of a processor; the memory is the peak since the stage began.
+is read as in a second run. Seconds are those of this process, without its workers, and on the clock, which means
+something on idle cores alone; the memory is the peak of this process since the stage began.
 """
 
 from __future__ import annotations
@@ -63,9 +64,13 @@ def measured(name: str, function: Any) -> Any:
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         reset_peak_memory()
-        start = time.process_time()
+        start, clock = time.process_time(), time.monotonic()
         result = function(*args, **kwargs)
-        print(f"{name}: {time.process_time() - start:.1f} s, peak {peak_memory() / 2**30:.2f} GiB", flush=True)
+        print(
+            f"{name}: {time.process_time() - start:.1f} s of this process, {time.monotonic() - clock:.1f} s on the "
+            f"clock, peak {peak_memory() / 2**30:.2f} GiB",
+            flush=True,
+        )
         return result
 
     return wrapper

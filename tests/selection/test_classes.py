@@ -63,6 +63,15 @@ def test_a_class_with_many_rows_is_not_expected_for_being_near_to_everything(mak
     assert known_probabilities(c, np.arange(4), 0)[:, 0].mean() > plain[:, 0].mean() + 0.05
 
 
+def test_the_half_of_usage_that_is_known_does_not_hide_the_half_that_is_not(make_candidates):
+    """Breaks if one confidence is taken for all: usage of known classes raises it, and nothing else is picked."""
+    c = by_topic(make_candidates([12, 12, 0, 0], [12, 0, 12, 12], [60, 60, 60, 60], noise=0.3))
+    classes, likely = probabilities(c)
+    assert np.mean(classes[likely.argmax(axis=1)] == c.usage_clusters) > 0.85
+    picks = get_strategy("compass", NO_CAPS).select(c, 24, seed=0).indices
+    assert np.mean(c.pool_clusters[picks] == 1) > 0.4
+
+
 def test_confidence_goes_by_how_near_usage_is_to_the_training_data(make_candidates):
     """Breaks if the nearest class is believed however far it is: here no training row is of the usage's topics."""
     far = by_topic(make_candidates([6, 6, 0, 0], [0, 0, 8, 8], [40, 40, 40, 40], noise=0.1))

@@ -115,8 +115,12 @@ def parse(line: bytes, columns: Mapping[str, str] | None = None) -> Record:
     served = row.get(SERVED)
     return Record(
         prompt, tag, _loss(row), session=found.session, at=found.at, served=served if isinstance(served, str) else "",
-        time_unread=math.isnan(found.at) and any(not is_missing(row.get(name)) and row[name] != "" for name in TIME_FIELDS),
+        time_unread=math.isnan(found.at) and any(_says(row.get(name)) for name in TIME_FIELDS),
     )  # fmt: skip
+
+
+def _says(value: Any) -> bool:
+    return value != "" and not is_missing(value)
 
 
 def batch_of(

@@ -24,6 +24,8 @@ HUB_SHARE = 0.03
 """A class's hubness is its mean closeness to this share of those rows, the nearest ones [ours]."""
 VOTES = 20
 """Pool rows that vote on the class of a usage row [ours]."""
+MUCH_UNSEEN = 0.3
+"""Share of usage with unseen classes from which it is believed; up to .26 is found where no class is unseen [ours]."""
 LEAST_LIKELY = 0.02
 """Probability below which a usage row does not ask for a class [ours]."""
 CHUNK_ROWS = 2048
@@ -53,7 +55,8 @@ def class_probabilities(
     """Return the classes that usage may expect, (G,), and P(class | usage row), (n_U, G) with rows of sum 1.
 
     query: (n_U, d), density: (n_A,), as in `density`. Classes of the training data share 1 - u by closeness, others u
-    by their votes. u is as large as two estimates allow together: `unseen_share` times the lack of `confidence`.
+    by their votes. A large `unseen_share` is that of the usage rows which are furthest from the training data: u is 1
+    for them and 0 for the others. A small one may be an error: u is that share times the lack of `confidence`, for all.
     """
     pool_classes, known = _pool_classes(candidates), known_classes(candidates)
     votes = pool_classes[best_rows(candidates, query, density, VOTES)[0]]
@@ -63,7 +66,7 @@ def class_probabilities(
     voted = np.zeros((len(query), int(np.sum(~is_known))))
     np.add.at(voted, (np.nonzero(unseen)[0], np.searchsorted(classes[~is_known], votes[unseen])), 1.0 / votes.shape[1])
     total = voted.sum(axis=1, keepdims=True)
-    u = np.where(total > 0, unseen_share(candidates, votes, known, seed) * (1.0 - confidence(candidates)), 0.0)
+    u = np.where(total > 0, _unseen(candidates, unseen_share(candidates, votes, known, seed)), 0.0)
     likely = np.empty((len(query), len(classes)))
     likely[:, is_known] = (1.0 - u) * known_probabilities(candidates, known, seed)
     likely[:, ~is_known] = u * voted / np.maximum(total, 1e-12)
@@ -113,6 +116,18 @@ def unseen_share(candidates: Candidates, votes: IntArray, known: IntArray, seed:
     if right <= wrong or not len(counted):
         return 0.0
     return float(np.clip((np.mean(~np.isin(counted, known)) - wrong) / (right - wrong), 0.0, 1.0))
+
+
+def _unseen(candidates: Candidates, share: float) -> RealArray:
+    """Return P(a class that the training data lacks | usage row), (n_U, 1). share: of usage, from `unseen_share`."""
+    usage = candidates.usage
+    if share < MUCH_UNSEEN:
+        return np.full((len(usage), 1), share * (1.0 - confidence(candidates)))
+    nearness = (usage @ candidates.train.T).max(axis=1)
+    furthest = np.argsort(nearness, kind="stable")[: round(share * len(usage))]
+    unseen = np.zeros((len(usage), 1))
+    unseen[furthest] = 1.0
+    return unseen
 
 
 def confidence(candidates: Candidates) -> float:
