@@ -12,6 +12,8 @@ by case); the values of version 0.1 stay beside it:
 - Where classes have no quotas (responses are free text, there is no training data) each usage row is its own class: the
   cap of 15 % per class and the bonus for likely classes are gone. Where some responses are free text, these are one
   class more.
+- If much of usage asks for classes that the training data lacks, that part of usage is the rows furthest from the
+  training data. It is a third here: half of the picks are of its topics, where a seventh was.
 - With budgets in tokens the half row of the round-robin is half of the mean row, as in every other strategy that
   splits over clusters; it was half a token.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from frozen import stored
-from frozen.cases import CHANGED, FILES, QUOTAS_GO
+from frozen.cases import CHANGED, FILES, QUOTAS_GO, select
 
 CASES, WITHOUT_CLASSES, SINCE = (
     FILES[name] for name in ("selection", "selection_without_classes", "selection_changed")
@@ -40,12 +40,18 @@ def test_nothing_else_changed() -> None:
         assert stored.differences(stored.read("selection_changed")[case], before)
 
 
-def test_a_reserved_row_changes_one_pick_and_does_not_lead() -> None:
-    """A break would mean that reserving rows moves more than the rows themselves: in this case one row is reserved."""
-    case = "compass, 120 examples, classes, seed 11"
-    before, now = (stored.read(name)[case]["indices"] for name in ("selection", "selection_changed"))
-    assert len(set(before) & set(now)) == 119
-    assert before[0] == now[-1]
+@pytest.mark.parametrize(("budget", "n"), [(12, 2), (20, 1), (30, 1)])
+def test_reserved_rows_change_as_many_picks_and_do_not_lead(
+    monkeypatch: pytest.MonkeyPatch, budget: int, n: int
+) -> None:
+    """A break would mean that reserving rows moves more than the rows themselves."""
+
+    def picks() -> list[int]:
+        return [int(row) for row in select("compass", "classes", budget, "examples", 12)["indices"]]
+
+    now = picks()
+    monkeypatch.setattr("compass.selection.strategies.compass.rows_for_gaps", lambda *_: [])
+    assert set(now[-n:]) == set(now) - set(picks())
 
 
 def test_the_situations_are_what_they_are_called() -> None:
