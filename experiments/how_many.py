@@ -19,15 +19,17 @@ from typing import Any
 
 import numpy as np
 
-from compass.config import AUTO, CompareConfig, load_options
+from compass.config import AUTO, AdaptConfig, CompareConfig, load_options
 from compass.found_budget import FoundBudget
 from compass.recipes.grid import draw_config
 from compass.runs.folder import Run
+from compass.selection import Candidates
 from compass.steps.lengths import keep_measured
 from compass.steps.read import read_data
 from compass.steps.resources import Resources
 from compass.steps.select import find_budget, place_candidates
 from compass.steps.space import place
+from compass.steps.state import RunData
 
 FIXED = (500, 1000, 2000, 4000, 8000)
 
@@ -35,16 +37,18 @@ FIXED = (500, 1000, 2000, 4000, 8000)
 def find(config: CompareConfig, language: str, seed: int, folder: Path) -> FoundBudget:
     """Return what `compass select --budget auto` would find for one draw."""
     draw = draw_config(config, language, seed)
-    draw = replace(
-        draw,
-        run=replace(draw.run, output_dir=str(folder)),
-        selection=replace(draw.selection, budget=AUTO, strategy="compass"),
-    )
-    resources = Resources(draw)
+    draw = replace(draw, selection=replace(draw.selection, budget=AUTO, strategy="compass"))
+    resources, _, candidates = place_draw(draw, folder)
+    return find_budget(resources, candidates)
+
+
+def place_draw(draw: AdaptConfig, folder: Path) -> tuple[Resources, RunData, Candidates]:
+    """Read the data of one draw and place it in its space, in a run folder."""
+    resources = Resources(replace(draw, run=replace(draw.run, output_dir=str(folder))))
     run = Run(folder)
     with run.locked():
-        data = keep_measured(run, read_data(run, resources.config.data, seed=seed))
-        return find_budget(resources, place_candidates(resources, place(run, resources, data)))
+        data = keep_measured(run, read_data(run, resources.config.data, seed=draw.run.seed))
+        return resources, data, place_candidates(resources, place(run, resources, data))
 
 
 def line_of(language: str, seed: int, found: FoundBudget) -> dict[str, Any]:
@@ -55,29 +59,40 @@ def line_of(language: str, seed: int, found: FoundBudget) -> dict[str, Any]:
             "with_it": round(found.covered[found.place], 4), "served": served}  # fmt: skip
 
 
-def main(given: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def asked_for(
+    given: Sequence[str] | None, about: str | None, results: str
+) -> tuple[CompareConfig, Path, list[tuple[str, int]]]:
+    """Read the command line: a comparison's options, the folder to write to, and language and seed of each draw.
+
+    results: the file in that folder.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path, help="options of a comparison")
-    parser.add_argument("output", type=Path, help="folder of the draws and of budgets.jsonl")
+    parser.add_argument("output", type=Path, help=f"folder of the draws and of {results}")
     parser.add_argument("--languages", nargs="+")
     parser.add_argument("--seeds", nargs="+", type=int)
     arguments = parser.parse_args(given)
     logging.basicConfig(level=logging.WARNING)
     config = load_options(CompareConfig, arguments.config)
-    path = arguments.output / "budgets.jsonl"
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    seeds, languages = arguments.seeds or config.grid.seeds, arguments.languages or config.grid.languages
+    return config, arguments.output, [(language, seed) for seed in seeds for language in languages]
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    config, output, draws = asked_for(given, __doc__, "budgets.jsonl")
+    path = output / "budgets.jsonl"
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
     done = {(line["language"], line["seed"]): line for line in lines}
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    for seed in arguments.seeds or config.grid.seeds:
-        for language in arguments.languages or config.grid.languages:
-            line = done.get((language, seed))
-            if line is None:
-                line = line_of(language, seed, find(config, language, seed, arguments.output / f"{language}-{seed}"))
-                with path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line) + "\n")
-            print(f"{language} {seed}: {line['budget']:,} {line['unit']}, {line['rows']} rows; served "
-                  f"{line['alone']:.3f} alone, {line['with_it']:.3f} with it; "
-                  + ", ".join(f"{int(b):,}: {s:.3f}" for b, s in line["served"].items()), flush=True)  # fmt: skip
+    for language, seed in draws:
+        line = done.get((language, seed))
+        if line is None:
+            line = line_of(language, seed, find(config, language, seed, output / f"{language}-{seed}"))
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        print(f"{language} {seed}: {line['budget']:,} {line['unit']}, {line['rows']} rows; served "
+              f"{line['alone']:.3f} alone, {line['with_it']:.3f} with it; "
+              + ", ".join(f"{int(b):,}: {s:.3f}" for b, s in line["served"].items()), flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

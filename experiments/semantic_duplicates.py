@@ -10,9 +10,7 @@ the comparison's largest budget. Needed are the labels of the target's test. Not
 
 from __future__ import annotations
 
-import argparse
 import json
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,17 +19,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from how_many import asked_for, place_draw
 
-from compass.config import CompareConfig, load_options
+from compass.config import CompareConfig
 from compass.recipes.grid import draw_config
-from compass.runs.folder import Run
 from compass.selection import Candidates, get_strategy
 from compass.selection.caps import Caps
-from compass.steps.lengths import keep_measured
-from compass.steps.read import read_data
-from compass.steps.resources import Resources
-from compass.steps.select import place_candidates
-from compass.steps.space import place
 
 THRESHOLDS = (0.90, 0.95, 0.98)
 STRATEGIES = ("compass", "tsds", "nearest", "crisp", "random")
@@ -73,12 +66,7 @@ def part_of(candidates: Candidates, rows: npt.NDArray[np.int64]) -> Candidates:
 def lines_of(config: CompareConfig, language: str, seed: int, folder: Path) -> list[dict[str, Any]]:
     """Return a line for each threshold and strategy of one draw."""
     draw = draw_config(config, language, seed)
-    draw = replace(draw, run=replace(draw.run, output_dir=str(folder)))
-    resources, run = Resources(draw), Run(folder)
-    with run.locked():
-        data = keep_measured(run, read_data(run, resources.config.data, seed=seed))
-        placed = place(run, resources, data)
-        candidates = place_candidates(resources, placed)
+    _, data, candidates = place_draw(draw, folder)
     needed = {row.label for row in data.tests[language]}
     is_needed = np.array([row.label in needed for row in data.pool])
     budget = max(config.grid.budgets)
@@ -107,22 +95,13 @@ def lines_of(config: CompareConfig, language: str, seed: int, folder: Path) -> l
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path, help="options of a comparison")
-    parser.add_argument("output", type=Path, help="folder of the draws and of results.jsonl")
-    parser.add_argument("--languages", nargs="+")
-    parser.add_argument("--seeds", nargs="+", type=int)
-    arguments = parser.parse_args(given)
-    logging.basicConfig(level=logging.WARNING)
-    config = load_options(CompareConfig, arguments.config)
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    config, output, draws = asked_for(given, __doc__, "results.jsonl")
     found: list[dict[str, Any]] = []
-    with (arguments.output / "results.jsonl").open("w", encoding="utf-8") as file:
-        for seed in arguments.seeds or config.grid.seeds:
-            for language in arguments.languages or config.grid.languages:
-                lines = lines_of(config, language, seed, arguments.output / f"{language}-{seed}")
-                file.writelines(json.dumps(line) + "\n" for line in lines)
-                found += lines
+    with (output / "results.jsonl").open("w", encoding="utf-8") as file:
+        for language, seed in draws:
+            lines = lines_of(config, language, seed, output / f"{language}-{seed}")
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+            found += lines
     names = ("dropped", "dropped_needed", "needed", "needed_of_whole", "same", "seconds")
     for threshold in THRESHOLDS:
         for name in STRATEGIES:

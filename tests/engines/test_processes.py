@@ -209,7 +209,7 @@ def test_without_more_processes_a_run_goes_on_at_its_last_block_too(
 ) -> None:
     """That is what the message about a killed worker advises; rows that are read here share their strings."""
     monkeypatch.setattr(stored_rows, "IN_MEMORY_ROWS", in_memory)
-    monkeypatch.setattr("compass.steps.kept_blocks.BLOCK_ROWS", 64)
+    monkeypatch.setattr("compass.engines.BLOCK_ROWS", 64)
     _killed(rows, tmp_path / "run", 15, monkeypatch)
     monkeypatch.setattr("loky.cpu_count", lambda: 1)
     caplog.set_level("INFO")
@@ -270,11 +270,11 @@ def test_kinds_of_results_that_are_kept(tmp_path: Path) -> None:
     """What comes back is equal to what was found, and what can't be kept is found again."""
     results = [b"\x00bytes", np.arange(6, dtype=np.uint64).reshape(2, 3), {3: ("reason", "détail")}, {}, ["cy", "und"]]
     for before in (0, len(results)):
-        kept = KeptBlocks(tmp_path / "kept", None)
+        kept = KeptBlocks(tmp_path / "kept")
         found = list(kept.map(lambda block: results[block], range(len(results))))
         np.testing.assert_equal(found, results)
         assert list(map(type, found)) == list(map(type, results))
         assert kept.found_before == before
-    kept = KeptBlocks(tmp_path / "not", None)
+    kept = KeptBlocks(tmp_path / "not")
     assert list(kept.map(lambda block: (block, object)[0], [1, 2])) == [1, 2]
     assert not (tmp_path / "not").exists()

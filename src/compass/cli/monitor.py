@@ -92,16 +92,16 @@ def _print_to_end(events: Iterable[Event], source: str, *, as_json: bool) -> Non
         if event.kind == "status":
             drift = bool(event.details["drift"])
             unread = 0 if event.details["new_prompts"] else event.details["skipped_lines"]
-    problem = DataError(
-        f"{source}: none of its {unread} new lines could be used. A line is a JSON object with `prompt` or `messages`; "
-        "tables and plain text are not read. The log says what is wrong with the first."
-    )
-    if drift:
-        if unread:
-            logger.error("%s", problem)
-        raise typer.Exit(EXIT_DRIFT)
     if unread:
-        raise problem
+        problem = (
+            f"{source}: none of its {unread} new lines could be used. A line is a JSON object with `prompt` or "
+            "`messages`; tables and plain text are not read. The log says what is wrong with the first."
+        )
+        if not drift:
+            raise DataError(problem)
+        logger.error("%s", problem)
+    if drift:
+        raise typer.Exit(EXIT_DRIFT)
 
 
 def _check_source(source: str, *, skipped: bool) -> None:

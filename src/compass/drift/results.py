@@ -114,21 +114,25 @@ class SkipWarnings:
 
     def add(self, place: str, kind: str, reason: str) -> None:
         """Note one line. reason: the kind, and where in the line."""
-        self._seen[kind] += 1
-        n = self._seen[kind]
-        if n <= MOST_WARNINGS:
-            logger.warning("%s skipped: %s", place, reason)
-        elif str(n).strip("0") == "1":
-            logger.warning("%d lines skipped so far for one reason: %s; the latest: %s", n, kind, place)
+        self._tell(
+            kind, f"{place} skipped: {reason}", f"lines skipped so far for one reason: {kind}; the latest: {place}"
+        )
 
     def add_time(self, place: str) -> None:
         """Note a line whose prompt counts, without its time, which can't be read."""
-        self._seen[_TIME] += 1
-        n = self._seen[_TIME]
+        self._tell(
+            _TIME,
+            f"{place}: its time is neither ISO 8601 nor a number since 1970, and is left out",
+            f"times left out so far that can't be read; the latest: {place}",
+        )
+
+    def _tell(self, kind: str, one: str, so_far: str) -> None:
+        self._seen[kind] += 1
+        n = self._seen[kind]
         if n <= MOST_WARNINGS:
-            logger.warning("%s: its time is neither ISO 8601 nor a number since 1970, and is left out", place)
+            logger.warning("%s", one)
         elif str(n).strip("0") == "1":
-            logger.warning("%d times left out so far that can't be read; the latest: %s", n, place)
+            logger.warning("%d %s", n, so_far)
 
 
 def by_reason(skips: Iterable[Skipped]) -> tuple[Skipped, ...]:

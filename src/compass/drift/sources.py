@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import gzip
 import hashlib
-import json
 import logging
 import re
 import time
@@ -15,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
+from compass.data.json_text import parse_json
 from compass.drift import log_lines
 from compass.drift.log_lines import InputBatch, batch_of
 from compass.drift.results import SkipWarnings
@@ -73,8 +73,7 @@ def read_files(
     rotated as it is. A file that was cut or replaced is read from its start, and one of a folder that was renamed or
     compressed, as logs are when they are rotated, from where it was left; a file that is read by itself is looked for
     under its name with more after it (`app.jsonl.1`). Files of a folder that are no logs are named once. Raises
-    DataError if the path
-    does not exist.
+    DataError if the path does not exist.
     """
     root = check_path(path)
     alone = root.is_file()
@@ -117,7 +116,7 @@ def read_files(
                     break
                 if batch is None or batch.position is None:
                     finished[file] = stamp
-                    if not follow and takes is _complete_line and _waits(file, places.get(name)):
+                    if takes is _complete_line and _waits(file, places.get(name)):
                         logger.warning("%s: its last line is not complete; it is read once it is", name)
                     break
                 idle = False
@@ -299,7 +298,7 @@ def _complete_line(line: bytes) -> bool:
     if line.endswith(b"\n") or len(line) > log_lines.LONGEST_LINE or not line.strip():
         return True
     try:
-        json.loads(line)
+        parse_json(line)
     except ValueError:
         return False
     return True

@@ -60,7 +60,13 @@ def engine_in_use() -> Engine | None:
 
 def is_elsewhere() -> bool:
     """Say whether blocks go to an engine."""
-    return _engine.get() is not None
+    return engine_in_use() is not None
+
+
+def block_rows() -> int:
+    """Return the rows of a block of texts, at most."""
+    engine = _engine.get()
+    return BLOCK_ROWS if engine is None else engine.block_rows
 
 
 def part_bytes() -> int:
@@ -77,8 +83,7 @@ def each(work: Callable[[Block], Result], blocks: Iterable[Block]) -> Iterator[R
 
 def each_block(work: Callable[[Sequence[Row]], Result], rows: Sequence[Row]) -> Iterator[tuple[int, Result]]:
     """Yield the first row's number and what `work` returns for each block of rows, in order."""
-    engine = _engine.get()
-    size = BLOCK_ROWS if engine is None else engine.block_rows
+    size = block_rows()
     starts = range(0, len(rows), size)
     return zip(starts, each(work, (rows[start : start + size] for start in starts)), strict=True)
 

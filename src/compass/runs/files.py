@@ -229,6 +229,11 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def files_at(path: Path) -> list[Path]:
+    """Return a file, or the files of a folder and of those in it, sorted; none where nothing is."""
+    return [file for file in ([path] if path.is_file() else sorted(path.rglob("*"))) if file.is_file()]
+
+
 def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file."""
     with opened(path) as file:

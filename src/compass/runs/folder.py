@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from compass.errors import RunError
 from compass.runs import layout
-from compass.runs.files import append_line, fingerprint, read_json, write_json
+from compass.runs.files import append_line, files_at, fingerprint, read_json, write_json
 from compass.runs.machine import peak_memory, reset_peak_memory
 
 logger = logging.getLogger(__name__)
@@ -89,12 +89,7 @@ class Run:
         start = time.monotonic()
         yield
         seconds = time.monotonic() - start
-        files = [
-            file
-            for path in outputs
-            for file in ([path] if path.is_file() else sorted(path.rglob("*")))
-            if file.is_file()
-        ]
+        files = [file for path in outputs for file in files_at(path)]
         peak = peak_memory()
         content = {
             "stage": name,

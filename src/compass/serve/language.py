@@ -27,10 +27,11 @@ def language_of(text: str) -> str:
     Code, links and quotations don't count. Where the rest speaks for no language, names are left out, and then words in
     different scripts are looked at by themselves.
     """
-    text = without_code_lines(text)
     (found,) = identify_languages([text])
-    if found == UNDETERMINED:
-        (found,) = identify_languages([prose(text, names=False)])
+    if found != UNDETERMINED:
+        return found
+    text = without_code_lines(text)
+    (found,) = identify_languages([prose(text, names=False)])
     return _by_script(prose(text)) if found == UNDETERMINED else found
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from compass.data.example import Example
 from compass.data.stored_rows import NAMES, StoredRows
-from compass.engines import BLOCK_ROWS, PART_BYTES, Block, Engine, Result, engine_in_use, working_on
+from compass.engines import Block, Result, block_rows, engine_in_use, part_bytes, working_on
 from compass.engines.processes import on_all_cores
 from compass.runs.files import write_bytes
 
@@ -47,7 +47,7 @@ def working_through(folder: Path, key: str, n_bytes: int) -> Iterator[None]:
     else:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with on_all_cores(n_bytes):
-            kept = KeptBlocks(folder / key, engine_in_use())
+            kept = KeptBlocks(folder / key)
             with working_on(kept):
                 yield
         if kept.found_before:
@@ -56,15 +56,14 @@ def working_through(folder: Path, key: str, n_bytes: int) -> Iterator[None]:
 
 
 class KeptBlocks:
-    """Gives results that a folder has; the others come from an engine, or are found here, and are written there.
+    """Gives results that a folder has; the others come from the engine in use, or are found here, and written there.
 
     A result goes by what was done and by the block's rows. One that is damaged is found again.
     """
 
-    def __init__(self, folder: Path, engine: Engine | None) -> None:
-        self._folder, self._engine = folder, engine
-        self.block_rows = BLOCK_ROWS if engine is None else engine.block_rows
-        self.part_bytes = PART_BYTES if engine is None else engine.part_bytes
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._engine = folder, engine_in_use()
+        self.block_rows, self.part_bytes = block_rows(), part_bytes()
         self.found_before = 0
         """Blocks whose results were there."""
 

@@ -26,7 +26,7 @@ from compass.data.untagged import with_identified_languages
 from compass.errors import DataError
 from compass.reuse import reused
 from compass.runs import layout
-from compass.runs.files import file_hash, fingerprint
+from compass.runs.files import file_hash, files_at, fingerprint
 from compass.runs.folder import Run
 from compass.runs.machine import versions
 from compass.steps.kept_blocks import working_through
@@ -99,8 +99,7 @@ def _recorded(config: DataConfig) -> dict[str, Any]:
 def _bytes_on_disk(sources: Sequence[str]) -> int:
     """Return the bytes of those sources that are on this machine."""
     paths = [source_path(source) for source in sources if not parse_assist(source)]
-    files = (file for path in paths for file in ([path] if path.is_file() else path.rglob("*")))
-    return sum(file.stat().st_size for file in files if file.is_file())
+    return sum(file.stat().st_size for path in paths for file in files_at(path))
 
 
 def _assist_setting(config: DataConfig) -> str | None:
@@ -392,7 +391,5 @@ def source_identities(config: DataConfig) -> dict[str, str]:
         elif source and path.is_file():
             found[source] = reused(file_hash)(path)
         elif source and path.is_dir():
-            found[source] = fingerprint(
-                {p.relative_to(path).as_posix(): file_hash(p) for p in path.rglob("*") if p.is_file()}
-            )
+            found[source] = fingerprint({file.relative_to(path).as_posix(): file_hash(file) for file in files_at(path)})
     return found
