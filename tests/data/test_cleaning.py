@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import string
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +15,9 @@ from hypothesis import strategies as st
 
 from compass.data.cleaning import Cleaned, clean, decontaminate
 from compass.data.cleaning.decontamination import ngrams
-from compass.data.cleaning.duplicates import fold, shingle_hashes
+from compass.data.cleaning.duplicates import find_near_duplicates, fold, shingle_hashes
 from compass.data.example import Example, Message
+from compass.engines import working_on
 
 WELSH = "Genir pawb yn rhydd ac yn gydradd â'i gilydd mewn urddas a hawliau."
 ENGLISH = "All human beings are born free and equal in dignity and rights."
@@ -120,6 +123,32 @@ def test_near_duplicates_against_brute_force(threshold: float) -> None:
         missed += sum(jaccard(one.prompt, other.prompt, size) >= threshold for other in left[i + 1 :])
     # a pair at the threshold is missed with a probability below 0.01
     assert missed <= 0.02 * len(dropped)
+
+
+@pytest.mark.parametrize("size", [1, 20, 1000])
+def test_near_duplicates_are_the_same_however_rows_are_cut(size: int) -> None:
+    """Rows that lie in different blocks would not be held against each other, or against one that goes."""
+    examples = rows(*sentences(2, 300))
+    here = find_near_duplicates(examples, 0.8)
+    blocks: list[int] = []
+
+    class Elsewhere:
+        block_rows, part_bytes = size, 1
+
+        def map(self, work: Callable[[Any], Any], parts: Iterable[Any]) -> Iterator[Any]:
+            for part in parts:
+                blocks.append(len(part[0]) if isinstance(part, tuple) else 0)
+                yield work(part)
+
+    with working_on(Elsewhere()):
+        assert find_near_duplicates(examples, 0.8) == here
+    assert len(here) > 20
+    assert (sum(n > 0 for n in blocks) > 1) == (size < 100)
+
+
+def test_rows_that_have_nothing_in_common_are_no_near_duplicates() -> None:
+    assert find_near_duplicates(rows("ab", "cd", "ef"), 0.8) == {}
+    assert find_near_duplicates(rows("", "", "x"), 0.8).keys() == {1}
 
 
 def test_near_duplicates_need_both_texts() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from compass.data import Example, Message, stored_rows
 from compass.data.cleaning import clean
-from compass.data.stored_rows import StoredRows, chosen, column, kept, without
+from compass.data.stored_rows import StoredRows, chosen, column, kept, kept_groups, packed, without
 from compass.reuse import reused, reusing
 
 ROWS = tuple(
@@ -76,6 +76,17 @@ def test_cleaning_finds_in_a_file_what_it_finds_in_memory(stored: StoredRows) ->
     assert _whole(there.examples) == _whole(here.examples)
     assert there.dropped == here.dropped
     assert set(here.counts) >= {"duplicate", "near duplicate"}
+
+
+def test_groups_of_stored_rows_and_of_objects_follow_each_other(stored: StoredRows) -> None:
+    renamed = stored.some(np.array([3, 1])).with_ids(["three", "one"])
+    assert [(row.id, row.prompt) for row in renamed] == [("three", ROWS[3].prompt), ("one", ROWS[1].prompt)]
+    together = kept_groups([stored[:100], iter(ROWS[100:130]), packed(ROWS[130:]), packed([])])
+    assert isinstance(together, StoredRows)
+    assert _whole(together) == _whole(ROWS)
+    few = kept_groups([stored[:4], iter(ROWS[4:6])])
+    assert isinstance(few, tuple)
+    assert _whole(few) == _whole(ROWS[:6])
 
 
 def test_work_is_done_once_for_the_same_rows_and_never_for_others(stored: StoredRows) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compass.data import stored_rows
+from compass.data import Example, stored_rows
 from compass.engines import each, engine_in_use, working_on
 from compass.engines.processes import on_all_cores
 from compass.errors import DataError, RunError
@@ -274,6 +274,14 @@ def test_kinds_of_results_that_are_kept(tmp_path: Path) -> None:
         found = list(kept.map(lambda block: results[block], range(len(results))))
         np.testing.assert_equal(found, results)
         assert list(map(type, found)) == list(map(type, results))
+        assert kept.found_before == before
+    kept = KeptBlocks(tmp_path / "pairs")
+    numbers = [np.arange(3), np.arange(3) + 1, np.arange(3)]
+    pairs = [([Example("a", "x")], numbers[0]), ([Example("a", "x")], numbers[1]), ([Example("b", "x")], numbers[2])]
+    for before in (0, 3):
+        assert list(kept.map(lambda pair: [pair[0][0].id, str(pair[1])], pairs)) == [
+            ["a", "[0 1 2]"], ["a", "[1 2 3]"], ["b", "[0 1 2]"]
+        ]  # fmt: skip
         assert kept.found_before == before
     kept = KeptBlocks(tmp_path / "not")
     assert list(kept.map(lambda block: (block, object)[0], [1, 2])) == [1, 2]

@@ -33,16 +33,24 @@ def parse_call(text: str) -> Call | None:
     NaN and Infinity are not JSON and make the object unreadable. Never raises.
     """
     value = _first_object(text)
-    if value is None:
-        return None
-    intent = value.get(INTENT_KEY)
-    if not isinstance(intent, str):
+    intent = _intent(value)
+    if value is None or intent is None:
         return None
     try:
         slots = frozenset((nfc(key), _canonical(slot)) for key, slot in value.items() if key != INTENT_KEY)
     except RecursionError:
         return None
-    return Call(nfc(intent), slots)
+    return Call(intent, slots)
+
+
+def intent_of(text: str) -> str | None:
+    """Return the intent of the first JSON object in `text`, as `parse_call`, without a look at the slots."""
+    return _intent(_first_object(text))
+
+
+def _intent(value: dict[str, Any] | None) -> str | None:
+    intent = None if value is None else value.get(INTENT_KEY)
+    return nfc(intent) if isinstance(intent, str) else None
 
 
 def parse_response(text: str) -> Call | None:
@@ -58,14 +66,13 @@ def parse_response(text: str) -> Call | None:
 
 
 def _first_object(text: str) -> dict[str, Any] | None:
-    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
     start = -1
     for _ in range(MAX_STARTS):
         start = text.find("{", start + 1)
         if start < 0:
             return None
         try:
-            value, _end = decoder.raw_decode(text, start)
+            value, _end = _DECODER.raw_decode(text, start)
         except (ValueError, RecursionError):
             continue
         return value if isinstance(value, dict) else None
@@ -76,8 +83,12 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_ENCODER = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+
+
 def _canonical(value: Any) -> str:
-    return json.dumps(_normalise(value), ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    return _ENCODER.encode(_normalise(value))
 
 
 def _normalise(value: Any) -> Any:

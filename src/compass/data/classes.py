@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from compass.data.calls import parse_call
+from compass.data.calls import intent_of
 from compass.data.example import Example
 from compass.data.stored_rows import column
 
@@ -22,9 +22,9 @@ LABEL_ROWS = 10
 
 def class_of(response: str) -> str:
     """Return the function that a response calls, a short response itself, and nothing for free text."""
-    call = parse_call(response)
-    if call is not None:
-        return call.intent
+    intent = intent_of(response)
+    if intent is not None:
+        return intent
     text = response.strip()
     return text.casefold() if len(text) <= SHORT_RESPONSE else ""
 

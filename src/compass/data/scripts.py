@@ -73,7 +73,7 @@ def is_unspaced(character: str) -> bool:
 
 def is_mostly_unspaced(text: str) -> bool:
     """Say whether more than half of a text's letters belong to scripts without spaces."""
-    if max(text, default="") < _FIRST_UNSPACED:
+    if text.isascii() or max(text) < _FIRST_UNSPACED:
         return False
     letters = [character for character in text if character.isalpha()]
     return 2 * sum(map(is_unspaced, letters)) > len(letters)

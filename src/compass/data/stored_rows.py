@@ -12,6 +12,7 @@ import operator
 import os
 import tempfile
 import weakref
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import fields
 from itertools import chain, islice
@@ -63,16 +64,32 @@ class StoredRows(Sequence[Example]):
         return next(_examples(self._table.slice(place, 1)))
 
     def __iter__(self) -> Iterator[Example]:
-        return chain.from_iterable(map(_examples, self._batches(self._table)))
+        return chain.from_iterable(map(_examples, self.tables()))
 
     def values(self, name: str) -> Iterator[Any]:
         """Yield one field of each row."""
         for batch in self._batches(self._table.select([name])):
             yield from batch.column(0).to_pylist()
 
+    def tables(self) -> Iterator[pa.Table]:
+        """Yield the rows as Arrow tables, some at a time."""
+        return self._batches(self._table)
+
+    def with_ids(self, ids: Sequence[str]) -> StoredRows:
+        """Return the rows with other ids."""
+        rows = self if self._places is None else self.copied(np.arange(len(self)))
+        field = rows._table.schema.field("id")
+        return StoredRows(
+            rows._table.set_column(rows._table.schema.names.index("id"), field, [_array(list(ids), field.type)])
+        )
+
     def some(self, rows: npt.NDArray[np.int64]) -> StoredRows:
         """Return these rows, in this order. rows: (m,)."""
         return StoredRows(self._table, rows if self._places is None else self._places[rows])
+
+    def copied(self, rows: npt.NDArray[np.int64]) -> StoredRows:
+        """Return these rows, in this order, side by side in memory. rows: (m,)."""
+        return StoredRows(self._table.take(rows if self._places is None else self._places[rows]))
 
     def same_as(self) -> Any:
         """Return what is equal for the same rows of the same file."""
@@ -83,8 +100,8 @@ class StoredRows(Sequence[Example]):
 
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, self._table.schema) as stream:
-            for batch in self._batches(self._table):
-                stream.write_table(batch)
+            for table in self.tables():
+                stream.write_table(table)
         return _received, (sink.getvalue().to_pybytes(),)
 
     def _batches(self, table: pa.Table) -> Iterator[pa.Table]:
@@ -126,6 +143,11 @@ def chosen(rows: Sequence[Example], places: Sequence[int]) -> Iterator[Example]:
     return map(rows.__getitem__, places)
 
 
+def gathered(rows: Sequence[Example], places: npt.NDArray[np.int64]) -> Sequence[Example]:
+    """Return the rows at some places, in this order, to be sliced. places: (m,)."""
+    return rows.copied(places) if isinstance(rows, StoredRows) else list(chosen(rows, places.tolist()))
+
+
 def without(rows: Sequence[Example], places: Collection[int]) -> Sequence[Example]:
     """Return rows without those at some places."""
     if not places:
@@ -142,26 +164,43 @@ def kept(rows: Iterable[Example]) -> Sequence[Example]:
 
     Raises OSError if the disk is full.
     """
+    return kept_groups([rows])
+
+
+def kept_groups(groups: Iterable[Iterable[Example]]) -> Sequence[Example]:
+    """Return the rows of several groups, as `kept`; stored ones go to the file without an object for each row."""
+    coming = (block for group in groups for block in _blocks(group))
+    first: list[Sequence[Example]] = []
+    n = 0
+    for block in coming:
+        first.append(block)
+        n += len(block)
+        if n >= IN_MEMORY_ROWS:
+            return _in_file(first, coming)
+    return tuple(chain.from_iterable(first))
+
+
+def _blocks(rows: Iterable[Example]) -> Iterator[Sequence[Example]]:
+    if isinstance(rows, StoredRows):
+        yield rows
+        return
     coming = iter(rows)
-    first = list(islice(coming, IN_MEMORY_ROWS))
-    if len(first) < IN_MEMORY_ROWS:
-        return tuple(first)
-    return _in_file(first, coming)
+    while block := list(islice(coming, BATCH_ROWS)):
+        yield block
 
 
-def _in_file(first: list[Example], coming: Iterator[Example]) -> Sequence[Example]:
+def _in_file(first: list[Sequence[Example]], coming: Iterator[Sequence[Example]]) -> Sequence[Example]:
     import pyarrow as pa
 
     descriptor, path = tempfile.mkstemp(prefix="compass-rows-", suffix=".arrow")
     os.close(descriptor)
     try:
         with pa.OSFile(path, "wb") as file, pa.ipc.new_file(file, _schema()) as out:
-            batch = first
-            while batch:
-                for start in range(0, len(batch), BATCH_ROWS):
-                    part = batch[start : start + BATCH_ROWS]
-                    out.write_batch(_batch(part))
-                batch = list(islice(coming, BATCH_ROWS))
+            waiting = deque(first)
+            first.clear()
+            while (block := waiting.popleft() if waiting else next(coming, None)) is not None:
+                for table in packed(block).tables():
+                    out.write_table(table)
         table = pa.ipc.open_file(pa.memory_map(path)).read_all()
         stored = StoredRows(table)
         try:
@@ -172,6 +211,13 @@ def _in_file(first: list[Example], coming: Iterator[Example]) -> Sequence[Exampl
         _remove(path)
         raise
     return stored
+
+
+def packed(rows: Sequence[Example]) -> StoredRows:
+    """Return rows as stored ones, in memory."""
+    import pyarrow as pa
+
+    return rows if isinstance(rows, StoredRows) else StoredRows(pa.Table.from_batches([_batch(rows)]))
 
 
 def _remove(path: str) -> None:

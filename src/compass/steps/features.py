@@ -14,6 +14,7 @@ import numpy as np
 from compass.config import AdaptConfig
 from compass.data.example import Example
 from compass.data.json_text import parse_json
+from compass.data.stored_rows import column
 from compass.data.text_features import ngram_counts, pair_statistics
 from compass.data.typology import relatives, uriel_distances
 from compass.encoders import CachedEncoder
@@ -76,7 +77,7 @@ def read_features(
         parts["model_vectors"] = _model_vectors(data, base(), cache_dir)
     if "gradients" in needs:
         parts["gradients"] = _gradients(strategy, data, base, cache_dir, config)
-    languages = sorted({row.language for row in data.pool})
+    languages = sorted(set(column(data.pool, "language")))
     if "typology" in needs:
         distances = uriel_distances(target_language, languages)
         parts["typology"] = Typology(distances, relatives(target_language, languages))

@@ -103,6 +103,10 @@ def _content(block: Any) -> bytes:
     """Return what is the same for the same rows, whichever objects hold them."""
     if isinstance(block, StoredRows):
         return pickle.dumps(block, protocol=5)
+    if isinstance(block, tuple):
+        return b"".join(map(_digest, map(_content, block)))
+    if isinstance(block, np.ndarray):
+        return block.tobytes()
     is_rows = isinstance(block, Sequence) and len(block) > 0 and isinstance(block[0], Example)
     rows = list(map(_FIELDS, block)) if is_rows else block
     return repr(rows).encode("utf-8", "surrogatepass")

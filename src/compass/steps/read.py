@@ -21,7 +21,7 @@ from compass.data.readers.hub import HUB
 from compass.data.readers.remote import RemoteFile, expanded, is_url
 from compass.data.readers.sources import existing_path, open_source
 from compass.data.redaction import check_installed
-from compass.data.stored_rows import kept
+from compass.data.stored_rows import column, kept_groups
 from compass.data.untagged import with_identified_languages
 from compass.errors import DataError
 from compass.reuse import reused
@@ -203,7 +203,7 @@ def _read_pool(
 ) -> tuple[Sequence[Example], Sequence[SourceAccount]]:
     accounts: list[SourceAccount] = []
     rows = iter_sources(sources, columns=columns, streaming=streaming, require_response=True, accounts=accounts)
-    return kept(rows), accounts
+    return kept_groups(rows), accounts
 
 
 def clean(sources: Sources, config: DataConfig, seed: int) -> tuple[RunData, dict[str, Cleaned]]:
@@ -229,7 +229,7 @@ def clean(sources: Sources, config: DataConfig, seed: int) -> tuple[RunData, dic
         announce("py3langid")
         pool = with_identified_languages(pool, [*usage, *sources.train], config.language)
         named = {"usage sample": usage, "training data": sources.train, "test": tests.get(config.language, ())}
-        warn_of_other_languages(named, {row.language for row in pool})
+        warn_of_other_languages(named, set(column(pool, "language")))
     cleaned = _cleaned(config, usage, sources.train, pool, tests)
     for name, left_out in _left_out(sources, config.language).items():
         cleaned[name] = with_left_out(cleaned.get(name, Cleaned(())), left_out)

@@ -6,7 +6,7 @@ import hashlib
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,8 @@ from compass.data.cleaning.result import Found
 from compass.data.example import Example
 from compass.data.languages import UNDETERMINED
 from compass.data.scripts import is_mostly_unspaced
-from compass.data.stored_rows import chosen
-from compass.engines import each_block
+from compass.data.stored_rows import chosen, gathered
+from compass.engines import block_rows, each, each_block
 from compass.reuse import reused
 
 DUPLICATE, NEAR_DUPLICATE = "duplicate", "near duplicate"
@@ -83,22 +83,71 @@ def find_near_duplicates(rows: Sequence[Example], threshold: float) -> Found:
     if not len(rows):
         return {}
     keys = np.concatenate([block for _, block in each_block(partial(_band_keys, threshold=threshold), rows)])
+    places, ends = _linked(keys)
+    together = gathered(rows, places)
+    blocks = list(zip([0, *ends], ends, strict=False))
+    work = partial(_near_duplicates, threshold=threshold)
+    found = each(work, ((together[start:end], keys[places[start:end]]) for start, end in blocks))
+    return {
+        int(places[start + index]): why
+        for (start, _), of_block in zip(blocks, found, strict=True)
+        for index, why in of_block.items()
+    }
+
+
+def _linked(keys: UInt64s) -> tuple[npt.NDArray[np.int64], list[int]]:
+    """Return the rows that share a band with another one, (m,), those next to each other that are linked, and blocks.
+
+    keys: (n, bands). Rows are linked that share a band, and those linked to the same row. A block, of which the end is
+    returned, has all rows that are linked to one of its rows, so it can be decided without the others.
+    """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    pairs = []
+    for band in keys.T:
+        order = np.argsort(band, kind="stable")
+        same = band[order[1:]] == band[order[:-1]]
+        pairs.append(np.stack([order[:-1][same], order[1:][same]]))
+    one, other = np.concatenate(pairs, axis=1)
+    size = len(keys), len(keys)
+    _, group = connected_components(
+        csr_array((np.ones(len(one), dtype=bool), (one, other)), shape=size), directed=False
+    )
+    sizes = np.bincount(group)
+    linked = np.flatnonzero(sizes[group] > 1)
+    # The largest first: what is started last should be short. Within a group, as the rows come.
+    places = linked[np.lexsort((linked, group[linked], -sizes[group[linked]]))]
+    ends = [*(np.flatnonzero(np.diff(group[places])) + 1).tolist(), len(places)] if len(places) else []
+    of_blocks, start = [], 0
+    for end in ends:
+        if end - start >= block_rows() or end == len(places):
+            of_blocks.append(end)
+            start = end
+    return places, of_blocks
+
+
+def _near_duplicates(block: tuple[Sequence[Example], UInt64s], threshold: float) -> Found:
+    """Find the near duplicates among rows that are linked with each other alone. block: rows, and their (n, bands)."""
+    rows, keys = list(block[0]), block[1]
     shared = np.stack([_repeated(band) for band in keys.T], axis=1)
-    candidates = np.flatnonzero(shared.any(axis=1)).tolist()
-    # In memory: each is held against several others, in another order than theirs.
-    at = dict(zip(candidates, chosen(rows, candidates), strict=True))
-    order = sorted(candidates, key=lambda i: _canonical(at[i]))
+    order = sorted(range(len(rows)), key=lambda i: _canonical(rows[i]))
     rank = {index: position for position, index in enumerate(order)}
     buckets: defaultdict[int, list[int]] = defaultdict(list)
+    # What two texts have in common is at most all of the shorter one, so few pairs need more than their sizes.
+    size_of = cache(lambda index: len(_shingles(_whole_prompt(rows[index]))))
     found = {}
     for index in order:
         own = keys[index][shared[index]].tolist()
         votes = Counter(other for key in own for other in buckets.get(key, ()))
         best = sorted(votes, key=lambda other: (-votes[other], rank[other]))[:_MOST_COMPARED]
         for other in best:
-            similarity = _similarity(at[index], at[other], threshold)
+            few, many = sorted((size_of(index), size_of(other)))
+            if few / many < threshold:
+                continue
+            similarity = _similarity(rows[index], rows[other], threshold)
             if similarity >= threshold:
-                found[index] = (NEAR_DUPLICATE, f"like {at[other].id} (Jaccard {similarity:.2f})")
+                found[index] = (NEAR_DUPLICATE, f"like {rows[other].id} (Jaccard {similarity:.2f})")
                 break
         else:
             for key in own:
@@ -128,7 +177,7 @@ def _jaccard(one: str, other: str) -> float:
     return common / (len(first) + len(second) - common)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=8192)
 def _shingles(text: str) -> frozenset[str]:
     """Return a text's different shingles, as `shingle_hashes`; a row is held against several others in turn."""
     folded = fold(text)

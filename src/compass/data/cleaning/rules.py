@@ -18,7 +18,7 @@ from compass.data.cleaning.result import Cleaned, Found, Rule, apply_rules
 from compass.data.cleaning.wrong_language import find_wrong_language
 from compass.data.example import Example
 from compass.data.redaction import redact_example
-from compass.data.stored_rows import kept
+from compass.data.stored_rows import column, kept
 from compass.engines import each_block
 
 logger = logging.getLogger(__name__)
@@ -76,15 +76,16 @@ def _redact(rows: Sequence[Example]) -> list[Example]:
 def find_empty(rows: Sequence[Example], *, require_response: bool) -> Found:
     """Find rows without a prompt and, where one is required, without a response."""
     found: Found = {}
-    for index, row in enumerate(rows):
-        if not row.prompt.strip():
+    for index, (prompt, response) in enumerate(zip(column(rows, "prompt"), column(rows, "response"), strict=True)):
+        if not prompt.strip():
             found[index] = (EMPTY, "the prompt is empty")
-        elif require_response and not row.response.strip():
+        elif require_response and not response.strip():
             found[index] = (NO_RESPONSE, "the response is empty")
     return found
 
 
 def find_oversize(rows: Sequence[Example], *, max_chars: int) -> Found:
     """Find rows whose prompt and response together have more characters than `max_chars`."""
-    sizes = ((index, len(row.prompt) + len(row.response)) for index, row in enumerate(rows))
-    return {i: (OVERSIZE, f"{size} characters, at most {max_chars}") for i, size in sizes if size > max_chars}
+    texts = zip(column(rows, "prompt"), column(rows, "response"), strict=True)
+    sizes = (len(prompt) + len(response) for prompt, response in texts)
+    return {i: (OVERSIZE, f"{n} characters, at most {max_chars}") for i, n in enumerate(sizes) if n > max_chars}

@@ -32,6 +32,7 @@ from compass.data.identify import (
 from compass.data.languages import UNDETERMINED
 from compass.data.prose import prose
 from compass.data.scripts import letters_by_script, script_of_letter
+from compass.data.stored_rows import column
 from compass.reuse import reused
 
 WRONG_LANGUAGE = "wrong language"
@@ -68,7 +69,7 @@ def find_wrong_language(rows: Sequence[Example], *, languages: Collection[str] =
     languages: those of the run; the rows' tags and English are always among them. A row whose tag identification does
     not know, or which states another script than the language's usual one, is not judged.
     """
-    tags = {*languages, *(row.language for row in rows), "en"} - {UNDETERMINED}
+    tags = {*languages, *column(rows, "language"), "en"} - {UNDETERMINED}
     return _found_in(rows, frozenset(identified_as(tag) for tag in tags) - {UNDETERMINED})
 
 

@@ -31,6 +31,7 @@ from compass.data.readers.shapes import (
 )
 from compass.data.readers.sources import open_source
 from compass.data.readers.spelling import Spelling
+from compass.data.stored_rows import StoredRows, column, packed
 from compass.engines import each, is_elsewhere
 from compass.errors import DataError, LanguageError
 
@@ -68,20 +69,31 @@ def read_examples(
         "columns": columns, "default_language": default_language, "streaming": streaming, "limit": limit,
         "require_response": require_response, "accounts": accounts,
     }  # fmt: skip
-    return list(iter_sources(sources, **options))
+    return list(chain.from_iterable(iter_sources(sources, **options)))
 
 
-def iter_sources(sources: Sequence[str | os.PathLike[str]], **options: Any) -> Iterator[Example]:
-    """Yield the Examples of several sources, one after another, a row in memory at a time; see `read_examples`."""
+def iter_sources(sources: Sequence[str | os.PathLike[str]], **options: Any) -> Iterator[Iterable[Example]]:
+    """Yield the Examples of several sources, group after group; see `read_examples`.
+
+    What workers read are groups of stored rows; else the group is a source, and a row at a time is in memory.
+    """
     if len(sources) == 1:
-        yield from iter_examples(sources[0], **options)
+        yield from _groups(sources[0], **options)
         return
     ids = UniqueIds()
-    for row in chain.from_iterable(iter_examples(one, **options) for one in sources):
-        yield _renamed(row, ids.make(row.id))
+    for group in chain.from_iterable(_groups(one, **options) for one in sources):
+        if isinstance(group, StoredRows):
+            yield group.with_ids([ids.make(name) for name in column(group, "id")])
+        else:
+            yield (_renamed(row, ids.make(row.id)) for row in group)
 
 
-def iter_examples(
+def iter_examples(source: str | os.PathLike[str], **options: Any) -> Iterator[Example]:
+    """Yield the Examples of one source, a row in memory at a time (the ids seen are kept); see `read_examples`."""
+    return chain.from_iterable(_groups(source, **options))
+
+
+def _groups(
     source: str | os.PathLike[str],
     *,
     columns: Mapping[str, str] | None = None,
@@ -90,11 +102,8 @@ def iter_examples(
     limit: int | None = None,
     require_response: bool = False,
     accounts: list[SourceAccount] | None = None,
-) -> Iterator[Example]:
-    """Yield the Examples of one source, a row in memory at a time (the ids seen are kept); see `read_examples`.
-
-    With an engine, a source that can be cut is read in parts by its workers.
-    """
+) -> Iterator[Iterable[Example]]:
+    """Yield the Examples of one source: with an engine, one that can be cut is read in parts by its workers."""
     columns = dict(columns or {})
     check_columns(columns)
     language = from_any(default_language) if default_language else UNDETERMINED
@@ -115,7 +124,7 @@ def iter_examples(
     if is_elsewhere() and limit is None and (parts := parts_of(os.fspath(source))):
         yield from _in_parts(reading, parts, account, ids)
     else:
-        yield from reading.examples(chain(first, rows), account, ids)
+        yield reading.examples(chain(first, rows), account, ids)
     account.finish()
 
 
@@ -147,21 +156,24 @@ class _Reading:
             else:
                 yield example
 
-    def __call__(self, part: Part) -> tuple[list[tuple[int, Example]], list[FoundId], SourceAccount]:
-        """Read a part: its Examples, each with the place of its id among those found, and its account."""
+    def __call__(self, part: Part) -> tuple[StoredRows, list[int], list[FoundId], SourceAccount]:
+        """Read a part: its Examples, for each the place of its id among those found, and its account."""
         spelling, ids = Spelling(READ_FIELDS, self.columns.values()), FoundIds()
         account = SourceAccount(self.name, self.shape, theirs=spelling.theirs)
         rows = spelling.respelt(flattened(part.rows(_wanted(self.columns))))
-        found = [(len(ids.found) - 1, example) for example in self.examples(rows, account, ids)]
-        return found, ids.found, account
+        examples, places = [], []
+        for example in self.examples(rows, account, ids):
+            examples.append(example)
+            places.append(len(ids.found) - 1)
+        return packed(examples), places, ids.found, account
 
 
-def _in_parts(reading: _Reading, parts: Sequence[Part], account: SourceAccount, ids: SourceIds) -> Iterator[Example]:
+def _in_parts(reading: _Reading, parts: Sequence[Part], account: SourceAccount, ids: SourceIds) -> Iterator[StoredRows]:
     """Yield the Examples of parts that workers read; ids are unique over all of them."""
-    for examples, found, of_part in each(reading, parts):
+    for rows, places, found, of_part in each(reading, parts):
         account.add(of_part)
         names = [ids.named(one) for one in found]
-        yield from (_renamed(example, names[place]) for place, example in examples)
+        yield rows.with_ids([names[place] for place in places])
 
 
 def read_row(row: Row, columns: Mapping[str, str] | None = None) -> Example:

@@ -75,8 +75,11 @@ def _created(path: Path, *, compressed: bool) -> Iterator[IO[bytes]]:
             yield cast(IO[bytes], packed)
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+
+
 def _encoded(row: Mapping[str, Any]) -> bytes:
     try:
-        return (json.dumps(row, ensure_ascii=False) + "\n").encode()
+        return (_ENCODER.encode(row) + "\n").encode()
     except UnicodeEncodeError:  # lone surrogates can only be written as escapes
         return (json.dumps(row) + "\n").encode()
