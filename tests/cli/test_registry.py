@@ -53,3 +53,34 @@ def test_a_list_names_the_damaged_language_and_shows_the_others(compass: Compass
     code, out, err = compass("registry", "list", *at, "--json")
     assert (code, [row["language"] for row in json.loads(out)]) == (EXIT_FAILED, ["cy"])
     assert "compass registry repair" in err
+
+
+def test_one_verify_looks_at_all_languages(compass: Compass, tmp_path: Path) -> None:
+    """A nightly check would have to know the languages, and miss the one that came yesterday."""
+    at = ("--registry-dir", str(tmp_path / "registry"))
+    code, out, err = compass("registry", "verify", *at)
+    assert (code, out, "There is no registry at" in err) == (EXIT_FAILED, "", True)
+    space = write_space(tmp_path / "space")
+    for language in ("cy", "ne"):
+        compass("registry", "add", str(write_run(tmp_path / language, space, language=language)), *at)
+    code, out, _ = compass("registry", "verify", *at)
+    assert (code, [line.split(": ")[0] for line in out.splitlines()]) == (0, ["cy", "ne"])
+    (tmp_path / "registry" / "ne" / "state.json").write_text("?", "utf-8")
+    code, out, _ = compass("registry", "verify", *at, "--json")
+    found = [(row["language"], bool(row["problems"])) for row in json.loads(out)]
+    assert (code, found) == (EXIT_FAILED, [("cy", False), ("ne", False), ("ne", True)])
+
+
+def test_moves_are_told_to_machines_too(compass: Compass, tmp_path: Path) -> None:
+    at = ("--registry-dir", str(tmp_path / "registry"), "--json")
+    space = write_space(tmp_path / "space")
+    for number in (1, 2):
+        run = write_run(tmp_path / f"run-{number}", space, seed=number)
+        compass("registry", "add", str(run), *at)
+        assert compass("registry", "promote", "cy", "--without-gate", *at)[0] == 0
+    code, out, _ = compass("registry", "rollback", "cy", "--reason", "complaints", *at)
+    move = json.loads(out)
+    assert (code, move["action"], move["reason"]) == (0, "rollback", "complaints")
+    assert json.loads(compass("registry", "repair", "cy", *at)[1])["production"] == move["after"]
+    pruned = json.loads(compass("registry", "prune", "cy", "--dry-run", *at)[1])
+    assert (pruned["removed"], len(pruned["kept"])) == ([], 2)

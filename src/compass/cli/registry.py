@@ -36,6 +36,10 @@ def _open_registry(config: Path | None, options: Any) -> tuple[Registry, Registr
     return Registry(Path(where.registry_dir)), resolved
 
 
+def _no_registry(store: Registry) -> RegistryError:
+    return RegistryError(f"There is no registry at {store.root}: `compass registry add RUN` begins one")
+
+
 def _keep_mirror(store: Registry, language: str, resolved: RegistryOptions) -> None:
     from compass.recipes.promote import keep_mirror
 
@@ -71,7 +75,7 @@ def registry_list(config: Config = None, json_: Json = False, *, options: Any = 
 
     store, _ = _open_registry(config, options)
     if not store.root.is_dir():
-        raise RegistryError(f"There is no registry at {store.root}: `compass registry add RUN` begins one")
+        raise _no_registry(store)
     rows, damaged = [], False
     for language in store.languages():
         try:
@@ -155,6 +159,7 @@ def registry_rollback(
     to: Annotated[str, typer.Option("--to", help="Version to return to; empty: the previous one.")] = "",
     reason: Reason = "",
     config: Config = None,
+    json_: Json = False,
     *,
     options: Any = None,
 ) -> None:
@@ -162,31 +167,54 @@ def registry_rollback(
     store, resolved = _open_registry(config, options)
     move = store.rollback(language, to=to, reason=reason)
     _keep_mirror(store, language, resolved)
-    say(f"{move.after} is in production again")
+    if json_:
+        print_json(move.to_dict())
+    else:
+        say(f"{move.after} is in production again")
 
 
 @with_options(also=WHERE, of=RegistryOptions)
-def registry_verify(language: Language, config: Config = None, json_: Json = False, *, options: Any = None) -> None:
+def registry_verify(
+    language: Annotated[
+        str, typer.Argument(metavar="[LANGUAGE]", help="Language of the versions, BCP-47. [default: all]")
+    ] = "",
+    config: Config = None,
+    json_: Json = False,
+    *,
+    options: Any = None,
+) -> None:
     """Check every version's files against their hashes.
 
     Exit code 1: a file was changed or is missing, or state.json is damaged."""
     store, _ = _open_registry(config, options)
-    checks = store.verify(language)
+    languages = [language] if language else store.languages()
+    if not languages:
+        raise _no_registry(store)
+    checks = [(of, check) for of in languages for check in store.verify(of)]
     if json_:
-        print_json([{"id": check.id, "files": check.files, "problems": list(check.problems)} for check in checks])
+        print_json(
+            [
+                {"language": of, "id": check.id, "files": check.files, "problems": list(check.problems)}
+                for of, check in checks
+            ]
+        )
     else:
-        for check in checks:
+        for of, check in checks:
             files = f" ({check.files} files)" if check.files else ""
-            say(f"{check.id}: {'intact' if check.ok else '; '.join(check.problems)}{files}")
-    if not all(check.ok for check in checks):
+            where = "" if language else f"{of}: "
+            say(f"{where}{check.id}: {'intact' if check.ok else '; '.join(check.problems)}{files}")
+    if not all(check.ok for _, check in checks):
         raise typer.Exit(EXIT_FAILED)
 
 
 @with_options(also=WHERE, of=RegistryOptions)
-def registry_repair(language: Language, config: Config = None, *, options: Any = None) -> None:
+def registry_repair(language: Language, config: Config = None, json_: Json = False, *, options: Any = None) -> None:
     """Rebuild a lost or damaged state.json from the history."""
     store, _ = _open_registry(config, options)
     aliases = store.repair(language)
+    if json_:
+        print_json({"production": aliases.current or None, "candidate": aliases.candidate or None})
+        return
     say(f"production: {aliases.current or '-'}")
     say(f"candidate: {aliases.candidate or '-'}")
 
@@ -196,6 +224,7 @@ def registry_prune(
     language: Language,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
     config: Config = None,
+    json_: Json = False,
     *,
     options: Any = None,
 ) -> None:
@@ -204,6 +233,9 @@ def registry_prune(
     pruned = store.prune(language, keep=resolved.registry.keep_versions, dry_run=dry_run)
     if not dry_run:
         _keep_mirror(store, language, resolved)
+    if json_:
+        print_json({"removed": list(pruned.removed), "kept": dict(pruned.kept), "freed": pruned.freed})
+        return
     verb = "would be removed" if dry_run else "removed"
     say(f"{len(pruned.removed)} versions {verb}, {pruned.freed / 2**20:.1f} MiB: {', '.join(pruned.removed) or '-'}")
 
