@@ -215,7 +215,7 @@ class Monitor:
         if kept:
             self._lowest_ranks = self._state.lowest_ranks(self.config.reservoir_size)
         for event in events:
-            logger.info("%s", describe(event))
+            logger.debug("%s", describe(event))
         shown = tuple(
             replace(event, explanation=self._with_examples(event.check.stream, event.explanation)) for event in events
         )
