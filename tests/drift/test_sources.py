@@ -206,9 +206,9 @@ def test_a_renamed_file_goes_on_where_it_was_left(tmp_path):
     (tmp_path / "app.jsonl").rename(tmp_path / "z.jsonl")
     (tmp_path / "app.jsonl").write_text(lines("five"))
     assert prompts(read_files(tmp_path, places, batch_size=10)) == ["five"]
-    # A file that begins alike and stands beside it is another one.
+    # A file that begins alike and stands beside it has only that in common.
     (tmp_path / "copy.jsonl").write_text(lines("one", "six"))
-    assert "six" in prompts(read_files(tmp_path, places, batch_size=10))
+    assert sorted(prompts(read_files(tmp_path, places, batch_size=10))) == ["five", "six"]
 
 
 def test_a_line_without_end_is_passed_over(tmp_path, monkeypatch):
@@ -358,10 +358,10 @@ def test_the_last_line_of_a_rotated_log_does_not_wait_for_ever(tmp_path, how, ha
         old.write_bytes(log.read_bytes())
     else:
         log.rename(old)
-        assert next(follow) is None
+        assert not prompts([next(follow)])
     log.write_text("")
     if how != "gzip":
-        assert next(follow) is None, "who writes the log may still hold it open"
+        assert not prompts([next(follow)]), "who writes the log may still hold it open"
         os.utime(old, (time.time() - 60,) * 2)
     if alone and how == "dated":
         pytest.skip("a file by itself is looked for under its name with more after it")
@@ -390,12 +390,192 @@ def test_logs_that_vanish_or_cannot_be_unpacked(tmp_path, caplog, monkeypatch):
     (tmp_path / "a.jsonl").write_text(lines("a"))
     (tmp_path / "a.jsonl.1.xz").write_bytes(b"\xfd7zXZ\n\n\n")
     gone = tmp_path / "gone.jsonl.gz"
-    monkeypatch.setattr(sources, "_is_file", lambda file: True)
-    monkeypatch.setattr(type(gone), "rglob", lambda *_: [tmp_path / "a.jsonl", tmp_path / "a.jsonl.1.xz", gone])
+    monkeypatch.setattr(sources, "_files", lambda *_: [tmp_path / "a.jsonl", tmp_path / "a.jsonl.1.xz", gone])
     with caplog.at_level(logging.WARNING):
         found = list(read_files(tmp_path, {}, batch_size=10))
     assert (prompts(found), sum(batch.skipped_lines for batch in found)) == (["a"], 0)
     assert "plain or in gzip: a.jsonl.1.xz" in caplog.text
+
+
+class Runs:
+    """Reads again and again, in processes of their own as far as places go."""
+
+    def __init__(self, source, **options):
+        self.source, self.options, self.places = source, {"batch_size": 3, **options}, {}
+
+    def read(self):
+        """Return the prompts that are new."""
+        found = []
+        for batch in read_files(self.source, dict(self.places), **self.options):
+            found.append(batch)
+            self.places[batch.position.source] = batch.position
+        return prompts(found)
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_logs_that_are_rotated_again_and_again_are_counted_once(tmp_path, new):
+    """Breaks if logrotate's chain of names, or a log to which nothing was added before its rotation, counts anew."""
+    log, runs = tmp_path / "app.jsonl", Runs(tmp_path)
+    seen = []
+    for day in range(13):
+        log.write_text(lines(f"{day}a", f"{day}b"))
+        seen += runs.read()
+        if new:
+            log.write_text(log.read_text() + lines(f"{day}c"))
+        for number in range(day, 0, -1):
+            (tmp_path / f"app.jsonl.{number}").rename(tmp_path / f"app.jsonl.{number + 1}")
+        log.rename(tmp_path / "app.jsonl.1")
+    seen += runs.read()
+    assert sorted(seen) == sorted(f"{day}{part}" for day in range(13) for part in "abc"[: 3 if new else 2])
+    assert runs.read() == []
+
+
+def test_a_renamed_log_is_on_record_before_its_name_is_another_ones(tmp_path):
+    """Breaks if a process that is killed after each batch counts a rotated log anew."""
+    log, places, seen = tmp_path / "app.jsonl", {}, []
+    log.write_text(lines("old"))
+    (tmp_path / "app.jsonl.1").write_text(lines("older"))
+    places |= {batch.position.source: batch.position for batch in read_files(tmp_path, {}, batch_size=3)}
+    (tmp_path / "app.jsonl.1").rename(tmp_path / "app.jsonl.2")
+    log.rename(tmp_path / "app.jsonl.1")
+    log.write_text(lines("new"))
+    while batch := next(read_files(tmp_path, dict(places), batch_size=3), None):
+        places[batch.position.source] = batch.position
+        seen += prompts([batch])
+    assert seen == ["new"]
+
+
+@pytest.mark.parametrize("name", ["app.jsonl.bak", "app.jsonl.1", "app-20261129.jsonl", "app.jsonl.gz", "Z.jsonl"])
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_copy_beside_a_log_is_not_counted_again(tmp_path, name, alone):
+    """Breaks if a backup raises a false alarm, or a copytruncate loses or repeats what was written before the cut."""
+    log, copy = tmp_path / "app.jsonl", tmp_path / name
+    runs = Runs(log if alone else tmp_path)
+    log.write_text(lines("0", "1"))
+    assert runs.read() == ["0", "1"]
+
+    def copied(text, end=None):
+        copy.write_bytes((gzip.compress(text.encode()) if copy.suffix == ".gz" else text.encode())[:end])
+
+    # While it is copied, its last line in parts; then whole, while the log goes on.
+    log.write_text(lines("0", "1", "2", "3"))
+    for end in (10, len(lines("0")), len(lines("0", "1")) + 5):
+        copied(log.read_text(), end)
+        assert runs.read() == (["2", "3"] if end == 10 else [])
+    log.write_text(lines("0", "1", "2", "3", "4"))
+    copied(log.read_text())
+    assert runs.read() == ["4"]
+    log.write_text(lines("0", "1", "2", "3", "4", "5"))
+    assert runs.read() == ["5"]
+    # The copy gets a line of its own.
+    if not alone:
+        copied(lines("0", "1", "2", "3", "4", "six"))
+        assert runs.read() == ["six"]
+    # Cut: all but what came after the copy is in it.
+    log.write_text("")
+    assert runs.read() == []
+    log.write_text(lines("7"))
+    assert runs.read() == ["7"]
+    assert runs.read() == []
+
+
+@pytest.mark.parametrize("follow", [False, True])
+@pytest.mark.parametrize("alone", [False, True])
+def test_copytruncate_while_prompts_are_not_read_yet(tmp_path, alone, follow):
+    """Breaks if what was written since the last look is lost with the cut, or read from log and copy."""
+    log, copy = tmp_path / "app.jsonl", tmp_path / "app.jsonl.1"
+    source = log if alone else tmp_path
+    log.write_text(lines("0", "1"))
+    if follow:
+        rounds = iter(range(500))
+        reading = read_files(source, {}, batch_size=9, follow=True, poll_seconds=0.0, stop=lambda: next(rounds) > 400)
+
+        def read():
+            found = []
+            while batch := next(reading):
+                found += prompts([batch])
+            return found
+    else:
+        read = Runs(source).read
+    assert read() == ["0", "1"]
+    log.write_text(lines("0", "1", "2", "3"))
+    copy.write_text(log.read_text())
+    log.write_text("")
+    assert read() == ["2", "3"]
+    log.write_text(lines("4"))
+    assert read() == ["4"]
+    log.write_text(lines("4", "5"))
+    copy.write_text(log.read_text())
+    assert read() == ["5"]
+    log.write_text(lines("6"))
+    assert read() == ["6"]
+    assert read() == []
+
+
+def test_hidden_files_are_not_read(tmp_path):
+    """Breaks if what rsync is writing, or a snapshot, is counted beside the log."""
+    for name in ("a.jsonl", ".a.jsonl.Xy12Zq", ".snapshots/a.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(lines(name))
+    assert prompts(read_files(tmp_path, {}, batch_size=9)) == ["a.jsonl"]
+
+
+def test_a_source_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+    """Breaks if a log of another owner, or a folder of one, counts as one without prompts."""
+    log = tmp_path / "a.jsonl"
+    log.write_text(lines("a"))
+    for reader, path in (("pathlib.Path.open", log), ("os.listdir", tmp_path), ("pathlib.Path.stat", log)):
+        with monkeypatch.context() as patch:
+            patch.setattr(reader, Mock(side_effect=PermissionError(13, "Permission denied", str(path))))
+            with pytest.raises(DataError, match=r"can't be read: Permission denied.*right to read it"):
+                list(read_files(path, {}, batch_size=1))
+
+
+def test_what_may_not_be_read_in_a_folder_is_named_once(tmp_path, caplog, monkeypatch):
+    """Breaks if a log or a folder of another owner is passed over without its reason, or hides the others."""
+    for name in ("a", "b", "closed/c", "listed/d", "listed/e"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.jsonl").write_text(lines(name))
+
+    def refuse(real, what):
+        def call(path, *rest, **options):
+            if str(path).endswith(what):
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, *rest, **options)
+
+        return call
+
+    monkeypatch.setattr("pathlib.Path.open", refuse(type(tmp_path).open, "a.jsonl"))
+    monkeypatch.setattr("os.scandir", refuse(os.scandir, "closed"))
+    monkeypatch.setattr("pathlib.Path.is_file", refuse(type(tmp_path).is_file, "d.jsonl"))
+    rounds = iter(range(60))
+    follow = read_files(tmp_path, {}, batch_size=9, follow=True, poll_seconds=0.0, stop=lambda: next(rounds) > 30)
+    assert sorted(prompts(follow)) == ["b", "listed/e"]
+    told = [message for message in caplog.messages if "may not be read" in message]
+    assert sorted(told) == [
+        f"{name} may not be read, so its prompts are left out: Permission denied"
+        for name in ("a.jsonl", "closed", "listed/d.jsonl")
+    ]
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_followed_source_that_goes_is_missed_once(tmp_path, caplog, alone):
+    """Breaks if a monitor whose logs were moved away waits without a word for ever."""
+    caplog.set_level(logging.INFO)
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text(lines("a"))
+    source = folder / "a.jsonl" if alone else folder
+    rounds = iter(range(100))
+    follow = read_files(source, {}, batch_size=9, follow=True, poll_seconds=0.0, stop=lambda: next(rounds) > 80)
+    assert prompts([next(follow)]) == ["a"]
+    folder.rename(tmp_path / "away")
+    assert [next(follow) for _ in range(3)] == [None] * 3
+    assert caplog.messages == [f"{source} is gone; it is read again once it is back"]
+    (tmp_path / "away").rename(folder)
+    (folder / "a.jsonl").write_text(lines("a", "b"))
+    assert prompts(follow) == ["b"]
+    assert caplog.messages[1:] == [f"{source} is back"]
 
 
 def test_a_prompt_about_a_picture_is_skipped_by_its_reason():

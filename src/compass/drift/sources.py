@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import glob
-import gzip
-import hashlib
 import logging
+import os
 import re
+import stat
 import time
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from compass.data.json_text import parse_json
 from compass.drift import log_lines
+from compass.drift.log_files import (
+    HEAD_BYTES,
+    UNREADABLE,
+    head,
+    head_of,
+    is_compressed,
+    name_of,
+    open_log,
+    stamp_of,
+    whole_size,
+)
 from compass.drift.log_lines import InputBatch, batch_of
+from compass.drift.places import Places, is_of
 from compass.drift.results import SkipWarnings
 from compass.drift.rotation import is_left_behind
 from compass.drift.state import Position
@@ -24,8 +35,6 @@ from compass.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-HEAD_BYTES = 4096
-"""Bytes of a file's first line that tell it from another file of its name."""
 CHUNK_BYTES = 2**20
 LOG_NAME = re.compile(r"\.(jsonl|ndjson)(\.[^/]+)?$", re.IGNORECASE)
 """Names of logs in a folder: `app.jsonl`, `app.ndjson`, and rotated ones, `app.jsonl.1`, `app.jsonl.2.gz`."""
@@ -67,41 +76,40 @@ def read_files(
 ) -> Iterator[InputBatch | None]:
     """Yield what a file, or the logs of a folder, hold beyond the offsets, in the order of their names.
 
-    offsets: where each file was left, by name (`Monitor.offsets()`). With `follow`, keeps looking for new lines and
-    new files until `stop()`, and yields None when there is nothing new, after waiting `poll_seconds`. A last line
-    without a line feed is left until it is whole; without `follow` it is taken if it is JSON, and in a log that was
-    rotated as it is. A file that was cut or replaced is read from its start, and one of a folder that was renamed or
-    compressed, as logs are when they are rotated, from where it was left; a file that is read by itself is looked for
-    under its name with more after it (`app.jsonl.1`). Files of a folder that are no logs are named once. Raises
-    DataError if the path does not exist.
+    offsets: where each file was left, by name (`Monitor.offsets()`). With `follow`, keeps looking for new lines and new
+    files until `stop()`, and yields None when there is nothing new, after waiting `poll_seconds`. A last line without a
+    line feed is left until it is whole; without `follow` it is taken if it is JSON, and in a log that was rotated as it
+    is. A file that was cut or replaced is read from its start, and one of a folder that was renamed, copied or
+    compressed, as logs are when they are rotated, from where it was left; a batch without prompts puts that on record
+    where there is nothing new in it. A file that is read by itself is looked for under its name with more after it
+    (`app.jsonl.1`). Files of a folder that are no logs are named once, hidden ones are not read. Raises DataError if
+    the path does not exist or may not be read.
     """
     root = check_path(path)
     alone = root.is_file()
     folder, warnings = root.parent if alone else root, SkipWarnings()
-    places = dict(offsets)
-    left: list[Position] = []
+    places = Places(folder, offsets)
     earlier: set[str] | None = None
     named: set[Path] = set()
     finished: dict[Path, tuple[int, int]] = {}
+    away = False
     while not stop():
         idle = True
         files = _with_rotated(root) if alone else _logs(root, named)
         if earlier is None:
             # What was rotated before reading began; a log that is rotated later may have a part that was not read.
-            earlier = {_head_of(file) for file in files if alone and file != root}
-        for file in files:
-            stamp = _stamp(file)
-            if _compressed(file) and finished.get(file) == stamp:
+            earlier = {head_of(file) for file in files if alone and file != root}
+        for file in places.in_order(files):
+            name, stamp = name_of(file, folder), stamp_of(file)
+            if not places.look(file, files):
+                continue
+            if is_compressed(file) and finished.get(file) == stamp and not places.to_record(name):
                 # To look for what is new it would have to be unpacked again.
                 continue
-            name = file.relative_to(folder).as_posix()
-            # Names need not be valid text on Linux, and a database takes nothing else.
-            name = name.encode("utf-8", "backslashreplace").decode("utf-8")
-            places |= _renamed(folder, file, name, places, left)
-            if alone and file != root and name not in places and _head_of(file) in earlier:
+            if alone and file != root and places.get(name) is None and head_of(file) in earlier:
                 continue
             # Half a line may still become whole, but not in a log that nobody writes to any more.
-            grows = not _compressed(file) and not is_left_behind(file, files)
+            grows = not is_compressed(file) and not is_left_behind(file, files)
             takes = _any_line if not grows else _whole_line if follow else _complete_line
             while not stop():
                 try:
@@ -109,25 +117,29 @@ def read_files(
                 except FileNotFoundError:
                     # Rotated away between the listing and now.
                     break
-                except (OSError, EOFError, zlib.error) as error:
-                    if file not in named:
-                        named.add(file)
-                        logger.warning("%s is not read to its end: %s", name, error)
+                except UNREADABLE as error:
+                    _tell_unread(folder, named, error, file)
                     break
-                if batch is None or batch.position is None:
+                if batch is None:
                     finished[file] = stamp
                     if takes is _complete_line and _waits(file, places.get(name)):
                         logger.warning("%s: its last line is not complete; it is read once it is", name)
-                    break
+                    if not (place := places.to_record(name)):
+                        break
+                    batch = InputBatch((), place)
                 idle = False
-                if name in places and places[name].head != batch.position.head:
-                    # The file that had this name may come under another one.
-                    left.append(places[name])
-                places[name] = batch.position
+                if batch.position:
+                    places.put(batch.position)
                 yield batch
         if not follow:
             return
         if idle:
+            if away == os.path.exists(root):
+                away = not away
+                if away:
+                    logger.warning("%s is gone; it is read again once it is back", root)
+                else:
+                    logger.info("%s is back", root)
             time.sleep(poll_seconds)
             yield None
 
@@ -135,15 +147,15 @@ def read_files(
 def _with_rotated(file: Path) -> list[Path]:
     """Return a file after those that may be what it was before it was rotated."""
     rotated = sorted(file.parent.glob(f"{glob.escape(file.name)}.*"))
-    rotated = [old for old in rotated if _is_file(old) and old.suffix.lower() not in UNREAD_SUFFIXES]
+    rotated = [old for old in rotated if os.path.isfile(old) and old.suffix.lower() not in UNREAD_SUFFIXES]
     return [*_once(rotated), file]
 
 
 def _logs(root: Path, named: set[Path]) -> list[Path]:
     """Return the logs of a folder in the order of their names; files that are none are named once, in a warning."""
-    files = sorted(file for file in root.rglob("*") if _is_file(file))
+    files = _files(root, named)
     logs = [file for file in files if LOG_NAME.search(file.name) and file.suffix.lower() not in UNREAD_SUFFIXES]
-    others = [file for file in files if file not in logs and file not in named and not file.name.startswith(".")]
+    others = [file for file in files if file not in logs and file not in named]
     named.update(others)
     if others:
         some = ", ".join(str(file.relative_to(root)) for file in others[:3])
@@ -151,7 +163,7 @@ def _logs(root: Path, named: set[Path]) -> list[Path]:
         logger.warning(
             "%s: not read, since only .jsonl and .ndjson files are, plain or in gzip: %s%s", root, some, more
         )
-    if not logs and root not in named:
+    if not logs and root not in named and root.is_dir():
         named.add(root)
         logger.warning("%s holds no .jsonl or .ndjson file", root)
     return _once(logs)
@@ -159,92 +171,61 @@ def _logs(root: Path, named: set[Path]) -> list[Path]:
 
 def _once(logs: list[Path]) -> list[Path]:
     """Leave out compressed logs that stand beside the plain ones: while a log is compressed, both are there."""
-    if not any(map(_compressed, logs)):
+    if not any(map(is_compressed, logs)):
         return logs
-    plain = {(head, _stamp(file)[0]) for file in logs if not _compressed(file) and (head := _head_of(file))}
-    return [file for file in logs if not _compressed(file) or (_head_of(file), _whole_size(file)) not in plain]
+    plain = {(found, stamp_of(file)[0]) for file in logs if not is_compressed(file) and (found := head_of(file))}
+    return [file for file in logs if not is_compressed(file) or (head_of(file), whole_size(file)) not in plain]
 
 
-def _is_file(file: Path) -> bool:
-    try:
-        return file.is_file()
-    except OSError:
-        # In a folder that may be listed and not entered.
-        return False
+def _files(root: Path, named: set[Path]) -> list[Path]:
+    """Return the files below a folder, sorted, without hidden ones; what can't be looked at is named once."""
+    found: list[Path] = []
+    for folder, folders, names in os.walk(root, onerror=lambda error: _tell_unread(root, named, error)):
+        # What a copy or a sync is still writing is hidden, and so are snapshots.
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for file in (Path(folder, name) for name in names if not name.startswith(".")):
+            try:
+                found += [file] if file.is_file() else []
+            except OSError as error:
+                _tell_unread(root, named, error)
+    return sorted(found)
 
 
-def _stamp(file: Path) -> tuple[int, int]:
-    """Return what tells that a file has changed; zeros if it is gone."""
-    try:
-        found = file.stat()
-    except OSError:
-        return 0, 0
-    return found.st_size, found.st_mtime_ns
-
-
-def _compressed(file: Path) -> bool:
-    return file.suffix.lower() == ".gz"
-
-
-def _whole_size(file: Path) -> int:
-    """Return the size of a compressed file's content in bytes, modulo 2**32, as gzip wrote it down; 0 if it is gone."""
-    try:
-        with file.open("rb") as stream:
-            stream.seek(max(0, stream.seek(0, 2) - 4))
-            return int.from_bytes(stream.read(4), "little")
-    except OSError:
-        return 0
-
-
-def _open(file: Path) -> IO[bytes]:
-    return gzip.open(file) if _compressed(file) else file.open("rb")  # type: ignore[return-value]
+def _tell_unread(root: Path, named: set[Path], error: BaseException, file: Path | None = None) -> None:
+    """Name a file or folder below `root` once that is not read, or not to its end, with the reason."""
+    place = file or Path(getattr(error, "filename", None) or root)
+    if place in named or isinstance(error, FileNotFoundError):
+        return
+    named.add(place)
+    shown = place.relative_to(root) if place != root else root
+    if isinstance(error, PermissionError):
+        logger.warning("%s may not be read, so its prompts are left out: %s", shown, error.strerror)
+    else:
+        logger.warning("%s is not read to its end: %s", shown, error)
 
 
 def check_path(path: str | Path) -> Path:
-    """Return the path of a file or folder that is there. Raises DataError if it is not, or is a pipe."""
-    if not Path(path).exists():
-        raise DataError(f"{path} does not exist. Give a JSON Lines file, a folder of them, or - for standard input.")
-    if not Path(path).is_file() and not Path(path).is_dir():
-        raise DataError(f"{path} is a pipe or a device. Give - as source and read it as standard input: ... - < {path}")
-    return Path(path)
-
-
-def _head(first: bytes) -> str:
-    """Return what tells a file from another one of its name, from its first line."""
-    return hashlib.sha256(first.rstrip(b"\n")).hexdigest()[:32]
-
-
-def _head_of(file: Path) -> str:
-    """Return the head of a file; empty if it is gone or can't be read."""
+    """Return the path of a file or folder that can be read. Raises DataError if it can't, or is a pipe."""
+    root = Path(path)
     try:
-        with _open(file) as stream:
-            return _head(stream.readline(HEAD_BYTES))
-    except (OSError, EOFError, zlib.error):
-        return ""
-
-
-def _is_of(place: Position, head: str) -> bool:
-    """Say whether a place is of the file with this head, however often that was cut since."""
-    return place.head.partition("+")[0] == head
-
-
-def _renamed(
-    root: Path, file: Path, name: str, places: Mapping[str, Position], left: Sequence[Position]
-) -> dict[str, Position]:
-    """Return where a file was left under another name, by its new one; nothing if it is new or was not renamed.
-
-    left: places of files whose names others have now.
-    """
-    head = _head_of(file)
-    if name in places and _is_of(places[name], head):
-        return {}
-    known = [place for place in (*places.values(), *left) if place.source != name and _is_of(place, head)]
-    found = [place for place in known if _head_of(root / place.source) != head]
-    if not found:
-        return {}
-    place = max(found, key=lambda place: place.end)
-    logger.info("%s is %s under a new name; reading goes on where it stopped", name, place.source)
-    return {name: Position(name, 0, place.end, place.head)}
+        mode = root.stat().st_mode
+        if stat.S_ISDIR(mode):
+            os.listdir(root)
+            # A folder may be listed and not entered.
+            os.stat(os.path.join(root, "."))
+        elif stat.S_ISREG(mode):
+            root.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise DataError(
+            f"{path} does not exist. Give a JSON Lines file, a folder of them, or - for standard input."
+        ) from None
+    except OSError as error:
+        raise DataError(
+            f"{path} can't be read: {error.strerror}. Give the user who runs this command the right to read it."
+        ) from error
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise DataError(f"{path} is a pipe or a device. Give - as source and read it as standard input: ... - < {path}")
+    return root
 
 
 def _next(
@@ -257,17 +238,16 @@ def _next(
     takes: Callable[[bytes], bool],
 ) -> InputBatch | None:
     """Read the next batch of a file; None if there is nothing new. takes: says of its last line whether to read it."""
-    with _open(file) as stream:
+    with open_log(file) as stream:
         first = stream.readline(HEAD_BYTES)
         if not first or (len(first) < HEAD_BYTES and not takes(first)):
             return None
-        head = _head(first)
-        start = 0
-        if place is not None and _is_of(place, head):
-            start, head = place.end, place.head
-            if not _compressed(file) and stream.seek(0, 2) < start:
+        own, start = head(first), 0
+        if place is not None and is_of(place, own):
+            start, own = place.end, place.head
+            if not is_compressed(file) and stream.seek(0, 2) < start:
                 logger.warning("%s has become shorter; reading it again from its start", name)
-                start, head = 0, f"{head.partition('+')[0]}+{int(head.partition('+')[2] or 0) + 1}"
+                start, own = 0, f"{own.partition('+')[0]}+{int(own.partition('+')[2] or 0) + 1}"
         elif place is not None:
             logger.info("%s is a new file under an old name; reading it from its start", name)
         stream.seek(start)
@@ -282,7 +262,7 @@ def _next(
     if end == start:
         return None
     batch = batch_of(lines, f"{name} from byte {start}" if start else name, 1, columns, warnings)
-    return replace(batch, position=Position(name, start, end, head))
+    return replace(batch, position=Position(name, start, end, own))
 
 
 def _any_line(_: bytes) -> bool:
@@ -306,7 +286,7 @@ def _complete_line(line: bytes) -> bool:
 
 def _waits(file: Path, place: Position | None) -> bool:
     """Say whether there is more in a file than was read of it."""
-    return _stamp(file)[0] > (place.end if place else 0)
+    return stamp_of(file)[0] > (place.end if place else 0)
 
 
 def _line(stream: IO[bytes]) -> tuple[bytes, int]:
