@@ -202,6 +202,7 @@ def test_wrong_options_and_shapes_are_named(monitor, world, tmp_path):
         monitor.observe(world.draw(3, np.random.default_rng(0)), ["cy"] * 3, losses=[1.0])
     assert monitor.observe(world.draw(0, np.random.default_rng(0)), []).prompts == 0
     other = replace(CONFIG, window=400)
+    monitor.close()
     with pytest.raises(MonitorError, match=r"was started with window 200\. Restart it"):
         opened(monitor.reference, tmp_path / "s.db", other)
     with pytest.raises(MonitorError, match=r"started with look_every 50 and novelty_tail 0\.05 and feedback_window 80"):

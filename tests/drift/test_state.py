@@ -9,9 +9,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from compass.drift.results import Skipped
 from compass.drift.state import MonitorState, NewPrompt, Position
+from compass.drift.tables import MonitorRow, open_database
 from compass.errors import MonitorError
 from forked import Forked, start_script
 from processes import wait_for
@@ -37,11 +40,11 @@ def state(database):
 
 
 def prompts_of(url: str, name: str = "one") -> int:
-    state = MonitorState(url, name)
-    try:
-        return state.begin("reference", {"window": 10}, restart=False)[0]
-    finally:
-        state.close()
+    engine = open_database(url)
+    with Session(engine) as session:
+        found = session.scalar(select(MonitorRow.prompts).where(MonitorRow.name == name))
+    engine.dispose()
+    return found
 
 
 def test_a_batch_is_counted_once(state, database):
@@ -101,7 +104,13 @@ def test_a_database_from_before_places_were_kept_goes_on(tmp_path):
     again.close()
 
 
-def test_two_writers(state, database):
+@pytest.fixture
+def without_locks(monkeypatch):
+    """Every database as one that has no lock beside it."""
+    monkeypatch.setattr("compass.drift.state.lock_of", lambda *_: None)
+
+
+def test_two_writers(without_locks, state, database):
     """Breaks if two processes that write one monitor overwrite each other's windows."""
     other = MonitorState(database, "one")
     other.begin("reference", {"window": 10}, restart=False)
@@ -114,7 +123,38 @@ def test_two_writers(state, database):
     assert prompts_of(database) == 2
 
 
-def test_another_reference_needs_a_restart(state, database):
+@pytest.mark.parametrize("sent", [("a", None), (None, Position("log", 0, 100, "head"))])
+def test_two_writers_of_the_same_prompts(without_locks, state, database, sent):
+    """Breaks if the second monitor on a log takes what the first one counted for its own, and goes deaf."""
+    batch, position = sent
+    other = MonitorState(database, "one")
+    other.begin("reference", {"window": 10}, restart=False)
+    assert state.write(prompts=1, batch=batch, position=position, **NOTHING)
+    with pytest.raises(MonitorError, match="Another process"):
+        other.counted(batch, position)
+    with pytest.raises(MonitorError, match="Another process"):
+        other.write(prompts=1, batch=batch, position=position, **NOTHING)
+    other.close()
+
+
+def test_one_process_writes_a_monitor_in_a_file(tmp_path):
+    """Breaks if a second monitor on one state starts; or if others that share the file, or read it, are refused."""
+    url = f"sqlite:///{tmp_path}/s.db"
+    first, second, other = MonitorState(url, "one"), MonitorState(url, "one"), MonitorState(url, "two/three")
+    first.begin("reference", {"window": 10}, restart=False)
+    first.begin("reference", {"window": 10}, restart=False)
+    for _ in range(2):
+        with pytest.raises(MonitorError, match=r"state of monitor 'one'\. Stop one"):
+            second.begin("reference", {"window": 10}, restart=False)
+    other.begin("reference", {"window": 10}, restart=False)
+    assert (second.attach(), second.skipped()) == (True, [])
+    first.close()
+    second.begin("reference", {"window": 10}, restart=False)
+    for state in (second, other):
+        state.close()
+
+
+def test_another_reference_needs_a_restart(without_locks, state, database):
     """Breaks if windows of one reference are compared with another, or a restart counts old input again."""
     state.write(prompts=5, batch="a", position=None, **(NOTHING | {"streams": {"cy": {"x": 1}}, "checks": [{"p": 1}]}))
     other = MonitorState(database, "one")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from filelock import FileLock
@@ -133,3 +134,12 @@ def test_a_forgotten_stage_does_not_speak_for_files_that_are_gone(tmp_path: Path
     run.forget("fisher")
     assert not run.finished("fisher", {})
     assert not list((tmp_path / "logs" / "stages").iterdir())
+
+
+def test_a_folder_that_may_not_be_written_to_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if a read-only run folder ends in the name of a lock that nobody knows."""
+    refused = PermissionError(13, "Permission denied", "run.lock")
+    monkeypatch.setattr("compass.runs.locks.FileLock.acquire", Mock(side_effect=refused))
+    said = r"can't be written to: Permission denied\. Make it writable, or copy"
+    with pytest.raises(RunError, match=said), Run(tmp_path).locked():
+        pass

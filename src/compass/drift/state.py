@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +22,11 @@ from compass.drift.tables import (
     SkippedRow,
     SourceRow,
     StreamRow,
+    lock_of,
     open_database,
 )
 from compass.errors import MonitorError
+from compass.runs.locks import held
 from compass.sanitize import without_secrets
 
 FORMAT = 1
@@ -110,11 +112,12 @@ class MonitorState:
         self.name = name
         self._checks_kept, self._batches_remembered = checks_kept, batches_remembered
         self._engine = open_database(url)
-        self._id = 0
-        self._version = 0
+        self._id = self._version = 0
+        self._lock, self._locked = ExitStack(), False
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Give the connections and the lock back."""
+        self._lock.close()
         self._engine.dispose()
 
     def begin(
@@ -125,8 +128,12 @@ class MonitorState:
         options: what the stored windows depend on; one that is not stored yet belongs to a test that came later.
         `restart` forgets windows, checks, alarms and kept prompts, whose ranks go by their place in the old windows,
         and takes the new reference and options; batches and offsets stay, so that nothing is counted again. Raises
-        MonitorError if reference or options have changed, unless `restart` is set.
+        MonitorError if reference or options have changed, unless `restart` is set, or if another process has begun: of
+        a database in a file only one process may write a monitor until it closes it.
         """
+        if not self._locked and (file := lock_of(self._engine, self.name)):
+            self._lock.enter_context(held(file, self._another_writes()))
+            self._locked = True
         with self._session() as session:
             row = session.scalar(select(MonitorRow).where(MonitorRow.name == self.name))
             if row is None:
@@ -216,10 +223,7 @@ class MonitorState:
                 .values(version=self._version + 1, prompts=MonitorRow.prompts + prompts)
             )
             if done.rowcount != 1:  # type: ignore[attr-defined]
-                raise MonitorError(
-                    f"Another process is writing the state of monitor {self.name!r}. Stop one of them, or give each "
-                    "its own name."
-                )
+                raise self._another_writes()
             if batch is not None:
                 session.add(BatchRow(monitor=self._id, batch=batch))
             if position is not None:
@@ -299,6 +303,12 @@ class MonitorState:
         """Return the newest events, oldest first, each with its `id`, which grows from one to the next."""
         return [{"id": number, **content} for number, content in self._contents(EventRow, most)]
 
+    def _another_writes(self) -> MonitorError:
+        return MonitorError(
+            f"Another process is writing the state of monitor {self.name!r}. Stop one of them, or give each its own "
+            "database or name."
+        )
+
     def _refuse_others(self, row: MonitorRow, reference: str, options: Mapping[str, Any]) -> None:
         others = [
             f"{name} {row.options[name]}" for name in options if row.options.get(name, options[name]) != options[name]
@@ -321,18 +331,24 @@ class MonitorState:
         if batch is not None and session.scalar(
             select(BatchRow.id).where(BatchRow.monitor == self._id, BatchRow.batch == batch).limit(1)
         ):
-            return True
+            return self._by_us(session)
         if position is None:
             return False
         row = session.get(SourceRow, (self._id, position.source))
         if row is None or row.head != position.head or position.start >= row.offset:
             return False
         if position.end <= row.offset:
-            return True
+            return self._by_us(session)
         raise MonitorError(
             f"{position.source}: bytes {position.start} to {position.end} are counted up to {row.offset}. "
             "Read the file from there."
         )
+
+    def _by_us(self, session: Session) -> bool:
+        """Return True. Raises MonitorError if another process counts the same prompts, as a twin on one log does."""
+        if session.scalar(select(MonitorRow.version).where(MonitorRow.id == self._id)) != self._version:
+            raise self._another_writes()
+        return True
 
     def _expire(self, session: Session, oldest: float) -> int:
         gone = session.execute(delete(PromptRow).where(PromptRow.monitor == self._id, PromptRow.at < oldest))
@@ -378,10 +394,7 @@ class MonitorState:
             with Session(self._engine, expire_on_commit=False) as session, session.begin():
                 yield session
         except IntegrityError as error:
-            raise MonitorError(
-                f"Another process is writing the state of monitor {self.name!r} ({type(error.orig).__name__}). "
-                "Stop one of them."
-            ) from None
+            raise MonitorError(f"{self._another_writes()} ({type(error.orig).__name__})") from None
         except SQLAlchemyError as error:
             reason = without_secrets(str(getattr(error, "orig", None) or type(error).__name__))
             raise MonitorError(f"The state of monitor {self.name!r} can't be read or written: {reason}") from None

@@ -8,6 +8,7 @@ import sqlite3
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import (
     BigInteger,
@@ -149,6 +150,17 @@ class PromptRow(Base):
 def database_in(file: Path) -> str:
     """Return the SQLAlchemy URL of an SQLite database in a file."""
     return f"sqlite:///{file.resolve()}"
+
+
+def lock_of(engine: Engine, name: str) -> Path | None:
+    """Return the file that only one writer of a monitor may hold, beside a database in a file; None for others.
+
+    Monitors of other names may share the database.
+    """
+    file = engine.url.database
+    if engine.dialect.name != "sqlite" or not file or file == ":memory:":
+        return None
+    return Path(f"{Path(file).resolve()}.{quote(name, safe='')}.lock")
 
 
 def open_database(url: str) -> Engine:

@@ -14,8 +14,6 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from compass.errors import RunError
 from compass.registry.files import copy_hashed, write_sealed
 from compass.registry.folders import last_number
@@ -23,6 +21,7 @@ from compass.registry.versions import Version, check_version, identity_of
 from compass.runs import layout
 from compass.runs.files import PARTIAL, file_hash, read_json, sync_folder
 from compass.runs.finished import SERVED, check_finished, check_stages, other_file, read_lock
+from compass.runs.locks import held
 
 logger = logging.getLogger(__name__)
 
@@ -46,12 +45,9 @@ def check_run(folder: Path) -> None:
 @contextmanager
 def run_at_rest(folder: Path) -> Iterator[None]:
     """Keep the run's own command out of its folder while it is copied. Raises RunError if it is at work there."""
-    (folder / layout.LOGS).mkdir(exist_ok=True)
-    try:
-        with FileLock(folder / layout.RUN_LOCK, timeout=0):
-            yield
-    except Timeout as error:
-        raise RunError(f"Another process is at work in {folder}. Register the run when it has ended.") from error
+    taken = f"Another process is at work in {folder}. Register the run when it has ended."
+    with held(folder / layout.RUN_LOCK, RunError(taken)):
+        yield
 
 
 def language_of(folder: Path) -> str:

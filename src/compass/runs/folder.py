@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from compass.errors import RunError
 from compass.runs import layout
 from compass.runs.files import append_line, files_at, fingerprint, read_json, write_json
+from compass.runs.locks import held
 from compass.runs.machine import peak_memory, reset_peak_memory
 
 logger = logging.getLogger(__name__)
@@ -31,14 +30,10 @@ class Run:
         """Keep a second process out of the folder. Raises RunError if another one is at work in it."""
         # The folder holds users' prompts: nobody else on the machine needs to read them.
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._records.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.folder / layout.RUN_LOCK, timeout=0):
-                yield
-        except Timeout as error:
-            raise RunError(
-                f"Another process is at work in {self.folder}. Wait for it, stop it, or choose another --output_dir."
-            ) from error
+        taken = f"Another process is at work in {self.folder}. Wait for it, stop it, or choose another --output_dir."
+        with held(self.folder / layout.RUN_LOCK, RunError(taken)):
+            self._records.mkdir(parents=True, exist_ok=True)
+            yield
 
     def path(self, *parts: str) -> Path:
         """Return a path inside the folder, with its parent made."""

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
-
 from compass.config import WatchOptions
 from compass.drift import MonitorState, Skipped
 from compass.drift.tables import database_in
@@ -23,6 +21,7 @@ from compass.encoders import CachedEncoder
 from compass.errors import CompassError, RunError
 from compass.registry import Hooks, Registry, RegistryEvent
 from compass.registry.files import read_sealed, write_sealed
+from compass.runs.locks import held
 
 logger = logging.getLogger(__name__)
 
@@ -219,17 +218,13 @@ def open_site(
         return
     # The folder holds users' prompts while an update is made: nobody else on the machine needs to read them.
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        with FileLock(home / "watch.lock", timeout=0):
-            site = Site(
-                language, options, overrides, registry, hooks, home, False, clock, encoder, updater, read_state(home)
-            )
-            _clear_leftovers(site)
-            yield site
-    except Timeout as error:
-        raise RunError(
-            f"Another process watches {language} in {home}. Stop it, or choose another --watch-dir."
-        ) from error
+    taken = f"Another process watches {language} in {home}. Stop it, or choose another --watch-dir."
+    with held(home / "watch.lock", RunError(taken)):
+        site = Site(
+            language, options, overrides, registry, hooks, home, False, clock, encoder, updater, read_state(home)
+        )
+        _clear_leftovers(site)
+        yield site
 
 
 def read_state(folder: Path) -> State:
