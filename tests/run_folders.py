@@ -91,3 +91,11 @@ def write_run(folder: Path, space: Path, *, seed: int = 0, exact: float = 0.5, l
     write_text(run.path("report.html"), "<!DOCTYPE html>")
     run.path("logs", "run.lock").touch()
     return folder
+
+
+def as_version(folder: Path) -> Path:
+    """Return where a run folder is one of a version of a registry in `folder`; it is not made."""
+    home = folder / "registry" / "cy" / "versions" / "v0001-abcdef"
+    home.mkdir(parents=True)
+    (home / "manifest.json").write_text("{}")
+    return home / "run"

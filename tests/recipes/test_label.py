@@ -19,6 +19,7 @@ from compass.data.readers import read_jsonl, write_jsonl
 from compass.errors import CompassError, ConfigError, DataError, RunError
 from compass.recipes.label import Labelled
 from compass.recipes.monitor import monitor
+from run_folders import as_version
 from topics import TOPICS, TopicEncoder, prompts
 
 
@@ -147,7 +148,7 @@ def test_what_can_t_be_done_is_said(config: AdaptConfig, tmp_path: Path, caplog:
     (run / "adapter" / "adapter_model.safetensors").write_bytes(b"x")
     with pytest.raises(RunError, match="holds a finished run"):
         label(config, 3)
-    (tmp_path / "manifest.json").write_text("{}")
+    run = run.rename(as_version(tmp_path))
     with pytest.raises(RunError, match=r"version of the registry.*--label-dir"):
         label(run, 3)
     assert label(run, 3, label_dir=tmp_path / "mine").files["csv"].is_file()

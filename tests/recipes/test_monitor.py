@@ -16,7 +16,9 @@ from compass.data.readers import write_jsonl
 from compass.drift import Monitor
 from compass.errors import EncoderError, MonitorError, RunError
 from compass.recipes import monitor as recipe
-from run_folders import write_options, write_topic_space
+from compass.report import build_report
+from compass.runs.folder import Run
+from run_folders import as_version, write_options, write_topic_space
 from topics import MOVED, STEADY, TopicEncoder, prompts
 
 OPTIONS = MonitorConfig(window=100, prompts_per_false_alarm=20_000, monitor_batch_size=64)
@@ -103,6 +105,20 @@ def test_a_folder_that_is_no_run_is_named(tmp_path):
     """Breaks if a wrong folder ends in a traceback."""
     with pytest.raises(RunError, match="not a run folder"):
         list(monitor(tmp_path, "-", OPTIONS))
+
+
+def test_a_version_of_the_registry_is_not_written_to(run_dir, tmp_path):
+    """Breaks if monitoring a version adds files to it, so that it counts as damaged and can't be rolled back to."""
+    write(tmp_path / "log.jsonl", prompts(50, STEADY, 2))
+    version = run_dir.rename(as_version(tmp_path))
+    before = sorted(version.rglob("*"))
+    with pytest.raises(RunError, match=r"version of the registry.*compass watch LANGUAGE"):
+        list(monitor(version, str(tmp_path / "log.jsonl"), OPTIONS))
+    with pytest.raises(RunError, match=r"version of the registry.*or a copy"):
+        build_report(version)
+    with pytest.raises(RunError, match=r"version of the registry.*or a copy"), Run(version).locked():
+        pass
+    assert sorted(version.rglob("*")) == before
 
 
 def test_the_status_says_what_is_new(run_dir, tmp_path):

@@ -248,6 +248,14 @@ def test_an_edited_run_is_not_registered(registry: Registry, make_run: MakeRun) 
     assert not registry.root.exists(), "refused before anything is made"
 
 
+def test_a_version_is_registered_elsewhere_and_stays_whole(registry: Registry, make_run: MakeRun) -> None:
+    """A lock in its folder would be a file too many, and damage."""
+    version = registry.register(make_run(0))
+    other = Registry(registry.root.with_name("other"))
+    assert other.register(version.folder).identity == version.identity
+    assert all(check.ok for check in registry.verify("cy"))
+
+
 def test_a_run_at_work_is_not_registered(registry: Registry, make_run: MakeRun) -> None:
     run = make_run(0)
     with FileLock(run / "logs" / "run.lock"), pytest.raises(RunError, match="at work"):

@@ -27,6 +27,7 @@ from compass.evaluation.files import drop_others, write_task
 from compass.evaluation.lm_eval.bridge import TaskResult, compare_tasks, run_tasks
 from compass.records import Difference
 from compass.runs import layout
+from compass.runs.folder import refuse_version
 from compass.stats import BOOTSTRAP_DRAWS
 from compass.steps.language_rows import in_language
 from compass.steps.lengths import check_rows
@@ -66,6 +67,7 @@ def evaluate_on(
         tests[name] = with_responses(f"test {name}", found)
         if language:
             tests[name] = in_language(f"test {name}", tests[name], language)
+    refuse_version(Path(config.run.output_dir), "Choose another --output-dir.")
     base, folders = _models(config)
     for name, rows in tests.items():
         check_rows(load_tokenizer(base), f"test {name}", rows)
@@ -125,6 +127,7 @@ def evaluate_tasks(
     if task_options.adapt.training.load_in_4bit:
         raise ConfigError("load_in_4bit: lm-eval's tasks are run on the model's own weights. Leave it out.")
     options, config = task_options.tasks, task_options.adapt
+    refuse_version(Path(config.run.output_dir), "Choose another --output-dir.")
     base, folders = _models(config)
     usage: set[str] = set()
     if options.num_fewshot and not parse_assist(config.data.usage):

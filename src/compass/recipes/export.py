@@ -25,6 +25,7 @@ from compass.errors import ModelError, RunError
 from compass.runs import layout
 from compass.runs.files import file_hash, write_text
 from compass.runs.finished import check_finished
+from compass.runs.folder import is_version
 from compass.steps.lock import measured_dtype
 from compass.steps.resources import Resources
 
@@ -86,7 +87,7 @@ def export(run: str | Path, options: ExportConfig, *, overrides: Mapping[str, ob
 
 def default_folder(run: Path, to: str) -> Path:
     """Return where a run is exported to: beside it, and for a version of a registry in the working folder."""
-    if (run.parent / "manifest.json").is_file():
+    if is_version(run):
         return Path(f"{run.absolute().parent.name}-{to}")
     named = run if run.name else run.absolute()
     return named.with_name(f"{named.name}-{to}")

@@ -15,6 +15,7 @@ from compass.evaluation.files import PREDICTIONS, read_evaluation
 from compass.evaluation.judge import Judge, Judged, JudgePlan, judge_answers, plan
 from compass.runs import layout
 from compass.runs.files import write_json
+from compass.runs.folder import refuse_version
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ def judge_pairs(config: JudgeConfig, pairs: Pairs, output_dir: Path) -> Judgemen
     Everything goes to `output_dir/evaluations/judge`: the verdicts, of which none is asked for again, and a summary of
     each test. Raises DataError if two evaluations are not of the same rows, ModelError if the server gives no reply.
     """
+    refuse_version(output_dir, "Choose another --output-dir.")
     folder = output_dir / layout.OWN_EVALUATIONS / "judge"
     judge = Judge(config.judge, config.judge_model, folder / "verdicts.jsonl")
     plans = {name: plan(judge, *pair) for name, pair in pairs.items()}

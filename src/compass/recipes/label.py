@@ -26,7 +26,7 @@ from compass.errors import DataError, RunError
 from compass.recipes.adapt import check_language, write_config
 from compass.report import build_report
 from compass.runs import layout
-from compass.runs.folder import Run
+from compass.runs.folder import Run, refuse_version
 from compass.semantic.space import SemanticSpace
 from compass.steps.label import PROMPTS_LISTED, find_labels, keep_labels
 from compass.steps.lengths import keep_measured
@@ -39,8 +39,7 @@ from compass.steps.state import Placed
 from compass.steps.stored_data import stored_data
 
 SECONDS_PER_DAY = 86_400.0
-MANIFEST = "manifest.json"
-"""Beside the run folder of a version of the registry."""
+OF_A_VERSION = "Give a folder for the files with --label-dir."
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def label(
         placed = _of_kept(folder, resources, kept) if kept else _of_run(folder, resources)
         labels = find_labels(placed, n, options=config.selection, seed=config.run.seed)
     else:
-        _refuse_version(folder)
+        refuse_version(folder, OF_A_VERSION)
         with run.locked():
             # 1. The three sets and their space: of a run that is there, or of a new one, which `adapt` goes on with.
             if new:
@@ -104,7 +103,7 @@ def label(
 
     # 3. Files for spreadsheets, for Argilla and for Label Studio. Answers that are there are never written over.
     if not label_dir:
-        _refuse_version(folder)
+        refuse_version(folder, OF_A_VERSION)
     files = write_label_files(target, labels.prompts, name=f"label-{config.data.language}")
     return Labelled(labels, files, report)
 
@@ -152,12 +151,4 @@ def _refuse_finished(folder: Path) -> None:
         raise RunError(
             f"{folder} holds a finished run, whose data would be replaced. Name it as the run folder, `compass label "
             f"{folder}`, or give another --output-dir."
-        )
-
-
-def _refuse_version(folder: Path) -> None:
-    if (folder.parent / MANIFEST).is_file():
-        raise RunError(
-            f"{folder} is a version of the registry, which is never written to. Give a folder for the files with "
-            "--label-dir."
         )

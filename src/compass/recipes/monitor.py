@@ -33,7 +33,7 @@ from compass.encoders import CachedEncoder
 from compass.errors import RunError
 from compass.records import Event
 from compass.runs import layout
-from compass.runs.folder import Run
+from compass.runs.folder import Run, refuse_version
 from compass.steps.counting import Counting
 from compass.steps.read import columns_of
 from compass.steps.reference import clusters_of, config_of, known_text, reference_of
@@ -45,6 +45,10 @@ STDIN = "-"
 EXAMPLES_TOLD = 3
 """Kept prompts that the line of a drift quotes, private data replaced."""
 LONGEST_EXAMPLE = 80
+OF_A_VERSION = (
+    "Watch what is in production with compass watch LANGUAGE, or name the run folder that it was registered from, or a "
+    "copy of it."
+)
 ANSWER_KEPT = "compass label RUN --kept lists the kept prompts to answer first"
 
 
@@ -72,6 +76,7 @@ def monitor(
     validate(MonitorOptions(options))
     check_source(source)
     run = Run(Path(run_dir))
+    refuse_version(run.folder, OF_A_VERSION)
     resources = Resources(config_of(run.folder, allow_endpoint=allow_endpoint), encoder=encoder)
     config, encoder = resources.config, resources.encoder
     names, examples = clusters_of(run.folder)

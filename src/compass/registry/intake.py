@@ -21,6 +21,7 @@ from compass.registry.versions import Version, check_version, identity_of
 from compass.runs import layout
 from compass.runs.files import PARTIAL, file_hash, read_json, sync_folder
 from compass.runs.finished import SERVED, check_finished, check_stages, other_file, read_lock
+from compass.runs.folder import is_version
 from compass.runs.locks import held
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,10 @@ def check_run(folder: Path) -> None:
 @contextmanager
 def run_at_rest(folder: Path) -> Iterator[None]:
     """Keep the run's own command out of its folder while it is copied. Raises RunError if it is at work there."""
+    if is_version(folder):
+        # Nobody writes there, and neither may a lock.
+        yield
+        return
     taken = f"Another process is at work in {folder}. Register the run when it has ended."
     with held(folder / layout.RUN_LOCK, RunError(taken)):
         yield

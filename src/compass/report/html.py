@@ -17,6 +17,7 @@ from compass.report.sections import sections
 from compass.report.wording import bare_language
 from compass.runs import layout
 from compass.runs.files import behind_links, write_text
+from compass.runs.folder import refuse_version
 
 TABLES = "tables.html.j2"
 """How a table is drawn; other pages than ours use it too."""
@@ -27,8 +28,9 @@ def build_report(run_dir: Path, *, include_texts: bool = True) -> Path:
 
     The file holds everything it needs, plotly.js included; the same folder gives the same bytes. With `include_texts`
     off no prompt, response, answer or cluster name (made of the texts' words) is in it. Raises RunError if `run_dir`
-    is not a run folder or a file in it cannot be read.
+    is not a run folder, a file in it cannot be read, or it is a version of the registry.
     """
+    refuse_version(run_dir)
     page = render(load_run(run_dir), include_texts=include_texts)
     return write_page(run_dir / layout.REPORT, page, private=include_texts)
 

@@ -18,6 +18,19 @@ from compass.runs.machine import peak_memory, reset_peak_memory
 logger = logging.getLogger(__name__)
 
 
+def is_version(folder: Path) -> bool:
+    """Say whether a run folder is that of a version of the registry."""
+    home = folder.resolve().parent
+    return home.parent.name == layout.VERSIONS and (home / layout.VERSION_MANIFEST).is_file()
+
+
+def refuse_version(folder: Path, instead: str = "") -> None:
+    """Raise RunError, with what to do instead, if a run folder is that of a version: one more file damages it."""
+    if is_version(folder):
+        instead = instead or "Name the run folder that it was registered from, or a copy of it."
+        raise RunError(f"{folder} is a version of the registry, which is never written to. {instead}")
+
+
 class Run:
     """A run folder: which stages are finished, with which inputs, at what cost."""
 
@@ -27,7 +40,8 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep a second process out of the folder. Raises RunError if another one is at work in it."""
+        """Keep a second process out of the folder. Raises RunError if one is at work in it, or it is a version."""
+        refuse_version(self.folder)
         # The folder holds users' prompts: nobody else on the machine needs to read them.
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         taken = f"Another process is at work in {self.folder}. Wait for it, stop it, or choose another --output_dir."
