@@ -14,6 +14,9 @@ PARENT = "COMPASS_ENDS_WITH"
 """Variable of the environment with the process whose end is this one's too."""
 LOOK_EVERY_SECONDS = 1.0
 
+STOPPED = (KeyboardInterrupt, SystemExit)
+"""What Ctrl-C raises, and `ended`."""
+
 Handler = Callable[[int, Any], None] | signal.Handlers
 
 

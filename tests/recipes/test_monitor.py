@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -105,6 +106,43 @@ def test_a_folder_that_is_no_run_is_named(tmp_path):
     """Breaks if a wrong folder ends in a traceback."""
     with pytest.raises(RunError, match="not a run folder"):
         list(monitor(tmp_path, "-", OPTIONS))
+
+
+@pytest.mark.parametrize("stopped", [KeyboardInterrupt, SystemExit])
+def test_who_stops_a_followed_log_is_told_its_status_and_who_starts_it_that_drift_stands(
+    run_dir, tmp_path, stopped, monkeypatch
+):
+    """Breaks if drift that was told days ago is neither said at the end of following nor at the next start."""
+    monkeypatch.setattr("compass.drift.sources.time", SimpleNamespace(sleep=Mock(side_effect=stopped)))
+    log = tmp_path / "log.jsonl"
+    write(log, prompts(300, STEADY, 2) + prompts(200, MOVED, 4))
+    for begin in (False, True):
+        told = []
+        with pytest.raises(stopped):
+            keep(told, monitor(run_dir, str(log), OPTIONS, follow=True))
+        statuses = [event for event in told if event.kind == "status"]
+        assert [event.details["drift"] for event in statuses] == [True] * (2 if begin else 1)
+        assert [event.details["prompts"] for event in statuses] == [500] * len(statuses)
+        assert told[0].kind == ("status" if begin else "drift")
+        assert told[-1].kind == "status"
+
+
+def test_the_status_of_a_batch_that_was_broken_off_is_what_is_on_record(run_dir, tmp_path, monkeypatch):
+    """Breaks if Ctrl-C between a window and its transaction tells prompts as counted that are not."""
+    log = tmp_path / "log.jsonl"
+    write(log, prompts(200, STEADY, 2))
+    monkeypatch.setattr("compass.drift.state.MonitorState.write", Mock(side_effect=KeyboardInterrupt))
+    told = []
+    with pytest.raises(KeyboardInterrupt):
+        keep(told, monitor(run_dir, str(log), OPTIONS))
+    (status,) = told
+    assert (status.details["prompts"], status.details["streams"]["cy"]["prompts"]) == (0, 0)
+
+
+def keep(told: list[Any], events: Iterator[Any]) -> None:
+    """Add events to a list, which has those before an error too."""
+    for event in events:
+        told.append(event)
 
 
 def test_a_version_of_the_registry_is_not_written_to(run_dir, tmp_path):

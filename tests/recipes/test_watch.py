@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -529,3 +530,27 @@ def test_a_loop_of_version_0_1_tells_no_drift_again(world):
     write_sealed(path, {**state, "told": world.clock.now})
     run(world)
     assert hooked(world) == before
+
+
+def keep(told, events):
+    """Add events to a list, which has those before an error too."""
+    for event in events:
+        told.append(event)
+
+
+def test_who_stops_the_loop_is_told_its_status_and_who_starts_it_that_drift_stands(world, monkeypatch):
+    """Breaks if a followed loop ends without a word, or begins without one while drift stands."""
+    monkeypatch.setattr("compass.drift.sources.time", SimpleNamespace(sleep=Mock(side_effect=KeyboardInterrupt)))
+    world.options = dataclasses.replace(
+        world.options, watch=dataclasses.replace(world.options.watch, min_usage_rows=5_000)
+    )
+    drift(world)
+    for begin in (False, True):
+        told = []
+        with pytest.raises(KeyboardInterrupt):
+            keep(told, start(world, follow=True))
+        statuses = [event for event in told if event.kind == "status"]
+        assert [status.details["drift"] for status in statuses] == [True] * (2 if begin else 1)
+        assert {status.details["prompts"] for status in statuses} == {500}
+        assert (told[0].kind == "status") == begin
+        assert told[-1].summary.endswith(" is in production")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from compass.config import (
 )
 from compass.config.update import OF_THE_PARENT
 from compass.errors import ConfigError, DataError
+from compass.signals import ended, handled
 
 if TYPE_CHECKING:
     from compass.drift import Skipped
@@ -87,11 +89,13 @@ def _print_to_end(events: Iterable[Event], source: str, *, as_json: bool) -> Non
     Raises DataError if nothing of what is new could be used, unless drift stands.
     """
     drift, unread = False, 0
-    for event in events:
-        print_event(event, as_json=as_json)
-        if event.kind == "status":
-            drift = bool(event.details["drift"])
-            unread = 0 if event.details["new_prompts"] else event.details["skipped_lines"]
+    # A service is stopped by SIGTERM: it ends as by Ctrl-C, with the status.
+    with handled(signal.SIGTERM, ended):
+        for event in events:
+            print_event(event, as_json=as_json)
+            if event.kind == "status":
+                drift = bool(event.details["drift"])
+                unread = 0 if event.details["new_prompts"] else event.details["skipped_lines"]
     if unread:
         problem = (
             f"{source}: none of its {unread} new lines could be used. A line is a JSON object with `prompt` or "

@@ -254,7 +254,9 @@ class Monitor:
         return Observed(0, False, tuple(checks), tuple(events), skipped=failed)
 
     def status(self) -> dict[str, Any]:
-        """Return where each stream stands, JSON-ready."""
+        """Return where each stream stands, JSON-ready; what was not written does not count."""
+        if self._stale:
+            self._load()
         skipped = {skip.reason: skip.n for skip in self._state.skipped()}
         return {
             "prompts": self._prompts,

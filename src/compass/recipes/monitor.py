@@ -34,6 +34,7 @@ from compass.errors import RunError
 from compass.records import Event
 from compass.runs import layout
 from compass.runs.folder import Run, refuse_version
+from compass.signals import STOPPED
 from compass.steps.counting import Counting
 from compass.steps.read import columns_of
 from compass.steps.reference import clusters_of, config_of, known_text, reference_of
@@ -65,12 +66,13 @@ def monitor(
     stop: Callable[[], bool] = lambda: False,
     encoder: CachedEncoder | None = None,
 ) -> Iterator[Event]:
-    """Count what `source` holds beyond what was counted before; yield each event, and the status at the end.
+    """Count what `source` holds beyond what was counted before; yield each event, and the status.
 
     source: a JSON Lines file, a folder of them, or `-` for standard input; with `follow`, a file or folder is watched
     until `stop()`. reference: source of reference prompts; empty takes the run's held-out usage. encoder: the run's,
     where it is open already. allow_endpoint: the encoder endpoint that the run folder may name.
-    Events are `drift`, `recovered` and `status`. Raises CompassError with a message for people.
+    Events are `drift`, `recovered` and `status`, which comes at the end, also when Ctrl-C or SystemExit is raised while
+    prompts are read, and at the start of following while drift stands. Raises CompassError with a message for people.
     """
     # 1. What the adapter was trained with: its options, its encoder, its frozen space, the names of its clusters.
     validate(MonitorOptions(options))
@@ -94,16 +96,26 @@ def monitor(
             logger.warning("%s", warning)
         counting, before = Counting(config.data.language, known_text(examples)), watching.status()["prompts"]
         columns = columns_of(config.data, "usage")
-        for batch in batches_of(source, watching, options, columns, follow=follow, stop=stop):
-            if batch is None:
-                watching.purge()
-                continue
-            for event in counting.count(watching, encoder, batch).events:
-                yield drift_event(event, watching, encoder)
+
+        def status() -> Event:
+            found = watching.status()
+            found |= {"new_prompts": found["prompts"] - before, "skipped_lines": counting.skipped_lines}
+            return Event("status", summary_of(found), details=found)
+
+        if follow and watching.status()["drift"]:
+            yield status()
+        try:
+            for batch in batches_of(source, watching, options, columns, follow=follow, stop=stop):
+                if batch is None:
+                    watching.purge()
+                    continue
+                for event in counting.count(watching, encoder, batch).events:
+                    yield drift_event(event, watching, encoder)
+        except STOPPED:
+            yield status()
+            raise
         counting.finish(watching)
-        status = watching.status()
-        status |= {"new_prompts": status["prompts"] - before, "skipped_lines": counting.skipped_lines}
-        yield Event("status", summary_of(status), details=status)
+        yield status()
 
 
 def skipped(run_dir: str | Path, options: MonitorConfig, *, name: str = "monitor") -> list[Skipped]:

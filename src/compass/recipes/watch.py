@@ -31,6 +31,7 @@ from compass.registry.folders import number_of
 from compass.runs import layout
 from compass.runs.files import behind_links, check_place
 from compass.runs.folder import Run
+from compass.signals import STOPPED
 from compass.steps.counting import Counting
 from compass.steps.read import check_sources, columns_of
 from compass.steps.reference import clusters_of, config_of, known_text, reference_of
@@ -65,7 +66,7 @@ def watch(
     overrides: options of `adapt` for the updates, over those of the version in production. follow: wait for more until
     `stop()`. dry_run: say what would be done, and change nothing. restart: begin the windows anew, as after a change of
     their options. encoder, updater: in place of the version's own encoder and of `update`. Events are `drift`,
-    `recovered`, `blocked`, `update`, `canary`, `promotion`, `refusal`, `would`, and `status` at the end. Raises
+    `recovered`, `blocked`, `update`, `canary`, `promotion`, `refusal`, `would`, and `status` as for `monitor`. Raises
     CompassError with a message for people.
     """
     check_options(options)
@@ -82,6 +83,7 @@ def watch(
         yield from finish(site)
         batches: Iterator[InputBatch | None] | None = None
         counting: Counting | None = None
+        begins = True
         while True:
             # 2. What serves now, in its frozen space, against the usage that it was made for.
             version = production(site.registry, language)
@@ -93,52 +95,62 @@ def watch(
                 counting = counting or Counting(language, known_text(clusters_of(version.folder)[1]))
                 counting.version = number_of(version.id)
                 tell_drift(site, watching, version)
-                blocked = ""
-                for batch in batches:
-                    # 3. Count, check, tell.
-                    if batch is None:
-                        watching.purge()
+                if begins and follow and watching.status()["drift"]:
+                    yield _status(site, watching, counting, version)
+                begins, blocked = False, ""
+                try:
+                    for batch in batches:
+                        # 3. Count, check, tell.
+                        if batch is None:
+                            watching.purge()
+                        else:
+                            seen = counting.count(watching, encoder, batch)
+                            for event in seen.events:
+                                yield drift_event(event, watching, encoder)
+                            if seen.events:
+                                tell_drift(site, watching, version)
+
+                        # 4. Drift that stands leads to an update: monitor, update, gate, promotion.
+                        if drift_stands(site, watching):
+                            why_not = why_not_yet(site, watching)
+                            if why_not and why_not != blocked:
+                                yield Event("blocked", f"No update yet: {why_not}")
+                            blocked = why_not
+                            if not why_not:
+                                yield from begin(site, watching, version)
+                                yield from finish(site)
+                        # A person asks for one: of a source that ends, once all of it is counted.
+                        if follow:
+                            yield from _wished(site, watching, version)
+
+                        # 5. What users say of an update that answers a share of them ends it.
+                        yield from listen(site)
+
+                        # 6. Another version serves, by this loop or by a person: the monitor starts anew on it.
+                        if site.registry.aliases(language).current != version.id:
+                            break
                     else:
-                        seen = counting.count(watching, encoder, batch)
-                        for event in seen.events:
-                            yield drift_event(event, watching, encoder)
-                        if seen.events:
-                            tell_drift(site, watching, version)
-
-                    # 4. Drift that stands leads to an update: monitor, update, gate, promotion.
-                    if drift_stands(site, watching):
-                        why_not = why_not_yet(site, watching)
-                        if why_not and why_not != blocked:
-                            yield Event("blocked", f"No update yet: {why_not}")
-                        blocked = why_not
-                        if not why_not:
-                            yield from begin(site, watching, version)
-                            yield from finish(site)
-                    # A person asks for one: of a source that ends, once all of it is counted.
-                    if follow:
+                        counting.finish(watching)
                         yield from _wished(site, watching, version)
+                        if counting.skipped_lines:
+                            site.show()
+                        yield _status(site, watching, counting, version)
+                        return
+                except STOPPED:
+                    yield _status(site, watching, counting, version)
+                    raise
 
-                    # 5. What users say of an update that answers a share of them ends it.
-                    yield from listen(site)
 
-                    # 6. Another version serves, by this loop or by a person: the monitor starts anew on it.
-                    if site.registry.aliases(language).current != version.id:
-                        break
-                else:
-                    counting.finish(watching)
-                    yield from _wished(site, watching, version)
-                    status = watching.status()
-                    if counting.skipped_lines:
-                        site.show()
-                    status |= {"new_prompts": counting.prompts, "skipped_lines": counting.skipped_lines}
-                    summary = f"{summary_of(status)}; {version.id} is in production"
-                    pending = site.state.pending
-                    tried = pending.version if pending and pending.on_trial else ""
-                    if tried:
-                        summary += f"; {tried} is tried on a share of conversations"
-                    status["canary"] = tried
-                    yield Event("status", summary, version.id, status)
-                    return
+def _status(site: Site, watching: Monitor, counting: Counting, version: Version) -> Event:
+    """Return where the loop stands as an event."""
+    status = watching.status()
+    status |= {"new_prompts": counting.prompts, "skipped_lines": counting.skipped_lines}
+    summary = f"{summary_of(status)}; {version.id} is in production"
+    pending = site.state.pending
+    tried = pending.version if pending and pending.on_trial else ""
+    if tried:
+        summary += f"; {tried} is tried on a share of conversations"
+    return Event("status", summary, version.id, {**status, "canary": tried})
 
 
 def skipped(language: str, options: WatchOptions) -> list[Skipped]:
