@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from compass.drift.reading import mark, read_kept_rows, read_watched
+from compass.drift.reading import mark, read_kept_rows, read_skipped, read_watched
+from compass.drift.results import Skipped
 from compass.drift.state import MonitorState, NewPrompt
 from compass.drift.tables import database_in
 from compass.errors import MonitorError
@@ -117,3 +120,25 @@ def test_nothing_is_made_and_damage_is_said(url: str, tmp_path: Path) -> None:
     state.close()
     with pytest.raises(MonitorError, match="damaged"):
         read_watched(database_in(tmp_path / "other.db"), NAMES, "cy")
+
+
+def test_what_was_skipped_is_read_without_a_write(url: str, tmp_path: Path) -> None:
+    """Would break if who may only read a state could not list what was skipped, or an older one was changed by it."""
+    assert read_skipped(url, "monitor") == []
+    assert not list(tmp_path.iterdir())
+    state = MonitorState(url, "monitor")
+    state.begin("r", {}, restart=False)
+    state.write(
+        prompts=0, streams={}, checks=[], events=[], kept=[], reservoir_size=1, oldest=0.0, at=9.0, batch="a",
+        position=None, skipped=[Skipped("empty", 1, "here"), Skipped("broken JSON", 2, "there")],
+    )  # fmt: skip
+    state.close()
+    assert read_skipped(url, "another") == []
+    assert read_skipped(url, "monitor") == [Skipped("broken JSON", 2, "there", 9.0), Skipped("empty", 1, "here", 9.0)]
+    file = tmp_path / "monitor.db"
+    with closing(sqlite3.connect(file)) as old:
+        for column in ("first_place", "first_at"):
+            old.execute(f"ALTER TABLE compass_skipped DROP COLUMN {column}")
+    before = file.read_bytes()
+    assert [(skip.reason, skip.first) for skip in read_skipped(url, "monitor")] == [("broken JSON", ""), ("empty", "")]
+    assert file.read_bytes() == before

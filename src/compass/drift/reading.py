@@ -116,6 +116,22 @@ def read_kept_rows(url: str, names: Sequence[str], language: str, *, oldest: flo
         return [Kept(a, b, c, d, e, by or "", n or 0) for a, b, c, d, e, by, n in rows]
 
 
+def read_skipped(url: str, name: str) -> list[Skipped]:
+    """Return what a monitor has passed over, the most frequent reason first; none where it is not there.
+
+    Raises MonitorError if the database is damaged or locked.
+    """
+    with _reading(url) as session:
+        row = None if session is None else _monitor(session, [name])
+        if session is None or row is None or not _there(session, SkippedRow):
+            return []
+        places = [SkippedRow.first, SkippedRow.at]
+        columns = places if _has(session, "first_at", SkippedRow) else [literal(None)] * 2
+        query = select(SkippedRow.reason, SkippedRow.n_lines, *columns).where(SkippedRow.monitor == row.id)
+        rows = session.execute(query.order_by(SkippedRow.n_lines.desc(), SkippedRow.reason))
+        return [Skipped(reason, n, first or "", at) for reason, n, first, at in map(tuple, rows)]
+
+
 def mark(url: str, ids: Sequence[int], language: str, *, by: str, at: float) -> int:
     """Mark kept prompts of a language for labelling, or with an empty `by` take marks back; return how many changed.
 
@@ -214,8 +230,8 @@ def _there(session: Session, table: type[BlockRow] | type[SkippedRow]) -> bool:
     return connection.dialect.has_table(connection, table.__tablename__)
 
 
-def _has(session: Session, column: str) -> bool:
-    return column in {found["name"] for found in inspect(session.connection()).get_columns(PromptRow.__tablename__)}
+def _has(session: Session, column: str, table: type[PromptRow] | type[SkippedRow] = PromptRow) -> bool:
+    return column in {found["name"] for found in inspect(session.connection()).get_columns(table.__tablename__)}
 
 
 @contextmanager

@@ -20,7 +20,6 @@ from compass.drift import (
     DriftEvent,
     InputBatch,
     Monitor,
-    MonitorState,
     Skipped,
     check_path,
     describe,
@@ -28,6 +27,7 @@ from compass.drift import (
     read_files,
     read_stream,
 )
+from compass.drift.reading import read_skipped
 from compass.drift.tables import database_in
 from compass.encoders import CachedEncoder
 from compass.errors import RunError
@@ -125,11 +125,7 @@ def skipped(run_dir: str | Path, options: MonitorConfig, *, name: str = "monitor
         raise RunError(f"{folder} is not a run folder: there is no such folder.")
     if not options.database and not (folder / layout.MONITOR_STATE).is_file():
         return []
-    state = MonitorState(_database(folder, options), name)
-    try:
-        return state.skipped()
-    finally:
-        state.close()
+    return read_skipped(_database(folder, options), name)
 
 
 def _database(folder: Path, options: MonitorConfig) -> str:

@@ -15,7 +15,8 @@ from typing import Any
 from uuid import uuid4
 
 from compass.config import WatchOptions
-from compass.drift import MonitorState, Skipped
+from compass.drift import Skipped
+from compass.drift.reading import read_skipped
 from compass.drift.tables import database_in
 from compass.encoders import CachedEncoder
 from compass.errors import CompassError, RunError
@@ -183,11 +184,7 @@ def skipped_of(language: str, watch_dir: str, database: str) -> list[Skipped] | 
     own = Path(watch_dir) / language / MONITOR_FILE
     if not database and not own.is_file():
         return None
-    state = MonitorState(database or database_in(own), monitor_name(language))
-    try:
-        return state.skipped()
-    finally:
-        state.close()
+    return read_skipped(database or database_in(own), monitor_name(language))
 
 
 @contextmanager
