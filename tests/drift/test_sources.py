@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import json
 import logging
 import math
 import os
+import random
 import time
 from unittest.mock import Mock
 
@@ -428,6 +430,47 @@ def test_logs_that_are_rotated_again_and_again_are_counted_once(tmp_path, new):
     seen += runs.read()
     assert sorted(seen) == sorted(f"{day}{part}" for day in range(13) for part in "abc"[: 3 if new else 2])
     assert runs.read() == []
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_each_line_is_counted_once_whatever_is_done_to_logs(tmp_path, seed):
+    """Breaks if some order of rotations, copies and kills loses a line or counts one twice."""
+    rng, log, places = random.Random(seed), tmp_path / "app.jsonl", {}
+    written, seen = 0, []
+
+    def read(batches):
+        found = read_files(tmp_path, dict(places), batch_size=3)
+        for batch in itertools.islice(found, batches):
+            places[batch.position.source] = batch.position
+            seen.extend(prompts([batch]))
+
+    for _ in range(40):
+        what = rng.choice(["read", "killed", "rename", "copytruncate", "backup", "half a copy", *["write"] * 5])
+        if what == "write":
+            with log.open("a") as file:
+                file.write(lines(*map(str, range(written, written := written + rng.randint(1, 4)))))
+        elif what in ("read", "killed"):
+            read(None if what == "read" else rng.randrange(3))
+        elif not log.exists() or not log.stat().st_size:
+            continue
+        elif what == "backup":
+            (tmp_path / f"app.jsonl.bak{rng.randrange(2)}").write_bytes(log.read_bytes())
+        elif what == "half a copy":
+            (tmp_path / "app.jsonl.part").write_bytes(log.read_bytes()[: rng.randrange(log.stat().st_size)])
+            read(None)
+            (tmp_path / "app.jsonl.part").unlink()
+        else:
+            for number in range(40, 0, -1):
+                if (old := tmp_path / f"app.jsonl.{number}").exists():
+                    old.rename(tmp_path / f"app.jsonl.{number + 1}")
+            if what == "rename":
+                log.rename(tmp_path / "app.jsonl.1")
+            else:
+                (tmp_path / "app.jsonl.1").write_bytes(log.read_bytes())
+                read(rng.choice([0, 1, None]))
+                log.write_text("")
+    read(None)
+    assert sorted(map(int, seen)) == list(range(written))
 
 
 def test_a_renamed_log_is_on_record_before_its_name_is_another_ones(tmp_path):
