@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 def is_version(folder: Path) -> bool:
     """Say whether a run folder is that of a version of the registry."""
     home = folder.resolve().parent
-    return home.parent.name == layout.VERSIONS and (home / layout.VERSION_MANIFEST).is_file()
+    return home.parent.name == "versions" and (home / "manifest.json").is_file()
 
 
 def refuse_version(folder: Path, instead: str = "") -> None:

@@ -23,9 +23,6 @@ RUN/
 
 from __future__ import annotations
 
-VERSIONS, VERSION_MANIFEST = "versions", "manifest.json"
-"""In a language's folder of the registry; and beside the run folder of each version there."""
-
 CONFIG = "compass.yaml"
 LOCK = "lock.json"
 REPORT = "report.html"
