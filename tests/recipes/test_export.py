@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from compass.config import ExportConfig
 from compass.data.readers import read_jsonl
 from compass.errors import ModelError, RunError
-from compass.recipes.export import default_folder, export
+from compass.recipes.export import WRITERS, default_folder, export
 from compass.training import LanguageModel, resolve_model, resolved_dtype
 from compass.training.gguf_adapter import read_added
 
@@ -123,12 +123,12 @@ def test_a_converter_that_writes_something_else_is_found_out(run: Path, tmp_path
     with pytest.raises(ModelError, match=said):
         export(run, ExportConfig(to="gguf", converter=str(converter)))
     assert not Path("run-gguf").exists()
-    assert not Path("run-gguf.partial").exists()
+    assert not list(Path().glob("*.partial"))
 
 
 def test_no_converter_is_told_with_the_way_to_one(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr("compass.training.gguf_adapter.PACKAGE", "no_such_package")
+    monkeypatch.setattr("compass.recipes.export.PACKAGE", "no_such_package")
     with pytest.raises(ModelError, match="--converter FILE"):
         export(run, ExportConfig(to="gguf"))
 
@@ -163,10 +163,36 @@ def test_a_registry_is_not_written_to(tmp_path: Path) -> None:
     assert default_folder(tmp_path / "cy", "gguf") == tmp_path / "cy-gguf"
 
 
-def test_a_folder_that_exists_is_left_alone(run: Path) -> None:
+def test_a_folder_that_exists_is_left_alone(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told before a model is loaded, which takes seconds; and no name is ours that we did not make."""
     Path("run-vllm").mkdir()
-    with pytest.raises(RunError, match="exists already"):
+    Path("run-merged.partial").mkdir()
+    Path("run-merged.partial", "notes").write_text("mine")
+    export(run, ExportConfig(to="merged"))
+    assert Path("run-merged.partial", "notes").read_text() == "mine"
+    monkeypatch.setattr("compass.recipes.export.Resources", None)
+    for folder in ("run-vllm", "run-merged"):
+        with pytest.raises(RunError, match=f"{folder} exists already"):
+            export(run, ExportConfig(to="vllm", export_dir=folder))
+    with pytest.raises(ModelError, match="there is no file nowhere"):
+        export(run, ExportConfig(to="gguf", converter="nowhere"))
+
+
+def test_of_two_exports_to_one_place_the_first_stays(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both wrote into one temporary folder, and one of them then blamed the run for what it found there."""
+
+    def faster(source: Any, folder: Path, options: ExportConfig) -> tuple[str, str]:
+        monkeypatch.setitem(WRITERS, "vllm", write)
+        first.append(export(run, options))
+        return write(source, folder, options)
+
+    first: list[Any] = []
+    write = WRITERS["vllm"]
+    monkeypatch.setitem(WRITERS, "vllm", faster)
+    with pytest.raises(RunError, match="run-vllm exists already"):
         export(run, ExportConfig(to="vllm"))
+    assert (first[0].folder / "adapter" / "adapter_model.safetensors").is_file()
+    assert not list(Path().glob("*.partial"))
 
 
 def test_a_tokenizer_that_has_changed_is_found_out(run: Path) -> None:

@@ -149,6 +149,8 @@ def test_retraining_uses_all_history_and_no_anchors(parent: Path) -> None:
 def test_what_is_no_finished_version_is_refused(parent: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"is not a finished run: lock\.json, compass\.yaml, .* missing"):
         read_version(tmp_path)
+    with pytest.raises(RunError, match=r"nowhere does not exist\. Give the output_dir"):
+        read_version(tmp_path / "nowhere")
     window = str(parent.parent / "window.jsonl")
     with pytest.raises(RunError, match="would overwrite its parent"):
         update(child(parent, "v0"), UpdateConfig(), parent=parent, new=NewData(window))

@@ -19,7 +19,7 @@ from run_folders import write_run, write_space
 
 def test_an_update_starts_from_the_newest_finished_run(tmp_path: Path) -> None:
     space = write_space(tmp_path / "space")
-    with pytest.raises(RunError, match="is not a finished run"):
+    with pytest.raises(RunError, match="cy does not exist"):
         newest(tmp_path / "cy")
     run = write_run(tmp_path / "cy", space)
     assert newest(run) == (run, tmp_path / "cy-2")
@@ -88,7 +88,7 @@ def test_a_missing_source_and_a_language_without_a_run_are_in_the_result_and_tol
         named("cy", update)
     done = update_project(tmp_path, {"cy": update})
     assert done.failed
-    assert "is not a finished run" in done.languages[0].message
+    assert "cy does not exist" in done.languages[0].message
     assert f"cy failed: {done.languages[0].message}" in caplog.text
 
 

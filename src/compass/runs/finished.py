@@ -28,6 +28,9 @@ def check_finished(folder: Path, *, more: Sequence[str] = ()) -> dict[str, Any]:
     more: further files that the caller needs. Raises RunError that names what is missing, cut, or not what the run
     wrote.
     """
+    if not folder.is_dir():
+        what = "is no folder" if folder.exists() else "does not exist"
+        raise RunError(f"{folder} {what}. Give the output_dir of a finished compass adapt or update.")
     missing = [name for name in dict.fromkeys((layout.LOCK, *SERVED, *more)) if not (folder / name).is_file()]
     if missing:
         raise RunError(

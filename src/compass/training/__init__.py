@@ -3,7 +3,7 @@
 from compass.training.adapters import adapter_rank, check_adapter, read_adapter_config
 from compass.training.formatting import encode_example, token_counts
 from compass.training.generation import LanguageModel
-from compass.training.gguf_adapter import find_converter, write_gguf
+from compass.training.gguf_adapter import write_gguf
 from compass.training.harness import harness_model
 from compass.training.merged import end_tokens, write_merged
 from compass.training.merging import check_mergeable, merge_adapters
@@ -40,7 +40,6 @@ __all__ = [
     "differing_prompts",
     "encode_example",
     "end_tokens",
-    "find_converter",
     "folder_revision",
     "gpu_names",
     "harness_model",

