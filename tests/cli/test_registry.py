@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from commands import Compass
@@ -53,6 +54,41 @@ def test_a_list_names_the_damaged_language_and_shows_the_others(compass: Compass
     code, out, err = compass("registry", "list", *at, "--json")
     assert (code, [row["language"] for row in json.loads(out)]) == (EXIT_FAILED, ["cy"])
     assert "compass registry repair" in err
+
+
+def test_a_list_without_what_is_in_production_fails(compass: Compass, tmp_path: Path) -> None:
+    """A deployment asks it for the version in production, and would take none for an answer."""
+    at = ("--registry-dir", str(tmp_path / "registry"))
+    compass("registry", "add", str(write_run(tmp_path / "run", write_space(tmp_path / "space"))), *at)
+    compass("registry", "promote", "cy", *at)
+    manifest = next((tmp_path / "registry").glob("cy/versions/*/manifest.json"))
+    manifest.chmod(0o600)
+    manifest.write_text("?", "utf-8")
+    code, _, err = compass("registry", "list", *at, "--json")
+    assert (code, err.count("manifest.json")) == (EXIT_FAILED, 1)
+    shutil.rmtree(manifest.parent)
+    for command in ("list", "verify"):
+        code, out, err = compass("registry", command, *at)
+        assert (code, f"{manifest.parent.name}: its folder is gone" in out + err) == (EXIT_FAILED, True)
+
+
+def test_a_status_page_of_no_registry_is_not_written(compass: Compass, tmp_path: Path) -> None:
+    page = tmp_path / "status.html"
+    code, _, err = compass("registry", "status", "--registry-dir", str(tmp_path / "typo"), "--output", str(page))
+    assert (code, "There is no registry at" in err, page.exists()) == (EXIT_FAILED, True, False)
+
+
+def test_a_repair_says_what_it_can_not_repair(compass: Compass, tmp_path: Path) -> None:
+    """A changed line of the history stays one, and `verify` would go on failing for no reason that is told."""
+    at = ("--registry-dir", str(tmp_path / "registry"))
+    compass("registry", "add", str(write_run(tmp_path / "run", write_space(tmp_path / "space"))), *at)
+    compass("registry", "promote", "cy", *at)
+    history = tmp_path / "registry" / "cy" / "history.jsonl"
+    history.write_text(history.read_text("utf-8").replace('"candidate", ', '"withdraw", '), "utf-8")
+    code, out, err = compass("registry", "repair", "cy", *at)
+    assert (code, "production: v0001" in out) == (EXIT_FAILED, True)
+    assert "Not repaired: history.jsonl" in err
+    assert "Restore the file from a backup" in err
 
 
 def test_one_verify_looks_at_all_languages(compass: Compass, tmp_path: Path) -> None:

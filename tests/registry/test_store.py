@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
+import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -453,9 +456,9 @@ def test_a_lost_state_is_rebuilt_from_the_history(three: Registry) -> None:
     state = three.root / "cy" / "state.json"
     for spoil in (damage, Path.unlink):
         spoil(state)
-        with pytest.raises(RegistryError, match="`compass registry repair LANGUAGE` rebuilds it"):
+        with pytest.raises(RegistryError, match="`compass registry repair cy` rebuilds it"):
             three.aliases("cy")
-        with pytest.raises(RegistryError, match="`compass registry repair LANGUAGE` rebuilds it"):
+        with pytest.raises(RegistryError, match="`compass registry repair cy` rebuilds it"):
             three.promote("cy", "3")
         assert three.repair("cy") == before == three.aliases("cy")
     assert three.rollback("cy").after.startswith("v0001")
@@ -509,17 +512,16 @@ def test_an_earlier_broken_file_is_kept(three: Registry) -> None:
 
 
 def test_verify_looks_at_the_aliases(registry: Registry, make_run: MakeRun) -> None:
-    """All would be called intact while nothing can be promoted or served; or a registry without aliases damaged."""
+    """All would be called intact while nothing can be promoted or served."""
     registry.register(make_run(0), candidate=False)
     assert not (registry.root / "cy" / "state.json").exists()
-    assert [check.ok for check in registry.verify("cy")] == [True]
     registry.promote("cy", "1")
     assert [check.ok for check in registry.verify("cy")] == [True]
     for spoil in (damage, Path.unlink):
         spoil(registry.root / "cy" / "state.json")
         version, aliases = registry.verify("cy")
         assert (version.ok, aliases.id, aliases.ok) == (True, "state.json", False)
-        assert "`compass registry repair LANGUAGE` rebuilds it" in aliases.problems[0]
+        assert "`compass registry repair cy` rebuilds it" in aliases.problems[0]
         assert len(registry.verify("cy", "1")) == 1
 
 
@@ -531,7 +533,7 @@ def test_a_file_that_cannot_be_read_is_named_once_with_one_advice(three: Registr
         three.aliases("cy")
     said = str(raised.value)
     assert said.startswith(f"{state} can't be read as JSON (")
-    assert said.endswith("). `compass registry repair LANGUAGE` rebuilds it from the history.")
+    assert said.endswith("). `compass registry repair cy` rebuilds it from the history.")
     manifest = next(three.root.glob("cy/versions/*/manifest.json"))
     manifest.unlink()
     said = three.verify("cy", manifest.parent.name)[0].problems[0]
@@ -555,8 +557,121 @@ def test_a_torn_line_of_the_history_is_made_whole(three: Registry) -> None:
 def test_a_changed_line_of_the_history_is_found(three: Registry) -> None:
     path = three.root / "cy" / "history.jsonl"
     path.write_text(path.read_text("utf-8").replace('"promote"', '"rollback"'), "utf-8")
-    with pytest.raises(RegistryError, match=r"history\.jsonl, line 2, is damaged"):
+    with pytest.raises(RegistryError, match=r"history\.jsonl, line 2, is damaged.*Restore the file from a backup"):
         three.history("cy")
+
+
+def shorten(path: Path, by: int) -> None:
+    """Cut the last lines off, at the end of a line."""
+    path.write_text("".join(path.read_text("utf-8").splitlines(keepends=True)[:-by]), "utf-8")
+
+
+def test_a_history_that_lost_its_end_is_found(three: Registry) -> None:
+    """The moves that a backup or an editor dropped would be missed only when the next move is made."""
+    path = three.root / "cy" / "history.jsonl"
+    shorten(path, 1)
+    assert all(check.ok for check in three.verify("cy")), "as after a kill: the state has the move"
+    shorten(path, 1)
+    found = [check for check in three.verify("cy") if not check.ok]
+    assert [check.id for check in found] == ["history.jsonl"]
+    assert "ends with move 2, and state.json holds move 4. Restore the file from a backup" in found[0].problems[0]
+    path.unlink()
+    assert [check.id for check in three.verify("cy") if not check.ok] == ["history.jsonl"]
+
+
+def test_a_state_from_an_old_backup_is_found_and_repaired(three: Registry) -> None:
+    """What was promoted since would be undone without a line, and the next move would break the history."""
+    state = three.root / "cy" / "state.json"
+    old = state.read_bytes()
+    three.promote("cy", "2")
+    three.promote("cy", "3")
+    now = three.aliases("cy")
+    state.write_bytes(old)
+    found = [check for check in three.verify("cy") if not check.ok]
+    assert [check.id for check in found] == ["state.json"]
+    assert "holds move 4, and the history goes on to move 6. `compass registry repair cy`" in found[0].problems[0]
+    assert three.repair("cy") == now
+    assert all(check.ok for check in three.verify("cy"))
+
+
+def test_aliases_that_are_all_gone_are_found(three: Registry) -> None:
+    for name in ("state.json", "history.jsonl"):
+        (three.root / "cy" / name).unlink()
+    found = [check for check in three.verify("cy") if not check.ok]
+    assert [check.id for check in found] == ["state.json"]
+    assert "neither state.json nor history.jsonl. Restore both from a backup" in found[0].problems[0]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (1, "was in production before. Restore it from a backup, or forget it by `compass registry prune cy`"),
+        (2, "a rollback would bring it back. Restore it from a backup, or promote"),
+        (3, "is in production. Restore it from a backup, or go back by `compass registry rollback cy`"),
+        (4, "is the candidate. Restore it from a backup, or register its run again"),
+    ],
+)
+def test_a_version_that_an_alias_names_and_that_is_gone_is_found(
+    three: Registry, make_run: MakeRun, number: int, said: str
+) -> None:
+    """All would be called intact, and the gateway find nothing to serve at its next start."""
+    for name in ("2", "3"):
+        three.promote("cy", name)
+    three.register(make_run(3))
+    assert all(check.ok for check in three.verify("cy"))
+    gone = next(three.root.glob(f"cy/versions/v000{number}-*"))
+    shutil.rmtree(gone)
+    found = [check for check in three.verify("cy") if not check.ok]
+    assert [check.id for check in found] == [gone.name]
+    assert said in found[0].problems[0]
+    assert three.verify_aliases("cy") == tuple(found)
+    three.prune("cy")
+    assert all(check.ok for check in three.verify("cy")) == (number == 1)
+
+
+def test_a_language_whose_versions_are_all_gone_is_none_that_was_never_there(three: Registry) -> None:
+    """A check of every language would pass it over, and call the registry intact."""
+    shutil.rmtree(three.root / "cy" / "versions")
+    (three.root / "notes" / "versions" / "v0001-000000000000").mkdir(parents=True)
+    assert three.languages() == ("cy",)
+    assert len(three.verify("cy")) == 2
+    (three.root / "ne").mkdir()
+    with pytest.raises(RegistryError, match="has no version of ne; its languages: cy"):
+        three.verify("ne")
+
+
+@pytest.mark.parametrize("hidden", ["", "cy", "cy/versions"])
+def test_what_can_not_be_read_is_not_taken_for_empty(
+    three: Registry, monkeypatch: pytest.MonkeyPatch, hidden: str
+) -> None:
+    """Another user's registry looked like one without versions, and like one where nothing is in production."""
+    shut, listed, stat = three.root / hidden, Path.iterdir, Path.stat
+
+    def iterdir(path: Path) -> Iterator[Path]:
+        if path.is_relative_to(shut):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return listed(path)
+
+    def status(path: Path, **options: Any) -> os.stat_result:
+        if path != shut and path.is_relative_to(shut):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    monkeypatch.setattr(Path, "stat", status)
+    said = r"can't be read \(Permission denied\)\. Run this as its owner"
+    if hidden:
+        assert three.languages() == ("cy",)
+        assert re.search(said, three.verify("cy")[0].problems[0])
+        assert re.search(said, three.verify_aliases("cy")[0].problems[0])
+    else:
+        with pytest.raises(RegistryError, match=said):
+            three.languages()
+    if hidden != "cy/versions":
+        with pytest.raises(RegistryError, match=said):
+            three.aliases("cy")
+    with pytest.raises(RegistryError, match=said):
+        three.versions("cy")
 
 
 def test_events_are_kept(three: Registry) -> None:

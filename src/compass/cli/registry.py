@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,7 @@ from compass.config import RegistryOptions, WatchOptions, load_options
 from compass.errors import RegistryError
 
 if TYPE_CHECKING:
-    from compass.registry import Registry
+    from compass.registry import Registry, Version
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,14 @@ def _open_registry(config: Path | None, options: Any) -> tuple[Registry, Registr
 
 def _no_registry(store: Registry) -> RegistryError:
     return RegistryError(f"There is no registry at {store.root}: `compass registry add RUN` begins one")
+
+
+def _languages(store: Registry) -> tuple[str, ...]:
+    """Return the registry's languages. Raises RegistryError where there is no registry."""
+    languages = store.languages()
+    if not languages and not store.root.is_dir():
+        raise _no_registry(store)
+    return languages
 
 
 def _keep_mirror(store: Registry, language: str, resolved: RegistryOptions) -> None:
@@ -70,20 +79,26 @@ def registry_add(
 
 @with_options(also=WHERE, of=RegistryOptions)
 def registry_list(config: Config = None, json_: Json = False, *, options: Any = None) -> None:
-    """List the versions of every language."""
+    """List the versions of every language.
+
+    Exit code 1: state.json, the history or a manifest is damaged, or a version that an alias names is gone."""
     from compass.registry import Aliases
+    from compass.registry.folders import homes
 
     store, _ = _open_registry(config, options)
-    if not store.root.is_dir():
-        raise _no_registry(store)
     rows, damaged = [], False
-    for language in store.languages():
-        try:
+    for language in _languages(store):
+        wrong = store.verify_aliases(language)
+        for check in wrong:
+            logger.error("%s: %s: %s", language, check.id, "; ".join(check.problems))
+        aliases, left_out = Aliases(), 0
+        versions: tuple[Version, ...] = ()
+        with contextlib.suppress(RegistryError):  # It is told above.
+            versions = store.versions(language)
+            left_out = len(homes(store.folder(language))) - len(versions)
             aliases = store.aliases(language)
-        except RegistryError as error:
-            logger.error("%s: %s", language, error)
-            aliases, damaged = Aliases(), True
-        for version in store.versions(language):
+        damaged |= bool(wrong or left_out)
+        for version in versions:
             marks = [
                 name
                 for name, id in (("candidate", aliases.candidate), ("production", aliases.current))
@@ -185,9 +200,9 @@ def registry_verify(
 ) -> None:
     """Check every version's files against their hashes.
 
-    Exit code 1: a file was changed or is missing, or state.json is damaged."""
+    Exit code 1: a file or a version is missing or was changed, or state.json or the history is damaged."""
     store, _ = _open_registry(config, options)
-    languages = [language] if language else store.languages()
+    languages = (language,) if language else _languages(store)
     if not languages:
         raise _no_registry(store)
     checks = [(of, check) for of in languages for check in store.verify(of)]
@@ -209,14 +224,21 @@ def registry_verify(
 
 @with_options(also=WHERE, of=RegistryOptions)
 def registry_repair(language: Language, config: Config = None, json_: Json = False, *, options: Any = None) -> None:
-    """Rebuild a lost or damaged state.json from the history."""
+    """Rebuild a lost or damaged state.json from the history.
+
+    Exit code 1: something else is damaged, which only a backup restores."""
     store, _ = _open_registry(config, options)
     aliases = store.repair(language)
     if json_:
         print_json({"production": aliases.current or None, "candidate": aliases.candidate or None})
-        return
-    say(f"production: {aliases.current or '-'}")
-    say(f"candidate: {aliases.candidate or '-'}")
+    else:
+        say(f"production: {aliases.current or '-'}")
+        say(f"candidate: {aliases.candidate or '-'}")
+    left = store.verify_aliases(language)
+    for check in left:
+        logger.error("Not repaired: %s: %s", check.id, "; ".join(check.problems))
+    if left:
+        raise typer.Exit(EXIT_FAILED)
 
 
 @with_options(also=(*MOVED, "keep_versions"), of=RegistryOptions)
@@ -257,6 +279,7 @@ def registry_status(
     set_up_logging(verbose=False)
     resolved = load_options(WatchOptions, config, options)
     store = Registry(Path(resolved.registry.registry_dir))
+    _languages(store)
     found = skipped_by_language(store, resolved.watch.watch_dir, resolved.monitor.database)
     say(build_status(store, output, skipped=found).resolve())
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from starlette.concurrency import run_in_threadpool
 
 from compass.dashboard.places import Places
+from compass.errors import CompassError
 from compass.serve.fleet import Fleet
 
 LOOK_SECONDS = 1.0
@@ -44,8 +45,8 @@ class Live:
             seen: list[object] = []
             try:
                 seen.append(self._places.stamps())
-            except OSError as error:
-                seen.append(error.errno)
+            except (CompassError, OSError) as error:
+                seen.append(str(error))
             if self._places.database:
                 seen.append(now // OTHER_SECONDS)
             if self._fleet:

@@ -16,6 +16,7 @@ from compass.dashboard.traffic import Traffic, TrafficReader
 from compass.drift.reading import Watched, read_watched
 from compass.errors import CompassError, MonitorError
 from compass.registry import Aliases, GateDecision, Move, RegistryEvent, Version
+from compass.registry.files import is_there
 from compass.registry.folders import number_of
 from compass.registry.versions import damage_of
 from compass.report.wording import bare_language
@@ -106,18 +107,22 @@ class Reader:
         self._traffic = TrafficReader(places.answers, clock)
 
     def languages(self) -> tuple[str, ...]:
-        """Return the registry's languages; none where it can't be read."""
+        """Return the registry's languages; none where it can't be read: see `registry_problem`."""
         try:
             return self.places.registry.languages()
-        except OSError as error:
-            logger.warning("The registry can't be read: %s", error.strerror)
+        except CompassError as error:
+            logger.warning("%s", error)
             return ()
 
     def registry_problem(self) -> str:
         """Return why no language can be read; empty where the registry is there."""
         root = self.places.registry.root
-        if root.is_dir():
-            return ""
+        try:
+            self.places.registry.languages()
+            if is_there(root):
+                return ""
+        except CompassError as error:
+            return f"{error} What the gateway serves stays as it is."
         return f"The registry {root} is not there. Is its disk mounted? What the gateway serves stays as it is."
 
     def traffic(self) -> dict[str, Traffic] | str:
@@ -162,7 +167,7 @@ def _registry_part(reader: Reader, tag: str) -> LanguageView:
     versions: list[VersionView] = []
     try:
         found = registry.versions(tag)
-    except (OSError, LookupError, ValueError, TypeError) as error:
+    except (CompassError, OSError, LookupError, ValueError, TypeError) as error:
         found = ()
         problems.append(_said(error))
     for version in reversed(found):

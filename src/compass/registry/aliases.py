@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from compass.errors import RegistryError
-from compass.registry.files import is_sealed, read_lines, read_sealed, seal, write_sealed
+from compass.registry.files import is_sealed, is_there, read_lines, read_sealed, seal, write_sealed
 from compass.runs.files import append_line
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
-REPAIR = "`compass registry repair LANGUAGE` rebuilds it from the history."
+STATE, HISTORY = "state.json", "history.jsonl"
+BACKUP = "Restore the file from a backup; the aliases themselves don't depend on it."
 BROKEN = ".broken"
 """End of the names of files that a repair has put aside."""
 
@@ -91,16 +92,16 @@ def read_aliases(folder: Path, *, lost_too: bool = False) -> Aliases:
     lost_too: where a repair found nothing, return that nothing holds. For others that is an error: servers keep what
     they serve, and nothing is pruned.
     """
-    path = folder / "state.json"
-    if not path.exists():
-        if (folder / "history.jsonl").exists():
-            raise RegistryError(f"{path} is missing. {REPAIR}")
+    path = folder / STATE
+    if not is_there(path):
+        if is_there(folder / HISTORY):
+            raise RegistryError(f"{path} is missing. {repair_hint(folder)}")
         if not lost_too and any(folder.glob(f"*{BROKEN}*")):
             raise RegistryError(
                 f"{path} is lost, and so is the history. Promote a version by its number to set the aliases anew."
             )
         return Aliases()
-    content = read_sealed(path, REPAIR)
+    content = read_sealed(path, repair_hint(folder))
     if content.get("format") != FORMAT:
         raise RegistryError(f"{path} has format {content.get('format')!r}; this release reads format {FORMAT}.")
     return Aliases(
@@ -112,17 +113,9 @@ def read_aliases(folder: Path, *, lost_too: bool = False) -> Aliases:
     )
 
 
-def damage(folder: Path) -> dict[str, str]:
-    """Return which of a language's `state.json` and `history.jsonl` is damaged, and how."""
-    try:
-        read_aliases(folder)
-    except RegistryError as error:
-        return {"state.json": str(error)}
-    try:
-        moves(folder)
-    except RegistryError as error:
-        return {"history.jsonl": str(error)}
-    return {}
+def repair_hint(folder: Path) -> str:
+    """Say which command sets the state of a language's folder right."""
+    return f"`compass registry repair {folder.name}` rebuilds it from the history."
 
 
 def move(
@@ -160,45 +153,52 @@ def move(
     )
     _write(folder, made, max(last_number, now.last_number))
     try:
-        append_line(folder / "history.jsonl", seal(made.to_dict()))
+        append_line(folder / HISTORY, seal(made.to_dict()))
     except OSError as error:
-        logger.warning("The move is made, but %s can't be written yet (%s)", folder / "history.jsonl", error.strerror)
+        logger.warning("The move is made, but %s can't be written yet (%s)", folder / HISTORY, error.strerror)
     return made
 
 
 def moves(folder: Path) -> tuple[Move, ...]:
     """Return every move, oldest first, the last one included even if its line isn't written yet.
 
-    Raises RegistryError for a line that was changed and for a gap.
+    Raises RegistryError for a line that was changed and for a gap, also one at the end.
     """
-    lines = read_lines(folder / "history.jsonl")
+    # Read before the history, which may grow meanwhile.
+    last = read_aliases(folder).last_move
+    path = folder / HISTORY
+    lines = read_lines(path, BACKUP)
     for number, line in enumerate(lines, start=1):
         if not is_sealed(line) or line.get("sequence") != number:
             raise RegistryError(
-                f"{folder / 'history.jsonl'}, line {number}, is damaged: its checksum or its sequence number is wrong. "
-                "Restore the file from a backup; the aliases themselves don't depend on it."
+                f"{path}, line {number}, is damaged: its checksum or its sequence number is wrong. {BACKUP}"
             )
     history = [Move.from_dict(line) for line in lines]
-    last = read_aliases(folder).last_move
+    if last and last.sequence > len(history) + 1:
+        raise RegistryError(
+            f"{path} has lost its end: it ends with move {len(history)}, and {STATE} holds move {last.sequence}. "
+            f"{BACKUP}"
+        )
     if last and last.sequence == len(history) + 1:
         history.append(last)
     return tuple(history)
 
 
 def repair(folder: Path, last_number: int) -> Aliases:
-    """Write `state.json` anew from the last whole line of the history. The caller holds the lock.
+    """Write `state.json` anew from the last whole line of the history, where it is damaged, lost or older than that.
 
-    Raises RegistryError if no line of the history is whole; then both files are put aside, so that aliases can be set.
-    A whole `state.json` of another release raises RegistryError too, and stays.
+    The caller holds the lock. Raises RegistryError if no line of the history is whole; then both files are put aside,
+    so that aliases can be set. A whole `state.json` of another release raises RegistryError too, and stays.
     """
-    path, state = folder / "history.jsonl", folder / "state.json"
-    if _is_whole(state):
-        return read_aliases(folder)
+    path, state = folder / HISTORY, folder / STATE
+    now = read_aliases(folder) if _is_whole(state) else None
     whole = []
     for raw in path.read_bytes().split(b"\n") if path.is_file() else []:
         line = _parsed(raw)
         if line and is_sealed(line):
             whole.append(Move.from_dict(line))
+    if now and all(made.sequence <= now.sequence for made in whole):
+        return now
     if not whole:
         aside = [_put_aside(file) for file in (state, path) if file.exists()]
         if not aside:
@@ -238,15 +238,15 @@ def _write(folder: Path, made: Move, last_number: int) -> None:
         "last_number": last_number,
         "last_move": made.to_dict(),
     }
-    write_sealed(folder / "state.json", content)
+    write_sealed(folder / STATE, content)
 
 
 def _complete_history(folder: Path, last: Move) -> None:
     """Append the last move if its line is missing: the process that made it was killed, or the disk was full."""
-    lines = read_lines(folder / "history.jsonl")
+    lines = read_lines(folder / HISTORY)
     written = lines[-1].get("sequence") if lines else 0
     if not isinstance(written, int) or written < last.sequence:
-        append_line(folder / "history.jsonl", seal(last.to_dict()))
+        append_line(folder / HISTORY, seal(last.to_dict()))
 
 
 def _parsed(raw: bytes) -> dict[str, Any] | None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from compass.config import HOOK_EVENTS
+from compass.errors import RegistryError
+from compass.registry.files import read_lines
 
 ACTION = "action"
 """What a person did, or was refused, on the dashboard. Hooks are not called on it."""
@@ -57,3 +60,14 @@ class RegistryEvent:
             return cls(**content)
         except TypeError as error:
             raise ValueError(f"no event has these fields: {', '.join(content)}") from error
+
+
+def read_events(path: Path) -> tuple[RegistryEvent, ...]:
+    """Return the events of a language's log, oldest first. Raises RegistryError for a line that is none."""
+    found = []
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            found.append(RegistryEvent.from_dict(line))
+        except ValueError as error:
+            raise RegistryError(f"{path}, line {number}, is damaged: {error}.") from error
+    return tuple(found)

@@ -53,12 +53,38 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the finished lines of a JSONL file, oldest first; none where there is no file.
+def is_there(path: Path) -> bool:
+    """Say whether a file or a folder exists. Raises RegistryError where that can't be told: it may well be there."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return True
+
+
+def entries(folder: Path) -> list[Path]:
+    """Return what a folder holds; nothing where there is none. Raises RegistryError if it can't be read."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise unreadable(folder, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> RegistryError:
+    """Return what to raise for what may be there and can't be read."""
+    return RegistryError(f"{path} can't be read ({error.strerror}). Run this as its owner, or see to its permissions.")
+
+
+def read_lines(path: Path, advice: str = RESTORE) -> list[dict[str, Any]]:
+    """Return the finished lines of a JSONL file, oldest first; none where there is no file. advice: as above.
 
     Raises RegistryError for a line that is no JSON object, unless it is the last and has no end: it is being written.
     """
-    if not path.is_file():
+    if not is_there(path):
         return []
     *lines, _unfinished = path.read_bytes().split(b"\n")
     rows = []
@@ -66,9 +92,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise RegistryError(f"{path}, line {number}, is damaged ({error}).") from error
+            raise RegistryError(f"{path}, line {number}, is damaged ({error}). {advice}") from error
         if not isinstance(row, dict):
-            raise RegistryError(f"{path}, line {number}, is damaged: it is no JSON object.")
+            raise RegistryError(f"{path}, line {number}, is damaged: it is no JSON object. {advice}")
         rows.append(row)
     return rows
 

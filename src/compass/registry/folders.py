@@ -10,17 +10,41 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from compass.errors import RegistryError
-from compass.registry.aliases import read_aliases
+from compass.data.languages import normalize_tag
+from compass.errors import LanguageError, RegistryError
+from compass.registry.aliases import HISTORY, STATE, read_aliases
+from compass.registry.files import entries, is_there
 
 FOLDER = re.compile(r"v(\d{4,})-([0-9a-f]{12})")
 ALIASES = ("candidate", "production", "previous")
 
 
+def languages_in(root: Path) -> tuple[str, ...]:
+    """Return the languages of a registry, sorted: those with a version, with aliases, or that can't be looked into.
+
+    Raises RegistryError if the registry itself can't be read.
+    """
+    return tuple(sorted(path.name for path in entries(root) if _is_tag(path.name) and _is_in_use(path)))
+
+
+def _is_tag(name: str) -> bool:
+    try:
+        return normalize_tag(name) == name
+    except LanguageError:
+        return False
+
+
+def _is_in_use(folder: Path) -> bool:
+    try:
+        return bool(homes(folder)) or is_there(folder / STATE) or is_there(folder / HISTORY)
+    except RegistryError:
+        # Whoever reads it is told why not.
+        return True
+
+
 def homes(folder: Path) -> list[Path]:
     """Return the folders of a language's versions, oldest first."""
-    root = folder / "versions"
-    found = [path for path in (root.iterdir() if root.is_dir() else ()) if FOLDER.fullmatch(path.name)]
+    found = [path for path in entries(folder / "versions") if FOLDER.fullmatch(path.name)]
     return sorted(found, key=lambda path: (number_of(path.name), path.name))
 
 

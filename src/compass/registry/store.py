@@ -28,11 +28,12 @@ from compass.data.languages import normalize_tag
 from compass.errors import RegistryError, RegistryUnavailableError
 from compass.registry import aliases
 from compass.registry.aliases import Aliases, Move, read_aliases
-from compass.registry.events import RegistryEvent
-from compass.registry.files import disk_error, read_lines
-from compass.registry.folders import home_of, homes, id_of, last_number, listed
+from compass.registry.events import RegistryEvent, read_events
+from compass.registry.files import disk_error, is_there
+from compass.registry.folders import home_of, homes, id_of, languages_in, last_number, listed
 from compass.registry.gate import PROMOTE, GateDecision
 from compass.registry.intake import add_version, check_run, language_of, run_at_rest
+from compass.registry.verification import check_aliases, check_language
 from compass.registry.versions import Check, Pruned, Version, check_version, damage_of, read_version
 from compass.runs.files import append_line, sync_folder
 
@@ -53,8 +54,8 @@ class Registry:
         self.lock_timeout = lock_timeout
 
     def languages(self) -> tuple[str, ...]:
-        """Return the languages that have a version, sorted."""
-        return tuple(sorted(path.parent.name for path in self.root.glob("*/versions") if homes(path.parent)))
+        """Return the languages that have a version or aliases. Raises RegistryError if the root can't be read."""
+        return languages_in(self.root)
 
     def folder(self, language: str) -> Path:
         """Return a language's folder. Raises LanguageError if the tag is unknown."""
@@ -225,19 +226,21 @@ class Registry:
 
     def verify(self, language: str, name: str = "") -> tuple[Check, ...]:
         """Hash every file of one version, or of all; damage, also of aliases and history, is listed, not raised."""
-        self._check_there(folder := self.folder(language))
-        checked = [home_of(folder, id_of(folder, name))] if name else homes(folder)
-        damaged = {} if name else aliases.damage(folder)
-        return (*(check_version(home) for home in checked), *(Check(file, 0, (why,)) for file, why in damaged.items()))
+        folder = self.folder(language)
+        if name:
+            return (check_version(home_of(folder, id_of(folder, name))),)
+        if not (found := check_language(folder)):
+            raise self._nothing_of(folder)
+        return found
+
+    def verify_aliases(self, language: str) -> tuple[Check, ...]:
+        """Return what is wrong with aliases and history, and the versions that they name and that are gone."""
+        return check_aliases(self.folder(language))
 
     def repair(self, language: str) -> Aliases:
-        """Write a lost or damaged `state.json` anew from the history; one that is whole is left alone."""
+        """Write a `state.json` that is lost, damaged or older than the history anew from it; else leave it alone."""
         folder = self.folder(language)
         with self._locked(folder, "state"):
-            try:
-                return read_aliases(folder)
-            except RegistryError:
-                pass
             try:
                 return aliases.repair(folder, last_number(folder))
             except OSError as error:
@@ -270,7 +273,8 @@ class Registry:
                     kept[needed] = why
             removed = [home for home in there if home.name not in kept]
             freed = sum(file.stat().st_size for home in removed for file in home.rglob("*") if file.is_file())
-            if removed and not dry_run:
+            # What is off the disk already, by hand, goes off the list as well.
+            if not dry_run and (removed or not kept.keys() >= set(now.production)):
                 self._move(
                     folder,
                     now,
@@ -300,14 +304,7 @@ class Registry:
 
     def events(self, language: str) -> tuple[RegistryEvent, ...]:
         """Return a language's events, oldest first. Raises RegistryError for a line that is none."""
-        path = self.folder(language) / "events.jsonl"
-        found = []
-        for number, line in enumerate(read_lines(path), start=1):
-            try:
-                found.append(RegistryEvent.from_dict(line))
-            except ValueError as error:
-                raise RegistryError(f"{path}, line {number}, is damaged: {error}.") from error
-        return tuple(found)
+        return read_events(self.folder(language) / "events.jsonl")
 
     def _named(self, language: str, name: str) -> Version:
         """Return the version with a name, whole or not."""
@@ -383,9 +380,12 @@ class Registry:
             shutil.rmtree(leftover, ignore_errors=True)
 
     def _check_there(self, folder: Path) -> None:
-        if not folder.is_dir():
-            there = f"its languages: {listed(self.languages())}"
-            raise RegistryError(f"{self.root} has no version of {folder.name}; {there}. Register a run first.")
+        if not is_there(folder):
+            raise self._nothing_of(folder)
+
+    def _nothing_of(self, folder: Path) -> RegistryError:
+        there = listed(self.languages())
+        return RegistryError(f"{self.root} has no version of {folder.name}; its languages: {there}. Add a run first.")
 
     @contextmanager
     def _locked(self, folder: Path, name: str) -> Iterator[None]:

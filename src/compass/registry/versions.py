@@ -88,7 +88,7 @@ class Check:
     """Whether a version is what was registered; `problems` names each file that is not."""
 
     id: str
-    """Of the version, or `state.json`: a check of the aliases, there only if they are damaged."""
+    """Of the version; `state.json`, `history.jsonl` or `versions` are there only if they are damaged."""
     files: int
     """Files that were hashed."""
     problems: tuple[str, ...]

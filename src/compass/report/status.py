@@ -53,9 +53,10 @@ def render_status(
 
 
 def _section(registry: Registry, tag: str, *, verify: bool, skipped: Sequence[Skipped]) -> Section:
-    versions = registry.versions(tag)
+    versions: tuple[Version, ...] = ()
     blocks: list[Block] = []
     try:
+        versions = registry.versions(tag)
         now = registry.aliases(tag)
         history = registry.history(tag)
         events = registry.events(tag)

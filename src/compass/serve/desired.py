@@ -39,8 +39,9 @@ class DesiredState:
             if not self.registry.root.is_dir():
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             self._told.pop("", None)
-        except OSError as error:
-            self._tell("", f"The registry {self.registry.root} can't be read ({error.strerror}). What is served stays.")
+        except (OSError, RegistryError) as error:
+            why = (isinstance(error, OSError) and error.strerror) or error
+            self._tell("", f"The registry {self.registry.root} can't be read ({why}). What is served stays.")
             return {language: desired for language, (_, desired) in self._read.items()}
         found = {}
         for language in set(self._read) - set(languages):
@@ -100,6 +101,10 @@ class DesiredState:
 
 
 def _came_back(registry: Registry, language: str, current: str) -> bool:
-    """Say whether the move that put a version into production was a rollback."""
-    moves = [move for move in registry.history(language) if move.action in ("promote", "rollback")]
+    """Say whether the move that put a version into production was a rollback; no, where the history is damaged."""
+    try:
+        moves = [move for move in registry.history(language) if move.action in ("promote", "rollback")]
+    except RegistryError:
+        # What is served does not depend on it; `verify` tells of it.
+        return False
     return bool(moves) and moves[-1].action == "rollback" and moves[-1].after == current
