@@ -6,8 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 from commands import Compass
-from compass.cli.process import EXIT_FAILED
+from compass.cli.process import EXIT_DRIFT, EXIT_FAILED
+from compass.registry import HeldOut
 from run_folders import write_run, write_space
 
 
@@ -89,6 +93,30 @@ def test_a_repair_says_what_it_can_not_repair(compass: Compass, tmp_path: Path) 
     assert (code, "production: v0001" in out) == (EXIT_FAILED, True)
     assert "Not repaired: history.jsonl" in err
     assert "Restore the file from a backup" in err
+
+
+def test_what_would_be_enough_evidence_is_printed(
+    compass: Compass, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody would collect rows for months without knowing how many, or what is missing."""
+    at = ("--registry-dir", str(tmp_path / "registry"))
+    space = write_space(tmp_path / "space")
+    for number in (1, 2):
+        compass("registry", "add", str(write_run(tmp_path / f"run-{number}", space, seed=number)), *at)
+        if number == 1:
+            assert compass("registry", "promote", "cy", *at)[0] == 0
+            code, _, err = compass("registry", "promote", "cy", "1", *at)
+            assert (code, "is in production already. There is nothing to promote" in err) == (EXIT_FAILED, True)
+    before, after = np.zeros(30), np.array([1.0] * 2 + [0.0] * 28)
+    measured = [HeldOut("cy", "new-usage", before, after), HeldOut("cy-0", "old-usage", before, before)]
+    monkeypatch.setattr("compass.recipes.promote.held_out_sets", lambda *_: measured)
+    code, out, _ = compass("registry", "promote", "cy", *at)
+    said = json.loads(compass("registry", "promote", "cy", *at, "--json")[1])["decision"]["tests"]
+    assert code == EXIT_DRIFT
+    assert [test["name"] for test in said] == ["cy", "cy-0", "english"]
+    assert all(f"\n{test['name']}: {test['more_data']}\n" in out for test in said)
+    assert "about 99 rows" in out.casefold()
+    assert "nan" not in out.split("Not promoted")[0]
 
 
 def test_one_verify_looks_at_all_languages(compass: Compass, tmp_path: Path) -> None:

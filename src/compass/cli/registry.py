@@ -158,11 +158,19 @@ def registry_promote(
         print_json({"promoted": move is not None, "decision": decision.to_dict() if decision else None})
     else:
         if decision:
-            rows = [
-                (row.name, row.role, f"{row.difference:+.3f}", f"{row.margin:+.3f}", p_value(row.p), row.verdict)
-                for row in decision.tests
-            ]
-            print_table(("test", "role", "difference", "margin", "p", "verdict"), rows)
+            print_table(
+                ("test", "role", "rows", "difference", "margin", "p", "verdict"),
+                [
+                    (
+                        test.name, test.role, str(test.n), f"{test.difference:+.3f}" if test.n else "-",
+                        f"{test.margin:+.3f}", p_value(test.p) if test.n else "-", test.verdict,
+                    )
+                    for test in decision.tests
+                ],
+            )  # fmt: skip
+            for test in decision.tests:
+                if test.more_data:
+                    say(f"{test.name}: {test.more_data}")
         say(f"{move.after} is in production" if move else f"Not promoted: {decision.reason if decision else ''}")
     if move is None:
         raise typer.Exit(EXIT_DRIFT)

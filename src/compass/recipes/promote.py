@@ -34,13 +34,16 @@ def promote(
 ) -> tuple[Move | None, GateDecision | None]:
     """Promote a version if the gate lets it pass. Returns the move, None where the gate did not, and its decision.
 
-    A first version has nothing to be compared with and passes. Raises RegistryError if the candidate was not measured
-    against the version that is in production.
+    A first version has nothing to be compared with and passes. Raises RegistryError if the candidate is in production
+    already, or was not measured against the version that is.
     """
     current = registry.aliases(language).current
     if not ask_the_gate or not current:
         return registry.promote(language, name, reason=reason), None
-    candidate, baseline = registry.get(language, name), registry.get(language, current)
+    candidate = registry.get(language, name)
+    if candidate.id == current:
+        raise RegistryError(f"{candidate.id} is in production already. There is nothing to promote.")
+    baseline = registry.get(language, current)
     decision = decide(
         held_out_sets(candidate, baseline),
         gate,
