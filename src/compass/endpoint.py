@@ -17,6 +17,7 @@ from compass.errors import CompassError
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 8
+LAST_PORT = 65535
 LONGEST_WAIT = 120.0
 """Seconds between two attempts, at most, whatever the server asks for."""
 
@@ -67,6 +68,8 @@ class Endpoint:
                 f"The address of the {role} at {address.host!r} holds a user name, password or query, which would end "
                 f"up in files and logs. Leave them out and put the key into the environment variable {key}."
             )
+        if not may_be_port(address.port):
+            raise error(f"The {role}'s address {url!r} has the port {address.port}; ports are from 1 to {LAST_PORT}.")
         own = address.path.rstrip("/")
         if not own.endswith(path):
             own += path if own else f"/v1{path}"
@@ -128,6 +131,11 @@ class Endpoint:
         error = state.outcome.exception() if state.outcome else None
         pause = state.next_action.sleep if state.next_action else 0.0
         logger.warning("%s: %s; attempt %d follows in %.1f s", self.url, error, state.attempt_number + 1, pause)
+
+
+def may_be_port(number: int | None) -> bool:
+    """Say whether a server can listen at a port; None is that of the scheme."""
+    return number is None or 1 <= number <= LAST_PORT
 
 
 def retry_after(header: str, now: datetime) -> float | None:

@@ -335,12 +335,13 @@ def test_validate_python_configs() -> None:
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        (b"a: [", "not valid YAML"),
+        (b"a: [", "run.yaml:1: not valid YAML"),
+        (b"lora_r: 8\npool: [a\nseed: 1\n", r"run.yaml:3: not valid YAML: expected ',' .*from line 2 on"),
         (b"- a\n- b\n", "got a list"),
-        (b"lora_r: 1\n---\nlora_r: 2\n", "not valid YAML"),
+        (b"lora_r: 1\n---\nlora_r: 2\n", "run.yaml:2: not valid YAML"),
         (b"language: \xff\n", "not UTF-8"),
         (b"model_revision: 2024-99-99\n", "not valid YAML"),
-        (b"model_revision: c\x01y\n", "not valid YAML"),
+        (b"\nmodel_revision: c\x01y\n", "run.yaml:2: not valid YAML"),
         (b"model_revision: !!timestamp soon\n", "not valid YAML"),
         (b"model_revision: !!int ''\n", "not valid YAML"),
         (b"pool: &a [*a]\n", "more than 100,000 parts"),

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from compass.config import DashboardOptions, load_options
+from compass.dashboard.start import start
+from compass.errors import ConfigError
 from compass.serve.app import make_app
 from compass.serve.fleet import Fleet
 from compass.serve.gateway import Gateway
@@ -143,6 +146,21 @@ def test_a_registry_whose_disk_is_gone_is_no_empty_one(own: Site) -> None:
     assert "is not there. Is its disk mounted?" in page.text
     assert "No version is registered yet" not in page.text
     assert own.get("/cy").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["serve_dir", "watch_dir"])
+@pytest.mark.parametrize("below", ["", "cy"])
+def test_a_file_in_the_place_of_a_folder_is_refused_before_anything_listens(
+    tmp_path: Path, name: str, below: str
+) -> None:
+    """The dashboard would start, and show no traffic and no watch of anything."""
+    (tmp_path / "registry").mkdir()
+    file = tmp_path / "file"
+    file.touch()
+    folders = {"registry_dir": str(tmp_path / "registry"), name: str(file / below)}
+    options = load_options(DashboardOptions, None, folders)
+    with pytest.raises(ConfigError, match=f"{name}: .* can't be a folder: .*file is a file"):
+        start(options)
 
 
 def test_folders_of_version_0_1_are_shown(tmp_path: Path) -> None:

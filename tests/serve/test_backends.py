@@ -12,12 +12,13 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from compass.errors import ServeError
+from compass.errors import ConfigError, ServeError
 from compass.serve.body import read_body
 from compass.serve.llamacpp import LlamaCpp
 from compass.serve.over_http import end_to_end
 from compass.serve.protocol import CHAT, Call, Reply, UnknownAdapterError
 from compass.serve.sglang import Sglang
+from compass.serve.start import make_backend
 from compass.serve.vllm import Vllm
 from listening import listening
 
@@ -182,3 +183,10 @@ def test_headers_outside_ascii_are_passed_on() -> None:
     with listening(app) as url:
         asyncio.run(work(url))
     assert {*sent[:1], (b"x-latin", "café".encode())} <= set(heard)
+
+
+@pytest.mark.parametrize("address", ["http://localhost:99999", "sglang+http://localhost:0", "llamacpp+http://h:70000"])
+def test_a_port_that_there_is_not_is_refused_at_the_start(address: str) -> None:
+    """The gateway would start, and no request ever be answered."""
+    with pytest.raises(ConfigError, match="ports are from 1 to 65535"):
+        make_backend(address, timeout=1.0)

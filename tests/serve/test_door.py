@@ -48,6 +48,30 @@ def test_wrong_keys_are_named_without_their_value(tmp_path: Path, content: str, 
     assert SHA not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (f"app:\n  sha256: {SHA}\n web: [\n", r"keys\.yaml:3 is not valid YAML: .*expected <block end>"),
+        (f"app:\n  sha256: *{SHA}\n", r"keys\.yaml:2 is not valid YAML: found undefined alias …\."),
+        (f"app:\n  sha256: !{SHA} x\n", r"keys\.yaml:2 is not valid YAML: could not determine a constructor"),
+        (f"app:\n  sha256: {SHA}\x01\n", r"keys\.yaml:2 is not valid YAML: special characters"),
+        (b"app:\n  sha256: \xff\n", r"keys\.yaml:2 is not UTF-8"),
+        ("app: " + "[" * 9999, "nested too deeply"),
+    ],
+)
+def test_where_a_keys_file_is_broken_is_said_and_not_what_it_holds(
+    tmp_path: Path, content: str | bytes, said: str
+) -> None:
+    """`ParserError` alone leaves to guess, in a file that nobody may paste into a ticket."""
+    file = tmp_path / "keys.yaml"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ConfigError, match=said) as raised:
+        read_keys(str(file), {})
+    assert SHA[:8] not in str(raised.value)
+    with pytest.raises(ConfigError, match=r"none\.yaml can't be read \(No such file or directory\)"):
+        read_keys(str(tmp_path / "none.yaml"), {})
+
+
 def test_a_name_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     """The first of two clients would be locked out, or the key that was taken out still be let in, in silence."""
     file = tmp_path / "keys.yaml"

@@ -233,6 +233,27 @@ def test_a_restarted_backend_is_brought_back(registry: Registry, servers: list[F
     run(work())
 
 
+def test_a_backend_that_never_answers_is_said_once(
+    registry: Registry, servers: list[FakeVllm], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A mistyped address would show in no line of the log, and each request get a 503."""
+    caplog.set_level("INFO")
+
+    async def work() -> None:
+        servers[1].up = False
+        gateway = make_gateway(registry, servers)
+        async with client_of(gateway):
+            for _ in range(3):
+                await settle(gateway)
+        replicas = [replica.name for replica in gateway.fleet.replicas]
+        lines = [record.getMessage() for record in caplog.records if record.name == "compass.serve.fleet"]
+        assert [line for line in lines if line.startswith(f"{replicas[0]} answers")] == [f"{replicas[0]} answers"]
+        assert sum("does not answer" in line for line in lines) == 1
+        assert f"{replicas[1]} does not answer, and gets no requests until it does" in lines
+
+    run(work())
+
+
 def test_a_dead_backend_gives_way_to_another(registry: Registry, servers: list[FakeVllm]) -> None:
     """Every second request would be an error; and with no backend left, the answer must say when to try again."""
 

@@ -152,10 +152,25 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
             raise ConfigError(f"{path}: write options as `name: value` lines; got {kind}")
         yield loader, root
     except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+        line, what = yaml_problem(error, text)
+        raise ConfigError(f"{path}{f':{line}' if line else ''}: not valid YAML: {what}") from error
     finally:
         if loader:
             loader.dispose()
+
+
+def yaml_problem(error: Exception, text: str) -> tuple[int, str]:
+    """Return the line of a text that YAML fails on, 0 where it is not known, and why; that may quote the text."""
+    if isinstance(error, RecursionError):
+        return 0, "it is nested too deeply"
+    place, begun = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
+    what = str(getattr(error, "problem", "") or getattr(error, "reason", "") or "a value is no date")
+    if context := getattr(error, "context", ""):
+        what += f" ({context}{f' from line {begun.line + 1} on' if begun else ''})"
+    position = getattr(error, "position", None)
+    if place or position is None:
+        return (place.line + 1 if place else 0), what
+    return text.count("\n", 0, position) + 1, what
 
 
 def _said(

@@ -33,9 +33,21 @@ def make_dashboard(options: ServeOptions | DashboardOptions, fleet: Fleet | None
     return Dashboard(places, keys, gate=options.gate, fleet=fleet)
 
 
+def check_folders(options: ServeOptions | DashboardOptions) -> None:
+    """Raise ConfigError where a file is in the place of a folder that is written to, before anything listens."""
+    problems = []
+    for name, folder in (("serve_dir", options.serve.serve_dir), ("watch_dir", options.watch.watch_dir)):
+        there = next((place for place in (Path(folder), *Path(folder).parents) if place.exists()), None)
+        if there and not there.is_dir():
+            problems.append(f"{name}: {folder} can't be a folder: {there} is a file. Name another")
+    if problems:
+        raise ConfigError(problems)
+
+
 def serve(options: ServeOptions) -> None:
     """Serve the gateway and its dashboard until SIGTERM or Ctrl-C. Raises ConfigError or MonitorError."""
     validate(options)
+    check_folders(options)
     check_address(options.serve)
     app = make_application(options)
     dashboard = make_dashboard(options, app.state.gateway.fleet)
@@ -50,6 +62,7 @@ def start(options: DashboardOptions) -> None:
         raise ConfigError(
             f"registry_dir: {options.registry.registry_dir} is not a folder. Register a run: compass registry add RUN"
         )
+    check_folders(options)
     check_address(options.serve)
     dashboard = make_dashboard(options)
 

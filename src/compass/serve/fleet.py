@@ -49,6 +49,8 @@ class Replica:
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     answered: float = float("-inf")
     """When it last answered a request."""
+    told: bool | None = None
+    """Whether it answers, as the log says; None: it says nothing yet."""
 
     @property
     def name(self) -> str:
@@ -207,7 +209,6 @@ class Fleet:
             await self._unload(replica, name)
 
     async def _list(self, replica: Replica) -> bool:
-        before = replica.healthy
         try:
             async with asyncio.timeout(HEALTH_SECONDS):
                 replica.healthy = await replica.backend.health()
@@ -224,8 +225,12 @@ class Fleet:
             replica.base, replica.loaded = listing.base, dict(listing.adapters)
         else:
             replica.loaded = {}
-        if before != replica.healthy:
-            logger.info("%s %s", replica.name, "answers" if replica.healthy else "does not answer")
+        if replica.told is not replica.healthy:
+            replica.told = replica.healthy
+            if replica.healthy:
+                logger.info("%s answers", replica.name)
+            else:
+                logger.warning("%s does not answer, and gets no requests until it does", replica.name)
         self.recompute()
         return replica.healthy
 

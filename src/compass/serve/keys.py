@@ -19,6 +19,7 @@ from pathlib import Path
 
 import yaml
 
+from compass.config.reading import yaml_problem
 from compass.errors import ConfigError
 
 VARIABLE = "COMPASS_SERVE_KEYS"
@@ -100,13 +101,23 @@ def read_keys(file: str, environment: Mapping[str, str]) -> Keys:
 def _entries(file: str, problems: list[str]) -> Mapping[object, object]:
     if not file:
         return {}
+    text = ""
     try:
         text = Path(file).read_text(encoding="utf-8")
         content, root = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        problems.append(
-            f"keys_file: {file} can't be read ({type(error).__name__}). Write a name with its sha256 for each"
-        )
+    except OSError as error:
+        problems.append(f"keys_file: {file} can't be read ({error.strerror}). Check the path")
+        return {}
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        problems.append(f"keys_file: {file}:{line} is not UTF-8. Save the file as UTF-8")
+        return {}
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        line, what = yaml_problem(error, text)
+        # What stands in quotes may be of a key.
+        what = re.sub(r"'[^']*'|\"[^\"]*\"", "…", what)
+        place = f"{file}:{line}" if line else file
+        problems.append(f"keys_file: {place} is not valid YAML: {what}. Write a name with its sha256 for each")
         return {}
     if not isinstance(content, Mapping) or not isinstance(root, yaml.MappingNode) or not content:
         problems.append(f"keys_file: {file} has no keys. Write a name with its sha256 for each")

@@ -10,6 +10,7 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from compass.endpoint import LAST_PORT, may_be_port
 from compass.errors import ServeError
 from compass.serve.protocol import (
     CHAT,
@@ -69,6 +70,10 @@ class HttpBackend:
             )
         if address.scheme not in ("http", "https") or not address.host:
             raise ServeError(f"The backend's address {url!r} is not a URL. Write http://HOST:PORT.")
+        if not may_be_port(address.port):
+            raise ServeError(
+                f"The backend's address {url!r} has the port {address.port}; ports are from 1 to {LAST_PORT}."
+            )
         self.url = str(address).rstrip("/").removesuffix("/v1")
         self.base = ""
         """Name of the base model, once it was listed."""
