@@ -45,7 +45,7 @@ def test_versions_go_into_production_and_back(files: Files, compass: Command, tm
     assert updated.returncode == 0, updated.stderr
     command = json.loads((second / "lock.json").read_text("utf-8"))["command"]
     assert command.startswith(f"compass update {first} {files.folder / 'usage.jsonl'} --new-data ")
-    assert command.endswith(f"--output-dir {second} --budget 16 --max-steps 1 --max-retention-rows 200 --fisher-rows 8")
+    assert command.endswith(f"--output-dir {second} --budget 16 --max-steps 1 --fisher-rows 8")
     names = {row["name"] for row in json.loads(updated.stdout)["differences"]}
     assert names == {"cy", "cy-0", "english"}
 

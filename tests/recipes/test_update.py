@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from compass.config import AdaptConfig, UpdateConfig, load_config
+from compass.config import AdaptConfig, UpdateConfig, dump_config, load_config, load_parent, load_stored
 from compass.data.example import Dropped, Example
 from compass.data.readers import read_jsonl, write_jsonl
 from compass.errors import DataError, RunError
 from compass.evaluation import read_evaluation
 from compass.recipes.adapt import adapt
-from compass.recipes.update import NewData, begin, update
+from compass.recipes.update import NewData, _command, begin, update
 from compass.runs.files import file_hash
-from compass.steps.history import read_version
+from compass.steps.history import Version, read_version
 from compass.steps.stored_data import stored_data
 from compass.training.retention.fisher import Fisher
 from small_data import Files
@@ -144,6 +147,29 @@ def test_retraining_uses_all_history_and_no_anchors(parent: Path) -> None:
     options = UpdateConfig(method="ewc", fisher_rows=6)
     after = update(child(done.run_dir, "after"), options, parent=done.run_dir, new=NewData(window))
     assert Fisher.load(after.run_dir / "fisher.safetensors").versions == 2
+
+
+def test_the_recorded_command_makes_the_same_update(tmp_path: Path) -> None:
+    """An option that equals the parent's was left out where the command line alone would set another, or refuse it."""
+    before = {
+        "language": "cy", "usage": "u", "max_retention_rows": 20, "trust_remote_code": True, "averaged_trainings": 2
+    }  # fmt: skip
+    (tmp_path / "compass.yaml").write_text(dump_config(load_config(None, before)), encoding="utf-8")
+    version = cast("Version", SimpleNamespace(folder=tmp_path))
+    plain = load_parent(tmp_path / "compass.yaml")
+    for config, flags in (
+        (plain, ""),
+        (load_stored(tmp_path / "compass.yaml"), " --max-retention-rows 20"),
+        (load_config(tmp_path / "compass.yaml"), " --trust-remote-code --max-retention-rows 20"),
+        (
+            load_config(tmp_path / "compass.yaml", {"max_retention_rows": 0}),
+            " --trust-remote-code --max-retention-rows 0",
+        ),
+    ):
+        # An update is one training, whatever its parent was.
+        config = dataclasses.replace(config, training=dataclasses.replace(config.training, averaged_trainings=1))
+        command = _command(version, NewData("window"), config, UpdateConfig())
+        assert command == f"compass update {tmp_path} window --output-dir {config.run.output_dir}{flags}"
 
 
 def test_what_is_no_finished_version_is_refused(parent: Path, tmp_path: Path) -> None:

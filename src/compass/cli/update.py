@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +24,7 @@ from compass.config import (
     load_stored,
     named_options,
 )
-from compass.config.update import OF_THE_PARENT, RETENTION_ROWS
+from compass.config.update import OF_THE_PARENT, RETENTION_ROWS, with_retention_rows
 from compass.errors import ConfigError, RunError
 from compass.runs import layout
 
@@ -97,10 +96,8 @@ def update(
         raise ConfigError("--output-dir: name a folder for the update; the parent is not written to")
     given = named_options(None, options, UpdateOptions, {option.name for option in fields_of(AdaptConfig)})
     resolved = load_stored(parent / layout.CONFIG, given, allow_endpoint=own.folder.allow_endpoint)
-    measured = resolved.evaluation
-    if "max_retention_rows" not in given and measured.max_retention_rows:
-        rows = max(measured.max_retention_rows, RETENTION_ROWS)
-        resolved = dataclasses.replace(resolved, evaluation=dataclasses.replace(measured, max_retention_rows=rows))
+    if "max_retention_rows" not in given:
+        resolved = with_retention_rows(resolved)
     new = NewData(window, train=current, test=test, pool=tuple(pool or ()))
     done = run_update(resolved, own.update, parent=parent, new=new)
     result = {

@@ -24,7 +24,7 @@ from compass.config.monitor import MonitorOptions
 from compass.config.reading import LANGUAGE, LANGUAGES, Block, Said, read_languages, read_yaml, unknown
 from compass.config.registry import RegistryOptions
 from compass.config.serve import ServeOptions
-from compass.config.update import UpdateOptions
+from compass.config.update import UpdateOptions, with_retention_rows
 from compass.config.watch import WatchOptions
 from compass.errors import ConfigError
 
@@ -122,17 +122,10 @@ def load_stored(path: Path, overrides: Mapping[str, object] | None = None, *, al
     that is an endpoint is refused unless it is `allow_endpoint`. Raises ConfigError.
     """
     given = overrides or {}
-    config = load_stored_options(AdaptConfig, path, given)
-    values, refused = {}, []
-    for option, value in values_of(config):
-        values[option.name] = value
-        if option.from_operator and option.name not in given and value != option.default:
-            refused.append(f"{option.name}={value}")
-            values[option.name] = option.default
+    config, refused = _of_the_operator(load_stored_options(AdaptConfig, path, given), given)
     if refused:
         said = ", ".join(refused)
         logger.warning("%s: %s is not taken from a run folder; give it yourself if you want it", path, said)
-        config = put_together(AdaptConfig, values)
     address = config.encoder.encoder
     if config.encoder.is_endpoint and "encoder" not in given and address != allow_endpoint:
         raise ConfigError(
@@ -140,6 +133,22 @@ def load_stored(path: Path, overrides: Mapping[str, object] | None = None, *, al
             f"give --allow-endpoint {address}"
         )
     return config
+
+
+def _of_the_operator(config: AdaptConfig, given: Mapping[str, object]) -> tuple[AdaptConfig, list[str]]:
+    """Return the options without what is taken from `given` alone and is not there, and what that was."""
+    values, refused = {}, []
+    for option, value in values_of(config):
+        values[option.name] = value
+        if option.from_operator and option.name not in given and value != option.default:
+            refused.append(f"{option.name}={value}")
+            values[option.name] = option.default
+    return put_together(AdaptConfig, values) if refused else config, refused
+
+
+def load_parent(path: Path) -> AdaptConfig:
+    """Return the options of an update that is given none: what `load_stored` takes of its parent's, completed."""
+    return with_retention_rows(_of_the_operator(read_stored(path), {})[0])
 
 
 def read_stored(path: Path) -> AdaptConfig:

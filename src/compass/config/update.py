@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -63,6 +64,17 @@ class UpdateConfig:
 RETENTION_ROWS = 200
 """Maximum rows of each retention test of an update, unless told: an update that changes nothing passes the gate's
 tolerance of three points from about 100 rows on [ours]."""
+
+
+def with_retention_rows(parent: AdaptConfig) -> AdaptConfig:
+    """Return a parent's options as an update takes them that is not told how many rows its retention tests have."""
+    measured = parent.evaluation
+    if not measured.max_retention_rows:
+        return parent
+    rows = max(measured.max_retention_rows, RETENTION_ROWS)
+    return dataclasses.replace(parent, evaluation=dataclasses.replace(measured, max_retention_rows=rows))
+
+
 OF_THE_PARENT: Mapping[str, str] = {
     "adapter": "an update continues from its parent's adapter. Leave it out",
     "averaged_trainings": "an update is one training, which continues from one adapter. Leave it out",

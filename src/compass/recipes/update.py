@@ -24,9 +24,11 @@ from compass.config import (
     UpdateOptions,
     changed_flags,
     dump_config,
+    load_parent,
     read_stored,
     recorded,
 )
+from compass.config.update import OF_THE_PARENT
 from compass.data.example import Dropped, Example
 from compass.data.readers import SourceAccount
 from compass.errors import RunError
@@ -290,7 +292,7 @@ def _compared(run: Run, before: Mapping[str, Evaluation], after: Mapping[str, Ev
 
 
 def _command(version: Version, new: NewData, config: AdaptConfig, options: UpdateConfig) -> str:
-    """Return the command line of an update: what it was given, and each option that is not the parent's."""
+    """Return the command line of an update: what it was given, and each option that it would not have without."""
     given = {
         "--new-data": [_named(new.train, "ROWS")],
         "--new-test": [_named(new.test, "ROWS")],
@@ -299,8 +301,8 @@ def _command(version: Version, new: NewData, config: AdaptConfig, options: Updat
     }
     flags = [part for flag, values in given.items() for value in values for part in (flag, value) if value]
     now = UpdateOptions(adapt=config, update=options)
-    before = UpdateOptions(adapt=read_stored(version.folder / layout.CONFIG), update=UpdateConfig())
-    own = ("output_dir", "usage", "test", "adapter")
+    before = UpdateOptions(adapt=load_parent(version.folder / layout.CONFIG), update=UpdateConfig())
+    own = ("output_dir", "usage", "test", *OF_THE_PARENT)
     window = _named(new.window, "WINDOW")
     return shlex.join(
         ["compass", "update", str(version.folder), window, *flags, *changed_flags(now, before, leaving_out=own)]
