@@ -603,9 +603,16 @@ def test_pipes_and_devices_are_refused_at_once(tmp_path: Path) -> None:
             read_examples(tmp_path / name)
 
 
-def test_missing_file_names_the_nearest(tmp_path: Path) -> None:
+def test_missing_file_names_the_nearest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A typo in a path would leave the user to search."""
     (tmp_path / "usage.jsonl").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"FILE: no such file\. The current folder holds usage\.jsonl\."):
+        read_examples("FILE")
+    with pytest.raises(DataError, match=r"no such file\. The folder .* holds usage\.jsonl\."):
+        read_examples(tmp_path / "FILE")
+    with pytest.raises(DataError, match=r"the folder no does not exist \(but the current folder does\)"):
+        read_examples("no/usage.csv")
     with pytest.raises(DataError, match=r"no such file\. Did you mean .*usage\.jsonl\?"):
         read_examples(tmp_path / "usge.jsonl")
     with pytest.raises(DataError, match=r"the folder .* does not exist"):

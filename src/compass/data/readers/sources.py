@@ -74,14 +74,21 @@ def existing_path(source: str) -> Path:
     if not parent.is_dir():
         nearest = next(folder for folder in parent.parents if folder.is_dir())
         raise DataError(
-            f"{source}: no such file; the folder {parent} does not exist (but {nearest} does).{_hub_hint(source)}"
+            f"{source}: no such file; the folder {parent} does not exist (but {_called(nearest)} does)."
+            + _hub_hint(source)
         )
     if path.is_symlink():
         raise DataError(f"{source} is a link that leads nowhere. Name the file itself.")
     names = sorted(entry.name for entry in parent.iterdir())
     close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
-    hint = f" Did you mean {parent / close[0]}?" if close else f" {parent} holds {listed(names) or 'nothing'}."
-    raise DataError(f"{source}: no such file.{hint}{_hub_hint(source)}")
+    there = _called(parent)
+    there = f"{there[0].upper()}{there[1:]} holds {listed(names) or 'nothing'}."
+    hint = f"Did you mean {parent / close[0]}?" if close else there
+    raise DataError(f"{source}: no such file. {hint}{_hub_hint(source)}")
+
+
+def _called(folder: Path) -> str:
+    return "the current folder" if folder == Path() else f"the folder {folder}"
 
 
 def _hub_hint(source: str) -> str:
