@@ -9,6 +9,7 @@ import pytest
 
 from commands import Compass
 from compass.cli.printing import print_comparisons, print_differences, print_inspected, print_json
+from compass.cli.process import EXIT_FAILED
 from compass.recipes.adapt import Adapted
 from compass.records import Comparison, Difference, Interval
 from compass.steps.inspect import Inspected, Lengths
@@ -39,6 +40,22 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(compass: Compass, tmp_path
     assert list(steps) == ["data", "embedding", "space", "selection", "training", "evaluation", "report"]
     assert "usage 36, training data 72" in steps["data"]["what"]
     assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_of_a_project_plans_the_languages_that_it_can(compass: Compass, tmp_path: Path) -> None:
+    """One missing source hid the plan of all others, and the message named neither language nor line."""
+    file = tmp_path / "compass.yaml"
+    file.write_text(
+        f"output_dir: {tmp_path / 'runs'}\ncache_dir: {tmp_path / 'c'}\n"
+        "languages:\n  cy:\n  el:\n    usage: nowhere.jsonl\n"
+    )
+    code, out, err = compass("adapt", "--config", str(file), "--dry-run")
+    assert (code, "cy:\n" in out, "el:\n" in out) == (EXIT_FAILED, True, False)
+    assert f"{file}:5: el would fail: " in err
+    assert "nowhere.jsonl" in err
+    code, out, _ = compass("adapt", "--config", str(file), "--dry-run", "--json")
+    told = json.loads(out)
+    assert (code, len(told["cy"]), "nowhere.jsonl" in told["el"]["error"]) == (EXIT_FAILED, 7, True)
 
 
 SOURCES = (("usage", "usage"), ("train", "current"), ("pool", "pool"), ("test", "test"))

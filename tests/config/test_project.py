@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from compass.config import (
     load_options,
     load_project,
 )
+from compass.data.languages import normalize_tag
 from compass.errors import ConfigError
 
 COMMON = "usage: logs/{language}.jsonl\nbudget: 50\noutput_dir: runs/home\nregistry_dir: shelf\n"
@@ -30,10 +32,10 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def problems(path: Path, text: str, **more: object) -> tuple[str, ...]:
+def problems(path: Path, text: str, normal: Callable[[str], str] = str, **more: object) -> tuple[str, ...]:
     path.write_text(text)
     with pytest.raises(ConfigError) as raised:
-        load_project(AdaptConfig, path, more)
+        load_project(AdaptConfig, path, more, normal=normal)
     return tuple(problem.replace(f"{path}:", "line ") for problem in raised.value.problems)
 
 
@@ -152,6 +154,16 @@ def test_every_error_names_its_line_and_what_is_right(tmp_path: Path) -> None:
     ):
         assert said in text
     assert len(found) == len(set(found)) == 12
+
+
+def test_a_tag_that_is_none_and_one_language_by_two_names_are_told_with_the_rest(tmp_path: Path) -> None:
+    """One language would be trained twice; a bad tag was told alone, without its line, once all else was mended."""
+    found = problems(
+        tmp_path / "compass.yaml", "budgit: 5\nlanguages:\n  CY:\n  xx-qq:\n  cym_Latn:\n", normal=normalize_tag
+    )
+    assert [problem.partition(": ")[0] for problem in found] == ["line 4", "line 5", "line 1"]
+    assert "'xx-qq' is not a language tag" in found[0]
+    assert "cym-Latn is the same language as CY in line 3; remove one" in found[1]
 
 
 @pytest.mark.parametrize("entry", ["- usage: a", "- [cy]", "- language: [cy]"])

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from compass.cli.flags import Config, DryRun, Json, Verbose, with_options
-from compass.cli.printing import print_differences, print_json, print_plan, print_plans, print_result, say
+from compass.cli.printing import print_differences, print_json, print_plan, print_result, say
 from compass.cli.process import set_up_logging
-from compass.cli.project import end_project, project_of
+from compass.cli.project import end_project, print_plans, project_of
 from compass.config import AdaptConfig, load_config
 from compass.runs import layout
 from compass.runs.files import read_json
@@ -34,7 +34,7 @@ def adapt(
     set_up_logging(verbose)
     if project := project_of(AdaptConfig, config, options):
         if dry_run:
-            print_plans(project.languages, as_json=json_)
+            print_plans(project, as_json=json_)
             return
         from compass.recipes.project import adapt_project
 
@@ -83,7 +83,7 @@ def select(
     set_up_logging(verbose)
     if project := project_of(AdaptConfig, config, options):
         if dry_run:
-            print_plans(project.languages, as_json=json_)
+            print_plans(project, as_json=json_)
             return
         from compass.recipes.elsewhere import on_engine
         from compass.recipes.project import select_project

@@ -69,25 +69,11 @@ def print_plan(config: AdaptConfig, *, as_json: bool) -> None:
     if as_json:
         print_json([step.to_dict() for step in steps])
     else:
-        _print_steps(steps)
+        print_steps(steps)
 
 
-def print_plans(configs: Mapping[str, AdaptConfig], *, as_json: bool) -> None:
-    """Print what the runs of a project would do, language by language."""
-    from compass.reuse import reusing
-    from compass.steps.plan import plan
-
-    with reusing():
-        plans = {tag: plan(config) for tag, config in configs.items()}
-    if as_json:
-        print_json({tag: [step.to_dict() for step in steps] for tag, steps in plans.items()})
-        return
-    for tag, steps in plans.items():
-        say(f"{tag}:")
-        _print_steps(steps)
-
-
-def _print_steps(steps: Sequence[Step]) -> None:
+def print_steps(steps: Sequence[Step]) -> None:
+    """Print the steps of a plan, and the sources that it reads."""
     if sources := [source for step in steps for source in step.sources]:
         print_sources(sources)
     print_table(("step", "what", "estimate"), [(s.name, s.what, s.estimate) for s in steps], title="Plan")

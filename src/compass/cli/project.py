@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from compass.cli.printing import print_result, print_table
+from compass.cli.printing import print_json, print_result, print_steps, print_table, say
 from compass.cli.process import EXIT_FAILED
-from compass.config import Options, Project, load_project
-from compass.errors import ConfigError
+from compass.config import AdaptConfig, Options, Project, load_project
+from compass.data.languages import normalize_tag
+from compass.errors import CompassError, ConfigError
 
 if TYPE_CHECKING:
     from compass.recipes.project import ProjectDone
+    from compass.steps.plan import Step
 
 
 def project_of(kind: type[Options], config: Path | None, options: Mapping[str, Any]) -> Project[Options] | None:
@@ -24,13 +26,39 @@ def project_of(kind: type[Options], config: Path | None, options: Mapping[str, A
     """
     named = options.get("language", ())
     only = [named] if isinstance(named, str) else list(named)
-    project = load_project(kind, config, options, only=only)
+    project = load_project(kind, config, options, only=only, normal=normalize_tag)
     if project is None and len(only) > 1:
         raise ConfigError(
             f"--language: {', '.join(only)} are several languages, which need a file with `languages`; make one with "
             "compass init, and give it with --config"
         )
     return project
+
+
+def print_plans(project: Project[AdaptConfig], *, as_json: bool) -> None:
+    """Print what the runs of a project would do, language by language. Exits with an error if one can't be planned."""
+    from compass.reuse import reusing
+    from compass.steps.plan import plan
+
+    plans: dict[str, list[Step]] = {}
+    failures: dict[str, str] = {}
+    with reusing():
+        for tag, config in project.languages.items():
+            try:
+                plans[tag] = plan(config)
+            except (CompassError, OSError) as error:
+                failures[tag] = str(error)
+    if as_json:
+        told = {tag: [step.to_dict() for step in steps] for tag, steps in plans.items()}
+        print_json(told | {tag: {"error": why} for tag, why in failures.items()})
+    else:
+        for tag, steps in plans.items():
+            say(f"{tag}:")
+            print_steps(steps)
+    for tag, why in failures.items():
+        say(f"{project.origins[tag]}: {tag} would fail: {why}", error=True)
+    if failures:
+        raise typer.Exit(EXIT_FAILED)
 
 
 def end_project(done: ProjectDone, *, as_json: bool) -> None:

@@ -25,6 +25,7 @@ from compass.config import (
     named_options,
 )
 from compass.config.update import OF_THE_PARENT, RETENTION_ROWS, with_retention_rows
+from compass.data.languages import normalize_tag
 from compass.errors import ConfigError, RunError
 from compass.runs import layout
 
@@ -114,7 +115,7 @@ def _update_project(config: Path, only: Sequence[str], options: Any, *, as_json:
     """Update the languages of a project whose file names their new usage."""
     from compass.recipes.update_project import LanguageUpdate, update_project
 
-    project = load_project(UpdateOptions, config, options, only=only, also_read=WatchOptions)
+    project = load_project(UpdateOptions, config, options, only=only, normal=normalize_tag, also_read=WatchOptions)
     watched = load_project(WatchOptions, config, only=only, log=False)
     if project is None or watched is None:
         raise ConfigError(f"{config} has no `languages`: give PARENT and WINDOW, or the file of a project")

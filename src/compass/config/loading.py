@@ -6,7 +6,7 @@ One file may serve all commands: a command passes over the options of others, an
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -26,7 +26,7 @@ from compass.config.registry import RegistryOptions
 from compass.config.serve import ServeOptions
 from compass.config.update import UpdateOptions, with_retention_rows
 from compass.config.watch import WatchOptions
-from compass.errors import ConfigError
+from compass.errors import CompassError, ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -80,19 +80,22 @@ def load_project(
     overrides: Mapping[str, object] | None = None,
     *,
     only: Collection[str] = (),
+    normal: Callable[[str], str] = str,
     also_read: type[Any] | None = None,
     log: bool = True,
 ) -> Project[Options] | None:
     """Read the options of each language of a project, or of those named `only`; None for a file of one language.
 
-    As `load_options`, with the problems of all languages at once. also_read: further options that the command reads
-    from the file; the log does not say that they are ignored. log: as of `load_options`.
+    As `load_options`, with the problems of all languages at once. normal: returns the one tag of a language, and raises
+    CompassError for what is none (`data.languages.normalize_tag`): this room knows no languages. also_read: further
+    options that the command reads from the file; the log does not say that they are ignored. log: as of `load_options`.
     """
     problems: list[str] = []
     over = {name: value for name, value in (overrides or {}).items() if name != LANGUAGE}
     blocks = _blocks(kind, path, problems) if path else []
     if path is None or not (blocks or problems):
         return None
+    problems += _wrong_tags(blocks, normal)
     wanted = {_folded(tag): tag for tag in only}
     if unknown_tags := [tag for folded, tag in wanted.items() if folded not in {b.tag.casefold() for b in blocks}]:
         problems.append(_no_such_language(path, blocks, unknown_tags[0]))
@@ -113,6 +116,19 @@ def load_project(
     for line in surprises:
         logger.warning("%s", line)
     return Project(path, folder, configs, {block.tag: block.origin for block in blocks})
+
+
+def _wrong_tags(blocks: Sequence[Block], normal: Callable[[str], str]) -> Iterator[str]:
+    """Yield a problem for each tag that is no language, or another name of one that is there already."""
+    first: dict[str, Block] = {}
+    for block in blocks:
+        try:
+            before = first.setdefault(normal(block.tag), block)
+        except CompassError as error:
+            yield f"{block.origin}: {error}"
+            continue
+        if before is not block:
+            yield f"{block.origin}: {block.tag} is the same language as {before.tag} in {before.origin}; remove one"
 
 
 def load_stored(path: Path, overrides: Mapping[str, object] | None = None, *, allow_endpoint: str = "") -> AdaptConfig:

@@ -141,7 +141,7 @@ def write_project(path: Path, answers: Answers) -> None:
         copy = Path(folder) / layout.CONFIG
         copy.write_text(text, encoding="utf-8")
         try:
-            load_project(AdaptConfig, copy)
+            load_project(AdaptConfig, copy, normal=normalize_tag)
         except ConfigError as error:
             problems = [problem.replace(str(copy), str(path)) for problem in error.problems]
             raise ConfigError([*problems, f"{path}: nothing was written; correct the flags"]) from error
