@@ -70,7 +70,10 @@ def test_a_list_without_what_is_in_production_fails(compass: Compass, tmp_path: 
     manifest.write_text("?", "utf-8")
     code, _, err = compass("registry", "list", *at, "--json")
     assert (code, err.count("manifest.json")) == (EXIT_FAILED, 1)
+    compass("registry", "add", str(write_run(tmp_path / "other", tmp_path / "space", seed=1)), *at)
     shutil.rmtree(manifest.parent)
+    code, _, err = compass("registry", "promote", "cy", *at)
+    assert (code, f"can't compare with {manifest.parent.name}" in err, "--without-gate" in err) == (1, True, True)
     for command in ("list", "verify"):
         code, out, err = compass("registry", command, *at)
         assert (code, f"{manifest.parent.name}: its folder is gone" in out + err) == (EXIT_FAILED, True)

@@ -43,7 +43,13 @@ def promote(
     candidate = registry.get(language, name)
     if candidate.id == current:
         raise RegistryError(f"{candidate.id} is in production already. There is nothing to promote.")
-    baseline = registry.get(language, current)
+    try:
+        baseline = registry.get(language, current)
+    except RegistryError as error:
+        raise RegistryError(
+            f"The gate can't compare with {current}, which is in production. {error} Restore it from a backup, or "
+            "promote with --without-gate."
+        ) from error
     decision = decide(
         held_out_sets(candidate, baseline),
         gate,

@@ -52,7 +52,8 @@ def check_aliases(folder: Path) -> tuple[Check, ...]:
 def _gone(folder: Path, now: Aliases, there: Collection[str]) -> Iterator[Check]:
     """Yield each version that an alias, or a way back, names and that is not on disk."""
     command = f"`compass registry {{}} {folder.name}`"
-    back = f"go back by {command.format('rollback')}" if now.previous in there else "promote another version"
+    another = "promote another version with --without-gate"
+    back = f"go back by {command.format('rollback')}" if now.previous in there else another
     named = dict.fromkeys(now.production, ("it was in production before", f"forget it by {command.format('prune')}"))
     named |= {
         now.candidate: ("it is the candidate", "register its run again"),
