@@ -26,6 +26,7 @@ from compass.config import (
     named_options,
 )
 from compass.config.update import OF_THE_PARENT
+from compass.data.languages import normalize_tag
 from compass.errors import ConfigError, DataError
 from compass.signals import ended, handled
 
@@ -186,7 +187,7 @@ def _watch_project(
     config: Path | None, options: Mapping[str, Any], flags: Sequence[str], *, skipped: bool, as_json: bool
 ) -> None:
     """Watch all languages of a project. Exits with an error if one could not be watched, else by drift."""
-    project = load_project(WatchOptions, config, options, also_read=ServeOptions)
+    project = load_project(WatchOptions, config, options, also_read=ServeOptions, normal=normalize_tag)
     if skipped:
         tags = f" ({', '.join(project.languages)})" if project else ""
         raise ConfigError(
