@@ -11,8 +11,9 @@ from compass.errors import DataError
 from compass.selection import get_strategy
 from compass.selection.agreement import neighbours, rows_with_class
 from compass.selection.caps import NO_CAPS
-from compass.selection.classes import class_probabilities, confidence, cut, known_probabilities, unseen_share
+from compass.selection.classes import class_probabilities, cut, known_probabilities
 from compass.selection.density import pool_density, queries
+from compass.selection.unseen import unseen_probabilities
 
 
 def by_topic(candidates):
@@ -64,7 +65,7 @@ def test_a_class_with_many_rows_is_not_expected_for_being_near_to_everything(mak
 
 
 def test_the_half_of_usage_that_is_known_does_not_hide_the_half_that_is_not(make_candidates):
-    """Breaks if one confidence is taken for all: usage of known classes raises it, and nothing else is picked."""
+    """Breaks if usage is judged as a whole: what is known of one half says nothing of the other."""
     c = by_topic(make_candidates([12, 12, 0, 0], [12, 0, 12, 12], [60, 60, 60, 60], noise=0.3))
     classes, likely = probabilities(c)
     assert np.mean(classes[likely.argmax(axis=1)] == c.usage_clusters) > 0.85
@@ -72,17 +73,38 @@ def test_the_half_of_usage_that_is_known_does_not_hide_the_half_that_is_not(make
     assert np.mean(c.pool_clusters[picks] == 1) > 0.4
 
 
-def test_confidence_goes_by_how_near_usage_is_to_the_training_data(make_candidates):
-    """Breaks if the nearest class is believed however far it is: here no training row is of the usage's topics."""
-    far = by_topic(make_candidates([6, 6, 0, 0], [0, 0, 8, 8], [40, 40, 40, 40], noise=0.1))
-    assert confidence(far) < 0.2
-    near = by_topic(make_candidates([6, 6, 0, 0], [8, 8, 0, 0], [40, 40, 40, 40], noise=0.1))
-    assert confidence(near) > 0.8
-    # In chunks, as where training rows are many.
+def unseen(candidates, known):
+    """How likely each usage row asks for another class than the known ones, by plain neighbours."""
+    votes = candidates.pool_classes[np.argsort(-(candidates.usage @ candidates.pool.T), axis=1)[:, :20]]
+    return unseen_probabilities(candidates, votes, np.array(known), 0)
+
+
+@pytest.mark.parametrize("rows", [7, 14])
+def test_few_usage_rows_of_an_unseen_class_are_found_among_many_of_known_ones(make_candidates, rows):
+    """Breaks if usage is judged as a whole: a seventh or a quarter of it is about topic 2, and got no pick."""
+    c = by_topic(make_candidates([20, 20, rows, 0], [12, 12, 0, 12], [60, 60, 60, 60], noise=0.3))
+    likely, asks = unseen(c, [0, 1, 3]), c.usage_clusters == 2
+    assert likely[asks].mean() > 0.6
+    assert likely[~asks].mean() < 0.1
+    picks = get_strategy("compass", NO_CAPS).select(c, 40, seed=0).indices
+    assert np.mean(c.pool_clusters[picks] == 2) > 0.7 * asks.mean()
+
+
+def test_training_rows_are_compared_in_chunks(make_candidates):
+    c = by_topic(make_candidates([6, 6, 6, 0], [8, 8, 0, 8], [40, 40, 40, 40], noise=0.3))
+    whole = unseen(c, [0, 1, 3])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("compass.selection.classes.CHUNK_ROWS", 7)
-        chunked = confidence(far), confidence(near)
-    assert chunked == pytest.approx((confidence(far), confidence(near)), rel=1e-6)
+        patch.setattr("compass.selection.unseen.CHUNK_ROWS", 7)
+        np.testing.assert_allclose(unseen(c, [0, 1, 3]), whole, rtol=1e-6)
+
+
+def test_without_a_sign_votes_alone_tell(make_candidates):
+    """One row of each class has none of its own to be near to, and with one language no row has neighbours abroad."""
+    c = by_topic(make_candidates([6, 0, 6, 0], [1, 0, 0, 0], [40, 40, 40, 40], noise=0.05))
+    c = dataclasses.replace(c, pool_languages=("de",) * 160)
+    likely = unseen(c, [0])
+    np.testing.assert_allclose(likely[:6], 0.0, atol=0.05)
+    np.testing.assert_allclose(likely[6:], 1.0, atol=0.05)
 
 
 def test_the_training_data_tells_opposites_apart(make_candidates):
@@ -109,8 +131,7 @@ def test_the_share_of_usage_whose_class_is_unseen_is_found(make_candidates, usag
     """No training row is of topics 2 and 3. Breaks if the neighbours' errors are not corrected for: at noise .3 they
     err."""
     c = by_topic(make_candidates(usage, [5, 5, 0, 0], [80, 80, 80, 80], noise=noise))
-    votes = c.pool_classes[np.argsort(-(c.usage @ c.pool.T), axis=1)[:, :20]]
-    assert unseen_share(c, votes, np.array([0, 1]), 0) == pytest.approx(truth, abs=0.12)
+    assert unseen(c, [0, 1]).mean() == pytest.approx(truth, abs=0.12)
 
 
 def test_the_share_is_found_where_few_rows_have_cross_lingual_neighbours(make_candidates):
@@ -120,8 +141,7 @@ def test_the_share_is_found_where_few_rows_have_cross_lingual_neighbours(make_ca
     c = dataclasses.replace(c, pool_languages=languages)
     _, near = neighbours(c, rows_with_class(c, 0), 20, cross_lingual=True)
     assert (near >= 0).sum(axis=1).min() == 6
-    votes = c.pool_classes[np.argsort(-(c.usage @ c.pool.T), axis=1)[:, :20]]
-    assert unseen_share(c, votes, np.array([0, 1]), 0) == pytest.approx(0.5, abs=0.12)
+    assert unseen(c, [0, 1]).mean() == pytest.approx(0.5, abs=0.12)
 
 
 def test_unseen_classes_are_expected_where_usage_is_far_from_the_training_data(make_candidates):
