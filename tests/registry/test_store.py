@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -512,9 +513,11 @@ def test_an_earlier_broken_file_is_kept(three: Registry) -> None:
 
 
 def test_verify_looks_at_the_aliases(registry: Registry, make_run: MakeRun) -> None:
-    """All would be called intact while nothing can be promoted or served."""
+    """All would be called intact while nothing can be promoted or served; or a registry without aliases damaged."""
     registry.register(make_run(0), candidate=False)
     assert not (registry.root / "cy" / "state.json").exists()
+    assert [check.ok for check in registry.verify("cy")] == [True]
+    assert registry.verify_aliases("cy") == ()
     registry.promote("cy", "1")
     assert [check.ok for check in registry.verify("cy")] == [True]
     for spoil in (damage, Path.unlink):
@@ -575,8 +578,18 @@ def test_a_history_that_lost_its_end_is_found(three: Registry) -> None:
     found = [check for check in three.verify("cy") if not check.ok]
     assert [check.id for check in found] == ["history.jsonl"]
     assert "ends with move 2, and state.json holds move 4. Restore the file from a backup" in found[0].problems[0]
+    assert [move.sequence for move in three.history("cy")] == [1, 2, 4], "what holds does not depend on it"
     path.unlink()
     assert [check.id for check in three.verify("cy") if not check.ok] == ["history.jsonl"]
+
+
+def test_a_history_of_another_user_is_listed(three: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check of every language would end at this one."""
+    denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    monkeypatch.setattr(Path, "read_bytes", Mock(side_effect=denied))
+    found = three.verify_aliases("cy")
+    assert [check.id for check in found] == ["history.jsonl"]
+    assert "history.jsonl can't be read (Permission denied)" in found[0].problems[0]
 
 
 def test_a_state_from_an_old_backup_is_found_and_repaired(three: Registry) -> None:
@@ -594,7 +607,12 @@ def test_a_state_from_an_old_backup_is_found_and_repaired(three: Registry) -> No
     assert all(check.ok for check in three.verify("cy"))
 
 
-def test_aliases_that_are_all_gone_are_found(three: Registry) -> None:
+@pytest.mark.parametrize("shown_by", ["parent", "event"])
+def test_aliases_that_are_all_gone_are_found(three: Registry, shown_by: str) -> None:
+    if shown_by == "event":
+        for home in three.root.glob("cy/versions/v000[23]-*"):
+            shutil.rmtree(home)
+        three.record(RegistryEvent("promotion", "cy", "Promoted."))
     for name in ("state.json", "history.jsonl"):
         (three.root / "cy" / name).unlink()
     found = [check for check in three.verify("cy") if not check.ok]

@@ -162,7 +162,7 @@ def move(
 def moves(folder: Path) -> tuple[Move, ...]:
     """Return every move, oldest first, the last one included even if its line isn't written yet.
 
-    Raises RegistryError for a line that was changed and for a gap, also one at the end.
+    Raises RegistryError for a line that was changed and for a gap; `check_aliases` finds an end that is lost.
     """
     # Read before the history, which may grow meanwhile.
     last = read_aliases(folder).last_move
@@ -174,12 +174,7 @@ def moves(folder: Path) -> tuple[Move, ...]:
                 f"{path}, line {number}, is damaged: its checksum or its sequence number is wrong. {BACKUP}"
             )
     history = [Move.from_dict(line) for line in lines]
-    if last and last.sequence > len(history) + 1:
-        raise RegistryError(
-            f"{path} has lost its end: it ends with move {len(history)}, and {STATE} holds move {last.sequence}. "
-            f"{BACKUP}"
-        )
-    if last and last.sequence == len(history) + 1:
+    if last and last.sequence > len(history):
         history.append(last)
     return tuple(history)
 

@@ -84,9 +84,12 @@ def read_lines(path: Path, advice: str = RESTORE) -> list[dict[str, Any]]:
 
     Raises RegistryError for a line that is no JSON object, unless it is the last and has no end: it is being written.
     """
-    if not is_there(path):
+    try:
+        *lines, _unfinished = path.read_bytes().split(b"\n")
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    *lines, _unfinished = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise unreadable(path, error) from error
     rows = []
     for number, line in enumerate(lines, start=1):
         try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from compass.errors import RegistryError
-from compass.registry.aliases import HISTORY, STATE, Aliases, moves, read_aliases, repair_hint
+from compass.registry.aliases import BACKUP, HISTORY, STATE, Aliases, moves, read_aliases, repair_hint
+from compass.registry.events import ACTION, read_events
 from compass.registry.folders import homes
-from compass.registry.versions import Check, check_version
+from compass.registry.versions import Check, check_version, read_version
 
 
 def check_language(folder: Path) -> tuple[Check, ...]:
@@ -23,13 +25,19 @@ def check_language(folder: Path) -> tuple[Check, ...]:
 def check_aliases(folder: Path) -> tuple[Check, ...]:
     """Return what is wrong with a language's `state.json`, its history, and the versions that the aliases name."""
     try:
-        read_aliases(folder)
+        before = read_aliases(folder)
         there = {home.name for home in homes(folder)}
     except RegistryError as error:
         return (Check(STATE, 0, (str(error),)),)
     found, told = [], 0
     try:
         told = len(moves(folder))
+        if told < before.sequence:
+            lost_end = (
+                f"{folder / HISTORY} has lost its end: it ends with move {told - 1}, and {STATE} holds move "
+                f"{before.sequence}. {BACKUP}"
+            )
+            found.append(Check(HISTORY, 0, (lost_end,)))
     except RegistryError as error:
         found.append(Check(HISTORY, 0, (str(error),)))
     # Read after the history: a move that is made meanwhile is in the state first.
@@ -40,13 +48,28 @@ def check_aliases(folder: Path) -> tuple[Check, ...]:
             f"move {told}. {repair_hint(folder)}"
         )
         found.append(Check(STATE, 0, (older,)))
-    elif not now.sequence and not found and there:
+    elif not now.sequence and not found and there and _had_aliases(folder):
         lost = (
             f"{folder} has versions, but neither {STATE} nor {HISTORY}. Restore both from a backup, or promote a "
             f"version by its number: `compass registry promote {folder.name} NUMBER`."
         )
         found.append(Check(STATE, 0, (lost,)))
     return (*found, *_gone(folder, now, there))
+
+
+def _had_aliases(folder: Path) -> bool:
+    """Say whether a version that has a parent, or an event of the loop, shows that aliases were set once.
+
+    Versions alone don't: who registers them with `candidate=False` sets no alias, and the first version is there a
+    moment before it is the candidate.
+    """
+    for home in homes(folder):
+        with suppress(RegistryError):
+            if read_version(home).parent:
+                return True
+    with suppress(RegistryError):
+        return any(event.kind != ACTION for event in read_events(folder / "events.jsonl"))
+    return False
 
 
 def _gone(folder: Path, now: Aliases, there: Collection[str]) -> Iterator[Check]:
