@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from compass.config import ExportConfig
 from compass.data.readers import read_jsonl
-from compass.errors import ModelError, RunError
+from compass.errors import CompassError, ModelError, RunError
 from compass.recipes.export import WRITERS, default_folder, export
 from compass.training import LanguageModel, resolve_model, resolved_dtype
 from compass.training.gguf_adapter import read_added
@@ -192,6 +194,19 @@ def test_of_two_exports_to_one_place_the_first_stays(run: Path, monkeypatch: pyt
     with pytest.raises(RunError, match="run-vllm exists already"):
         export(run, ExportConfig(to="vllm"))
     assert (first[0].folder / "adapter" / "adapter_model.safetensors").is_file()
+    assert not list(Path().glob("*.partial"))
+
+
+def test_an_export_that_ends_early_leaves_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights of gigabytes stayed behind under a name that nobody knows."""
+    stopped = Mock(side_effect=lambda *_: signal.raise_signal(signal.SIGTERM))
+    monkeypatch.setitem(WRITERS, "vllm", stopped)
+    with pytest.raises(SystemExit) as end:
+        export(run, ExportConfig(to="vllm"))
+    assert end.value.code == 128 + signal.SIGTERM
+    (run / "data" / "tests" / "cy.jsonl").write_text("{")
+    with pytest.raises(CompassError, match=r"cy\.jsonl"):
+        export(run, ExportConfig(to="vllm"))
     assert not list(Path().glob("*.partial"))
 
 
