@@ -144,12 +144,14 @@ def test_one_process_writes_a_monitor_in_a_file(tmp_path):
     first.begin("reference", {"window": 10}, restart=False)
     first.begin("reference", {"window": 10}, restart=False)
     for _ in range(2):
-        with pytest.raises(MonitorError, match=r"state of monitor 'one'\. Stop one"):
+        with pytest.raises(MonitorError, match=r"another Monitor in this one, .* monitor 'one'\. Stop or close it"):
             second.begin("reference", {"window": 10}, restart=False)
     other.begin("reference", {"window": 10}, restart=False)
     assert (second.attach(), second.skipped()) == (True, [])
     first.close()
     second.begin("reference", {"window": 10}, restart=False)
+    with pytest.raises(MonitorError, match="Another process"):
+        first.begin("reference", {"window": 10}, restart=False)
     for state in (second, other):
         state.close()
 

@@ -118,6 +118,7 @@ class MonitorState:
     def close(self) -> None:
         """Give the connections and the lock back."""
         self._lock.close()
+        self._locked = False
         self._engine.dispose()
 
     def begin(
@@ -305,8 +306,8 @@ class MonitorState:
 
     def _another_writes(self) -> MonitorError:
         return MonitorError(
-            f"Another process is writing the state of monitor {self.name!r}. Stop one of them, or give each its own "
-            "database or name."
+            f"Another process, or another Monitor in this one, is writing the state of monitor {self.name!r}. Stop or "
+            "close it, or give each its own database or name."
         )
 
     def _refuse_others(self, row: MonitorRow, reference: str, options: Mapping[str, Any]) -> None:

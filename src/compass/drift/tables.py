@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import sqlite3
@@ -36,6 +37,8 @@ BRIEF_SECONDS = 0.5
 """How long somebody who only reads waits for a database that is locked."""
 SHORTEST_PART = 4
 """Characters of a part of a password that is hidden in a driver's message."""
+LONGEST_LOCK_NAME = 100
+"""Characters of a monitor's name in the name of its lock; file names have up to 255."""
 _Key = BigInteger().with_variant(Integer, "sqlite")
 
 
@@ -157,10 +160,13 @@ def lock_of(engine: Engine, name: str) -> Path | None:
 
     Monitors of other names may share the database.
     """
-    file = engine.url.database
-    if engine.dialect.name != "sqlite" or not file or file == ":memory:":
+    file = _file_of(engine)
+    if engine.dialect.name != "sqlite" or not file:
         return None
-    return Path(f"{Path(file).resolve()}.{quote(name, safe='')}.lock")
+    named = quote(name, safe="")
+    if len(named) > LONGEST_LOCK_NAME:
+        named = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return Path(f"{Path(file).resolve()}.{named}.lock")
 
 
 def open_database(url: str) -> Engine:
@@ -232,9 +238,14 @@ def _add_columns(engine: Engine) -> None:
                     connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {column.name} {of}"))
 
 
+def _file_of(engine: Engine) -> str:
+    """Return the file of an SQLite database; empty for one in memory, and for a URI, which may name either."""
+    file = engine.url.database or ""
+    return "" if file == ":memory:" or "uri" in engine.url.query or file.startswith("file:") else file
+
+
 def _prepare_sqlite(engine: Engine) -> None:
-    path = engine.url.database
-    if path and path != ":memory:":
+    if path := _file_of(engine):
         Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Made here, so that nobody but its owner can read it at any moment.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
