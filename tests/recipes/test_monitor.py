@@ -127,6 +127,20 @@ def test_who_stops_a_followed_log_is_told_its_status_and_who_starts_it_that_drif
         assert told[-1].kind == "status"
 
 
+def test_a_status_that_cannot_be_told_does_not_hide_the_stop(run_dir, tmp_path, monkeypatch):
+    """Breaks if who stops a monitor on a database that is gone gets the exit code of an error."""
+    log = tmp_path / "log.jsonl"
+    write(log, prompts(200, STEADY, 2))
+    monkeypatch.setattr("compass.drift.state.MonitorState.write", Mock(side_effect=SystemExit(143)))
+    events = monitor(run_dir, str(log), OPTIONS)
+    read = Monitor.status
+    first = iter([read])
+    monkeypatch.setattr(Monitor, "status", lambda self: next(first, Mock(side_effect=MonitorError("gone")))(self))
+    with pytest.raises(SystemExit) as end:
+        list(events)
+    assert end.value.code == 143
+
+
 def test_the_status_of_a_batch_that_was_broken_off_is_what_is_on_record(run_dir, tmp_path, monkeypatch):
     """Breaks if Ctrl-C between a window and its transaction tells prompts as counted that are not."""
     log = tmp_path / "log.jsonl"

@@ -30,7 +30,7 @@ from compass.drift import (
 from compass.drift.reading import read_skipped
 from compass.drift.tables import database_in
 from compass.encoders import CachedEncoder
-from compass.errors import RunError
+from compass.errors import CompassError, RunError
 from compass.records import Event
 from compass.runs import layout
 from compass.runs.folder import Run, refuse_version
@@ -112,10 +112,20 @@ def monitor(
                 for event in counting.count(watching, encoder, batch).events:
                     yield drift_event(event, watching, encoder)
         except STOPPED:
-            yield status()
+            yield from last_status(status)
             raise
         counting.finish(watching)
         yield status()
+
+
+def last_status(status: Callable[[], Event]) -> Iterator[Event]:
+    """Yield the status where reading is stopped; what stands in its way is logged, for the stop is what counts."""
+    try:
+        found = status()
+    except CompassError as error:
+        logger.warning("The status can't be told: %s", error)
+        return
+    yield found
 
 
 def skipped(run_dir: str | Path, options: MonitorConfig, *, name: str = "monitor") -> list[Skipped]:

@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from compass.config import WatchOptions, read_stored, validate
@@ -23,7 +24,7 @@ from compass.drift import InputBatch, Monitor, Skipped
 from compass.encoders import CachedEncoder
 from compass.errors import ConfigError, RunError
 from compass.recipes import update as update_recipe
-from compass.recipes.monitor import batches_of, check_source, drift_event, summary_of
+from compass.recipes.monitor import batches_of, check_source, drift_event, last_status, summary_of
 from compass.recipes.watch_update import begin, finish, listen
 from compass.records import Event
 from compass.registry import Hooks, Registry, RegistryEvent, Version
@@ -137,7 +138,7 @@ def watch(
                         yield _status(site, watching, counting, version)
                         return
                 except STOPPED:
-                    yield _status(site, watching, counting, version)
+                    yield from last_status(partial(_status, site, watching, counting, version))
                     raise
 
 
