@@ -40,8 +40,10 @@ class DesiredState:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             self._told.pop("", None)
         except (OSError, RegistryError) as error:
-            why = (isinstance(error, OSError) and error.strerror) or error
-            self._tell("", f"The registry {self.registry.root} can't be read ({why}). What is served stays.")
+            said = str(error)
+            if isinstance(error, OSError):
+                said = f"The registry {self.registry.root} can't be read ({error.strerror or error})."
+            self._tell("", f"{said} What is served stays.")
             return {language: desired for language, (_, desired) in self._read.items()}
         found = {}
         for language in set(self._read) - set(languages):
