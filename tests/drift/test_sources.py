@@ -9,11 +9,12 @@ import math
 import os
 import random
 import time
+from dataclasses import replace
 from unittest.mock import Mock
 
 import pytest
 
-from compass.drift import read_files, read_stream, sources
+from compass.drift import places, read_files, read_stream, sources
 from compass.drift.log_lines import parse
 from compass.errors import DataError
 
@@ -208,9 +209,9 @@ def test_a_renamed_file_goes_on_where_it_was_left(tmp_path):
     (tmp_path / "app.jsonl").rename(tmp_path / "z.jsonl")
     (tmp_path / "app.jsonl").write_text(lines("five"))
     assert prompts(read_files(tmp_path, places, batch_size=10)) == ["five"]
-    # A file that begins alike and stands beside it has only that in common.
-    (tmp_path / "copy.jsonl").write_text(lines("one", "six"))
-    assert sorted(prompts(read_files(tmp_path, places, batch_size=10))) == ["five", "six"]
+    # A file of another name that begins alike and stands beside it is another log.
+    (tmp_path / "other.jsonl").write_text(lines("one", "six"))
+    assert sorted(prompts(read_files(tmp_path, places, batch_size=10))) == ["five", "one", "six"]
 
 
 def test_a_line_without_end_is_passed_over(tmp_path, monkeypatch):
@@ -432,26 +433,36 @@ def test_logs_that_are_rotated_again_and_again_are_counted_once(tmp_path, new):
     assert runs.read() == []
 
 
+@pytest.mark.parametrize("begins", [False, True])
 @pytest.mark.parametrize("seed", range(20))
-def test_each_line_is_counted_once_whatever_is_done_to_logs(tmp_path, seed):
+def test_each_line_is_counted_once_whatever_is_done_to_logs(tmp_path, seed, begins):
     """Breaks if some order of rotations, copies and kills loses a line or counts one twice."""
     rng, log, places = random.Random(seed), tmp_path / "app.jsonl", {}
-    written, seen = 0, []
+    written, begun, seen = 0, 0, []
 
     def read(batches):
         found = read_files(tmp_path, dict(places), batch_size=3)
         for batch in itertools.islice(found, batches):
             places[batch.position.source] = batch.position
             seen.extend(prompts([batch]))
+        # Nothing is deleted before it was read.
+        if batches is None:
+            for old in sorted(tmp_path.glob("app.jsonl.[0-9]*"), key=lambda file: int(file.suffix[1:]))[keep:]:
+                old.unlink()
 
     for _ in range(40):
+        keep = 2 if rng.random() < 0.2 else 99
         what = rng.choice(["read", "killed", "rename", "copytruncate", "backup", "half a copy", *["write"] * 5])
         if what == "write":
             with log.open("a") as file:
+                if begins and not file.tell():
+                    begun += 1
+                    file.write(lines("Helo"))
                 file.write(lines(*map(str, range(written, written := written + rng.randint(1, 4)))))
         elif what in ("read", "killed"):
             read(None if what == "read" else rng.randrange(3))
-        elif not log.exists() or not log.stat().st_size:
+        elif not log.exists() or not log.stat().st_size or (begins and what == "half a copy"):
+            # Of a copy that is gone and was no more than the line that all logs begin with, nothing can be told.
             continue
         elif what == "backup":
             (tmp_path / f"app.jsonl.bak{rng.randrange(2)}").write_bytes(log.read_bytes())
@@ -470,7 +481,93 @@ def test_each_line_is_counted_once_whatever_is_done_to_logs(tmp_path, seed):
                 read(rng.choice([0, 1, None]))
                 log.write_text("")
     read(None)
-    assert sorted(map(int, seen)) == list(range(written))
+    assert seen.count("Helo") == begun
+    assert sorted(int(prompt) for prompt in seen if prompt != "Helo") == list(range(written))
+
+
+def test_another_log_that_begins_alike_is_read_from_its_start(tmp_path):
+    """Breaks if a log that was read and is gone, or whose name another has, takes the beginning of the next one."""
+    runs = Runs(tmp_path)
+    (tmp_path / "2026-11-01.jsonl").write_text(lines("Helo", *(f"November {i}" for i in range(40))))
+    assert len(runs.read()) == 41
+    (tmp_path / "2026-11-01.jsonl").unlink()
+    (tmp_path / "2026-12-01.jsonl").write_text(lines("Helo", *(f"December {i}" for i in range(30))))
+    assert len(runs.read()) == 31
+    # Another one of its name that is longer.
+    (tmp_path / "2026-12-01.jsonl").write_text(lines("Helo", *(f"another {i}" for i in range(50))))
+    assert len(runs.read()) == 51
+    assert runs.read() == []
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_conversations_that_begin_alike_are_counted_in_full(tmp_path, numbered, caplog):
+    """Breaks if files of their own that share a beginning, or are the same, count as copies."""
+    for i in range(20):
+        (tmp_path / (f"a-{i}.jsonl" if numbered else f"{i}.jsonl")).write_text(lines("Helo", f"q {i}"))
+    (tmp_path / "short").mkdir()
+    for i in range(20):
+        (tmp_path / "short" / f"{i}.jsonl").write_text(lines("Helo"))
+    runs = Runs(tmp_path)
+    assert len(runs.read()) == 60
+    assert runs.read() == []
+    assert caplog.messages == []
+
+
+def test_many_logs_that_begin_alike_are_not_compared_with_each_other(tmp_path, monkeypatch):
+    """Breaks if the first read of a folder takes time with the square of its files."""
+    opened = Mock(wraps=places.open_log)
+    monkeypatch.setattr(places, "open_log", opened)
+    for i in range(600):
+        (tmp_path / f"{i}.jsonl").write_text(lines("Helo", f"q {i}"))
+    runs = Runs(tmp_path)
+    assert len(runs.read()) == 1200
+    assert runs.read() == []
+    assert opened.call_count < 5 * 600
+
+
+def test_what_is_left_out_is_told(tmp_path, caplog):
+    """Breaks if a log is passed over as a copy, or read in part, without a word."""
+    runs = Runs(tmp_path)
+    (tmp_path / "a.jsonl").write_text(lines("one", "two"))
+    for name in ("a.jsonl.bak", "a.jsonl.1.bak"):
+        (tmp_path / name).write_text(lines("one"))
+    assert runs.read() == ["one", "two"]
+    assert caplog.messages == [
+        "a.jsonl.1.bak is a copy of a.jsonl, a.jsonl.bak is a copy of a.jsonl; left out, so that nothing is counted "
+        "twice"
+    ]
+    caplog.clear()
+    (tmp_path / "a.jsonl").rename(tmp_path / "z.jsonl")
+    assert runs.read() == []
+    assert caplog.messages[:1] == ["z.jsonl continues a.jsonl; read from where that stopped"]
+
+
+def test_places_of_an_earlier_version_hold_under_their_own_names(tmp_path):
+    """Breaks if an upgrade counts every log anew, or takes another one for it."""
+    runs = Runs(tmp_path)
+    (tmp_path / "a.jsonl").write_text(lines("one", "two"))
+    runs.read()
+    runs.places = {name: replace(place, tail="") for name, place in runs.places.items()}
+    old = dict(runs.places)
+    (tmp_path / "a.jsonl").rename(tmp_path / "b.jsonl")
+    assert runs.read() == ["one", "two"]
+    (tmp_path / "b.jsonl").rename(tmp_path / "a.jsonl")
+    runs.places = old
+    assert runs.read() == []
+    (tmp_path / "a.jsonl").rename(tmp_path / "b.jsonl")
+    with (tmp_path / "b.jsonl").open("a") as file:
+        file.write(lines("three"))
+    assert runs.read() == ["three"]
+
+
+def test_lines_that_were_blanked_do_not_count_a_log_again(tmp_path):
+    """Breaks if `compass serve forget` makes the monitor count what it counted."""
+    runs, log = Runs(tmp_path), tmp_path / "a.jsonl"
+    log.write_text(lines("one", "two", "three"))
+    runs.read()
+    log.write_text(lines("one") + " " * (len(lines("two")) - 1) + "\n" + lines("three", "four"))
+    assert runs.read() == ["four"]
+    assert runs.read() == []
 
 
 def test_a_renamed_log_is_on_record_before_its_name_is_another_ones(tmp_path):
@@ -488,7 +585,7 @@ def test_a_renamed_log_is_on_record_before_its_name_is_another_ones(tmp_path):
     assert seen == ["new"]
 
 
-@pytest.mark.parametrize("name", ["app.jsonl.bak", "app.jsonl.1", "app-20261129.jsonl", "app.jsonl.gz", "Z.jsonl"])
+@pytest.mark.parametrize("name", ["app.jsonl.bak", "app.jsonl.1", "app-20261129.jsonl", "app.jsonl.gz"])
 @pytest.mark.parametrize("alone", [False, True])
 def test_a_copy_beside_a_log_is_not_counted_again(tmp_path, name, alone):
     """Breaks if a backup raises a false alarm, or a copytruncate loses or repeats what was written before the cut."""

@@ -10,6 +10,8 @@ from typing import IO
 
 HEAD_BYTES = 4096
 """Bytes of a file's first line that tell it from another file of its name."""
+TAIL_BYTES = 4096
+"""Bytes before a place that tell whether it is one in this file [ours]."""
 UNREADABLE = (OSError, EOFError, zlib.error)
 """What reading a file may raise that is gone, may not be read, or is not whole."""
 
@@ -61,3 +63,25 @@ def head_of(file: Path) -> str:
             return head(stream.readline(HEAD_BYTES))
     except UNREADABLE:
         return ""
+
+
+def before(stream: IO[bytes], end: int) -> bytes | None:
+    """Return the bytes before a place, where the stream stands afterwards; None if the file is not that long."""
+    size = min(end, TAIL_BYTES)
+    stream.seek(end - size)
+    found = stream.read(size)
+    return found if len(found) == size else None
+
+
+def tail(bytes_before: bytes) -> str:
+    """Return what tells the bytes before a place."""
+    return hashlib.sha256(bytes_before[-TAIL_BYTES:]).hexdigest()[:32]
+
+
+def is_tail(bytes_before: bytes, of: str) -> bool:
+    """Say whether a log that has kept its name still holds what was read of it.
+
+    of: its tail, empty if an earlier version read it. Lines that `compass serve` has blanked since tell nothing.
+    """
+    blanked = any(line and not line.strip(b" ") for line in bytes_before.split(b"\n"))
+    return not of or blanked or tail(bytes_before) == of

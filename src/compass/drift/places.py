@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from compass.drift.log_files import UNREADABLE, head_of, is_compressed, name_of, open_log, stamp_of
+from compass.drift.log_files import (
+    HEAD_BYTES,
+    UNREADABLE,
+    before,
+    head,
+    head_of,
+    is_compressed,
+    is_tail,
+    name_of,
+    open_log,
+    stamp_of,
+    tail,
+)
+from compass.drift.rotation import log_of, origins
 from compass.drift.state import Position
 
 logger = logging.getLogger(__name__)
@@ -20,14 +34,16 @@ CHUNK_BYTES = 2**20
 class _Shared:
     """The beginning that a file has in common with another one."""
 
-    stamp: tuple[int, int] = (0, 0)
-    """Of the file when the two were compared."""
+    stamps: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+    """Of the two files when they were compared."""
     size: int = 0
     """Bytes."""
     lines: int = 0
     """Bytes of its whole lines."""
     all: bool = False
     """Whether there is nothing more in the file."""
+    same: bool = False
+    """Nor in the other one."""
 
 
 class Places:
@@ -39,9 +55,22 @@ class Places:
         self._now = dict(offsets)
         self._left: list[Position] = []
         """Places of files whose names others have now: they may come under another one."""
+        self._loose: dict[str, list[Position]] = {}
+        """Head -> places of files that are no longer what they were."""
+        self._after: dict[str, set[str]] = defaultdict(set)
+        """Name -> names that go on from it."""
         self._found: set[str] = set()
         """Files that were found again under a new name, which is not on record yet."""
         self._compared: dict[tuple[Path, str], _Shared] = {}
+        self._quiet: dict[Path, tuple[int, int]] = {}
+        """Stamps of files with a place of their own, which need no comparison until they change."""
+        self._held: dict[Path, tuple[tuple[int, int], Position]] = {}
+        """Compressed files that were found to hold their places, so that they are not unpacked again."""
+        self._moved: dict[str, str] = {}
+        self._copies: dict[str, str] = {}
+        self._told: set[str] = set()
+        for name in offsets:
+            self._know(name)
 
     def get(self, name: str) -> Position | None:
         """Return where a file was left; None if it is new."""
@@ -49,16 +78,18 @@ class Places:
 
     def put(self, place: Position) -> None:
         """Remember how far a file was read."""
-        before = self._now.get(place.source)
-        if before and before.head != place.head:
-            self._left.append(before)
+        earlier = self._now.get(place.source)
+        if earlier and earlier.head != place.head:
+            self._left.append(earlier)
+            self._loose.setdefault(_bare(earlier.head), []).append(earlier)
+        self._know(place.source)
         self._now[place.source] = place
         self._found.discard(place.source)
 
     def to_record(self, name: str) -> Position | None:
         """Return the place of a file under a new name that is not on record yet: the next process has to know it."""
         place = self._now[name] if name in self._found else None
-        return Position(name, place.end, place.end, place.head) if place else None
+        return Position(name, place.end, place.end, place.head, place.tail) if place else None
 
     def in_order(self, files: Iterable[Path]) -> list[Path]:
         """Return files as they are to be read: first those under a new name, before another takes the one they had.
@@ -66,54 +97,139 @@ class Places:
         So a process that is killed in between finds them again. `app.jsonl.2` was `app.jsonl.1`, and comes before it.
         """
         files = list(files)
+        held = {name for name, place in self._now.items() if self._holds(self._folder / name, place)}
+        self._loose = {}
+        for place in (*(place for name, place in self._now.items() if name not in held), *self._left):
+            self._loose.setdefault(_bare(place.head), []).append(place)
         heads = {_bare(place.head) for place in (*self._now.values(), *self._left)}
-        new = [file for file in files if self._own(file, found := head_of(file)) is None and found in heads]
+        new = {file for file in files if name_of(file, self._folder) not in held and head_of(file) in heads}
         return [*sorted(new, key=lambda file: (len(file.name), file.name), reverse=True),
                 *(file for file in files if file not in new)]  # fmt: skip
 
     def look(self, file: Path, read: Collection[Path]) -> bool:
         """Find the place of a file under a new name or of a copy; return False if all of it is read from another file.
 
-        read: the files that are read. What a file has in common with one of them, from its start, is read from that
-        one; what it has in common with another one only as far as that was read.
+        read: the files that are read. What a file has in common with a log that its name goes on from is read from
+        that one, if it goes as far as that was read, or is no more than a beginning of it.
         """
-        head = head_of(file)
-        if self._own(file, head) is not None:
+        name, stamp = name_of(file, self._folder), stamp_of(file)
+        own = self._now.get(name)
+        own = own if own and self._holds(file, own) else None
+        if own and self._quiet.get(file) == stamp:
             return True
-        begins: list[tuple[int, Position]] = []
-        for place in [place for place in (*self._now.values(), *self._left) if _bare(place.head) == head]:
-            other = self._folder / place.source
-            if place != self._now.get(place.source) or not _holds(other, place):
-                # Cut, or gone. A copy may be older than the place.
-                begins.append((place.end if is_compressed(file) else min(place.end, stamp_of(file)[0]), place))
-                continue
-            shared = self._compare(file, place)
-            if shared.all and other in read:
-                return False
-            # The last line that was read may have no end.
-            lines = max(shared.lines, place.end) if shared.size >= place.end else shared.lines
-            begins.append((lines if other in read else min(lines, place.end), place))
-        if any(end for end, _ in begins):
-            end, place = max(begins, key=lambda found: found[0])
-            name = name_of(file, self._folder)
-            logger.info("%s continues %s; it is read from where that stopped", name, place.source)
-            self.put(Position(name, 0, end, place.head))
+        end, source, whole = self._copied(file, name, read)
+        if not own and not whole:
+            end, source = max((end, source), self._continued(file, name))
+        if own and not own.tail:
+            # Of an earlier version; under another name it would not be found again.
+            end = max(end, own.end)
+        if end and (not own or end > own.end or not own.tail) and (tail_ := _tail_at(file, end)):
+            first = own.head if own else again(head_of(file), self._now.get(name))
+            self.put(Position(name, 0, end, first, tail_))
             self._found.add(name)
+            if not own:
+                self._moved.update({} if whole else {name: source})
+        if whole:
+            self._copies[name] = source
+        elif own:
+            self._quiet[file] = stamp
+            for other in self._family(name):
+                self._compared.pop((file, other), None)
+        return not whole
+
+    def tell(self) -> None:
+        """Say once of which files only a part is read, or nothing, since it was or is read from others."""
+        copies = {name: of for name, of in self._copies.items() if name not in self._told}
+        if self._moved:
+            logger.warning("%s; read from where that stopped", _some(self._moved, "continues"))
+        if copies:
+            logger.warning("%s; left out, so that nothing is counted twice", _some(copies, "is a copy of"))
+        self._told.update(copies)
+        self._moved, self._copies = {}, {}
+
+    def _know(self, name: str) -> None:
+        if name not in self._after[name]:
+            for origin in (name, *origins(name)):
+                self._after[origin].add(name)
+
+    def _family(self, name: str) -> set[str]:
+        """Return the names on record that this one goes on from, or that go on from the same log."""
+        return ((origins(name) & self._now.keys()) | self._after.get(log_of(name), set())) - {name}
+
+    def _holds(self, file: Path, place: Position) -> bool:
+        """Say whether a file is still the one that its place is of, and as long."""
+        stamp = stamp_of(file)
+        if self._held.get(file) == (stamp, place):
+            return True
+        try:
+            with open_log(file) as stream:
+                if not is_of(place, head(stream.readline(HEAD_BYTES))):
+                    return False
+                found = before(stream, place.end)
+        except UNREADABLE:
+            return False
+        if found is None or not is_tail(found, place.tail):
+            return False
+        if is_compressed(file):
+            self._held[file] = stamp, place
         return True
 
-    def _own(self, file: Path, head: str) -> Position | None:
-        place = self._now.get(name_of(file, self._folder))
-        return place if place and _bare(place.head) == head else None
+    def _copied(self, file: Path, name: str, read: Collection[Path]) -> tuple[int, str, bool]:
+        """Return how far a file is a copy of another one that is there, of which, and whether it is nothing more."""
+        best, source, whole = 0, "", False
+        if not (family := self._family(name) | {of for of in origins(name) if self._folder / of in read}):
+            return best, source, whole
+        first = head_of(file)
+        for other in family:
+            place, there = self._now.get(other), self._folder / other
+            if not place or not self._holds(there, place):
+                # What was not read yet will be, so of that a copy is left out too.
+                place = Position(other, 0, 0, head_of(there))
+            # A log is no copy of what goes on from it.
+            if name in origins(other) or not is_of(place, first) or not (place.end or there in read):
+                continue
+            shared = self._compare(file, place)
+            if not shared.all and shared.size < place.end:
+                continue
+            # The last line that was read may have no end.
+            lines = max(shared.lines, place.end) if shared.size >= place.end else shared.lines
+            # Of two that are the same, one has to be read.
+            copy = shared.all and there in read
+            copy = copy and (not shared.same or (len(other), other) < (len(name), name))
+            # What is not counted yet is left to the other one only as a whole: two could leave it to each other.
+            end = min(lines, place.end)
+            if (copy, end) >= (whole, best):
+                best, source, whole = end, other, copy
+        return best, source, whole
+
+    def _continued(self, file: Path, name: str) -> tuple[int, str]:
+        """Return the furthest place in a file of one that is gone or is another one now, and what that was called."""
+        places: dict[int, list[Position]] = defaultdict(list)
+        for place in self._loose.get(head_of(file), ()):
+            if place.tail and name not in origins(place.source):
+                places[place.end].append(place)
+        best = (0, "")
+        try:
+            with open_log(file) as stream:
+                for end in sorted(places):
+                    if (found := before(stream, end)) is None:
+                        break
+                    same = [place.source for place in places[end] if place.tail == tail(found)]
+                    best = (end, same[-1]) if same else best
+        except UNREADABLE:
+            pass
+        return best
 
     def _compare(self, file: Path, place: Position) -> _Shared:
         """Return what a file has in common with one that is there; only what was not compared before is read."""
-        other, stamp = self._folder / place.source, stamp_of(file)
+        other = self._folder / place.source
+        stamps = stamp_of(file), stamp_of(other)
         known = self._compared.get((file, place.source), _Shared())
-        if known.all and known.stamp == stamp:
+        if known.stamps == stamps or (known.all and not known.same and known.stamps[0] == stamps[0]):
             return known
-        if stamp[0] < known.size or not known.all:
+        if stamps[0][0] < known.size or not known.all:
             known = _Shared()
-        self._compared[file, place.source] = found = _shared(file, other, known, stamp)
+        self._compared[file, place.source] = found = _shared(file, other, known, stamps)
         return found
 
 
@@ -122,16 +238,31 @@ def is_of(place: Position, head: str) -> bool:
     return _bare(place.head) == head
 
 
+def again(head: str, place: Position | None) -> str:
+    """Return the head of a file under a name, told from that of the file that had this name and began alike."""
+    return f"{head}+{int(place.head.partition('+')[2] or 0) + 1}" if place and is_of(place, head) else head
+
+
 def _bare(head: str) -> str:
     return head.partition("+")[0]
 
 
-def _holds(file: Path, place: Position) -> bool:
-    """Say whether a file is still the one that a place is of."""
-    return head_of(file) == _bare(place.head) and (is_compressed(file) or stamp_of(file)[0] >= place.end)
+def _some(names: Mapping[str, str], what: str) -> str:
+    some = ", ".join(f"{name} {what} {of}" for name, of in sorted(names.items())[:3])
+    return some + (f" and so with {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _shared(file: Path, other: Path, known: _Shared, stamp: tuple[int, int]) -> _Shared:
+def _tail_at(file: Path, end: int) -> str:
+    """Return the tail of a file at a place; empty if it can't be read that far."""
+    try:
+        with open_log(file) as stream:
+            found = before(stream, end)
+    except UNREADABLE:
+        return ""
+    return tail(found) if found is not None else ""
+
+
+def _shared(file: Path, other: Path, known: _Shared, stamps: tuple[tuple[int, int], tuple[int, int]]) -> _Shared:
     """Compare two files from where they are known to be the same."""
     size, lines = known.size, known.lines
     try:
@@ -147,10 +278,10 @@ def _shared(file: Path, other: Path, known: _Shared, stamp: tuple[int, int]) -> 
                 lines = size + chunk.rfind(b"\n", 0, same) + 1 if b"\n" in chunk[:same] else lines
                 size += same
                 if same < len(chunk):
-                    return _Shared(stamp, size, lines)
+                    return _Shared(stamps, size, lines)
+            return _Shared(stamps, size, lines, all=True, same=not _read(two, 1))
     except UNREADABLE:
         return _Shared()
-    return _Shared(stamp, size, lines, all=True)
 
 
 def _read(stream: IO[bytes], size: int) -> bytes:

@@ -1,7 +1,8 @@
-"""Is a log one that nobody writes to any more? Its last line then stays as it is."""
+"""What names say of logs: which one goes on from which, and which nobody writes to any more."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,7 +24,23 @@ def is_left_behind(file: Path, logs: Iterable[Path]) -> bool:
         return False
 
 
+def origins(name: str) -> set[str]:
+    """Return the names that a log's name may go on from.
+
+    `app.jsonl.1` and `app.jsonl` of `app.jsonl.1.gz`; `app.jsonl` of `app-20261129.jsonl` or `app.jsonl-20261129`.
+    """
+    folder, file = name[: name.rfind("/") + 1], name[name.rfind("/") + 1 :]
+    suffix = Path(file).suffix
+    starts = {file[: found.start()] for found in re.finditer(r"[-._]", file) if found.start()}
+    stems = {start for start in starts if len(start) < len(file) - len(suffix)}
+    return {f"{folder}{start}" for start in starts} | {f"{folder}{stem}{suffix}" for stem in stems}
+
+
+def log_of(name: str) -> str:
+    """Return the log that a name is of: `app.jsonl` of `app.jsonl.2.gz`, `app.jsonl.bak` and itself."""
+    found = re.search(r"\.(?:jsonl|ndjson)(?=[-._]|$)", name[(start := name.rfind("/") + 1) :], re.IGNORECASE)
+    return name[: start + found.end()] if found else name
+
+
 def _goes_on(name: str, log: Path) -> bool:
-    """Say whether a name is a log's with more in it: `app.jsonl.1` or `app-20261129.jsonl` of `app.jsonl`."""
-    more = name.removeprefix(log.stem)
-    return name.startswith(f"{log.name}.") or (more != name and more[:1] in "-._" and more.endswith(log.suffix))
+    return log.name in origins(name)

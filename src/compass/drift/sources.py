@@ -17,17 +17,21 @@ from compass.data.json_text import parse_json
 from compass.drift import log_lines
 from compass.drift.log_files import (
     HEAD_BYTES,
+    TAIL_BYTES,
     UNREADABLE,
+    before,
     head,
     head_of,
     is_compressed,
+    is_tail,
     name_of,
     open_log,
     stamp_of,
+    tail,
     whole_size,
 )
 from compass.drift.log_lines import InputBatch, batch_of
-from compass.drift.places import Places, is_of
+from compass.drift.places import Places, again, is_of
 from compass.drift.results import SkipWarnings
 from compass.drift.rotation import is_left_behind
 from compass.drift.state import Position
@@ -99,9 +103,11 @@ def read_files(
         if earlier is None:
             # What was rotated before reading began; a log that is rotated later may have a part that was not read.
             earlier = {head_of(file) for file in files if alone and file != root}
+        read, copies = set(files), list[Path]()
         for file in places.in_order(files):
             name, stamp = name_of(file, folder), stamp_of(file)
-            if not places.look(file, files):
+            if not places.look(file, read):
+                copies.append(file)
                 continue
             if is_compressed(file) and finished.get(file) == stamp and not places.to_record(name):
                 # To look for what is new it would have to be unpacked again.
@@ -131,6 +137,12 @@ def read_files(
                 if batch.position:
                     places.put(batch.position)
                 yield batch
+        for file in copies:
+            # Once what they are copies of was read: so far they need not be read should that be cut.
+            if not places.look(file, read) and (place := places.to_record(name_of(file, folder))):
+                places.put(place)
+                yield InputBatch((), place)
+        places.tell()
         if not follow:
             return
         if idle:
@@ -242,27 +254,31 @@ def _next(
         first = stream.readline(HEAD_BYTES)
         if not first or (len(first) < HEAD_BYTES and not takes(first)):
             return None
-        own, start = head(first), 0
+        own, start, done = head(first), 0, b""
         if place is not None and is_of(place, own):
-            start, own = place.end, place.head
-            if not is_compressed(file) and stream.seek(0, 2) < start:
-                logger.warning("%s has become shorter; reading it again from its start", name)
-                start, own = 0, f"{own.partition('+')[0]}+{int(own.partition('+')[2] or 0) + 1}"
+            found = before(stream, place.end)
+            if found is not None and is_tail(found, place.tail):
+                start, own, done = place.end, place.head, found
+            else:
+                what = "has become shorter" if found is None else "no longer holds what was read of it"
+                logger.warning("%s %s; reading it again from its start", name, what)
+                own = again(own, place)
         elif place is not None:
             logger.info("%s is a new file under an old name; reading it from its start", name)
         stream.seek(start)
         lines: list[bytes] = []
         end = start
         while len(lines) < batch_size:
-            line, size = _line(stream)
+            line, size, last = _line(stream)
             if not line or not takes(line):
                 break
             end += size
             lines.append(line)
+            done = (done + last)[-TAIL_BYTES:]
     if end == start:
         return None
     batch = batch_of(lines, f"{name} from byte {start}" if start else name, 1, columns, warnings)
-    return replace(batch, position=Position(name, start, end, own))
+    return replace(batch, position=Position(name, start, end, own, tail(done)))
 
 
 def _any_line(_: bytes) -> bool:
@@ -289,11 +305,12 @@ def _waits(file: Path, place: Position | None) -> bool:
     return stamp_of(file)[0] > (place.end if place else 0)
 
 
-def _line(stream: IO[bytes]) -> tuple[bytes, int]:
-    """Return the next line and its size in bytes; of one that is too long only so much that it shows, and its end."""
+def _line(stream: IO[bytes]) -> tuple[bytes, int, bytes]:
+    """Return the next line, its size and its last bytes; of one that is too long only so much that it shows."""
     line = stream.readline(log_lines.LONGEST_LINE + 1)
-    size, last = len(line), line
+    size, last, end = len(line), line, line
     while len(last) > log_lines.LONGEST_LINE and not last.endswith(b"\n"):
         last = stream.readline(log_lines.LONGEST_LINE + 1)
         size += len(last)
-    return (line if last is line else line + last[-1:]), size
+        end = (end + last)[-TAIL_BYTES:]
+    return (line if last is line else line + last[-1:]), size, end

@@ -35,7 +35,6 @@ BATCHES_REMEMBERED = 100_000
 """Batch ids that are kept; a batch that is sent again after so many others would be counted twice."""
 CHECKS_KEPT = 10_000
 """Checks that are kept for plots, the newest; and so many blocks."""
-
 LONGEST_REASON, LONGEST_PLACE = 200, 500
 """Characters of what is stored of something that was passed over."""
 
@@ -50,6 +49,8 @@ class Position:
     end: int
     head: str
     """What tells this file from a later one of the same name."""
+    tail: str = ""
+    """What tells the bytes before `end`; empty if an earlier version read them."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ class MonitorState:
         """Return how far each file was counted, by name."""
         with self._session() as session:
             rows = session.scalars(select(SourceRow).where(SourceRow.monitor == self._id)).all()
-            return {row.name: Position(row.name, 0, row.offset, row.head) for row in rows}
+            return {row.name: Position(row.name, 0, row.offset, row.head, row.tail or "") for row in rows}
 
     def write(
         self,
@@ -228,9 +229,8 @@ class MonitorState:
             if batch is not None:
                 session.add(BatchRow(monitor=self._id, batch=batch))
             if position is not None:
-                session.merge(
-                    SourceRow(monitor=self._id, name=position.source, offset=position.end, head=position.head)
-                )
+                of = {"name": position.source, "offset": position.end, "head": position.head, "tail": position.tail}
+                session.merge(SourceRow(monitor=self._id, **of))
             self._skip(session, skipped, at)
             for name, content in streams.items():
                 session.merge(StreamRow(monitor=self._id, name=name, content=content))

@@ -87,6 +87,7 @@ class SourceRow(Base):
     name: Mapped[str] = mapped_column(Text, primary_key=True)
     offset: Mapped[int] = mapped_column("byte_offset", BigInteger)
     head: Mapped[str] = mapped_column(String(100))
+    tail: Mapped[str | None] = mapped_column(String(100))
 
 
 class SkippedRow(Base):
@@ -228,7 +229,7 @@ def _read_only(address: str) -> Engine:
 
 def _add_columns(engine: Engine) -> None:
     """Add the columns that tables have gained since they were first made."""
-    for kind in (SkippedRow, PromptRow):
+    for kind in (SourceRow, SkippedRow, PromptRow):
         table = kind.__tablename__
         there = {column["name"] for column in inspect(engine).get_columns(table)}
         with engine.begin() as connection:
