@@ -87,6 +87,11 @@ class InputBatch:
         """How many lines could not be used."""
         return sum(skip.n for skip in self.skipped)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it notes a place alone, with nothing new there."""
+        return not (self.records or self.skipped or self.labels)
+
 
 def parse(line: bytes, columns: Mapping[str, str] | None = None) -> Record:
     """Read one line. Raises ValueError, with the rule but not the content, if it can't be used.

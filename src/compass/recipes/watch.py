@@ -106,6 +106,8 @@ def watch(
                             watching.purge()
                         else:
                             seen = counting.count(watching, encoder, batch)
+                            if batch.is_empty:
+                                continue
                             for event in seen.events:
                                 yield drift_event(event, watching, encoder)
                             if seen.events:
