@@ -180,7 +180,8 @@ class Places:
         if not (family := self._family(name) | {of for of in origins(name) if self._folder / of in read}):
             return best, source, whole
         first = head_of(file)
-        for other in family:
+        # The log itself comes last, and so before its other copies where they tell the same.
+        for other in sorted(family, key=lambda one: (len(one), one), reverse=True):
             place, there = self._now.get(other), self._folder / other
             if not place or not self._holds(there, place):
                 # What was not read yet will be, so of that a copy is left out too.
