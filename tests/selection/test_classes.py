@@ -99,7 +99,7 @@ def test_training_rows_are_compared_in_chunks(make_candidates):
 
 
 def test_without_a_sign_votes_alone_tell(make_candidates):
-    """One row of each class has none of its own to be near to, and with one language no row has neighbours abroad."""
+    """One row of each class has none of its own to be near to, in one language none is cross-lingual."""
     c = by_topic(make_candidates([6, 0, 6, 0], [1, 0, 0, 0], [40, 40, 40, 40], noise=0.05))
     c = dataclasses.replace(c, pool_languages=("de",) * 160)
     likely = unseen(c, [0])

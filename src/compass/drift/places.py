@@ -127,8 +127,8 @@ class Places:
             first = own.head if own else again(head_of(file), self._now.get(name))
             self.put(Position(name, 0, end, first, tail_))
             self._found.add(name)
-            if not own:
-                self._moved.update({} if whole else {name: source})
+            if not own and not whole:
+                self._moved[name] = source
         if whole:
             self._copies[name] = source
         elif own:

@@ -22,6 +22,7 @@ from compass.drift.tables import (
     SkippedRow,
     SourceRow,
     StreamRow,
+    another_writes,
     lock_of,
     open_database,
 )
@@ -134,7 +135,7 @@ class MonitorState:
         a database in a file only one process may write a monitor until it closes it.
         """
         if not self._locked and (file := lock_of(self._engine, self.name)):
-            self._lock.enter_context(held(file, self._another_writes()))
+            self._lock.enter_context(held(file, another_writes(self.name)))
             self._locked = True
         with self._session() as session:
             row = session.scalar(select(MonitorRow).where(MonitorRow.name == self.name))
@@ -225,7 +226,7 @@ class MonitorState:
                 .values(version=self._version + 1, prompts=MonitorRow.prompts + prompts)
             )
             if done.rowcount != 1:  # type: ignore[attr-defined]
-                raise self._another_writes()
+                raise another_writes(self.name)
             if batch is not None:
                 session.add(BatchRow(monitor=self._id, batch=batch))
             if position is not None:
@@ -304,12 +305,6 @@ class MonitorState:
         """Return the newest events, oldest first, each with its `id`, which grows from one to the next."""
         return [{"id": number, **content} for number, content in self._contents(EventRow, most)]
 
-    def _another_writes(self) -> MonitorError:
-        return MonitorError(
-            f"Another process, or another Monitor in this one, is writing the state of monitor {self.name!r}. Stop or "
-            "close it, or give each its own database or name."
-        )
-
     def _refuse_others(self, row: MonitorRow, reference: str, options: Mapping[str, Any]) -> None:
         others = [
             f"{name} {row.options[name]}" for name in options if row.options.get(name, options[name]) != options[name]
@@ -348,7 +343,7 @@ class MonitorState:
     def _by_us(self, session: Session) -> bool:
         """Return True. Raises MonitorError if another process counts the same prompts, as a twin on one log does."""
         if session.scalar(select(MonitorRow.version).where(MonitorRow.id == self._id)) != self._version:
-            raise self._another_writes()
+            raise another_writes(self.name)
         return True
 
     def _expire(self, session: Session, oldest: float) -> int:
@@ -395,7 +390,7 @@ class MonitorState:
             with Session(self._engine, expire_on_commit=False) as session, session.begin():
                 yield session
         except IntegrityError as error:
-            raise MonitorError(f"{self._another_writes()} ({type(error.orig).__name__})") from None
+            raise MonitorError(f"{another_writes(self.name)} ({type(error.orig).__name__})") from None
         except SQLAlchemyError as error:
             reason = without_secrets(str(getattr(error, "orig", None) or type(error).__name__))
             raise MonitorError(f"The state of monitor {self.name!r} can't be read or written: {reason}") from None

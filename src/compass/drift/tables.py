@@ -170,6 +170,14 @@ def lock_of(engine: Engine, name: str) -> Path | None:
     return Path(f"{Path(file).resolve()}.{named}.lock")
 
 
+def another_writes(name: str) -> MonitorError:
+    """Return the error for a second writer of a monitor."""
+    return MonitorError(
+        f"Another process, or another Monitor in this one, is writing the state of monitor {name!r}. Stop or close it, "
+        "or give each its own database or name."
+    )
+
+
 def open_database(url: str) -> Engine:
     """Open a database by its SQLAlchemy URL, and make its tables if need be. Raises MonitorError if that fails.
 

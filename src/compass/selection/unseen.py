@@ -13,7 +13,7 @@ import numpy as np
 
 from compass.selection.agreement import neighbours, rows_with_class
 from compass.selection.protocol import Candidates
-from compass.semantic.arrays import IntArray, RealArray
+from compass.semantic.arrays import FloatArray, IntArray, RealArray
 
 CHUNK_ROWS = 2048
 """Training rows that are compared with all others at once: memory goes by this, not by the square of them."""
@@ -31,17 +31,15 @@ def unseen_probabilities(candidates: Candidates, votes: IntArray, known: IntArra
     odds of the two signs are multiplied. What share of usage is unseen is not known beforehand; it is found with the
     probabilities by expectation maximisation (Saerens et al. 2002, 10.1162/089976602753284446).
     """
-    counted = votes >= 0
-    voted = np.sum(~np.isin(votes, known) & counted, axis=1) / np.maximum(counted.sum(axis=1), 1)
-    pool = candidates.pool_classes
-    if pool is None or not len(known) or not np.isin(pool[pool >= 0], known).any():
-        return np.where(counted.any(axis=1), 1.0, 0.0)
+    pool, own = candidates.pool_classes, candidates.train_classes
+    if pool is None or own is None or not np.isin(pool[pool >= 0], known).any():
+        return np.where((votes >= 0).any(axis=1), 1.0, 0.0)
     if np.isin(pool[pool >= 0], known).all():
         return np.zeros(len(votes))
-    rows = candidates.train[candidates.train_classes >= 0] if candidates.train_classes is not None else candidates.train
+    rows, voted = candidates.train[own >= 0], _unseen_votes(votes, known)
     signs = [
-        (_odds_of_nearness(candidates), (candidates.usage @ rows.T).max(axis=1).astype(np.float64)),
-        (_odds_of_votes(candidates, votes.shape[1], known, seed), voted),
+        (_odds_of_nearness(rows, own[own >= 0]), (candidates.usage @ rows.T).max(axis=1).astype(np.float64)),
+        (_odds_of_votes(candidates, pool, votes.shape[1], known, seed), voted),
     ]
     odds = [sign(values) for sign, values in signs if sign is not None]
     return _with_share(np.sum(odds, axis=0)) if odds else voted
@@ -59,17 +57,13 @@ def _with_share(odds: RealArray) -> RealArray:
     return probabilities
 
 
-def _odds_of_nearness(candidates: Candidates) -> Odds | None:
+def _odds_of_nearness(rows: FloatArray, classes: IntArray) -> Odds | None:
     """Return what the cosine to the nearest training row says; None where the training data can't tell.
 
-    A row of a seen class is like a training row that is held against all others, one of an unseen class like one that
-    is held against other classes alone. Each class counts alike.
+    rows: (n, d) training rows with a class, classes: (n,). A row of a seen class is like a training row that is held
+    against all others, one of an unseen class like one that is held against other classes alone. Each class counts
+    alike.
     """
-    classes = candidates.train_classes
-    if classes is None:
-        return None
-    rows = candidates.train[classes >= 0]
-    classes = classes[classes >= 0]
     same, other = np.empty(len(rows)), np.empty(len(rows))
     for start in range(0, len(rows), CHUNK_ROWS):
         chunk = np.arange(start, min(start + CHUNK_ROWS, len(rows)))
@@ -83,16 +77,21 @@ def _odds_of_nearness(candidates: Candidates) -> Odds | None:
     return _odds(np.maximum(same, other)[usable], other[usable], weights, weights)
 
 
-def _odds_of_votes(candidates: Candidates, k: int, known: IntArray, seed: int) -> Odds | None:
-    """Return what the share of votes for unseen classes says, by the pool's own rows; None where they can't tell."""
-    classes = candidates.pool_classes
-    if classes is None:
-        return None
+def _odds_of_votes(candidates: Candidates, classes: IntArray, k: int, known: IntArray, seed: int) -> Odds | None:
+    """Return what the share of votes for unseen classes says, by the pool's own rows; None where they can't tell.
+
+    classes: (n_A,) of the pool.
+    """
     rows, near = neighbours(candidates, rows_with_class(candidates, seed), k, cross_lingual=True)
-    found = near >= 0
-    voted = np.sum(~np.isin(classes[near], known) & found, axis=1) / np.maximum(found.sum(axis=1), 1)
-    own = ~np.isin(classes[rows], known)
+    voted, own = _unseen_votes(np.where(near >= 0, classes[near], -1), known), ~np.isin(classes[rows], known)
     return _odds(voted[~own], voted[own], np.ones(int(np.sum(~own))), np.ones(int(np.sum(own))))
+
+
+def _unseen_votes(votes: IntArray, known: IntArray) -> RealArray:
+    """Return the share of each row's votes that are for unseen classes, (n,). votes: (n, k) classes, -1 for none."""
+    counted = votes >= 0
+    share: RealArray = np.sum(~np.isin(votes, known) & counted, axis=1) / np.maximum(counted.sum(axis=1), 1)
+    return share
 
 
 def _odds(seen: RealArray, unseen: RealArray, seen_weights: RealArray, unseen_weights: RealArray) -> Odds | None:
