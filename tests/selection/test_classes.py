@@ -13,7 +13,7 @@ from compass.selection.agreement import neighbours, rows_with_class
 from compass.selection.caps import NO_CAPS
 from compass.selection.classes import class_probabilities, cut, known_probabilities
 from compass.selection.density import pool_density, queries
-from compass.selection.unseen import unseen_probabilities
+from compass.selection.unseen import _odds, unseen_probabilities
 
 
 def by_topic(candidates):
@@ -123,6 +123,27 @@ def test_the_training_data_tells_opposites_apart(make_candidates):
         for text in ("compass", "compass:class_quotas=false")
     }
     assert share["compass:class_quotas=false"] < 0.75 < 0.9 < share["compass"], share
+
+
+def test_a_usage_row_is_judged_with_those_that_are_like_it(make_candidates):
+    """Breaks if one row whose pool neighbours are all mistaken is believed against the rows around it."""
+    c = by_topic(make_candidates([12, 12, 6, 0], [12, 12, 0, 0], [60, 60, 60, 60], noise=0.3))
+    votes = c.pool_classes[np.argsort(-(c.usage @ c.pool.T), axis=1)[:, :20]]
+    votes[3] = 2
+    likely = unseen_probabilities(c, votes, np.array([0, 1]), 0)
+    assert likely[3] < 0.5
+    assert likely[24:].mean() > 0.8
+
+
+def test_what_a_sign_says_does_not_hang_on_its_unit():
+    """Breaks if cosines that lie close together are flattened by the penalty: .90 and .85 tell as much as 90 and 85."""
+    rng = np.random.default_rng(0)
+    seen, wholly_unseen, even = 0.90 + 0.01 * rng.normal(size=40), 0.85 + 0.01 * rng.normal(size=40), np.ones(40)
+    odds = _odds(seen, wholly_unseen, even, even)
+    np.testing.assert_allclose(
+        _odds(100 * seen, 100 * wholly_unseen, even, even)(np.array([85.0])), odds(np.array([0.85]))
+    )
+    assert odds(np.array([0.85]))[0] > 2 > -2 > odds(np.array([0.90]))[0]
 
 
 @pytest.mark.parametrize(("usage", "truth"), [([12, 12, 0, 0], 0.0), ([6, 6, 6, 6], 0.5), ([0, 0, 12, 12], 1.0)])

@@ -13,10 +13,12 @@ import numpy as np
 
 from compass.selection.agreement import neighbours, rows_with_class
 from compass.selection.protocol import Candidates
-from compass.semantic.arrays import FloatArray, IntArray, RealArray
+from compass.semantic.arrays import FloatArray, IntArray, RealArray, nearest_rows
 
 CHUNK_ROWS = 2048
 """Training rows that are compared with all others at once: memory goes by this, not by the square of them."""
+JUDGED_TOGETHER = 3
+"""Usage rows whose odds are averaged: a row and those nearest to it."""
 ROUNDS = 200
 """Rounds of expectation maximisation, at most; it stands still long before."""
 
@@ -28,8 +30,9 @@ def unseen_probabilities(candidates: Candidates, votes: IntArray, known: IntArra
     """Return how likely each usage row asks for a class that the training data lacks, (n_U,).
 
     votes: (n_U, k) classes of the pool rows nearest to each usage row. known: (G,) classes of the training data. The
-    odds of the two signs are multiplied. What share of usage is unseen is not known beforehand; it is found with the
-    probabilities by expectation maximisation (Saerens et al. 2002, 10.1162/089976602753284446).
+    odds of the two signs are multiplied, and those of rows that are alike averaged. What share of usage is unseen is
+    not known beforehand; it is found with the probabilities by expectation maximisation (Saerens et al. 2002,
+    10.1162/089976602753284446).
     """
     pool, own = candidates.pool_classes, candidates.train_classes
     if pool is None or own is None or not np.isin(pool[pool >= 0], known).any():
@@ -42,7 +45,10 @@ def unseen_probabilities(candidates: Candidates, votes: IntArray, known: IntArra
         (_odds_of_votes(candidates, pool, votes.shape[1], known, seed), voted),
     ]
     odds = [sign(values) for sign, values in signs if sign is not None]
-    return _with_share(np.sum(odds, axis=0)) if odds else voted
+    if not odds:
+        return voted
+    alike, _ = nearest_rows(candidates.usage, candidates.usage, JUDGED_TOGETHER)
+    return _with_share(np.sum(odds, axis=0)[alike].mean(axis=1))
 
 
 def _with_share(odds: RealArray) -> RealArray:
@@ -100,16 +106,19 @@ def _odds(seen: RealArray, unseen: RealArray, seen_weights: RealArray, unseen_we
     None where there is no value of one kind.
     """
     from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
 
     if not len(seen) or not len(unseen):
         return None
-    values = np.concatenate([seen, unseen])[:, None]
+    # Cosines lie so close together that the penalty would flatten them.
+    scaler = StandardScaler()
+    values = scaler.fit_transform(np.concatenate([seen, unseen])[:, None])
     is_unseen = np.repeat([0, 1], [len(seen), len(unseen)])
     weights = np.concatenate([seen_weights / seen_weights.sum(), unseen_weights / unseen_weights.sum()])
     fitted = LogisticRegression().fit(values, is_unseen, sample_weight=weights * len(values) / 2)
 
     def odds(sign: RealArray) -> RealArray:
-        found: RealArray = fitted.decision_function(sign[:, None])
+        found: RealArray = fitted.decision_function(scaler.transform(sign[:, None]))
         return found
 
     return odds
