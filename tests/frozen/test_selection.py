@@ -40,7 +40,7 @@ def test_nothing_else_changed() -> None:
         assert stored.differences(stored.read("selection_changed")[case], before)
 
 
-@pytest.mark.parametrize(("budget", "n"), [(12, 2), (20, 1), (30, 1)])
+@pytest.mark.parametrize(("budget", "n"), [(12, 3), (20, 3), (30, 1)])
 def test_reserved_rows_change_as_many_picks_and_do_not_lead(
     monkeypatch: pytest.MonkeyPatch, budget: int, n: int
 ) -> None:
