@@ -77,10 +77,10 @@ SETTINGS: dict[str, Setting] = {
 }
 
 
-def draw(language: str, seed: int, setting: Setting) -> Draw:
-    """Draw the three sets of one language and seed."""
+def draw(language: str, seed: int, setting: Setting, pool_tags: Sequence[str] = POOL) -> Draw:
+    """Draw the three sets of one language and seed; `pool_tags`: languages that the pool may be of."""
     rng = random.Random(f"stress/{language}/{seed}")
-    tags = [tag for tag in POOL if tag != language][: setting.languages]
+    tags = [tag for tag in pool_tags if tag != language][: setting.languages]
     own, others = by_intent(language), {tag: by_intent(tag) for tag in tags}
     spread = Counter(intent for groups in others.values() for intent in groups)
     possible = sorted(i for i, rows in own.items() if len(rows) >= 20 and spread[i] * 2 >= len(tags))
