@@ -124,15 +124,26 @@ def test_a_limit_is_kept_and_the_next_call_goes_on(server: Server, tmp_path: Pat
         done, sent = judge_answers(Judge(server.url, "m", verdicts), BASE, ADAPTER, limit=limit)
         assert sent <= limit
         rows.append((done.rows, done.left))
-    assert rows == [(6, 4), (8, 2), (10, 0)]
+    assert rows == [(4, 6), (7, 3), (10, 0)]
     assert len(server.asked) == 12
     with verdicts.open("a") as file:
         file.write('{"key": "half of a li')
     again, sent = judge_answers(Judge(server.url, "other", verdicts), BASE, ADAPTER, limit=2)
-    assert (again.rows, sent) == (5, 2), "another model is another judge"
+    assert (again.rows, sent) == (2, 2), "another model is another judge"
     lines = verdicts.read_text("utf-8").splitlines()
     assert len(lines) == 12 + 1 + 2
     assert json.loads(lines[-2])["verdict"] in "AB"
+
+
+def test_rows_that_cost_nothing_do_not_hide_who_wins(server: Server, tmp_path: Path) -> None:
+    """Beyond the requests that are allowed, rows that both answer alike would count as ties and others not at all."""
+    rows = [Example(f"r{i}", f"request {i}", f"a response that is long {i}", "cy") for i in range(200)]
+    base, adapter = (evaluation(answers, rows) for answers in (["bad"] * 200, ["good", "bad"] * 100))
+    done, sent = judge_answers(Judge(server.url, "m", tmp_path / "v.jsonl"), base, adapter, limit=40)
+    assert (sent, done.wins, done.losses) == (40, 20, 0)
+    assert (done.rows, done.left) == (done.wins + done.ties, 200 - done.rows)
+    assert done.difference is not None
+    assert done.difference.interval.low < 0.5 < done.difference.interval.high, "half of all rows are won"
 
 
 def test_nothing_is_sent_without_a_number(

@@ -182,24 +182,25 @@ def plan(judge: Judge, one: Evaluation, other: Evaluation) -> JudgePlan:
 def judge_answers(judge: Judge, one: Evaluation, other: Evaluation, *, limit: int) -> tuple[Judged, int]:
     """Judge answers row by row, in an order that the seed alone decides; return the result, and the requests sent.
 
-    limit: requests that may be sent. A later call goes on where this one stopped. Raises DataError if the two are not
-    of the same rows, ModelError if the server gives no reply.
+    limit: requests that may be sent. The first row that would need more ends the judgement, so that what is judged is
+    the beginning of the order: rows that cost nothing are ties, and all of them beside a few others would hide who
+    wins. A later call goes on from there. Raises DataError if the two are not of the same rows, ModelError if the
+    server gives no reply.
     """
     check_same_rows(one, other)
-    sent, left = 0, 0
+    sent = 0
     verdicts: dict[int, tuple[str, str]] = {}
     for i in np.random.default_rng(one.seed).permutation(len(one.examples)).tolist():
         orders = _orders(one, other, i)
         said = [judge.known(messages) for messages in orders]
         if sent + said.count(None) > limit:
-            left += 1
-            continue
+            break
         for place, messages in enumerate(orders):
             if said[place] is None:
                 said[place] = judge.ask(messages)
                 sent += 1
         verdicts[i] = (str(said[0]), str(said[1])) if orders else ("C", "C")
-    return _judged(one, verdicts, left), sent
+    return _judged(one, verdicts), sent
 
 
 def _orders(one: Evaluation, other: Evaluation, i: int) -> list[list[dict[str, str]]]:
@@ -208,7 +209,7 @@ def _orders(one: Evaluation, other: Evaluation, i: int) -> list[list[dict[str, s
     return [] if a.strip() == b.strip() else [messages_of(example, a, b), messages_of(example, b, a)]
 
 
-def _judged(one: Evaluation, verdicts: dict[int, tuple[str, str]], left: int) -> Judged:
+def _judged(one: Evaluation, verdicts: dict[int, tuple[str, str]]) -> Judged:
     # In the second order the answers have changed places.
     outcome = {("A", "B"): "losses", ("B", "A"): "wins"}
     rows = sorted(i for i, said in verdicts.items() if UNREADABLE not in said)
@@ -226,7 +227,7 @@ def _judged(one: Evaluation, verdicts: dict[int, tuple[str, str]], left: int) ->
     return Judged(
         name=one.name,
         rows=len(rows),
-        left=left,
+        left=len(one.examples) - len(verdicts),
         unreadable=len(verdicts) - len(rows),
         wins=counts["wins"],
         losses=counts["losses"],
