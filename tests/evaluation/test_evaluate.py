@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +59,16 @@ def test_values() -> None:
     assert values["loss_per_byte"] == pytest.approx(40 / sum(len(e.response) for e in EXAMPLES))
     assert values["seen_label_share"] == (right_i0 + 30) / 40
     assert all(v.low <= v.value <= v.high for v in evaluation.metrics.values())
+
+
+def test_rows_of_one_item_are_no_independent_rows() -> None:
+    """A test that asks each question in four languages would give an interval half as wide as it is."""
+    four = [replace(row, id=f"{row.id}-{i}", parallel_id=row.id) for row in EXAMPLES for i in range(4)]
+    once, repeated = (
+        evaluate(Oracle(20), rows, name="cy", language="cy", config=CONFIG, seed=0).metrics["exact_match"]
+        for rows in (EXAMPLES, four)
+    )
+    assert repeated == once
 
 
 def test_json_form() -> None:

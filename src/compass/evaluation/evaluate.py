@@ -167,6 +167,7 @@ def assemble(
     scores = score_rows([example.response for example in examples], predictions, seen_labels)
     metrics = intervals(
         ratios(scores, nats, n_bytes),
+        units=items(examples),
         draws=draws,
         confidence=config.confidence,
         seed=seed,
@@ -194,14 +195,17 @@ def assemble(
 def intervals(
     metrics: Mapping[str, tuple[FloatArray64, FloatArray64]],
     *,
+    units: Sequence[Hashable] | None,
     draws: int,
     confidence: float,
     seed: int,
     without: Collection[str] = (),
 ) -> dict[str, Interval]:
-    """Return value and interval of each metric that some row bears on; metrics as from `ratios`."""
+    """Return value and interval of each metric that some row bears on; metrics as from `ratios`, units from `items`."""
     return {
-        name: ratio_interval(top, bottom, draws=draws, confidence=confidence, seed=seed, proportion=name in PROPORTIONS)
+        name: ratio_interval(
+            top, bottom, draws=draws, confidence=confidence, seed=seed, units=units, proportion=name in PROPORTIONS
+        )
         for name, (top, bottom) in metrics.items()
         if bottom.any() and name not in without
     }

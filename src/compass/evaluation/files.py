@@ -13,7 +13,7 @@ import numpy as np
 
 from compass.data.example import Example
 from compass.errors import DataError
-from compass.evaluation.evaluate import Evaluation, intervals
+from compass.evaluation.evaluate import Evaluation, intervals, items
 from compass.evaluation.lm_eval.bridge import TaskMetric, TaskResult, TaskSample
 from compass.evaluation.metrics import ratios, score_rows
 from compass.records import ClusterScore, Difference, Interval
@@ -66,7 +66,10 @@ def read_evaluation(path: Path) -> Evaluation:
         known = {str(name): Interval.from_dict(value) for name, value in summary["metrics"].items()}
         found = ratios(scores, nats, n_bytes)
         without = {*known, *(() if seen_labels else ("seen_label_share",))}
-        every = {**known, **intervals(found, draws=draws, confidence=confidence, seed=seed, without=without)}
+        missing = intervals(
+            found, units=items(examples), draws=draws, confidence=confidence, seed=seed, without=without
+        )
+        every = {**known, **missing}
         return Evaluation(
             name=str(summary["name"]),
             language=str(summary["language"]),
