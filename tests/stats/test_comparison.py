@@ -384,6 +384,14 @@ def test_a_table_of_comparisons() -> None:
         compare_paired({"random": base, "broken": np.full(60, np.nan)}, "random", seed=0)
 
 
+def test_two_models_that_are_right_on_the_same_rows_are_not_the_same_for_sure() -> None:
+    """The interval would be [0, 0]: no difference at all, for certain, after five rows."""
+    right = np.array([1.0, 0.0, 1.0, 1.0, 0.0])
+    (same,) = compare_paired({"a": right, "b": right}, "a", seed=0)
+    others = 1.0 - 0.025 ** (1 / 5)
+    assert (same.difference.low, same.difference.high) == pytest.approx((-others, others))
+
+
 def test_difference_between_runs_against_scipy() -> None:
     """Rows would be counted instead of trainings, or a training with more rows would count for more."""
     rng = np.random.default_rng(8)

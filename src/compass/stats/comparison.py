@@ -23,7 +23,7 @@ class PairedComparison:
 
     name: str
     difference: Interval
-    """name - reference, with its bootstrap interval."""
+    """name - reference, with its interval, of which `paired_difference` knows if all scores are 0 or 1."""
     p_value: float
     """Of the paired permutation test."""
     p_holm: float
@@ -107,7 +107,13 @@ def compare_paired(
         PairedComparison(
             name=name,
             difference=paired_difference(
-                (base, ones), (other, ones), draws=draws, confidence=confidence, seed=seed, units=units
+                (base, ones),
+                (other, ones),
+                draws=draws,
+                confidence=confidence,
+                seed=seed,
+                units=units,
+                proportion=bool(np.isin([base, other], (0.0, 1.0)).all()),
             ),
             p_value=tests[name].p_value,
             p_holm=corrected[name],
