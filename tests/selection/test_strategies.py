@@ -137,6 +137,13 @@ def test_the_language_cap_holds_and_is_set_aside_only_in_need(make_candidates):
     assert any("language cap" in reason for reason in selection.reasons)
 
 
+def test_the_language_cap_is_no_row_above_its_share(make_candidates):
+    """Breaks if 0.28 of 25 is eight rows, since the product is a little more than seven in floating point."""
+    c = make_candidates([10], [0], [200], languages=("en", "de", "th", "ru"))
+    selection = run("compass", c, budget=25, caps=Caps(language_cap=0.28, duplicate_similarity=1.0))
+    assert Counter(Counter(c.pool_languages[i] for i in selection.indices).values()) == {7: 3, 4: 1}
+
+
 def test_a_pool_in_one_language_is_under_no_language_cap(make_candidates):
     """Breaks if three quarters of the picks are told to be above a cap that no other row could have kept to."""
     c = make_candidates([20, 20], [1, 1], [60, 60], languages=("de",))

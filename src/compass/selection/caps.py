@@ -55,7 +55,8 @@ class Taken:
         self._least_cost = candidates.least_cost
         # A pool in one language has no other row to take first.
         capped = caps.language_cap < 1 and len(set(candidates.pool_languages)) > 1
-        self._language_limit = math.ceil(caps.language_cap * budget) if capped else budget
+        # Rounded first: 0.07 * 100 is a little more than 7.
+        self._language_limit = math.ceil(round(caps.language_cap * budget, 6)) if capped else budget
         self._similarity = caps.duplicate_similarity
         self._passed_over: dict[str, set[int]] = {}
         self._spent: Counter[str] = Counter()
