@@ -194,6 +194,22 @@ def test_small_samples_are_tested_exactly() -> None:
     assert ours.difference == pytest.approx(other.mean() - base.mean())
 
 
+@pytest.mark.parametrize("scale", [1e3, 1e6, 1e9])
+def test_large_scores_are_tested_as_small_ones(scale: float) -> None:
+    """The mirrored swap of scores in the millions would not count as equally far off: p would be half of what it is,
+    and differences that are all alike would have an effect of millions."""
+    rng = np.random.default_rng(0)
+    base, gain = rng.normal(size=10), np.abs(rng.normal(size=10))
+    small, large = (
+        permutation_test((s * base, np.ones(10)), (s * (base + gain), np.ones(10)), seed=0) for s in (1.0, scale)
+    )
+    assert small.p_value == large.p_value == 2 / 2**10
+    alike, shifted = scale * base, scale * base + 0.1 * scale
+    assert math.isnan(cohens_d(alike, shifted, confidence=0.95).value)
+    assert math.isnan(minimum_detectable_effect(alike, shifted))
+    assert math.isnan(difference_between_runs(alike, shifted, list(range(10)), confidence=0.95)[1])
+
+
 def test_large_samples_agree_with_scipy() -> None:
     """Random flips would be drawn unevenly; two Monte Carlo p values near 0.03 of 20,000 draws differ by less than
     0.008 (4.5 standard errors of their difference)."""

@@ -14,7 +14,7 @@ from compass.records import Interval
 from compass.stats.effects import cohens_d, minimum_detectable_effect
 from compass.stats.intervals import UNKNOWN, paired_difference
 from compass.stats.permutation import PERMUTATION_DRAWS, holm, permutation_test
-from compass.stats.units import TIE, by_unit
+from compass.stats.units import by_unit, tie
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ def difference_between_runs(
     base_sum, other_sum, size = by_unit(runs, base, other, np.ones(np.shape(base)))
     differences = (other_sum - base_sum) / size
     pairs, value = len(size), float(differences.mean())
-    if pairs < 2 or float(differences.std(ddof=1)) <= TIE:
+    if pairs < 2 or float(differences.std(ddof=1)) <= tie(size, base_sum, other_sum):
         return Interval(value, math.nan, math.nan), math.nan
     between, shared, items = float(differences.var(ddof=1)) / pairs, 0.0, pairs
     if units is not None:

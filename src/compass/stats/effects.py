@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from compass.records import Interval
 from compass.stats.intervals import UNKNOWN
-from compass.stats.units import TIE, by_unit, ratio_errors
+from compass.stats.units import by_unit, ratio_errors, tie
 
 
 def cohens_d(
@@ -34,8 +34,9 @@ def cohens_d(
         return UNKNOWN
     differences = (other_sum - base_sum) / size
     mean, spread = float(differences.mean()), float(differences.std(ddof=1))
-    if spread <= TIE:
-        return Interval(0.0, 0.0, 0.0) if abs(mean) <= TIE else UNKNOWN
+    least = tie(size, base_sum, other_sum)
+    if spread <= least:
+        return Interval(0.0, 0.0, 0.0) if abs(mean) <= least else UNKNOWN
     value = mean / spread
     tail = (1.0 - confidence) / 2.0
     low, high = (_noncentrality(value * math.sqrt(n), n - 1, share) / math.sqrt(n) for share in (1.0 - tail, tail))
@@ -65,7 +66,9 @@ def minimum_detectable_effect(
     if n < 2:
         return float("nan")
     (error,) = ratio_errors((other_sum - base_sum)[None, :], size[None, :])
-    return _shown(n - 1, level, power) * float(error) if error > TIE else float("nan")
+    if error <= tie(size, base_sum, other_sum):
+        return float("nan")
+    return _shown(n - 1, level, power) * float(error)
 
 
 def _noncentrality(t: float, freedom: int, share: float) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from compass.stats.units import TIE, FloatArray64, by_unit, chunks
+from compass.stats.units import FloatArray64, by_unit, chunks, tie
 
 PERMUTATION_DRAWS = 10_000
 """Draws of a permutation test, as in the COMPASS paper: a p of 0.05 is then known to about 0.002."""
@@ -58,14 +58,14 @@ def permutation_test(
     observed = float(other_top.sum() / other_bottom.sum() - base_top.sum() / base_bottom.sum())
     top_change, bottom_change = base_top - other_top, base_bottom - other_bottom
     exact = n < 63 and 2**n <= draws
-    extreme = 0
+    extreme, least = 0, abs(observed) - max(tie(base_bottom, base_top), tie(other_bottom, other_top))
     for swaps in _all_swaps(n) if exact else _random_swaps(n, draws, seed):
         top, bottom = swaps @ top_change, swaps @ bottom_change
         with np.errstate(divide="ignore", invalid="ignore"):
             other_ratio = (other_top.sum() + top) / (other_bottom.sum() + bottom)
             drawn = other_ratio - (base_top.sum() - top) / (base_bottom.sum() - bottom)
         # A swap that leaves a model without a denominator has no ratio: it counts against the difference.
-        extreme += int(np.count_nonzero(~(np.abs(drawn) < abs(observed) - TIE)))
+        extreme += int(np.count_nonzero(~(np.abs(drawn) < least)))
     if exact:
         return PermutationTest(observed, extreme / 2**n, 2**n, True, n)
     return PermutationTest(observed, (1 + extreme) / (1 + draws), draws, False, n)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 FloatArray64 = npt.NDArray[np.float64]
 
 TIE = 1e-12
-"""Statistics that differ by less are equal: sums of the same numbers in another order."""
+"""Statistics of scores up to 1 that differ by less are equal: sums of the same numbers in another order."""
 
 CHUNK_CELLS = 4_000_000
 """Resampled indices held at once (32 MB of int64)."""
@@ -33,6 +33,11 @@ def by_unit(units: Sequence[Hashable] | None, *columns: npt.ArrayLike) -> tuple[
     index = np.fromiter((number[unit] for unit in units), dtype=np.int64, count=len(units))
     sums = (np.bincount(index, weights=array, minlength=len(number)) for array in arrays)
     return tuple(np.asarray(column, dtype=np.float64) for column in sums)
+
+
+def tie(bottoms: FloatArray64, *tops: FloatArray64) -> float:
+    """Return how far ratios of sums of these may lie apart and be equal: `TIE`, and more where they are above 1."""
+    return TIE * max(1.0, *(float(np.abs(top).sum() / bottoms.sum()) for top in tops))
 
 
 def share_unseen(n: int, level: float) -> float:
