@@ -61,6 +61,12 @@ def test_a_tail_is_the_mean_of_the_last_steps(share: float, steps: int) -> None:
     assert by_rate(tail(share), values, before=100.0) == pytest.approx(np.mean(values[-last:]))
 
 
+@pytest.mark.parametrize("tenths", range(1, 11))
+def test_tenths_of_ten_steps_are_whole_steps(tenths: int) -> None:
+    """Of the last 0.9, ten steps would be averaged in place of nine: 1 - 0.9 is a little less than 0.1."""
+    assert sum(tail(tenths / 10)(step, 10) > 0 for step in range(1, 11)) == tenths
+
+
 def test_the_mean_of_the_last_steps_is_saved_in_place_of_the_last_weights(after: TrainFor) -> None:
     """Of four steps the last half are θ3 and θ4."""
     mean, third, fourth = after(4, tail_average=0.5), after(3), after(4)

@@ -23,7 +23,8 @@ def tail(share: float) -> Rate:
     """Return the rate of the mean over the last `share` of the steps, one of them at the least."""
 
     def rate(step: int, steps: int) -> float:
-        before = min(int(steps * (1.0 - share)), steps - 1)
+        # Rounded first: 10 * (1 - 0.9) is a little less than 1.
+        before = min(int(round(steps * (1.0 - share), 6)), steps - 1)
         return 1.0 / (step - before) if step > before else 0.0
 
     return rate
