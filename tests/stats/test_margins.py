@@ -170,6 +170,17 @@ def test_rows_of_one_unit_count_once() -> None:
     assert once == run(before, after, 0.0)
 
 
+def test_a_limit_is_a_difference_that_can_be() -> None:
+    """One item of forty that changes in one of its two rows would give a lower limit of -1e298."""
+    before, units = np.tile([0.0, 1.0], 40), np.repeat(np.arange(40), 2).tolist()
+    after = before.copy()
+    after[1] = 0.0
+    test = paired_test(before, after, -0.05, level=0.05, draws=2000, seed=0, units=units)
+    assert (test.low, test.method) == (-1.0, "studentised bootstrap over units")
+    test = paired_test(after, before, -0.05, level=0.05, draws=2000, seed=0, units=units)
+    assert test.high == 1.0
+
+
 def test_rows_without_any_spread() -> None:
     """All differences equal: no resample has a spread, and yet ten rows prove little, and unbounded scores nothing."""
     flat = np.linspace(0.2, 0.8, 10)

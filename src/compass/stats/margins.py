@@ -36,7 +36,7 @@ class PairedTest:
     after: float
     difference: float
     low: float
-    """One-sided lower confidence limit of the difference at the level."""
+    """One-sided lower confidence limit of the difference at the level; −1 at the least for scores in [0, 1]."""
     high: float
     """One-sided upper confidence limit."""
     p_above: float
@@ -250,6 +250,8 @@ def _bootstrap(
     pivots = _pivots(sums, counts, difference, draws, seed)
     observed = (difference - bound) / error
     low, high = difference - error * np.quantile(pivots, [1.0 - level, level])
+    if bounded:
+        low, high = max(low, -1.0), min(high, 1.0)
     return PairedTest(
         **common,  # type: ignore[arg-type]
         low=float(low),
