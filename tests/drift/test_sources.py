@@ -8,13 +8,14 @@ import logging
 import math
 import os
 import random
+import re
 import time
 from dataclasses import replace
 from unittest.mock import Mock
 
 import pytest
 
-from compass.drift import places, read_files, read_stream, sources
+from compass.drift import log_files, places, read_files, read_stream, rotation, sources
 from compass.drift.log_lines import parse
 from compass.errors import DataError
 
@@ -297,17 +298,32 @@ def test_many_bad_lines_are_counted_and_the_first_named(tmp_path, caplog):
     assert [message.split()[0] for message in caplog.messages if "so far" in message] == ["10", "100"]
 
 
+@pytest.mark.parametrize("name", ["app.jsonl-20261130", "app.jsonl-20261130.gz", "app.ndjson-20261130", "app.jsonl_1"])
+def test_a_log_is_rotated_with_a_date_behind_its_name(tmp_path, name, caplog):
+    """Breaks if logrotate's `dateext` takes a log out of what is read, and what came before its rotation is lost."""
+    log, old, runs = tmp_path / re.split("[-_]", name)[0], tmp_path / name, Runs(tmp_path)
+    log.write_text(lines("one"))
+    assert runs.read() == ["one"]
+    text = lines("one", "two")
+    old.write_bytes(gzip.compress(text.encode()) if old.suffix == ".gz" else text.encode())
+    log.write_text(lines("three"))
+    assert sorted(runs.read()) == ["three", "two"]
+    assert runs.read() == []
+    assert "not read" not in caplog.text
+
+
 @pytest.mark.parametrize("how", ["rename", "copy", "gzip", "both"])
-def test_a_file_by_itself_is_read_to_its_end_when_it_is_rotated(tmp_path, how):
+@pytest.mark.parametrize("name", ["prompts.jsonl.1", "prompts.jsonl-20261130"])
+def test_a_file_by_itself_is_read_to_its_end_when_it_is_rotated(tmp_path, how, name):
     """Breaks if what was written between the last look and the rotation is lost, or an older log is counted."""
-    log, old = tmp_path / "prompts.jsonl", tmp_path / "prompts.jsonl.1"
+    log, old = tmp_path / "prompts.jsonl", tmp_path / name
     (tmp_path / "prompts.jsonl.2").write_text(lines("older"))
     log.write_text(lines("0", "1"))
     places = {batch.position.source: batch.position for batch in read_files(log, {}, batch_size=1)}
     with log.open("a") as file:
         file.write(lines("2", "3", "4"))
     if how in ("gzip", "both"):
-        old.with_suffix(".1.gz").write_bytes(gzip.compress(log.read_bytes()))
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(log.read_bytes()))
     if how != "gzip":
         old.write_bytes(log.read_bytes())
     if how == "copy":
@@ -513,16 +529,28 @@ def test_conversations_that_begin_alike_are_counted_in_full(tmp_path, numbered, 
     assert caplog.messages == []
 
 
-def test_many_logs_that_begin_alike_are_not_compared_with_each_other(tmp_path, monkeypatch):
-    """Breaks if the first read of a folder takes time with the square of its files."""
+@pytest.mark.parametrize("rotated", [False, True])
+def test_many_logs_that_begin_alike_are_not_read_for_each_other(tmp_path, monkeypatch, rotated):
+    """Breaks if the first read of a folder, or of one log's many rotations, takes time with the square of its files."""
     opened = Mock(wraps=places.open_log)
-    monkeypatch.setattr(places, "open_log", opened)
-    for i in range(600):
-        (tmp_path / f"{i}.jsonl").write_text(lines("Helo", f"q {i}"))
+    for module in (places, log_files, sources):
+        monkeypatch.setattr(module, "open_log", opened)
+    for i in range(200):
+        name = f"app.jsonl.{i}" if rotated else f"{i}.jsonl"
+        (tmp_path / name).write_text(lines("Helo", *(f"q {i} {j}" for j in range(2))))
     runs = Runs(tmp_path)
-    assert len(runs.read()) == 1200
+    assert len(runs.read()) == 600
     assert runs.read() == []
-    assert opened.call_count < 5 * 600
+    assert opened.call_count < 15 * 200
+
+
+def test_whether_logs_were_left_behind_takes_no_look_at_each_pair(tmp_path, monkeypatch):
+    """Breaks if each round of a followed folder takes time with the square of its files."""
+    looked = Mock(wraps=rotation.origins)
+    monkeypatch.setattr(rotation, "origins", looked)
+    files = {tmp_path / f"app.jsonl.{i}" for i in range(200)}
+    assert not any(rotation.is_left_behind(file, files) for file in files)
+    assert looked.call_count == 200
 
 
 def test_what_is_left_out_is_told(tmp_path, caplog):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import zlib
 from pathlib import Path
 from typing import IO
@@ -32,10 +33,10 @@ def open_log(file: Path) -> IO[bytes]:
     return gzip.open(file) if is_compressed(file) else file.open("rb")  # type: ignore[return-value]
 
 
-def stamp_of(file: Path) -> tuple[int, int]:
+def stamp_of(file: Path | str) -> tuple[int, int]:
     """Return what tells that a file has changed, its size first; zeros if it is gone."""
     try:
-        found = file.stat()
+        found = os.stat(file)
     except OSError:
         return 0, 0
     return found.st_size, found.st_mtime_ns

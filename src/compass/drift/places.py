@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -28,6 +30,10 @@ from compass.drift.state import Position
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 2**20
+BEGINNING_BYTES = 2**14
+"""Bytes of each file that are kept for a round, so that files which differ there are not read for each other."""
+ANOTHER = "is another file"
+"""Why a place does not hold: the name has gone to a file that begins otherwise."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,10 @@ class Places:
         self._compared: dict[tuple[Path, str], _Shared] = {}
         self._quiet: dict[Path, tuple[int, int]] = {}
         """Stamps of files with a place of their own, which need no comparison until they change."""
-        self._held: dict[Path, tuple[tuple[int, int], Position]] = {}
-        """Compressed files that were found to hold their places, so that they are not unpacked again."""
+        self._held: dict[Path, tuple[tuple[int, int], Position, bool]] = {}
+        """Whether a file, by its stamp, holds a place: known for a round, of a compressed one until it changes."""
+        self._beginnings: dict[str, tuple[tuple[int, int], bytes]] = {}
+        """Stamps and first bytes of the files that were compared in this round."""
         self._moved: dict[str, str] = {}
         self._copies: dict[str, str] = {}
         self._told: set[str] = set()
@@ -97,6 +105,8 @@ class Places:
         So a process that is killed in between finds them again. `app.jsonl.2` was `app.jsonl.1`, and comes before it.
         """
         files = list(files)
+        self._beginnings = {}
+        self._held = {file: known for file, known in self._held.items() if is_compressed(file)}
         held = {name for name, place in self._now.items() if self._holds(self._folder / name, place)}
         self._loose = {}
         for place in (*(place for name, place in self._now.items() if name not in held), *self._left):
@@ -152,42 +162,57 @@ class Places:
             for origin in (name, *origins(name)):
                 self._after[origin].add(name)
 
-    def _family(self, name: str) -> set[str]:
+    def _family(self, name: str) -> AbstractSet[str]:
         """Return the names on record that this one goes on from, or that go on from the same log."""
         return ((origins(name) & self._now.keys()) | self._after.get(log_of(name), set())) - {name}
 
     def _holds(self, file: Path, place: Position) -> bool:
         """Say whether a file is still the one that its place is of, and as long."""
         stamp = stamp_of(file)
-        if self._held.get(file) == (stamp, place):
-            return True
+        if (known := self._held.get(file)) and known[:2] == (stamp, place):
+            return known[2]
         try:
             with open_log(file) as stream:
-                if not is_of(place, head(stream.readline(HEAD_BYTES))):
-                    return False
-                found = before(stream, place.end)
+                holds = not held(stream, place, head(stream.readline(HEAD_BYTES)))[1]
         except UNREADABLE:
-            return False
-        if found is None or not is_tail(found, place.tail):
-            return False
-        if is_compressed(file):
-            self._held[file] = stamp, place
-        return True
+            holds = False
+        self._held[file] = stamp, place, holds
+        return holds
+
+    def _beginning(self, name: str) -> bytes:
+        path = os.path.join(self._folder, name)
+        stamp = stamp_of(path)
+        if (known := self._beginnings.get(name)) and known[0] == stamp:
+            return known[1]
+        try:
+            with open_log(Path(path)) as stream:
+                found = _read(stream, BEGINNING_BYTES)
+        except UNREADABLE:
+            found = b""
+        self._beginnings[name] = stamp, found
+        return found
 
     def _copied(self, file: Path, name: str, read: Collection[Path]) -> tuple[int, str, bool]:
         """Return how far a file is a copy of another one that is there, of which, and whether it is nothing more."""
         best, source, whole = 0, "", False
         if not (family := self._family(name) | {of for of in origins(name) if self._folder / of in read}):
             return best, source, whole
-        first = head_of(file)
+        first, own = head_of(file), self._beginning(name)
         # The log itself comes last, and so before its other copies where they tell the same.
         for other in sorted(family, key=lambda one: (len(one), one), reverse=True):
-            place, there = self._now.get(other), self._folder / other
+            # A log is no copy of what goes on from it.
+            if name in origins(other):
+                continue
+            place, beginning = self._now.get(other), self._beginning(other)
+            size = min(len(own), len(beginning), place.end if place and place.end else BEGINNING_BYTES)
+            if own[:size] != beginning[:size]:
+                # Nor all of the file nor all that was read of the other one is the same.
+                continue
+            there = self._folder / other
             if not place or not self._holds(there, place):
                 # What was not read yet will be, so of that a copy is left out too.
                 place = Position(other, 0, 0, head_of(there))
-            # A log is no copy of what goes on from it.
-            if name in origins(other) or not is_of(place, first) or not (place.end or there in read):
+            if not is_of(place, first) or not (place.end or there in read):
                 continue
             shared = self._compare(file, place)
             if not shared.all and shared.size < place.end:
@@ -237,6 +262,16 @@ class Places:
 def is_of(place: Position, head: str) -> bool:
     """Say whether a place is of the file with this head, however often that was cut since."""
     return _bare(place.head) == head
+
+
+def held(stream: IO[bytes], place: Position, head: str) -> tuple[bytes, str]:
+    """Return the bytes before a place in a file with this head, and why the place does not hold; empty if it does."""
+    if not is_of(place, head):
+        return b"", ANOTHER
+    found = before(stream, place.end)
+    if found is None:
+        return b"", "has become shorter"
+    return (found, "") if is_tail(found, place.tail) else (b"", "no longer holds what was read of it")
 
 
 def again(head: str, place: Position | None) -> str:

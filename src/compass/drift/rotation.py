@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
+from functools import lru_cache
 from pathlib import Path
 
 SETTLED_SECONDS = 10.0
 """For so long a rotated log is left alone: who writes it may still hold it open [ours]."""
 
 
-def is_left_behind(file: Path, logs: Iterable[Path]) -> bool:
+LOG_NAME = re.compile(r"\.(?:jsonl|ndjson)(?=[-._]|$)", re.IGNORECASE)
+"""In names of logs: `app.jsonl`, `app.ndjson`, and rotated ones, `app.jsonl.1`, `app.jsonl-20261130.gz`."""
+
+
+def is_left_behind(file: Path, logs: Collection[Path]) -> bool:
     """Say whether a log was rotated: one whose name it goes on from was written to later, and it is settled."""
-    newer = [log for log in logs if log != file and log.parent == file.parent and _goes_on(file.name, log)]
+    newer = [log for name in origins(file.name) if (log := file.parent / name) in logs and log != file]
     if not newer:
         return False
     try:
@@ -24,7 +29,8 @@ def is_left_behind(file: Path, logs: Iterable[Path]) -> bool:
         return False
 
 
-def origins(name: str) -> set[str]:
+@lru_cache(maxsize=4096)
+def origins(name: str) -> frozenset[str]:
     """Return the names that a log's name may go on from.
 
     `app.jsonl.1` and `app.jsonl` of `app.jsonl.1.gz`; `app.jsonl` of `app-20261129.jsonl` or `app.jsonl-20261129`.
@@ -33,14 +39,10 @@ def origins(name: str) -> set[str]:
     suffix = Path(file).suffix
     starts = {file[: found.start()] for found in re.finditer(r"[-._]", file) if found.start()}
     stems = {start for start in starts if len(start) < len(file) - len(suffix)}
-    return {f"{folder}{start}" for start in starts} | {f"{folder}{stem}{suffix}" for stem in stems}
+    return frozenset({f"{folder}{start}" for start in starts} | {f"{folder}{stem}{suffix}" for stem in stems})
 
 
 def log_of(name: str) -> str:
     """Return the log that a name is of: `app.jsonl` of `app.jsonl.2.gz`, `app.jsonl.bak` and itself."""
-    found = re.search(r"\.(?:jsonl|ndjson)(?=[-._]|$)", name[(start := name.rfind("/") + 1) :], re.IGNORECASE)
-    return name[: start + found.end()] if found else name
-
-
-def _goes_on(name: str, log: Path) -> bool:
-    return log.name in origins(name)
+    found = LOG_NAME.search(name, name.rfind("/") + 1)
+    return name[: found.end()] if found else name

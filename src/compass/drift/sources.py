@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import logging
 import os
-import re
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,11 +18,9 @@ from compass.drift.log_files import (
     HEAD_BYTES,
     TAIL_BYTES,
     UNREADABLE,
-    before,
     head,
     head_of,
     is_compressed,
-    is_tail,
     name_of,
     open_log,
     stamp_of,
@@ -31,17 +28,15 @@ from compass.drift.log_files import (
     whole_size,
 )
 from compass.drift.log_lines import InputBatch, batch_of
-from compass.drift.places import Places, again, is_of
+from compass.drift.places import ANOTHER, Places, again, held
 from compass.drift.results import SkipWarnings
-from compass.drift.rotation import is_left_behind
+from compass.drift.rotation import LOG_NAME, is_left_behind
 from compass.drift.state import Position
 from compass.errors import DataError
 
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 2**20
-LOG_NAME = re.compile(r"\.(jsonl|ndjson)(\.[^/]+)?$", re.IGNORECASE)
-"""Names of logs in a folder: `app.jsonl`, `app.ndjson`, and rotated ones, `app.jsonl.1`, `app.jsonl.2.gz`."""
 UNREAD_SUFFIXES = (".zst", ".xz", ".bz2", ".zip", ".lz4")
 """Suffixes of logs that were compressed otherwise than by gzip."""
 
@@ -86,8 +81,8 @@ def read_files(
     is. A file that was cut or replaced is read from its start, and one of a folder that was renamed, copied or
     compressed, as logs are when they are rotated, from where it was left; a batch without prompts puts that on record
     where there is nothing new in it. A file that is read by itself is looked for under its name with more after it
-    (`app.jsonl.1`). Files of a folder that are no logs are named once, hidden ones are not read. Raises DataError if
-    the path does not exist or may not be read.
+    (`app.jsonl.1`, `app.jsonl-20261130`). Files of a folder that are no logs are named once, hidden ones are not read.
+    Raises DataError if the path does not exist or may not be read.
     """
     root = check_path(path)
     alone = root.is_file()
@@ -115,7 +110,7 @@ def read_files(
             if alone and file != root and places.get(name) is None and head_of(file) in earlier:
                 continue
             # Half a line may still become whole, but not in a log that nobody writes to any more.
-            grows = not is_compressed(file) and not is_left_behind(file, files)
+            grows = not is_compressed(file) and not is_left_behind(file, read)
             takes = _any_line if not grows else _whole_line if follow else _complete_line
             while not stop():
                 try:
@@ -158,7 +153,7 @@ def read_files(
 
 def _with_rotated(file: Path) -> list[Path]:
     """Return a file after those that may be what it was before it was rotated."""
-    rotated = sorted(file.parent.glob(f"{glob.escape(file.name)}.*"))
+    rotated = sorted(file.parent.glob(f"{glob.escape(file.name)}[-._]*"))
     rotated = [old for old in rotated if os.path.isfile(old) and old.suffix.lower() not in UNREAD_SUFFIXES]
     return [*_once(rotated), file]
 
@@ -255,16 +250,15 @@ def _next(
         if not first or (len(first) < HEAD_BYTES and not takes(first)):
             return None
         own, start, done = head(first), 0, b""
-        if place is not None and is_of(place, own):
-            found = before(stream, place.end)
-            if found is not None and is_tail(found, place.tail):
-                start, own, done = place.end, place.head, found
+        if place is not None:
+            done, why = held(stream, place, own)
+            if not why:
+                start, own = place.end, place.head
+            elif why == ANOTHER:
+                logger.info("%s is a new file under an old name; reading it from its start", name)
             else:
-                what = "has become shorter" if found is None else "no longer holds what was read of it"
-                logger.warning("%s %s; reading it again from its start", name, what)
+                logger.warning("%s %s; reading it again from its start", name, why)
                 own = again(own, place)
-        elif place is not None:
-            logger.info("%s is a new file under an old name; reading it from its start", name)
         stream.seek(start)
         lines: list[bytes] = []
         end = start
