@@ -5,16 +5,18 @@ import signal
 import sqlite3
 import textwrap
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import create_engine, inspect, select, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from compass.drift.reading import read_kept, read_skipped
 from compass.drift.results import Skipped
 from compass.drift.state import MonitorState, NewPrompt, Position
-from compass.drift.tables import MonitorRow, open_database
+from compass.drift.tables import MonitorRow, open_database, open_to_read
 from compass.errors import MonitorError
 from forked import Forked, start_script
 from processes import wait_for
@@ -106,8 +108,8 @@ def test_a_database_from_before_places_were_kept_goes_on(tmp_path):
 
 @pytest.fixture
 def without_locks(monkeypatch):
-    """Every database as one that has no lock beside it."""
-    monkeypatch.setattr("compass.drift.state.lock_of", lambda *_: None)
+    """Every database as one that has no locks."""
+    monkeypatch.setattr("compass.drift.state.only_writer", lambda *_: nullcontext())
 
 
 def test_two_writers(without_locks, state, database):
@@ -137,23 +139,55 @@ def test_two_writers_of_the_same_prompts(without_locks, state, database, sent):
     other.close()
 
 
-def test_one_process_writes_a_monitor_in_a_file(tmp_path):
-    """Breaks if a second monitor on one state starts; or if others that share the file, or read it, are refused."""
-    url = f"sqlite:///{tmp_path}/s.db"
-    first, second, other = MonitorState(url, "one"), MonitorState(url, "one"), MonitorState(url, "two/three")
+def test_one_process_writes_a_monitor(database):
+    """Breaks if a second monitor on one state starts; or if others that share the database, or read it, are refused."""
+    first, second, other = (MonitorState(database, name) for name in ("one", "one", "two/three"))
     first.begin("reference", {"window": 10}, restart=False)
     first.begin("reference", {"window": 10}, restart=False)
     for _ in range(2):
         with pytest.raises(MonitorError, match=r"another Monitor in this one, .* monitor 'one'\. Stop or close it"):
             second.begin("reference", {"window": 10}, restart=False)
     other.begin("reference", {"window": 10}, restart=False)
-    assert (second.attach(), second.skipped()) == (True, [])
+    assert (second.skipped(), read_skipped(database, "one")) == ([], [])
     first.close()
     second.begin("reference", {"window": 10}, restart=False)
     with pytest.raises(MonitorError, match="Another process"):
         first.begin("reference", {"window": 10}, restart=False)
-    for state in (second, other):
+    for state in (first, second, other):
         state.close()
+
+
+def test_a_lock_goes_with_its_process(database, tmp_path):
+    """Breaks if a monitor that was killed keeps the next one out."""
+    MonitorState(database, "one").close()
+    program = """
+        import sys, time
+        from compass.drift.state import MonitorState
+        state = MonitorState(sys.argv[1], "one")
+        state.begin("reference", {"window": 10}, restart=False)
+        print("ready", flush=True)
+        time.sleep(600)
+    """
+    holder = started(program, [database], tmp_path)
+    state = MonitorState(database, "one")
+    with pytest.raises(MonitorError, match="Another process"):
+        state.begin("reference", {"window": 10}, restart=False)
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    state.begin("reference", {"window": 10}, restart=False)
+    state.close()
+
+
+def test_reading_makes_no_tables(database):
+    """Breaks if listing what was skipped, or labelling what is kept, writes to a database that it only reads."""
+    if database.startswith("sqlite"):
+        pytest.skip("tests/drift/test_reading.py: not even the file is made")
+    assert (read_skipped(database, "one"), read_kept(database, ["one"], "cy", oldest=0.0)) == ([], [])
+    engine = create_engine(database.replace("postgresql:", "postgresql+psycopg:"))
+    assert inspect(engine).get_table_names() == []
+    engine.dispose()
+    with pytest.raises(SQLAlchemyError, match="read-only"), open_to_read(database).begin() as connection:
+        connection.execute(text("CREATE TABLE one (two int)"))
 
 
 def test_another_reference_needs_a_restart(without_locks, state, database):

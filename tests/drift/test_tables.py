@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine
 
-from compass.drift.tables import lock_of, open_database
+from compass.drift.tables import open_database
+from compass.drift.writers import lock_of
 from compass.errors import MonitorError
 
 SECRET = "hemmelig"

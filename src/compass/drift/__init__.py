@@ -6,10 +6,11 @@ from compass.drift.labels import label_next
 from compass.drift.log_lines import InputBatch, Record
 from compass.drift.monitor import Monitor
 from compass.drift.protocol import Batch, DriftTest, Prompts, Stream
+from compass.drift.reading import read_kept
 from compass.drift.reference import LanguageReference, Reference
 from compass.drift.results import MIX, Check, DriftEvent, Observed, Skipped
 from compass.drift.sources import check_path, read_files, read_stream
-from compass.drift.state import KeptPrompt, MonitorState, Position, read_kept
+from compass.drift.state import KeptPrompt, MonitorState, Position
 
 __all__ = [
     "MIX",

@@ -12,7 +12,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from compass.drift.results import MIX, Check, Skipped
+from compass.drift.state import KeptPrompt
 from compass.drift.tables import (
+    Base,
     BlockRow,
     CheckRow,
     EventRow,
@@ -100,6 +102,24 @@ def read_watched(url: str, names: Sequence[str], language: str) -> Watched | Non
         return None if session is None else _watched(session, names, language)
 
 
+def read_kept(url: str, names: Sequence[str], language: str, *, oldest: float) -> list[KeptPrompt]:
+    """Return what all monitors of these names keep of a language since `oldest`, newest first.
+
+    names: monitors of the database that may be there. oldest: seconds since 1970; what is older is due to be deleted.
+    Raises MonitorError if the database is damaged or locked.
+    """
+    with _reading(url) as session:
+        if session is None or not _there(session, MonitorRow):
+            return []
+        query = (
+            select(PromptRow.text, PromptRow.language, PromptRow.cluster, PromptRow.at)
+            .join(MonitorRow, MonitorRow.id == PromptRow.monitor)
+            .where(MonitorRow.name.in_(list(names)), PromptRow.language == language, PromptRow.at >= oldest)
+            .order_by(PromptRow.at.desc(), PromptRow.id.desc())
+        )
+        return [KeptPrompt(*found) for found in session.execute(query)]
+
+
 def read_kept_rows(url: str, names: Sequence[str], language: str, *, oldest: float, most: int) -> list[Kept]:
     """Return the newest prompts that these monitors keep of a language, newest first. Raises MonitorError."""
     with _reading(url) as session:
@@ -184,6 +204,8 @@ def _watched(session: Session, names: Sequence[str], language: str) -> Watched |
 
 
 def _monitor(session: Session, names: Sequence[str]) -> MonitorRow | None:
+    if not _there(session, MonitorRow):
+        return None
     rows = {row.name: row for row in session.scalars(select(MonitorRow).where(MonitorRow.name.in_(list(names))))}
     return next((rows[name] for name in names if name in rows), None)
 
@@ -224,8 +246,8 @@ def _skipped(session: Session, monitor: int) -> tuple[Skipped, ...]:
     return tuple(Skipped(reason, n) for reason, n in session.execute(query.order_by(SkippedRow.n_lines.desc())))
 
 
-def _there(session: Session, table: type[BlockRow] | type[SkippedRow]) -> bool:
-    """Say whether a table is there: version 0.1 made fewer."""
+def _there(session: Session, table: type[Base]) -> bool:
+    """Say whether a table is there: version 0.1 made fewer, and what is only read has none made."""
     connection = session.connection()
     return connection.dialect.has_table(connection, table.__tablename__)
 

@@ -22,12 +22,10 @@ from compass.drift.tables import (
     SkippedRow,
     SourceRow,
     StreamRow,
-    another_writes,
-    lock_of,
     open_database,
 )
+from compass.drift.writers import another_writes, only_writer
 from compass.errors import MonitorError
-from compass.runs.locks import held
 from compass.sanitize import without_secrets
 
 FORMAT = 1
@@ -76,22 +74,6 @@ class NewPrompt:
     rank: float
 
 
-def read_kept(url: str, names: Sequence[str], language: str, *, oldest: float) -> list[KeptPrompt]:
-    """Return what the monitors of these names keep of a language since `oldest`, newest first; nothing is changed.
-
-    names: monitors of the database that may be there. oldest: seconds since 1970; what is older is due to be deleted.
-    Raises MonitorError if the database can't be read.
-    """
-    found: list[KeptPrompt] = []
-    for name in names:
-        state = MonitorState(url, name)
-        try:
-            found += state.prompts(language) if state.attach() else []
-        finally:
-            state.close()
-    return sorted((prompt for prompt in found if prompt.at >= oldest), key=lambda prompt: -prompt.at)
-
-
 def forget_prompts(url: str, texts: Collection[str]) -> int:
     """Delete the kept prompts with one of these texts from every monitor of a database; return how many went.
 
@@ -131,11 +113,11 @@ class MonitorState:
         options: what the stored windows depend on; one that is not stored yet belongs to a test that came later.
         `restart` forgets windows, checks, alarms and kept prompts, whose ranks go by their place in the old windows,
         and takes the new reference and options; batches and offsets stay, so that nothing is counted again. Raises
-        MonitorError if reference or options have changed, unless `restart` is set, or if another process has begun: of
-        a database in a file only one process may write a monitor until it closes it.
+        MonitorError if reference or options have changed, unless `restart` is set, or if another process has begun:
+        only one may write a monitor until it closes it.
         """
-        if not self._locked and (file := lock_of(self._engine, self.name)):
-            self._lock.enter_context(held(file, another_writes(self.name)))
+        if not self._locked:
+            self._lock.enter_context(only_writer(self._engine, self.name))
             self._locked = True
         with self._session() as session:
             row = session.scalar(select(MonitorRow).where(MonitorRow.name == self.name))
@@ -159,13 +141,6 @@ class MonitorState:
             self._id, self._version = row.id, row.version
             streams = session.scalars(select(StreamRow).where(StreamRow.monitor == row.id)).all()
             return row.prompts, {stream.name: stream.content for stream in streams}
-
-    def attach(self) -> bool:
-        """Find the monitor's row, to read what it keeps and change nothing; say whether it is there."""
-        with self._session() as session:
-            found = session.scalar(select(MonitorRow.id).where(MonitorRow.name == self.name))
-            self._id = found or 0
-        return found is not None
 
     def stored_option(self, option: str) -> Any:
         """Return what the stored windows depend on, by its name; None where nothing is stored yet."""

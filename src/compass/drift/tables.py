@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from sqlalchemy import (
     BigInteger,
@@ -37,8 +37,6 @@ BRIEF_SECONDS = 0.5
 """How long somebody who only reads waits for a database that is locked."""
 SHORTEST_PART = 4
 """Characters of a part of a password that is hidden in a driver's message."""
-LONGEST_LOCK_NAME = 100
-"""Characters of a monitor's name in the name of its lock; file names have up to 255."""
 _Key = BigInteger().with_variant(Integer, "sqlite")
 
 
@@ -156,33 +154,43 @@ def database_in(file: Path) -> str:
     return f"sqlite:///{file.resolve()}"
 
 
-def lock_of(engine: Engine, name: str) -> Path | None:
-    """Return the file that only one writer of a monitor may hold, beside a database in a file; None for others.
-
-    Monitors of other names may share the database.
-    """
-    file = _file_of(engine)
-    if engine.dialect.name != "sqlite" or not file:
-        return None
-    named = quote(name, safe="")
-    if len(named) > LONGEST_LOCK_NAME:
-        named = hashlib.sha256(name.encode()).hexdigest()[:16]
-    return Path(f"{Path(file).resolve()}.{named}.lock")
-
-
-def another_writes(name: str) -> MonitorError:
-    """Return the error for a second writer of a monitor."""
-    return MonitorError(
-        f"Another process, or another Monitor in this one, is writing the state of monitor {name!r}. Stop or close it, "
-        "or give each its own database or name."
-    )
-
-
 def open_database(url: str) -> Engine:
     """Open a database by its SQLAlchemy URL, and make its tables if need be. Raises MonitorError if that fails.
 
     No message holds a password, nor does an error behind it.
     """
+    engine = _engine_of(url)
+    with _opening(engine, url):
+        if engine.dialect.name == "sqlite":
+            _prepare_sqlite(engine)
+        Base.metadata.create_all(engine)
+        _add_columns(engine)
+    return engine
+
+
+def open_to_read(url: str) -> Engine | None:
+    """Open a database that is there already, to read it and change nothing; None where there is none.
+
+    A file that somebody holds locked is given up after BRIEF_SECONDS. Of another database, tables may be missing. The
+    engine is kept for the next time, for it remembers statements: do not dispose of it. Raises MonitorError.
+    """
+    if not url.startswith("sqlite:///"):
+        return _kept_open(url)
+    path = Path(url.removeprefix("sqlite:///"))
+    return _read_only(f"{path.resolve().as_uri()}?mode=ro") if path.is_file() else None
+
+
+@lru_cache(maxsize=16)
+def _kept_open(url: str) -> Engine:
+    engine = _engine_of(url)
+    if engine.dialect.name == "postgresql":
+        engine = engine.execution_options(postgresql_readonly=True)
+    with _opening(engine, url):
+        engine.connect().close()
+    return engine
+
+
+def _engine_of(url: str) -> Engine:
     try:
         parsed = make_url(url)
         if parsed.drivername == "postgresql":
@@ -191,38 +199,24 @@ def open_database(url: str) -> Engine:
             # A database that was made as SQL_ASCII gives bytes otherwise.
             parsed = parsed.update_query_dict({"client_encoding": "utf8"})
         # Statements are logged and raised with their parameters otherwise, and those hold prompts.
-        engine = create_engine(parsed, hide_parameters=True)
+        return create_engine(parsed, hide_parameters=True)
     except (ArgumentError, ImportError, ValueError, TypeError) as error:
         raise MonitorError(
             f"database: {_shown(url)} can't be opened ({_without_password(str(error), url)}). Give an SQLAlchemy URL, "
             "such as sqlite:////var/lib/compass.db or postgresql://user@host/name (with pip install "
             "'compass-peft[postgres]'); write @, /, : and ? in a password as %40, %2F, %3A and %3F."
         ) from None
+
+
+@contextmanager
+def _opening(engine: Engine, url: str) -> Iterator[None]:
+    """Raise what goes wrong as MonitorError, without a password."""
     try:
-        if engine.dialect.name == "sqlite":
-            _prepare_sqlite(engine)
-        Base.metadata.create_all(engine)
-        _add_columns(engine)
+        yield
     except (SQLAlchemyError, OSError, ValueError) as error:
         engine.dispose()
         reason = _without_password(str(getattr(error, "orig", None) or error), url)
         raise MonitorError(f"database: {_shown(url)} can't be opened: {reason}") from None
-    return engine
-
-
-def open_to_read(url: str) -> Engine | None:
-    """Open a database that is there already, to read it and change nothing; None where there is none.
-
-    A file that somebody holds locked is given up after BRIEF_SECONDS. The engine is kept for the next time, for it
-    remembers statements: do not dispose of it. Raises MonitorError.
-    """
-    if not url.startswith("sqlite:///"):
-        return _kept_open(url)
-    path = Path(url.removeprefix("sqlite:///"))
-    return _read_only(f"{path.resolve().as_uri()}?mode=ro") if path.is_file() else None
-
-
-_kept_open = lru_cache(maxsize=16)(open_database)
 
 
 @lru_cache(maxsize=256)
@@ -247,14 +241,14 @@ def _add_columns(engine: Engine) -> None:
                     connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {column.name} {of}"))
 
 
-def _file_of(engine: Engine) -> str:
+def file_of(engine: Engine) -> str:
     """Return the file of an SQLite database; empty for one in memory, and for a URI, which may name either."""
     file = engine.url.database or ""
     return "" if file == ":memory:" or "uri" in engine.url.query or file.startswith("file:") else file
 
 
 def _prepare_sqlite(engine: Engine) -> None:
-    if path := _file_of(engine):
+    if path := file_of(engine):
         Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Made here, so that nobody but its owner can read it at any moment.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))

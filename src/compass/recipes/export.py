@@ -14,7 +14,6 @@ import os
 import shlex
 import shutil
 import signal
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +25,10 @@ from compass.data.licences import announce
 from compass.data.readers import read_jsonl
 from compass.errors import MissingExtraError, ModelError, RunError
 from compass.runs import layout
-from compass.runs.files import PARTIAL, file_hash, write_text
+from compass.runs.files import file_hash, write_text
 from compass.runs.finished import check_finished
 from compass.runs.folder import is_version
+from compass.runs.unfinished import beside
 from compass.signals import ended, handled
 from compass.steps.lock import measured_dtype
 from compass.steps.resources import Resources
@@ -82,18 +82,13 @@ def export(run: str | Path, options: ExportConfig, *, overrides: Mapping[str, ob
     check_adapter(run / layout.ADAPTER, base)
     if base.name.startswith("embedded:"):
         announce(base.name.removeprefix("embedded:"))
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     source = _Source(run, lock, config, base, _rows(run))
-    with handled(signal.SIGTERM, ended):
-        # A name of its own: a folder of somebody else, or of another export to the same place, is never touched.
-        partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", suffix=PARTIAL, dir=folder.parent))
-        try:
-            check, remark = WRITERS[options.to](source, partial, options)
-            written = partial if options.to == "merged" else partial / layout.ADAPTER
-            prompts = _check_prompts(base, run, written, source.rows)
-            _put_in_place(partial, folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    # A name of its own: a folder of somebody else, or of another export to the same place, is never touched.
+    with handled(signal.SIGTERM, ended), beside(folder) as partial:
+        check, remark = WRITERS[options.to](source, partial, options)
+        written = partial if options.to == "merged" else partial / layout.ADAPTER
+        prompts = _check_prompts(base, run, written, source.rows)
+        _put_in_place(partial, folder)
     command = f"sh {shlex.quote(str(folder.absolute() / START_FILE))}{remark}"
     return Exported(folder, command, prompts, check)
 
