@@ -96,6 +96,9 @@ def test_a_repair_says_what_it_can_not_repair(compass: Compass, tmp_path: Path) 
     assert (code, "production: v0001" in out) == (EXIT_FAILED, True)
     assert "Not repaired: history.jsonl" in err
     assert "Restore the file from a backup" in err
+    code, out, err = compass("registry", "repair", "cy", "--without-backup", *at)
+    assert (code, "is written anew; lost: move 1. The damaged file is kept as history.jsonl.broken" in err) == (0, True)
+    assert compass("registry", "verify", *at)[0] == compass("registry", "list", *at)[0] == 0
 
 
 def test_what_would_be_enough_evidence_is_printed(

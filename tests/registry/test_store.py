@@ -583,6 +583,46 @@ def test_a_history_that_lost_its_end_is_found(three: Registry) -> None:
     assert [check.id for check in three.verify("cy") if not check.ok] == ["history.jsonl"]
 
 
+@pytest.mark.parametrize("how", ["end", "all", "line", "gap", "after"])
+def test_a_history_without_a_backup_goes_on(three: Registry, how: str) -> None:
+    """Breaks if `verify` fails for ever, or what was lost is missed by nobody."""
+    folder = three.root / "cy"
+    path, before = folder / "history.jsonl", three.aliases("cy")
+    if how == "end":
+        shorten(path, 2)
+    elif how == "all":
+        path.unlink()
+    elif how == "line":
+        path.write_text(path.read_text("utf-8").replace('"promote"', '"rollback"'), "utf-8")
+    else:
+        lines = path.read_text("utf-8").splitlines(keepends=True)
+        path.write_text("".join([*lines[:1], *lines[2:]]), "utf-8")
+    if how == "after":
+        shorten(path, 2)
+        three.promote("cy", "2")
+        before = three.aliases("cy")
+    damaged = path.read_bytes() if path.exists() else None
+    (problem,) = (check.problems[0] for check in three.verify("cy") if not check.ok)
+    assert "`compass registry repair cy --without-backup`" in problem
+    assert three.repair("cy") == before
+    assert not all(check.ok for check in three.verify("cy")), "nobody said that there is no backup"
+    assert three.repair("cy", without_backup=True) == before == three.aliases("cy")
+    assert all(check.ok for check in three.verify("cy"))
+    lost = {"end": [3], "all": [1, 2, 3], "line": [2], "gap": [2], "after": [2, 3]}[how]
+    history = three.history("cy")
+    assert [move.sequence for move in history if move.action == "lost"] == lost
+    assert [move.sequence for move in history] == list(range(1, before.sequence + 1))
+    assert history[-1] == before.last_move
+    (event,) = three.events("cy")
+    assert (event.kind, event.details) == ("action", {"lost": lost})
+    kept = folder / "history.jsonl.broken"
+    assert (kept.read_bytes() if kept.exists() else None) == damaged
+    three.repair("cy", without_backup=True)
+    assert len(three.events("cy")) == 1, "there is nothing to do"
+    three.promote("cy", "3")
+    assert len(three.history("cy")) == before.sequence + 1
+
+
 def test_a_history_of_another_user_is_listed(three: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     """A check of every language would end at this one."""
     denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))

@@ -231,12 +231,21 @@ def registry_verify(
 
 
 @with_options(also=WHERE, of=RegistryOptions)
-def registry_repair(language: Language, config: Config = None, json_: Json = False, *, options: Any = None) -> None:
+def registry_repair(
+    language: Language,
+    without_backup: Annotated[
+        bool, typer.Option("--without-backup", help="Go on without the lost lines of the history, and record that.")
+    ] = False,
+    config: Config = None,
+    json_: Json = False,
+    *,
+    options: Any = None,
+) -> None:
     """Rebuild a lost or damaged state.json from the history.
 
-    Exit code 1: something else is damaged, which only a backup restores."""
+    Exit code 1: something else is damaged; the log says what, and what to do."""
     store, _ = _open_registry(config, options)
-    aliases = store.repair(language)
+    aliases = store.repair(language, without_backup=without_backup)
     if json_:
         print_json({"production": aliases.current or None, "candidate": aliases.candidate or None})
     else:

@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1
 STATE, HISTORY = "state.json", "history.jsonl"
-BACKUP = "Restore the file from a backup; the aliases themselves don't depend on it."
+LOST = "lost"
+"""Action of a move whose line no backup brought back."""
 BROKEN = ".broken"
 """End of the names of files that a repair has put aside."""
 
@@ -38,7 +39,7 @@ class Move:
     at: str
     """ISO 8601, UTC."""
     action: str
-    """`candidate`, `withdraw`, `promote`, `rollback` or `prune`."""
+    """`candidate`, `withdraw`, `promote`, `rollback` or `prune`; `lost` where nothing else is known of the move."""
     before: str
     """What the alias pointed to; empty for nothing."""
     after: str
@@ -118,6 +119,14 @@ def repair_hint(folder: Path) -> str:
     return f"`compass registry repair {folder.name}` rebuilds it from the history."
 
 
+def backup_hint(folder: Path) -> str:
+    """Say what to do about a history that is damaged."""
+    return (
+        f"Restore the file from a backup, or go on without what is lost: `compass registry repair {folder.name} "
+        "--without-backup`. The aliases themselves don't depend on it."
+    )
+
+
 def move(
     folder: Path,
     now: Aliases,
@@ -167,11 +176,12 @@ def moves(folder: Path) -> tuple[Move, ...]:
     # Read before the history, which may grow meanwhile.
     last = read_aliases(folder).last_move
     path = folder / HISTORY
-    lines = read_lines(path, BACKUP)
+    lines = read_lines(path, backup_hint(folder))
     for number, line in enumerate(lines, start=1):
         if not is_sealed(line) or line.get("sequence") != number:
             raise RegistryError(
-                f"{path}, line {number}, is damaged: its checksum or its sequence number is wrong. {BACKUP}"
+                f"{path}, line {number}, is damaged: its checksum or its sequence number is wrong. "
+                + backup_hint(folder)
             )
     history = [Move.from_dict(line) for line in lines]
     if last and last.sequence > len(history):
@@ -187,11 +197,7 @@ def repair(folder: Path, last_number: int) -> Aliases:
     """
     path, state = folder / HISTORY, folder / STATE
     now = read_aliases(folder) if _is_whole(state) else None
-    whole = []
-    for raw in path.read_bytes().split(b"\n") if path.is_file() else []:
-        line = _parsed(raw)
-        if line and is_sealed(line):
-            whole.append(Move.from_dict(line))
+    whole = whole_moves(path)
     if now and all(made.sequence <= now.sequence for made in whole):
         return now
     if not whole:
@@ -208,6 +214,12 @@ def repair(folder: Path, last_number: int) -> Aliases:
     return read_aliases(folder)
 
 
+def whole_moves(path: Path) -> list[Move]:
+    """Return the moves of those lines of a history that are as they were written."""
+    lines = map(_parsed, path.read_bytes().split(b"\n") if path.is_file() else [])
+    return [Move.from_dict(line) for line in lines if line and is_sealed(line)]
+
+
 def _is_whole(path: Path) -> bool:
     try:
         read_sealed(path)
@@ -218,10 +230,14 @@ def _is_whole(path: Path) -> bool:
 
 def _put_aside(path: Path) -> str:
     """Rename a damaged file, never over another one; return its new name."""
-    names = (path.with_name(f"{path.name}{BROKEN}{number or ''}") for number in itertools.count())
-    aside = next(name for name in names if not name.exists())
-    path.rename(aside)
+    path.rename(aside := free_name(path))
     return aside.name
+
+
+def free_name(path: Path) -> Path:
+    """Return the name under which a damaged file is kept, which no other has."""
+    names = (path.with_name(f"{path.name}{BROKEN}{number or ''}") for number in itertools.count())
+    return next(name for name in names if not name.exists())
 
 
 def _write(folder: Path, made: Move, last_number: int) -> None:

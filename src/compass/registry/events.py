@@ -13,8 +13,9 @@ from compass.config import HOOK_EVENTS
 from compass.errors import RegistryError
 from compass.registry.files import read_lines
 
+EVENTS = "events.jsonl"
 ACTION = "action"
-"""What a person did, or was refused, on the dashboard. Hooks are not called on it."""
+"""What a person did, or was refused, on the dashboard, or did about a damaged history. Hooks are not called on it."""
 KINDS = (*HOOK_EVENTS, ACTION)
 
 

@@ -6,7 +6,9 @@ registry/cy/versions/v0001-1a2b3c4d5e6f/
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from compass.data.languages import normalize_tag
 from compass.errors import LanguageError, RegistryError
 from compass.registry.aliases import HISTORY, STATE, read_aliases
 from compass.registry.files import entries, is_there
+
+logger = logging.getLogger(__name__)
 
 FOLDER = re.compile(r"v(\d{4,})-([0-9a-f]{12})")
 ALIASES = ("candidate", "production", "previous")
@@ -94,6 +98,13 @@ def id_of(folder: Path, name: str) -> str:
         problem = f"{name!r} stands for several versions" if found else f"There is no version {name!r}"
         raise RegistryError(f"{problem} of {folder.name}. Versions: {listed(found or ids)}.")
     return found[0]
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what a killed process left. The caller holds the lock that its maker would hold."""
+    for leftover in (folder / "versions").glob(".*"):
+        logger.info("Removed %s, which a killed process left", leftover)
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -28,11 +28,12 @@ from compass.data.languages import normalize_tag
 from compass.errors import RegistryError, RegistryUnavailableError
 from compass.registry import aliases
 from compass.registry.aliases import Aliases, Move, read_aliases
-from compass.registry.events import RegistryEvent, read_events
+from compass.registry.events import EVENTS, RegistryEvent, read_events
 from compass.registry.files import disk_error, is_there
-from compass.registry.folders import home_of, homes, id_of, languages_in, last_number, listed
+from compass.registry.folders import clear_leftovers, home_of, homes, id_of, languages_in, last_number, listed
 from compass.registry.gate import PROMOTE, GateDecision
 from compass.registry.intake import add_version, check_run, language_of, run_at_rest
+from compass.registry.mending import go_on_without
 from compass.registry.verification import check_aliases, check_language
 from compass.registry.versions import Check, Pruned, Version, check_version, damage_of, read_version
 from compass.runs.files import append_line, sync_folder
@@ -90,7 +91,7 @@ class Registry:
         folder = self.folder(language)
         self._make(folder)
         with run_at_rest(source), self._locked(folder, "register"):
-            self._clear_leftovers(folder)
+            clear_leftovers(folder)
             parent_id = self.get(language, parent).id if parent else ""
             incoming = folder / "versions" / f".incoming-{uuid4().hex}"
             try:
@@ -237,12 +238,18 @@ class Registry:
         """Return what is wrong with aliases and history, and the versions that they name and that are gone."""
         return check_aliases(self.folder(language))
 
-    def repair(self, language: str) -> Aliases:
-        """Write a `state.json` that is lost, damaged or older than the history anew from it; else leave it alone."""
+    def repair(self, language: str, *, without_backup: bool = False) -> Aliases:
+        """Write a `state.json` that is lost, damaged or older than the history anew from it; else leave it alone.
+
+        without_backup: write a damaged history anew too, with what is lost of it as moves `lost`.
+        """
         folder = self.folder(language)
         with self._locked(folder, "state"):
             try:
-                return aliases.repair(folder, last_number(folder))
+                found = aliases.repair(folder, last_number(folder))
+                if without_backup:
+                    go_on_without(folder)
+                return found
             except OSError as error:
                 raise disk_error(error, "repair the aliases", folder) from error
 
@@ -260,7 +267,7 @@ class Registry:
             raise ValueError(f"keep must be at least 0; got {keep}")
         folder = self.folder(language)
         with self._locked(folder, "register"), self._locked(folder, "state"):
-            self._clear_leftovers(folder)
+            clear_leftovers(folder)
             now = read_aliases(folder)
             there = homes(folder)
             kept = {home.name: f"one of the newest {keep}" for home in there[max(0, len(there) - keep) :]}
@@ -298,13 +305,13 @@ class Registry:
         self._make(folder)
         with self._locked(folder, "state"):
             try:
-                append_line(folder / "events.jsonl", event.to_dict())
+                append_line(folder / EVENTS, event.to_dict())
             except OSError as error:
                 raise disk_error(error, f"record the event {event.kind}", folder) from error
 
     def events(self, language: str) -> tuple[RegistryEvent, ...]:
         """Return a language's events, oldest first. Raises RegistryError for a line that is none."""
-        return read_events(self.folder(language) / "events.jsonl")
+        return read_events(self.folder(language) / EVENTS)
 
     def _named(self, language: str, name: str) -> Version:
         """Return the version with a name, whole or not."""
@@ -332,8 +339,7 @@ class Registry:
         if not check.ok:
             raise RegistryError(
                 f"Version {id} is damaged, so it is not safe to {verb} it. Production stays as it is. "
-                + "; ".join(check.problems)
-                + ". Register the run again, or choose another version."
+                f"{'; '.join(check.problems)}. Register the run again, or choose another version."
             )
 
     def _move(
@@ -373,23 +379,14 @@ class Registry:
         folder.mkdir(mode=0o700, exist_ok=True)
         (folder / "versions").mkdir(exist_ok=True)
 
-    def _clear_leftovers(self, folder: Path) -> None:
-        """Remove what a killed process left. The caller holds the lock that its maker would hold."""
-        for leftover in (folder / "versions").glob(".*"):
-            logger.info("Removed %s, which a killed process left", leftover)
-            shutil.rmtree(leftover, ignore_errors=True)
-
-    def _check_there(self, folder: Path) -> None:
-        if not is_there(folder):
-            raise self._nothing_of(folder)
-
     def _nothing_of(self, folder: Path) -> RegistryError:
         there = listed(self.languages())
         return RegistryError(f"{self.root} has no version of {folder.name}; its languages: {there}. Add a run first.")
 
     @contextmanager
     def _locked(self, folder: Path, name: str) -> Iterator[None]:
-        self._check_there(folder)
+        if not is_there(folder):
+            raise self._nothing_of(folder)
         try:
             with FileLock(folder / f"{name}.lock", timeout=self.lock_timeout):
                 yield

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from compass.errors import RegistryError
-from compass.registry.aliases import BACKUP, HISTORY, STATE, Aliases, moves, read_aliases, repair_hint
-from compass.registry.events import ACTION, read_events
+from compass.registry.aliases import HISTORY, STATE, Aliases, backup_hint, moves, read_aliases, repair_hint
+from compass.registry.events import ACTION, EVENTS, read_events
 from compass.registry.folders import homes
 from compass.registry.versions import Check, check_version, read_version
 
@@ -35,7 +35,7 @@ def check_aliases(folder: Path) -> tuple[Check, ...]:
         if told < before.sequence:
             lost_end = (
                 f"{folder / HISTORY} has lost its end: it ends with move {told - 1}, and {STATE} holds move "
-                f"{before.sequence}. {BACKUP}"
+                f"{before.sequence}. {backup_hint(folder)}"
             )
             found.append(Check(HISTORY, 0, (lost_end,)))
     except RegistryError as error:
@@ -68,7 +68,7 @@ def _had_aliases(folder: Path) -> bool:
             if read_version(home).parent:
                 return True
     with suppress(RegistryError):
-        return any(event.kind != ACTION for event in read_events(folder / "events.jsonl"))
+        return any(event.kind != ACTION for event in read_events(folder / EVENTS))
     return False
 
 
