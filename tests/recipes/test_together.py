@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
+import threading
 
 import pytest
 
@@ -22,16 +25,55 @@ sys.exit(3 if name == "drift" else 0)
 """
 
 
+ENDING = """
+import signal, sys, time
+def ended(*_):
+    print('{"event": "status", "summary": "at its end"}', flush=True)
+    sys.exit(143)
+signal.signal(signal.SIGTERM, ended)
+print('{"event": "drift", "summary": "12 prompts"}', flush=True)
+time.sleep(600)
+"""
+
+
+def run(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a script stand in for the command of a language."""
+
+    class Popen(together.subprocess.Popen):  # type: ignore[type-arg, name-defined, misc]
+        def __init__(self, command: list[str], **more: object) -> None:
+            super().__init__([sys.executable, "-S", "-c", script, *command[1:]], **more)
+
+    monkeypatch.setattr(together.subprocess, "Popen", Popen)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
+def test_what_processes_tell_as_they_are_stopped_comes(
+    number: signal.Signals, raised: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks if the status of a stopped project is told to nobody, though that of one language is."""
+    run(ENDING, monkeypatch)
+    monkeypatch.setattr(together, "SECONDS_TO_HEAR", 0.1)
+    told: list[str] = []
+    codes: dict[str, int] = {}
+
+    def listen() -> None:
+        for event in together.in_one_stream({"cy": [], "el": []}, codes):
+            told.append(event.summary)
+            if len(told) == 2:
+                threading.Timer(0.2, os.kill, (os.getpid(), number)).start()
+
+    with pytest.raises(raised):
+        listen()
+    assert sorted(told) == ["cy: 12 prompts", "cy: at its end", "el: 12 prompts", "el: at its end"]
+    assert codes == {"cy": 143, "el": 143}
+
+
 def test_a_killed_process_is_told_and_the_others_go_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A line that the kill cut is passed over, and who was killed is said, since it could not say so itself."""
 
-    class Popen(together.subprocess.Popen):  # type: ignore[type-arg, name-defined, misc]
-        def __init__(self, command: list[str], **more: object) -> None:
-            super().__init__([sys.executable, "-S", "-c", SCRIPT, *command[1:]], **more)
-
-    monkeypatch.setattr(together.subprocess, "Popen", Popen)  # type: ignore[attr-defined]
+    run(SCRIPT, monkeypatch)
     monkeypatch.setattr(logging.getLogger("compass"), "propagate", True)
     codes: dict[str, int] = {}
     events = list(together.in_one_stream({"cy": ["killed"], "el": ["drift"], "de": ["well"]}, codes))

@@ -9,18 +9,21 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import IO
 
 from compass.records import Event
-from compass.signals import ended, ending_with_this, handled
+from compass.signals import STOPPED, ended, ending_with_this, handled
 
 logger = logging.getLogger(__name__)
 
 SECONDS_TO_END = 30.0
 """What a process has to end in when the whole is stopped."""
+SECONDS_TO_HEAR = 3.0
+"""What a process may take to end by itself at Ctrl-C, which a terminal sends to all of them."""
 SECONDS_OF_LOG = 1.0
 """What the log of a process that has ended may still take."""
 
@@ -29,8 +32,8 @@ def in_one_stream(commands: Mapping[str, Sequence[str]], codes: dict[str, int]) 
     """Run a command of ours for each language, and yield its events, lines of JSON, as they come, with the language.
 
     codes: gets the exit code of each. One that ends leaves the others; a line that is no event is passed over and
-    counted. What they log is written to stderr with the language before it. When the caller stops, by Ctrl-C too, all
-    of them end.
+    counted. What they log is written to stderr with the language before it. When the caller stops, all of them end; by
+    Ctrl-C or SIGTERM, what they tell as they end still comes.
     """
     lines: SimpleQueue[tuple[str, str | None]] = SimpleQueue()
 
@@ -45,7 +48,7 @@ def in_one_stream(commands: Mapping[str, Sequence[str]], codes: dict[str, int]) 
         log.join(SECONDS_OF_LOG)
         lines.put((tag, None))
 
-    processes = []
+    processes, watched = [], set(commands)
     with handled(signal.SIGTERM, ended):
         try:
             for tag, command in commands.items():
@@ -56,26 +59,52 @@ def in_one_stream(commands: Mapping[str, Sequence[str]], codes: dict[str, int]) 
                 )  # fmt: skip
                 processes.append(process)
                 threading.Thread(target=pass_on, args=(tag, process), daemon=True).start()
-            left, unread = len(processes), 0
-            while left:
-                tag, line = lines.get()
-                if line is None:
-                    left -= 1
-                    _tell_end(tag, codes[tag], left)
-                elif event := _event_of(tag, line):
-                    yield event
-                else:
-                    unread += 1
-                    logger.warning("%s: %d lines of output that are no event were passed over so far", tag, unread)
+            yield from _events(lines, codes, watched)
+        except STOPPED as stop:
+            # Each tells its status as it ends. Ctrl-C of a terminal has reached it already; another signal would cut
+            # that short.
+            if isinstance(stop, KeyboardInterrupt):
+                yield from _events(lines, codes, watched, seconds=SECONDS_TO_HEAR)
+            for process in processes:
+                process.terminate()
+            yield from _events(lines, codes, watched, seconds=SECONDS_TO_END)
+            raise
         finally:
             for process in processes:
-                # Ctrl-C of a terminal has reached it already.
                 process.terminate()
             for process in processes:
                 try:
                     process.wait(SECONDS_TO_END)
                 except subprocess.TimeoutExpired:
                     process.kill()
+
+
+def _events(
+    lines: SimpleQueue[tuple[str, str | None]],
+    codes: Mapping[str, int],
+    watched: set[str],
+    *,
+    seconds: float | None = None,
+) -> Iterator[Event]:
+    """Yield what processes tell until all have ended; with `seconds`, when they were stopped, so long at most.
+
+    watched: languages that have not ended; those that end are taken out.
+    """
+    unread, deadline = 0, None if seconds is None else time.monotonic() + seconds
+    while watched:
+        try:
+            tag, line = lines.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+        except Empty:
+            return
+        if line is None:
+            watched.discard(tag)
+            if seconds is None:
+                _tell_end(tag, codes[tag], len(watched))
+        elif event := _event_of(tag, line):
+            yield event
+        else:
+            unread += 1
+            logger.warning("%s: %d lines of output that are no event were passed over so far", tag, unread)
 
 
 def _pass_log_on(tag: str, log: IO[str]) -> None:

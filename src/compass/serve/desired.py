@@ -10,6 +10,7 @@ from pathlib import Path
 
 from compass.errors import RegistryError
 from compass.registry import Registry
+from compass.registry.aliases import HISTORY, STATE
 from compass.registry.folders import number_of
 from compass.serve.reconcile import Desired
 
@@ -26,7 +27,8 @@ class DesiredState:
         self.registry = registry
         self._at = at
         self._read: dict[str, tuple[object, Desired]] = {}
-        self._told: dict[str, str] = {}
+        self.problems: dict[str, str] = {}
+        """By language, empty for the registry: why what is served stays as it was, whatever is on disk."""
 
     def read(self, live: Mapping[str, int]) -> dict[str, Desired]:
         """Return what is wanted, by language. live: versions that are served still, and need their folders.
@@ -38,7 +40,7 @@ class DesiredState:
             languages = self.registry.languages()
             if not self.registry.root.is_dir():
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-            self._told.pop("", None)
+            self.problems.pop("", None)
         except (OSError, RegistryError) as error:
             said = str(error)
             if isinstance(error, OSError):
@@ -52,7 +54,7 @@ class DesiredState:
         for language in languages:
             try:
                 found[language] = self._one(language, live.get(language, 0))
-                self._told.pop(language, None)
+                self.problems.pop(language, None)
             except (RegistryError, OSError) as error:
                 self._tell(language, f"What is served of {language} stays as it is: {error}")
                 if language in self._read:
@@ -60,13 +62,19 @@ class DesiredState:
         return found
 
     def _one(self, language: str, live: int) -> Desired:
-        state = self.registry.folder(language) / "state.json"
+        state = self.registry.folder(language) / STATE
         stat = state.stat() if state.exists() else None
         stamp = (stat and (stat.st_mtime_ns, stat.st_size, stat.st_ino), live)
         known = self._read.get(language)
         if known and known[0] == stamp:
             return known[1]
         now = self.registry.aliases(language)
+        if not now.sequence and known and (known[1].production or known[1].candidate):
+            # Nobody takes aliases back to nothing: their files were lost.
+            raise RegistryError(
+                f"{state} and {HISTORY} are gone. Restore both from a backup, or promote a version by its number: "
+                f"`compass registry promote {language} NUMBER`."
+            )
         named = {id for id in (now.current, now.candidate, now.previous) if id}
         named |= {version.id for version in self.registry.versions(language) if version.number == live}
         folders = self._folders(language, named)
@@ -97,9 +105,9 @@ class DesiredState:
         return found
 
     def _tell(self, language: str, message: str) -> None:
-        if self._told.get(language) != message:
+        if self.problems.get(language) != message:
             logger.warning("%s", message)
-            self._told[language] = message
+            self.problems[language] = message
 
 
 def _came_back(registry: Registry, language: str, current: str) -> bool:

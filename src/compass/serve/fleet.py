@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from compass.errors import ServeError
 from compass.serve.protocol import Backend
@@ -83,7 +84,8 @@ class Fleet:
     """All backends. `table` is what the names stand for now.
 
     read_desired: returns what the registry wants, given what is served; called in a thread. share: of conversations
-    that a candidate answers; candidates: whether candidates are loaded at all.
+    that a candidate answers; candidates: whether candidates are loaded at all. problems: what the reader finds wrong in
+    the registry, by language.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Fleet:
         *,
         share: float = 0.0,
         candidates: bool = False,
+        problems: Mapping[str, str] = MappingProxyType({}),
         poll_seconds: float = POLL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -100,6 +103,7 @@ class Fleet:
         self.desired: dict[str, Desired] = {}
         self.live: dict[str, int] = {}
         self.table = Table()
+        self.problems = problems
         self._read, self._poll, self._clock = read_desired, poll_seconds, clock
         self._share, self._candidates = share, candidates
         self.withdrawn: set[tuple[str, int]] = set()

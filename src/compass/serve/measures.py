@@ -79,7 +79,14 @@ class Measures:
         live = GaugeMetricFamily("compass_live_version", "Version that a language's tag means.", labels=("language",))
         for language, version in self._fleet.live.items():
             live.add_metric((language,), float(version))
-        return (up, running, live, lost, written, shadows)
+        wrong = GaugeMetricFamily(
+            "compass_registry_problem",
+            "1 where the registry, or a language in it, can't be read; what is served stays. The log says why.",
+            labels=("language",),
+        )
+        for language in tuple(self._fleet.problems):
+            wrong.add_metric((language,), 1.0)
+        return (up, running, live, wrong, lost, written, shadows)
 
     def text(self) -> bytes:
         """Return all of it as `/metrics` answers."""

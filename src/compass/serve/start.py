@@ -101,7 +101,8 @@ def make_gateway(options: ServeOptions) -> Gateway:
     door = Door(keys, most=own.max_concurrent, largest=int(own.max_body_mb * 2**20), patience=own.request_timeout)
     at = Path(own.registry_at) if own.registry_at else None
     desired = DesiredState(Registry(Path(options.registry.registry_dir)), at=at)
-    fleet = Fleet(backends, desired.read, share=own.canary, candidates=own.canary > 0 or own.shadow > 0)
+    candidates = own.canary > 0 or own.shadow > 0
+    fleet = Fleet(backends, desired.read, share=own.canary, candidates=candidates, problems=desired.problems)
     return Gateway(fleet, door=door, timeout=own.request_timeout, spans=spans())
 
 
