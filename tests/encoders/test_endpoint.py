@@ -15,7 +15,7 @@ import pytest
 from stand_in import expected
 
 from compass.encoders.endpoint import EndpointEncoder
-from compass.endpoint import retry_after
+from compass.endpoint import may_be_port, retry_after
 from compass.errors import EncoderError
 
 KEY = "sk-very-secret"
@@ -253,3 +253,15 @@ def test_an_address_that_is_none_is_named(url: str) -> None:
     """A mistyped port would end in httpx's traceback."""
     with pytest.raises(EncoderError, match="is not a URL"):
         EndpointEncoder(url, model="m")
+
+
+@pytest.mark.parametrize("port", [0, 65536, 99999])
+def test_a_port_that_there_is_not_is_refused_before_a_text_is_sent(port: int) -> None:
+    """Breaks if a mistyped port is tried again and again, as a server that does not answer."""
+    with pytest.raises(EncoderError, match=rf"has the port {port}; ports are from 1 to 65535"):
+        EndpointEncoder(f"http://localhost:{port}/v1", model="m")
+
+
+def test_the_ports_that_there_are() -> None:
+    """Breaks if the first or the last port, or the one that goes without saying, is refused."""
+    assert [number for number in (None, 0, 1, 65535, 65536) if may_be_port(number)] == [None, 1, 65535]

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import re
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -170,6 +171,18 @@ def test_the_recorded_command_makes_the_same_update(tmp_path: Path) -> None:
         config = dataclasses.replace(config, training=dataclasses.replace(config.training, averaged_trainings=1))
         command = _command(version, NewData("window"), config, UpdateConfig())
         assert command == f"compass update {tmp_path} window --output-dir {config.run.output_dir}{flags}"
+
+
+def test_the_recorded_command_allows_the_endpoint_of_the_parent(tmp_path: Path) -> None:
+    """The parent's folder may not send prompts anywhere by itself, so the command was refused when it was repeated."""
+    address = "http://localhost:9/v1"
+    before = {"language": "cy", "usage": "u", "encoder": address, "encoder_model": "m"}
+    (tmp_path / "compass.yaml").write_text(dump_config(load_config(None, before)), encoding="utf-8")
+    config = load_stored(tmp_path / "compass.yaml", allow_endpoint=address)
+    version = cast("Version", SimpleNamespace(folder=tmp_path))
+    command = shlex.split(_command(version, NewData("window"), config, UpdateConfig()))
+    assert command[command.index("--allow-endpoint") + 1] == address
+    assert "--encoder" not in command
 
 
 def test_what_is_no_finished_version_is_refused(parent: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from compass.data.example import Example
 from compass.data.readers import write_jsonl
+from compass.drift import Monitor
 from compass.errors import ConfigError, DataError, MonitorError, RegistryError, RegistryUnavailableError, RunError
 from compass.recipes import watch as recipe
 from compass.recipes import watch_update
@@ -554,3 +555,23 @@ def test_who_stops_the_loop_is_told_its_status_and_who_starts_it_that_drift_stan
         assert {status.details["prompts"] for status in statuses} == {500}
         assert (told[0].kind == "status") == begin
         assert told[-1].summary.endswith(" is in production")
+
+
+def test_a_status_that_cannot_be_told_does_not_hide_who_stopped_the_loop(world, monkeypatch, caplog):
+    """Breaks if Ctrl-C, while the database is gone, ends the loop as an error, or nobody hears why it has no status."""
+    stopped = Mock(side_effect=KeyboardInterrupt)
+    monkeypatch.setattr("compass.drift.sources.time", SimpleNamespace(sleep=stopped))
+    write(world.logs / "day1.jsonl", prompts(200, STEADY, 2))
+    status = Monitor.status
+
+    def gone(self):
+        if stopped.called:
+            raise MonitorError("the database is gone")
+        return status(self)
+
+    monkeypatch.setattr(Monitor, "status", gone)
+    told = []
+    with pytest.raises(KeyboardInterrupt):
+        keep(told, start(world, follow=True))
+    assert "status" not in {event.kind for event in told}
+    assert "The status can't be told: the database is gone" in caplog.text

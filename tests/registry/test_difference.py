@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from compass.errors import RegistryError
+from compass.errors import CompassError, RegistryError
 from compass.registry import Registry, diff
+from compass.registry.intake import language_of
 from run_folders import MakeRun
 
 
@@ -46,3 +47,25 @@ def test_damage_is_an_error_for_people(registry: Registry, make_run: MakeRun) ->
     file.write_text("{", "utf-8")
     with pytest.raises(RegistryError, match="`verify` says whether it is damaged"):
         diff(a, b)
+
+
+@pytest.mark.parametrize("content", ["a: [", "- a", "[" * 2000, "a: \0", "d: 2020-13-45"])
+def test_damaged_options_are_named_without_the_parsers_own_text(
+    registry: Registry, make_run: MakeRun, content: str
+) -> None:
+    """Breaks if the reader is shown several lines of PyYAML's, and not the file and what to do."""
+    run = make_run(2)
+    a, b = registry.register(make_run(0)), registry.register(make_run(1))
+    for file, read in (
+        (b.folder / "compass.yaml", lambda: diff(a, b)),
+        (run / "compass.yaml", lambda: language_of(run)),
+    ):
+        file.chmod(0o644)
+        file.write_text(content, "utf-8")
+        with pytest.raises(CompassError) as raised:
+            read()
+        said = str(raised.value)
+        assert said.startswith(f"The options file {file}")
+        assert "Restore the file, or run the command that wrote it again." in said
+        assert "\n" not in said
+        assert "<unicode string>" not in said

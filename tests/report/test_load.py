@@ -59,7 +59,9 @@ def test_the_audit_serves_where_texts_are_not_kept(selected_folder: Path) -> Non
         ("selection/selected.jsonl", '{"rank": 1}', r"selected\.jsonl: row 1 lacks the field 'score'"),
         ("selection/summary.json", '{"notes": []}', r"summary\.json: row 1 does not fit"),
         ("selection/map.parquet", "nonsense", r"map\.parquet cannot be read as Parquet"),
-        ("compass.yaml", "a: [", r"compass\.yaml cannot be read as YAML"),
+        ("compass.yaml", "a: [", r"^The options file \S+compass\.yaml:1 is not valid YAML: .*Restore the file"),
+        ("compass.yaml", "- a", r"compass\.yaml must hold `name: value` lines; it holds a list\. Restore the file"),
+        ("compass.yaml", "a: \x00", r"^The options file \S+compass\.yaml:1 is not valid YAML: [^\n]*Restore the file"),
     ],
 )
 def test_a_broken_file_is_named(selected_folder: Path, name: str, content: str, message: str) -> None:

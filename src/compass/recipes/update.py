@@ -304,6 +304,9 @@ def _command(version: Version, new: NewData, config: AdaptConfig, options: Updat
     before = UpdateOptions(adapt=load_parent(version.folder / layout.CONFIG), update=UpdateConfig())
     own = ("output_dir", "usage", "test", *OF_THE_PARENT)
     window = _named(new.window, "WINDOW")
+    if config.encoder.is_endpoint:
+        # The parent's folder names it, and may not by itself.
+        flags += ["--allow-endpoint", config.encoder.encoder]
     return shlex.join(
         ["compass", "update", str(version.folder), window, *flags, *changed_flags(now, before, leaving_out=own)]
     )

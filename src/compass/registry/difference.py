@@ -13,7 +13,7 @@ from typing import Any
 from compass.errors import RegistryError, RunError
 from compass.registry.versions import Version
 from compass.runs import layout
-from compass.runs.files import read_json
+from compass.runs.files import read_json, read_options
 
 LOGS = tuple(f"{folder}/" for folder in (layout.LOGS, layout.EVALUATION, layout.TRAINING))
 """Folders whose JSONL files hold no rows of data."""
@@ -70,10 +70,8 @@ class VersionDiff:
 
 def diff(a: Version, b: Version) -> VersionDiff:
     """Compare two versions of one or two languages. Raises RegistryError if a file of theirs can't be read."""
-    import yaml
-
     metrics_a, metrics_b = (dict(_flat(version.metrics, "/")) for version in (a, b))
-    config_a, config_b = (dict(_flat(_read(version.folder / layout.CONFIG, yaml.safe_load))) for version in (a, b))
+    config_a, config_b = (dict(_flat(_options(version.folder / layout.CONFIG))) for version in (a, b))
     stamps_a, stamps_b = (_stamps(version) for version in (a, b))
     paths = [path for path in sorted({*a.files, *b.files}) if a.files.get(path) != b.files.get(path)]
     told = {path for path in paths if path.endswith(".jsonl") and not path.startswith(LOGS)}
@@ -123,7 +121,7 @@ def _rows(path: Path) -> tuple[Counter[bytes], Counter[str]]:
     languages: Counter[str] = Counter()
     if not path.is_file():
         return hashes, languages
-    for line in _read(path, _lines):
+    for line in _lines(path):
         row = _read_line(line, path)
         content = [row.get("language"), row.get("prompt"), row.get("messages"), row.get("response")]
         hashes[hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()] += 1
@@ -131,7 +129,11 @@ def _rows(path: Path) -> tuple[Counter[bytes], Counter[str]]:
     return hashes, languages
 
 
-def _lines(text: str) -> list[str]:
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise RegistryError(f"{path} can't be read ({error}). `verify` says whether it is damaged.") from error
     # Not splitlines: it also splits at U+2028, which JSON strings may hold as it is.
     return [line for line in text.split("\n") if line]
 
@@ -150,13 +152,11 @@ def _json(path: Path) -> dict[str, Any]:
         raise RegistryError(f"{error} `verify` says whether it is damaged.") from error
 
 
-def _read(path: Path, parse: Any) -> Any:
-    import yaml
-
+def _options(path: Path) -> dict[str, Any]:
     try:
-        return parse(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise RegistryError(f"{path} can't be read ({error}). `verify` says whether it is damaged.") from error
+        return read_options(path)
+    except RunError as error:
+        raise RegistryError(f"{error} `verify` says whether it is damaged.") from error
 
 
 def _changes(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Changed, ...]:

@@ -19,7 +19,7 @@ from compass.registry.files import copy_hashed, write_sealed
 from compass.registry.folders import last_number
 from compass.registry.versions import Version, check_version, identity_of
 from compass.runs import layout
-from compass.runs.files import PARTIAL, file_hash, read_json, sync_folder
+from compass.runs.files import PARTIAL, file_hash, read_json, read_options, sync_folder
 from compass.runs.finished import SERVED, check_finished, check_stages, other_file, read_lock
 from compass.runs.folder import is_version
 from compass.runs.locks import held
@@ -57,15 +57,9 @@ def run_at_rest(folder: Path) -> Iterator[None]:
 
 def language_of(folder: Path) -> str:
     """Return the language that a run was made for. Raises RunError if it names none."""
-    import yaml
-
-    try:
-        options = yaml.safe_load((folder / layout.CONFIG).read_text("utf-8"))
-        language = (options.get("data") or {}).get("language") or options.get("language")
-    except (OSError, ValueError, AttributeError, RecursionError, yaml.YAMLError) as error:
-        raise RunError(
-            f"{folder / layout.CONFIG} can't be read as options ({error}). Run the command that made it again."
-        ) from error
+    options = read_options(folder / layout.CONFIG)
+    section = options.get("data")
+    language = (section.get("language") if isinstance(section, dict) else "") or options.get("language")
     if not language:
         raise RunError(f"{folder / layout.CONFIG} names no language. Pass one: language='cy'.")
     return str(language)

@@ -13,7 +13,7 @@ from compass.errors import RunError
 from compass.found_budget import FoundBudget
 from compass.records import ClassScore, Cluster, ClusterScore, Difference, Interval, Metrics, Picked
 from compass.runs import layout
-from compass.runs.files import read_json, read_jsonl
+from compass.runs.files import read_json, read_jsonl, read_options
 
 Row = TypeVar("Row")
 Record = TypeVar("Record")
@@ -255,16 +255,7 @@ def _last_of_each(stages: Sequence[Stage]) -> tuple[Stage, ...]:
 
 def _options(path: Path) -> dict[str, Any]:
     """Read the resolved options flat: sections are unfolded, `columns` and other mappings of values are kept."""
-    import yaml
-
-    if not path.is_file():
-        return {}
-    try:
-        document = yaml.safe_load(path.read_text("utf-8")) or {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise RunError(f"{path} cannot be read as YAML ({error}); restore it or run again into a new folder") from error
-    if not isinstance(document, dict):
-        raise RunError(f"{path} must hold a mapping of options; it holds a {type(document).__name__}")
+    document = read_options(path) if path.is_file() else {}
     sections = {"run", "data", "encoder", "space", "selection", "training", "evaluation"}
     flat: dict[str, Any] = {}
     for key, value in document.items():

@@ -18,6 +18,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from compass.config.reading import yaml_problem
 from compass.errors import RunError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -201,6 +202,28 @@ def read_json(path: Path, kind: type | None = None, *, advice: str = RESTORE) ->
         raise RunError(f"{path} can't be read as JSON ({_reason(error)}). {advice}") from error
     if kind is not None and not isinstance(content, kind):
         raise RunError(f"{path} must hold a JSON {kind.__name__}; it holds a {type(content).__name__}. {advice}")
+    return content
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """Read the options that a run folder keeps as they are written; none is checked. Raises RunError if it can't be."""
+    import yaml
+
+    text = ""
+    try:
+        text = read_text(path)
+        content = yaml.safe_load(text) or {}
+    except OSError as error:
+        raise RunError(f"The options file {path} can't be read: {error.strerror}. {RESTORE}") from error
+    except UnicodeDecodeError as error:
+        raise RunError(f"The options file {path} is not UTF-8 (at byte {error.start}). {RESTORE}") from error
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        line, what = yaml_problem(error, text)
+        place = f"{path}:{line}" if line else str(path)
+        raise RunError(f"The options file {place} is not valid YAML: {what}. {RESTORE}") from error
+    if not isinstance(content, dict):
+        kind = "a list" if isinstance(content, list) else "a single value"
+        raise RunError(f"The options file {path} must hold `name: value` lines; it holds {kind}. {RESTORE}")
     return content
 
 
