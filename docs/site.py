@@ -12,6 +12,7 @@ from typing import Any
 
 import compass
 from compass.config import (
+    AUTO,
     AdaptConfig,
     CompareConfig,
     DashboardOptions,
@@ -134,7 +135,7 @@ def options_page() -> str:
 
 
 def _row(option: Option) -> str:
-    default = option.default
+    default = "auto" if option.auto and option.default == AUTO else option.default
     if isinstance(default, tuple):
         default = ", ".join(map(str, default))
     elif isinstance(default, dict):

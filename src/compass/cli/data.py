@@ -23,7 +23,7 @@ def data_forget(
     *,
     options: Any = None,
 ) -> None:
-    """Remove what is kept of a conversation, and name the versions that saw it."""
+    """Remove a conversation, and list the versions trained or tested on it."""
     set_up_logging(verbose=False)
     from dataclasses import asdict
 
@@ -46,5 +46,5 @@ def data_forget(
         say(f"Has rows of it: the update in progress in {folder}.")
 
 
-data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Remove data that is kept about users.")
+data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Remove stored user data.")
 data.command("forget", cls=HelpCommand)(data_forget)

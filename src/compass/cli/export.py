@@ -36,7 +36,7 @@ def export(
     *,
     options: Any = None,
 ) -> None:
-    """Write a run as vLLM, llama.cpp or transformers load it.
+    """Convert a run for vLLM, llama.cpp or transformers.
 
     Prompts get the token ids that training and evaluation saw. The command that starts a server is printed.
     """

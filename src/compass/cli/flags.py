@@ -11,7 +11,7 @@ import typer
 from typer.models import ArgumentInfo
 
 from compass.config import AdaptConfig, Option, fields_of
-from compass.config.knobs import flag_of
+from compass.config.knobs import flag_of, said
 from compass.errors import ConfigError
 
 TITLES = {
@@ -125,7 +125,7 @@ def option_help(option: Option, shown_default: str | None = None, several_values
         parts.append(f"{'NAME is one' if everyone else 'One'} of: {', '.join(choices)}.")
     if option.type in (tuple[str, ...], tuple[int, ...], dict[str, str]):
         parts.append(f"{several_values}.")
-    default = option.default
+    default = said(option, option.default)
     if everyone:
         (default,) = default.values()
     elif isinstance(default, dict):

@@ -18,6 +18,7 @@ from compass.config import AdaptConfig, load_config, named_options
         "model_name_or_path", "model_revision", "trust_remote_code", "max_length",
     ),
     basic=("max_length",),
+    defaults={"model_name_or_path": "default: none"},
 )  # fmt: skip
 def inspect(
     sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Files, folders or hub data sets.")],

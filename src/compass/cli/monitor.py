@@ -43,7 +43,7 @@ Source = Annotated[
         help="JSON Lines file or folder of production prompts; - reads stdin. Not needed with --skipped.",
     ),
 ]
-ListSkipped = Annotated[bool, typer.Option("--skipped", help="List what was passed over so far, by reason.")]
+ListSkipped = Annotated[bool, typer.Option("--skipped", help="List the lines that were skipped so far, by reason.")]
 Follow = Annotated[bool, typer.Option("--follow", help="Wait for more prompts, until Ctrl-C.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Empty the windows; lines that were read are not read again.")]
 
@@ -66,7 +66,7 @@ def monitor(
 ) -> None:
     """Test production prompts for drift from a run's usage.
 
-    The state is kept: the same command continues with the prompts that are new. Exit code 3: drift stands.
+    The state is kept: the same command continues with the new prompts. Exit code 3: a drift test is in alarm.
     """
     set_up_logging(verbose)
     from compass.recipes.monitor import monitor as run_monitor
@@ -87,7 +87,7 @@ def monitor(
 def _print_to_end(events: Iterable[Event], source: str, *, as_json: bool) -> None:
     """Print events as they come; the status at the end decides the exit code.
 
-    Raises DataError if nothing of what is new could be used, unless drift stands.
+    Raises DataError if none of the new lines could be used, unless a drift test is in alarm.
     """
     drift, unread = False, 0
     # A service is stopped by SIGTERM: it ends as by Ctrl-C, with the status.
@@ -159,7 +159,7 @@ def watch(
     """Monitor prompts, update on drift, and promote by a gate.
 
     A stopped loop resumes where it was. With the file of a project and no LANGUAGE, all of its languages are watched,
-    each in a process of its own. Exit code 3: drift stands.
+    each in a process of its own. Exit code 3: a drift test is in alarm.
     """
     set_up_logging(verbose)
     if not language:

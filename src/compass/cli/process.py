@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from compass.sanitize import arguments_without_secrets, printable, without_secrets
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_DRIFT, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
-"""Exit codes: something failed; the options or the data are wrong; drift stands, or the gate did not pass a version; an
-error that COMPASS did not expect; stopped by Ctrl-C (the same command resumes)."""
+"""Exit codes: something failed; the options or the data are wrong; a drift test is in alarm, or the gate did not
+pass a version; an error that COMPASS did not expect; stopped by Ctrl-C (the same command resumes)."""
 NOISY = ("ContinuousBatchingLogger", "transformers", "trl", "peft", "datasets", "accelerate", "httpx")
 """Libraries that log errors alone, unless --verbose asks for more."""
 

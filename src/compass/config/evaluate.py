@@ -39,7 +39,7 @@ class JudgeConfig:
     )  # fmt: skip
     judge_model: str = knob("", "Name of the judge's model.", basic=True)
     judge_requests: int = knob(
-        0, "Requests that may be sent in this call, two a row; 0 = only print how many it takes.", basic=True, low=0
+        0, "Maximum requests to send now, two per row; 0 = only print how many are needed.", basic=True, low=0
     )
 
     def conflicts(self) -> Iterator[Conflict]:

@@ -40,7 +40,7 @@ class TrainingConfig:
     learning_rate: float = knob(5e-4, "Peak learning rate.", basic=True, low=0.0)
     num_train_epochs: float = knob(
         AUTO,
-        "Training epochs; auto: 2, and a third if a new adapter can't predict rows that it has not seen by then.",
+        "Training epochs; auto: 2, or 3 for a new adapter whose loss on unseen rows is high in the first epoch.",
         basic=True,
         low=0.0,
         auto=True,
