@@ -6,11 +6,13 @@ import ast
 import functools
 import importlib
 import inspect
+import json
 import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -144,7 +146,6 @@ def prepared() -> dict[str, Any]:
         names[f"{name}_vectors"] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
         names[f"{name}_languages"] = ["cy"] * n if name != "pool" else ["de", "fr"] * (n // 2)
     names |= {"vectors": names["pool_vectors"], "languages": names["pool_languages"]}
-    names |= {"new_vectors": names["usage_vectors"], "new_languages": ["de"] * 60}
     names["space"] = SemanticSpace.fit(
         names["vectors"], names["languages"], language_removal="within-cluster", n_clusters=6, seed=0
     )
@@ -156,10 +157,17 @@ def prepared() -> dict[str, Any]:
 def test_computations_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The snippets that need no model do what they say, on drawn vectors."""
     monkeypatch.chdir(tmp_path)
+    ready = prepared()
+    ready["space"].save("runs/cy/space")
+    rows = "".join(json.dumps({"prompt": f"prompt {i}"}) + "\n" for i in range(60))
+    for name in ("usage.jsonl", "prompts.jsonl"):
+        Path(name).write_text(rows, "utf-8")
+    encoder = SimpleNamespace(encode=lambda texts: ready["usage_vectors"][: len(texts)])
+    monkeypatch.setattr("compass.encoders.load_encoder", lambda config, cache: encoder)
     snippets = [block.values[0] for block in blocks("python") if block.id.startswith(f"docs/{page}:")]
     assert snippets
     for snippet in snippets:
-        exec(compile(snippet.text, snippet.place, "exec"), prepared())
+        exec(compile(snippet.text, snippet.place, "exec"), dict(ready))
 
 
 @pytest.mark.parametrize("snippet", list(blocks("yaml")))
