@@ -136,38 +136,23 @@ def test_python_imports_and_calls_what_there_is(snippet: Snippet) -> None:
             pytest.fail(f"{snippet.place}: {ast.unparse(called)}: {error}")
 
 
-def prepared() -> dict[str, Any]:
-    """Return what the snippets of computations take for granted: vectors with languages, a space, scores of models."""
-    draw = np.random.default_rng(0)
-    sizes = {"usage": 60, "train": 30, "pool": 400}
-    names: dict[str, Any] = {}
-    for name, n in sizes.items():
-        rows = draw.normal(size=(n, 8)).astype(np.float32)
-        names[f"{name}_vectors"] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-        names[f"{name}_languages"] = ["cy"] * n if name != "pool" else ["de", "fr"] * (n // 2)
-    names |= {"vectors": names["pool_vectors"], "languages": names["pool_languages"]}
-    names["space"] = SemanticSpace.fit(
-        names["vectors"], names["languages"], language_removal="within-cluster", n_clusters=6, seed=0
-    )
-    names |= {f"{model}_scores": draw.integers(0, 2, 40).astype(float) for model in ("random", "compass", "nearest")}
-    return names | {"item_names": [str(i // 2) for i in range(40)], "language_and_seed": [i % 4 for i in range(40)]}
-
-
 @pytest.mark.parametrize("page", ["selection.md", "semantic-space.md", "statistics.md", "drift.md"])
 def test_computations_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The snippets that need no model do what they say, on drawn vectors."""
+    """The snippets that need no model run as they stand, beside a run's space and two files of prompts."""
     monkeypatch.chdir(tmp_path)
-    ready = prepared()
-    ready["space"].save("runs/cy/space")
+    draw = np.random.default_rng(0)
+    vectors = draw.normal(size=(60, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    SemanticSpace.fit(vectors, ["cy"] * 60, language_removal="none", n_clusters=6, seed=0).save("runs/cy/space")
     rows = "".join(json.dumps({"prompt": f"prompt {i}"}) + "\n" for i in range(60))
     for name in ("usage.jsonl", "prompts.jsonl"):
         Path(name).write_text(rows, "utf-8")
-    encoder = SimpleNamespace(encode=lambda texts: ready["usage_vectors"][: len(texts)])
+    encoder = SimpleNamespace(encode=lambda texts: vectors[: len(texts)])
     monkeypatch.setattr("compass.encoders.load_encoder", lambda config, cache: encoder)
     snippets = [block.values[0] for block in blocks("python") if block.id.startswith(f"docs/{page}:")]
     assert snippets
     for snippet in snippets:
-        exec(compile(snippet.text, snippet.place, "exec"), dict(ready))
+        exec(compile(snippet.text, snippet.place, "exec"), {})
 
 
 @pytest.mark.parametrize("snippet", list(blocks("yaml")))
