@@ -70,7 +70,7 @@ def adapt(config: AdaptConfig, resources: Resources | None = None) -> Adapted:
 
         # 3. The gap between usage and training data, and the pool rows that fill it.
         selected = select_rows(run, resources, placed)
-        # The prompts that a person should answer, for the report: an answer is worth more than a pick.
+        # For the report, the prompts that a person should answer first: one answer is worth many picks.
         suggest_labels(run, resources, placed)
 
         # 4. An adapter of the base model, trained on the picks and the training data.
@@ -79,7 +79,7 @@ def adapt(config: AdaptConfig, resources: Resources | None = None) -> Adapted:
         # 5. Base model and adapter on the same held-out rows.
         evaluated = evaluate(run, resources, adapter, selected)
 
-        # 6. What makes the run repeatable, and what people read.
+        # 6. The lock that makes the run repeatable, the model card and the report.
         write_lock(run, resources, trained=True)
         write_card(run, resources, selected, evaluated.differences)
         report = build_report(run.folder)
@@ -88,7 +88,7 @@ def adapt(config: AdaptConfig, resources: Resources | None = None) -> Adapted:
 
 
 def select(config: AdaptConfig, resources: Resources | None = None) -> Selected:
-    """Do the first half only: pick the rows and write the audit, without a model and without training.
+    """Do only the first half: pick the rows and write the audit, without a model and without training.
 
     resources: the encoder, if it is already open. In the folder of a finished run, other picks remove its adapter from
     the lock and its results from the report; the same picks change nothing.

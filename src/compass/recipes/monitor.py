@@ -2,8 +2,7 @@
 
 prompts -> encoder -> frozen space of the run -> windows -> tests -> events
 
-The encoder is the run's, without its cache on disk, and nothing is written of a prompt but its counts, unless the
-option `reservoir` says so.
+The encoder is the run's, without its cache on disk. Only counts of prompts are stored, unless `reservoir` is on.
 """
 
 from __future__ import annotations
@@ -72,7 +71,8 @@ def monitor(
     until `stop()`. reference: source of reference prompts; empty takes the run's held-out usage. encoder: the run's,
     where it is open already. allow_endpoint: the encoder endpoint that the run folder may name.
     Events are `drift`, `recovered` and `status`, which comes at the end, also when Ctrl-C or SystemExit is raised while
-    prompts are read, and at the start of following while drift stands. Raises CompassError with a message for people.
+    prompts are read; with `follow` also at the start if a test is in alarm. Raises CompassError with a message for
+    people.
     """
     # 1. What the adapter was trained with: its options, its encoder, its frozen space, the names of its clusters.
     validate(MonitorOptions(options))
@@ -129,7 +129,7 @@ def last_status(status: Callable[[], Event]) -> Iterator[Event]:
 
 
 def skipped(run_dir: str | Path, options: MonitorConfig, *, name: str = "monitor") -> list[Skipped]:
-    """Return what the monitor of a run has passed over so far, the most frequent reason first; no text is in it."""
+    """Return what the monitor of a run has skipped so far, the most frequent reason first; it holds no text."""
     folder = Path(run_dir)
     if not folder.is_dir():
         raise RunError(f"{folder} is not a run folder: there is no such folder.")

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from compass.training import Fisher
 
 Rows = str | Sequence[Example]
-"""A source by its name, or rows that are there already; an empty one stands for none."""
+"""The name of a source, or rows; empty: none."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,10 @@ class Updated:
 
 @dataclass(frozen=True)
 class NewData:
-    """What an update is made of besides its parent."""
+    """The new data of an update."""
 
     window: Rows
-    """Prompts of new usage; responses are welcome."""
+    """Prompts of new usage, with responses if there are any."""
     train: Rows = ""
     """New training rows in the target language, if any."""
     test: Rows = ""
@@ -86,14 +86,14 @@ class NewData:
     pool: Sequence[str] = ()
     """Other sources than the parent's pool."""
     left_out: Mapping[str, Sequence[Dropped]] = field(default_factory=dict)
-    """Of rows that are there already: those that were left out, by set (`usage`, `current`, `test cy`)."""
+    """If rows are given instead of sources: the rows that were left out, by set (`usage`, `current`, `test cy`)."""
 
 
 def update(config: AdaptConfig, options: UpdateConfig, *, parent: Path, new: NewData) -> Updated:
-    """Let the adapter of the run folder `parent` follow the usage in `new.window`; write a run folder of its own.
+    """Update the adapter of the run folder `parent` to the usage in `new.window`; write a new run folder.
 
-    config: the parent's options (`load_stored(parent / "compass.yaml", overrides)`) with an `output_dir` of its own.
-    The parent's tests are taken over, so that each earlier period is measured. Resumes as `adapt` does.
+    config: the parent's options (`load_stored(parent / "compass.yaml", overrides)`) with another `output_dir`. The
+    parent's tests are kept, so that each earlier period is measured. Resumes as `adapt` does.
     Raises RunError if `parent` is not a finished run or was changed.
     """
     resources, run, version = _opened(config, parent)
@@ -106,14 +106,14 @@ def update(config: AdaptConfig, options: UpdateConfig, *, parent: Path, new: New
 
 
 def begin(config: AdaptConfig, *, parent: Path, new: NewData) -> None:
-    """Do the first step of an update alone: read and clean its data into the run folder, where `finish` finds it."""
+    """Do only the first step of an update: read and clean its data into the run folder, where `finish` finds it."""
     resources, run, version = _opened(config, parent)
     with run.locked():
         _read(run, resources.config, version, new)
 
 
 def finish(config: AdaptConfig, options: UpdateConfig, *, parent: Path) -> Updated:
-    """Bring an update to its end from the data that `begin` left in its run folder; as `update`."""
+    """Finish an update from the data that `begin` left in its run folder, as `update` does."""
     resources, run, version = _opened(config, parent)
     with run.locked():
         data = stored_data(run.folder)
@@ -131,16 +131,16 @@ def _follow(run: Run, resources: Resources, options: UpdateConfig, version: Vers
     config = resources.config
     data = keep_fitting(run, resources, data)
 
-    # 2. The data's places in the parent's space.
+    # 2. Place the data in the parent's space.
     wanted = version.lock["encoder"]
     placed = place_in(run, resources, data, version.folder, (wanted["name"], wanted["revision"]))
 
-    # 3. What the new usage needs, the history lacks and the pool has.
+    # 3. Select what the new usage needs, the history lacks and the pool has.
     candidates = place_candidates(resources, placed)
     selected = choose(run, resources, placed, candidates)
     suggest_labels(run, resources, placed)
 
-    # 4. What of the history is replayed, and which weights it needs.
+    # 4. Rows of the history to replay, and its Fisher information if the method has a penalty.
     anchors = draw_anchors(run, config, options, version, data.train, candidates.train_clusters)
     fisher = parent_fisher(run, resources, options, version)
 
@@ -148,7 +148,7 @@ def _follow(run: Run, resources: Resources, options: UpdateConfig, version: Vers
     adapter = _train(run, resources, options, version, selected, anchors, fisher)
     keep_fisher(run, resources, options, version, selected, fisher)
 
-    # 6. Base model, parent and new adapter on the same rows: what was won, what was lost.
+    # 6. Base model, parent and new adapter on the same rows: what was gained, what was lost.
     known = _known_answers(resources, version)
     evaluated = evaluate(run, resources, adapter, selected, base_answers=known.get("base"))
     before = evaluate_one(run, resources, "parent", version.adapter, selected, answers=known.get("adapter"))
@@ -170,7 +170,7 @@ def _opened(config: AdaptConfig, parent: Path) -> tuple[Resources, Run, Version]
     resources = Resources(dataclasses.replace(config, training=training))
     run = Run(Path(config.run.output_dir))
     if run.folder.resolve() == parent.resolve():
-        raise RunError(f"The update would overwrite its parent {parent}. Choose another --output_dir.")
+        raise RunError(f"The update would overwrite its parent {parent}. Choose another --output-dir.")
     return resources, run, version
 
 

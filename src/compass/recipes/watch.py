@@ -1,11 +1,10 @@
 """The loop of production: read `watch` top to bottom.
 
-prompts -> monitor -> drift -> update -> gate -> promotion or refusal -> the monitor starts anew on what serves now
+prompts -> monitor -> drift -> update -> gate -> promotion or refusal -> the monitor restarts on what is in production
 
-What serves is the registry's `production`, and nothing else: the loop reads its frozen space and its own usage, and a
-rollback by a person in the meantime is followed like a promotion. Every step is on record before the next one begins,
-so the same command goes on where a killed one stopped: an update that is half done is finished, and none is promoted
-twice.
+The loop watches the registry's `production`: its frozen space and its own usage. If a person promotes or rolls back in
+the meantime, the loop follows. Every step is recorded before the next one begins, so the same command continues where
+a killed one stopped: a half-done update is finished, and none is promoted twice.
 """
 
 from __future__ import annotations
@@ -61,12 +60,12 @@ def watch(
     encoder: CachedEncoder | None = None,
     updater: Updater = UPDATER,
 ) -> Iterator[Event]:
-    """Watch the production version of a language, and let it follow its usage; yield each event as it happens.
+    """Watch the production version of a language, and update it when usage drifts; yield each event as it happens.
 
     source: a JSON Lines file, a folder of them, or `-`, as for `monitor`; what was counted is not counted again.
-    overrides: options of `adapt` for the updates, over those of the version in production. follow: wait for more until
-    `stop()`. dry_run: say what would be done, and change nothing. restart: begin the windows anew, as after a change of
-    their options. encoder, updater: in place of the version's own encoder and of `update`. Events are `drift`,
+    overrides: options of `adapt` for the updates, which replace those of the version in production. follow: wait for
+    more until `stop()`. dry_run: say what would be done, and change nothing. restart: empty the windows, as after a
+    change of their options. encoder, updater: replace the version's own encoder and `update`. Events are `drift`,
     `recovered`, `blocked`, `update`, `canary`, `promotion`, `refusal`, `would`, and `status` as for `monitor`. Raises
     CompassError with a message for people.
     """
@@ -80,13 +79,13 @@ def watch(
     with open_site(
         language, options, overrides or {}, dry_run=dry_run, clock=clock, encoder=encoder, updater=updater
     ) as site:
-        # 1. What an earlier process began is brought to its end.
+        # 1. Finish what an earlier process began.
         yield from finish(site)
         batches: Iterator[InputBatch | None] | None = None
         counting: Counting | None = None
         begins = True
         while True:
-            # 2. What serves now, in its frozen space, against the usage that it was made for.
+            # 2. The version in production, with its frozen space and the usage that it was made for.
             version = production(site.registry, language)
             with _monitor(site, version, restart=restart) as (watching, encoder):
                 restart = False
@@ -101,7 +100,7 @@ def watch(
                 begins, blocked = False, ""
                 try:
                     for batch in batches:
-                        # 3. Count, check, tell.
+                        # 3. Count prompts, test for drift, report.
                         if batch is None:
                             watching.purge()
                         else:
@@ -113,7 +112,7 @@ def watch(
                             if seen.events:
                                 tell_drift(site, watching, version)
 
-                        # 4. Drift that stands leads to an update: monitor, update, gate, promotion.
+                        # 4. A lasting alarm leads to an update: training, gate, promotion.
                         if drift_stands(site, watching):
                             why_not = why_not_yet(site, watching)
                             if why_not and why_not != blocked:
@@ -122,14 +121,14 @@ def watch(
                             if not why_not:
                                 yield from begin(site, watching, version)
                                 yield from finish(site)
-                        # A person asks for one: of a source that ends, once all of it is counted.
+                        # A person may ask for an update. If the source ends, that is looked up after its last prompt.
                         if follow:
                             yield from _wished(site, watching, version)
 
-                        # 5. What users say of an update that answers a share of them ends it.
+                        # 5. While users judge an update, their feedback decides when that ends.
                         yield from listen(site)
 
-                        # 6. Another version serves, by this loop or by a person: the monitor starts anew on it.
+                        # 6. If another version is in production, by this loop or a person, restart the monitor on it.
                         if site.registry.aliases(language).current != version.id:
                             break
                     else:
@@ -157,7 +156,7 @@ def _status(site: Site, watching: Monitor, counting: Counting, version: Version)
 
 
 def skipped(language: str, options: WatchOptions) -> list[Skipped]:
-    """Return what the loop of a language has passed over so far, the most frequent reason first; no text is in it.
+    """Return what the loop of a language has skipped so far, the most frequent reason first; it holds no text.
 
     Raises RunError if no loop has watched the language there.
     """

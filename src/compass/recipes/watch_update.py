@@ -1,4 +1,4 @@
-"""One update of the watch loop, from what it is made of to its end. Each step is on record before the next begins."""
+"""One update of the watch loop, from its data to promotion or refusal. Each step is recorded before the next begins."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 def begin(site: Site, watching: Monitor, version: Version, asked: Asked | None = None) -> Iterator[Event]:
-    """Write down what the update is made of, so that a later process makes the same one."""
+    """Record the data and options of an update, so that a later process makes the same one."""
     number, now = site.state.number + 1, site.clock()
     alarms, prompts = alarms_of(site, watching)
     checks = watching.status()["streams"].get(site.language, {}).get("last_checks", {})
@@ -64,9 +64,9 @@ def begin(site: Site, watching: Monitor, version: Version, asked: Asked | None =
 
 
 def finish(site: Site) -> Iterator[Event]:
-    """Bring a begun update to its end: train, register, gate, promote or refuse. Goes on at the step it was left at.
+    """Finish an update: train, register, gate, promote or refuse. Continues at the step where it stopped.
 
-    A version that users are to judge stays the candidate: `listen` ends its update.
+    With `canary_hours`, the version stays the candidate while users judge it; `listen` ends that.
     """
     pending = site.state.pending
     if not pending:
@@ -103,7 +103,7 @@ def finish(site: Site) -> Iterator[Event]:
             site.remember(pending=pending)
         decision = GateDecision.from_dict(pending.decision or {})
 
-        # 3. Let users judge it first, where that was asked for.
+        # 3. With canary_hours, let users judge it first.
         if site.options.watch.canary_hours and not pending.heard and may_be_tried(decision):
             yield _tried(site, pending, version, decision)
             return
@@ -134,9 +134,9 @@ def _check_parent(site: Site, pending: Pending) -> None:
 
 
 def listen(site: Site) -> Iterator[Event]:
-    """Ask what users say of a version that answers a share of them; end its update once that tells, or the time is up.
+    """Read users' feedback on a candidate in traffic; end its update once the feedback decides, or the time is up.
 
-    A gateway or a person that withdraws it, or a person that promotes it, ends it too.
+    A withdrawal by the gateway or a person, or a promotion by a person, ends it too.
     """
     pending = site.state.pending
     if not pending or not pending.on_trial or site.dry_run:
@@ -154,14 +154,14 @@ def listen(site: Site) -> Iterator[Event]:
 
 
 def _heard(site: Site, pending: Pending, taken_back: str) -> GateDecision | None:
-    """Return what gate and users have come to; None while they have not. taken_back: why it is not tried any longer."""
+    """Return the decision of gate and users; None while it is open. taken_back: why the candidate was withdrawn."""
     decision = GateDecision.from_dict(pending.decision or {})
     try:
         said = feedback_test(_outcomes(site, pending), site.options.gate.gate_level)
     except MonitorError as error:
         if taken_back:
             return dataclasses.replace(decision, verdict=REFUSE, reason=taken_back)
-        logger.warning("What users say can't be read, and will be with the next prompts: %s", error)
+        logger.warning("Users' feedback can't be read now; it is read again with the next prompts: %s", error)
         return None
     if taken_back:
         return dataclasses.replace(decision, verdict=REFUSE, reason=taken_back, tests=(*decision.tests, said))
@@ -181,7 +181,7 @@ def _tried(site: Site, pending: Pending, version: Version, decision: GateDecisio
 
 
 def _taken_back(site: Site, pending: Pending, now: Aliases) -> str:
-    """Say why a version is not tried any longer; empty if it is."""
+    """Return why a candidate is no longer in traffic; empty if it still is."""
     if now.current != pending.parent:
         return f"{now.current} is in production, and it was measured against {pending.parent}."
     if now.candidate == pending.version:
@@ -192,7 +192,7 @@ def _taken_back(site: Site, pending: Pending, now: Aliases) -> str:
 
 
 def _outcomes(site: Site, pending: Pending) -> list[tuple[bool, bool]]:
-    """Return what users said of the version that is tried and of its parent: of which, and whether they were content.
+    """Return users' feedback on the candidate and its parent: whether it is on the candidate, and whether it is good.
 
     Raises MonitorError if the gateway's database can't be read.
     """
@@ -212,14 +212,14 @@ def _outcomes(site: Site, pending: Pending) -> list[tuple[bool, bool]]:
 
 
 def _over(site: Site, pending: Pending) -> None:
-    """Forget an update that has come to its end: the registry has it all."""
+    """Forget a finished update: the registry has all of it."""
     site.remember(pending=None, ended=site.clock())
     keep_mirror(site.registry, site.language, site.options.registry.mlflow_uri)
     shutil.rmtree(site.work(pending.number), ignore_errors=True)
 
 
 def _update(site: Site, pending: Pending) -> Version:
-    """Make the new version from what was written down, and register it as the candidate."""
+    """Make the new version from what `begin` recorded, and register it as the candidate."""
     parent, work = site.registry.get(site.language, pending.parent), site.work(pending.number)
     config = options_of_update(site, parent, pending.number)
     if old := rows_of_0_1(work):
@@ -254,15 +254,14 @@ def _withdraw(site: Site, version: str, reason: str) -> None:
 
 
 def _is_of_the_disk(error: Exception) -> bool:
-    """Say whether a full disk or a held lock is the reason: it says nothing of the update, and the next start goes on
-    with it."""
+    """Say whether the reason is a full disk or a held lock: not the update's fault, and the next start continues it."""
     return is_full_disk(error) or isinstance(error, RegistryUnavailableError)
 
 
 def _fail(site: Site, number: int, version: str, error: Exception) -> Event:
-    """Give an update up: production stays as it is, and the quiet period begins, so that not every check tries it.
+    """Give up an update: production stays as it is, and the quiet period begins, so that not every check tries again.
 
-    Whatever its error is, the stream goes on.
+    Monitoring goes on after any error.
     """
     # What is not ours may quote prompts.
     why = str(error) if isinstance(error, CompassError) else f"unexpected {type(error).__name__}"
