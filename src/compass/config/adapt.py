@@ -75,13 +75,15 @@ class DataConfig:
     retention_tests: tuple[str, ...] = knob((), "Further tests, for languages that must lose nothing.")
     columns: dict[str, str] = knob(
         {},
-        "Your column for one of ours: prompt=question, or pool.prompt=question for the pool alone.",
+        "Column mapping, ours=yours: prompt=question, or pool.prompt=question for the pool alone.",
         basic=True,
         parse=_with_train,
     )
     streaming: bool = knob(False, "Stream data sets from the hub instead of downloading them.")
-    identify_languages: bool = knob(True, "Identify the language of rows without a language tag.")
-    decontaminate: bool = knob(True, "Drop pool rows that overlap with a test or with held-out usage.")
+    identify_languages: bool = knob(
+        True, "Identify the language of untagged rows, and drop pool rows that contradict their tag."
+    )
+    decontaminate: bool = knob(True, "Drop training and pool rows that overlap with a test or with held-out usage.")
     near_duplicates: float = knob(
         0.9, "Jaccard similarity at which pool rows count as near duplicates; 1 = off.", low=0.5, high=1.0
     )

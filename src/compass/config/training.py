@@ -48,7 +48,7 @@ class TrainingConfig:
     max_steps: int = knob(-1, "Optimiser steps; a positive number overrides num_train_epochs.")
     per_device_train_batch_size: int = knob(8, "Rows per training batch and device.", basic=True, low=1)
     gradient_accumulation_steps: int = knob(1, "Batches per optimiser step.", low=1)
-    num_processes: int = knob(1, "Processes that train together, one per GPU; a step takes a batch from each.", low=1)
+    num_processes: int = knob(1, "Processes that train together, one per GPU; a step takes one batch from each.", low=1)
     lr_scheduler_type: str = knob("linear", "Learning-rate schedule, by its name in transformers.")
     warmup_steps: float = knob(0.1, "Warm-up steps; a number below 1 is a fraction of all steps.", low=0.0)
     weight_decay: float = knob(0.0, "Weight decay of the adapter.", low=0.0)
@@ -75,7 +75,7 @@ class TrainingConfig:
     )
     averaged_trainings: int = knob(
         1,
-        "Trainings with different seeds to average into one adapter; time and rank grow as many times.",
+        "Trainings with different seeds to average into one adapter; multiplies time and rank.",
         basic=True,
         low=1,
     )

@@ -160,7 +160,7 @@ def project_text(path: Path, answers: Answers) -> str:
         ("Training data in each language, or none.", "train", train),
         ("Examples in many languages to pick from. The pool is read and embedded once for all languages.", "pool",
          list(answers.pool)),
-        ("Your column for one of ours.", "columns", dict(answers.columns) if answers.columns else None),
+        ("Column mapping, ours: yours.", "columns", dict(answers.columns) if answers.columns else None),
         ("The base model: a name on the hub, a folder, or embedded:gemma3-270m.", "model_name_or_path",
          answers.model_name_or_path),
         ("Rows to pick for each language.", "budget", AdaptConfig().selection.budget),
