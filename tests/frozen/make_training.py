@@ -25,7 +25,10 @@ def main() -> None:
         tensors, answered = trainings(Path(folder))
     VALUES.mkdir(exist_ok=True)
     save_file(tensors, VALUES / "training.safetensors")
-    for name, content in (("training", {"trained": answered, "scored": scored()}), ("comparison", compared())):
+    given = scored()
+    intervals = {model: given[model]["metrics"] for model in ("before", "after")}
+    training = {"trained": answered, "scored": given, "intervals": intervals}
+    for name, content in (("training", training), ("comparison", compared())):
         (VALUES / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from frozen.near import differ
 from frozen.training_cases import VALUES, scored, trainings
 
 NAMES = ("plain", "averaged", "tail", "replay", "ewc", "merge", "fisher")
+OF_AN_INTERVAL = re.compile(r"/(before|after)/metrics/\w+/[12]: ")
 GONE = {"ecda-slow"}
 """Stored values of an option that is no more, ema_decay."""
 
@@ -63,5 +65,11 @@ def test_the_answers_and_metrics_of_an_adapter_are_those_of_version_0_1(
 
 
 def test_scores_of_given_answers_are_those_of_version_0_1(stored: dict[str, Any]) -> None:
-    """Breaks if a right or wrong answer, a function call among them, is scored or its interval drawn otherwise."""
-    assert differ(scored(), stored["scored"]) == []
+    """Breaks if a right or wrong answer, a function call among them, is scored otherwise."""
+    assert [found for found in differ(scored(), stored["scored"]) if not OF_AN_INTERVAL.match(found)] == []
+
+
+def test_intervals_of_scores_are_kept(stored: dict[str, Any]) -> None:
+    """Five of the prompts come twice. Since 0.2 such rows are resampled together, as they were for differences."""
+    now = scored()
+    assert differ({model: now[model]["metrics"] for model in ("before", "after")}, stored["intervals"]) == []
