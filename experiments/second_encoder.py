@@ -11,19 +11,18 @@ both know, with targets of four scripts on which no rule was developed.
 from __future__ import annotations
 
 import argparse
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 from selection_quality import POOL, place
-from selection_settings import BUDGET, CLUSTERS, SETTINGS, draw
+from selection_settings import BUDGET, CLUSTERS, SETTINGS, draw, picks_of_needs
 
 from compass.config import AdaptConfig
 from compass.encoders import CachedEncoder, load_encoder
 from compass.encoders.protocol import FloatArray, clean_text, unit_rows
-from compass.selection import get_strategy
 
 SHARED = ("ar", "de", "en", "es", "fr", "it", "ko", "nl", "pl", "pt", "ru", "tr")
 """Languages of the pool that both encoders know."""
@@ -74,9 +73,8 @@ def main(given: Sequence[str] | None = None) -> None:
                 for title, encoder in encoders.items():
                     candidates = place(data, language, encoder, "within-cluster", CLUSTERS, seed)
                     for strategy in options.strategies:
-                        picks = get_strategy(strategy).select(candidates, BUDGET, seed).indices
-                        labels = Counter(data.pool[i].label for i in picks)
-                        shares[title, strategy].append(sum(labels[intent] for intent in data.needed) / BUDGET)
+                        needed = picks_of_needs(data, candidates, strategy, seed).sum()
+                        shares[title, strategy].append(needed / BUDGET)
         for title in encoders:
             means = " | ".join(f"{np.mean(shares[title, strategy]):.2f}" for strategy in options.strategies)
             pairs = np.array([shares[title, "compass"], shares[title, "tsds"]])

@@ -23,7 +23,8 @@ from selection_quality import POOL, POOL_ROWS, Draw, by_intent, place, with_free
 
 from compass.config import AdaptConfig
 from compass.encoders import load_encoder
-from compass.selection import get_strategy
+from compass.selection import Candidates, get_strategy
+from compass.semantic.arrays import IntArray
 
 BUDGET, CLUSTERS = 240, 48
 
@@ -108,6 +109,13 @@ def draw(language: str, seed: int, setting: Setting, pool_tags: Sequence[str] = 
     return with_free_text(drawn, setting.free_text, whole_intents=False) if setting.free_text else drawn
 
 
+def picks_of_needs(data: Draw, candidates: Candidates, strategy: str, seed: int) -> IntArray:
+    """Return how many of the picks are of each needed intent."""
+    picks = get_strategy(strategy).select(candidates, BUDGET, seed).indices
+    labels = Counter(data.pool[i].label for i in picks)
+    return np.array([labels[intent] for intent in data.needed])
+
+
 def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--languages", nargs="+", default=["fi", "hi"])
@@ -126,9 +134,7 @@ def main(given: Sequence[str] | None = None) -> None:
                 data = draw(language, seed, SETTINGS[name])
                 candidates = place(data, language, encoder, "within-cluster", CLUSTERS, seed)
                 for strategy in options.strategies:
-                    picks = get_strategy(strategy).select(candidates, BUDGET, seed).indices
-                    labels = Counter(data.pool[i].label for i in picks)
-                    counts = np.array([labels[intent] for intent in data.needed])
+                    counts = picks_of_needs(data, candidates, strategy, seed)
                     found[strategy].append((counts.sum() / BUDGET, float((counts > 0).mean())))
         cells = (np.mean(values, axis=0) for values in found.values())
         print(f"| {name} | " + " | ".join(f"{share:.2f}, {reached:.2f}" for share, reached in cells) + " |", flush=True)

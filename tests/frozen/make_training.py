@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from frozen.training_cases import VALUES, compared, scored, trainings
+from frozen.training_cases import VALUES, compared, metrics_of, scored, trainings
 
 
 def main() -> None:
@@ -26,8 +26,7 @@ def main() -> None:
     VALUES.mkdir(exist_ok=True)
     save_file(tensors, VALUES / "training.safetensors")
     given = scored()
-    intervals = {model: given[model]["metrics"] for model in ("before", "after")}
-    training = {"trained": answered, "scored": given, "intervals": intervals}
+    training = {"trained": answered, "scored": given, "intervals": metrics_of(given)}
     for name, content in (("training", training), ("comparison", compared())):
         (VALUES / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from frozen.near import differ
-from frozen.training_cases import VALUES, scored, trainings
+from frozen.training_cases import VALUES, metrics_of, scored, trainings
 
 NAMES = ("plain", "averaged", "tail", "replay", "ewc", "merge", "fisher")
 OF_AN_INTERVAL = re.compile(r"/(before|after)/metrics/\w+/[12]: ")
@@ -71,5 +71,4 @@ def test_scores_of_given_answers_are_those_of_version_0_1(stored: dict[str, Any]
 
 def test_intervals_of_scores_are_kept(stored: dict[str, Any]) -> None:
     """Five of the prompts come twice. Since 0.2 such rows are resampled together, as they were for differences."""
-    now = scored()
-    assert differ({model: now[model]["metrics"] for model in ("before", "after")}, stored["intervals"]) == []
+    assert differ(metrics_of(scored()), stored["intervals"]) == []

@@ -124,6 +124,11 @@ def scored() -> dict[str, Any]:
     }
 
 
+def metrics_of(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the metrics of both models, with their intervals, of what `scored` gave."""
+    return {model: found[model]["metrics"] for model in ("before", "after")}
+
+
 STRATEGIES, LANGUAGES, SEEDS, BUDGETS, ITEMS = ("ours", "theirs", "chance"), ("cy", "ne"), (0, 1, 2), (100, 200), 24
 
 

@@ -106,19 +106,21 @@ def _odds(seen: RealArray, unseen: RealArray, seen_weights: RealArray, unseen_we
     None where there is no value of one kind.
     """
     from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     if not len(seen) or not len(unseen):
         return None
-    # Cosines lie so close together that the penalty would flatten them.
-    scaler = StandardScaler()
-    values = scaler.fit_transform(np.concatenate([seen, unseen])[:, None])
+    values = np.concatenate([seen, unseen])[:, None]
     is_unseen = np.repeat([0, 1], [len(seen), len(unseen)])
     weights = np.concatenate([seen_weights / seen_weights.sum(), unseen_weights / unseen_weights.sum()])
-    fitted = LogisticRegression().fit(values, is_unseen, sample_weight=weights * len(values) / 2)
+    # Standardised: cosines lie so close together that the penalty would flatten them.
+    fitted = make_pipeline(StandardScaler(), LogisticRegression()).fit(
+        values, is_unseen, logisticregression__sample_weight=weights * len(values) / 2
+    )
 
     def odds(sign: RealArray) -> RealArray:
-        found: RealArray = fitted.decision_function(scaler.transform(sign[:, None]))
+        found: RealArray = fitted.decision_function(sign[:, None])
         return found
 
     return odds
