@@ -103,6 +103,7 @@ class Places:
         """Return files as they are to be read: first those under a new name, before another takes the one they had.
 
         So a process that is killed in between finds them again. `app.jsonl.2` was `app.jsonl.1`, and comes before it.
+        Their places are found before any is read: a copy may be of one that comes after it.
         """
         files = list(files)
         self._beginnings = {}
@@ -113,8 +114,10 @@ class Places:
             self._loose.setdefault(_bare(place.head), []).append(place)
         heads = {_bare(place.head) for place in (*self._now.values(), *self._left)}
         new = {file for file in files if name_of(file, self._folder) not in held and head_of(file) in heads}
-        return [*sorted(new, key=lambda file: (len(file.name), file.name), reverse=True),
-                *(file for file in files if file not in new)]  # fmt: skip
+        first = sorted(new, key=lambda file: (len(file.name), file.name), reverse=True)
+        for file in first:
+            self.look(file, set(files))
+        return [*first, *(file for file in files if file not in new)]
 
     def look(self, file: Path, read: Collection[Path]) -> bool:
         """Find the place of a file under a new name or of a copy; return False if all of it is read from another file.
