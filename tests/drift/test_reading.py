@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from compass.drift.reading import mark, read_kept_rows, read_skipped, read_watched
+from compass.drift.reading import mark, read_kept, read_kept_rows, read_skipped, read_watched
 from compass.drift.results import Skipped
 from compass.drift.state import MonitorState, NewPrompt
 from compass.drift.tables import database_in
@@ -39,6 +40,36 @@ def write(
         kept=kept or [], reservoir_size=size, oldest=0.0, at=100.0 + number, batch=str(number), position=None,
         skipped=[],
     )  # fmt: skip
+
+
+def test_an_address_with_options_is_of_the_same_file(url: str, tmp_path: Path) -> None:
+    """Breaks if prompts are not found in a database that is named as the monitor's was, or one is made by reading."""
+    state = MonitorState(f"{url}?timeout=5", "monitor")
+    state.begin("r", {"window": 4}, restart=False)
+    write(state, 1, kept=[NewPrompt("helo", "cy", 0, "full", 0.5)])
+    state.close()
+    for address in (f"{url}?timeout=5", url.replace("sqlite:", "sqlite+pysqlite:")):
+        assert [prompt.text for prompt in read_kept(address, NAMES, "cy", oldest=0.0)] == ["helo"]
+    other = url.replace("sqlite:", "sqlite+pysqlite:").replace("monitor.db", "none.db")
+    assert read_kept(other, NAMES, "cy", oldest=0.0) == []
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_what_a_killed_writer_left_half_done_is_taken_back(url: str, tmp_path: Path) -> None:
+    """Breaks if nothing can be read until the monitor that was killed runs again."""
+    state = MonitorState(url, "monitor")
+    state.begin("r", {"window": 4}, restart=False)
+    write(state, 1, kept=[NewPrompt("helo " * 999, "cy", 0, "full", 0.1 * n) for n in range(9)], size=9)
+    state.close()
+    with closing(sqlite3.connect(tmp_path / "monitor.db", isolation_level=None)) as writer:
+        writer.execute("PRAGMA cache_size = 2")
+        writer.execute("BEGIN")
+        writer.execute("UPDATE compass_prompts SET prompt = prompt || '!'")
+        for end in ("", "-journal"):
+            shutil.copy(tmp_path / f"monitor.db{end}", tmp_path / f"killed.db{end}")
+        writer.execute("ROLLBACK")
+    found = read_kept(database_in(tmp_path / "killed.db"), NAMES, "cy", oldest=0.0)
+    assert {prompt.text for prompt in found} == {"helo " * 999}
 
 
 def test_blocks_are_read_as_far_as_their_space_reaches(url: str) -> None:

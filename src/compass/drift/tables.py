@@ -174,10 +174,17 @@ def open_to_read(url: str) -> Engine | None:
     A file that somebody holds locked is given up after BRIEF_SECONDS. Of another database, tables may be missing. The
     engine is kept for the next time, for it remembers statements: do not dispose of it. Raises MonitorError.
     """
-    if not url.startswith("sqlite:///"):
+    if not (file := _file_in(url)):
         return _kept_open(url)
-    path = Path(url.removeprefix("sqlite:///"))
-    return _read_only(f"{path.resolve().as_uri()}?mode=ro") if path.is_file() else None
+    path = Path(file)
+    # Not `ro`: what a killed writer left half done could not be taken back, and so nothing be read.
+    return _read_only(f"{path.resolve().as_uri()}?mode=rw") if path.is_file() else None
+
+
+@lru_cache(maxsize=256)
+def _file_in(url: str) -> str:
+    engine = _engine_of(url)
+    return file_of(engine) if engine.dialect.name == "sqlite" else ""
 
 
 @lru_cache(maxsize=16)
@@ -221,12 +228,12 @@ def _opening(engine: Engine, url: str) -> Iterator[None]:
 
 @lru_cache(maxsize=256)
 def _read_only(address: str) -> Engine:
-    return create_engine(
-        "sqlite://",
-        creator=lambda: sqlite3.connect(address, uri=True, timeout=BRIEF_SECONDS, check_same_thread=False),
-        poolclass=NullPool,
-        hide_parameters=True,
-    )
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(address, uri=True, timeout=BRIEF_SECONDS, check_same_thread=False)
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    return create_engine("sqlite://", creator=connect, poolclass=NullPool, hide_parameters=True)
 
 
 def _add_columns(engine: Engine) -> None:
