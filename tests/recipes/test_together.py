@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 import threading
+import time
+from unittest.mock import Mock
 
 import pytest
 
@@ -66,6 +68,21 @@ def test_what_processes_tell_as_they_are_stopped_comes(
         listen()
     assert sorted(told) == ["cy: 12 prompts", "cy: at its end", "el: 12 prompts", "el: at its end"]
     assert codes == {"cy": 143, "el": 143}
+
+
+def test_a_language_that_was_not_begun_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if Ctrl-C while processes are begun takes half a minute, in which no process is left."""
+    run(SCRIPT, monkeypatch)
+    begin = Mock(side_effect=[together.subprocess.Popen, KeyboardInterrupt])  # type: ignore[attr-defined]
+
+    def popen(*given: object, **more: object) -> object:
+        return begin()(*given, **more)
+
+    monkeypatch.setattr(together.subprocess, "Popen", popen)  # type: ignore[attr-defined]
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(together.in_one_stream({"cy": [], "el": [], "de": []}, {}))
+    assert time.monotonic() - began < together.SECONDS_TO_HEAR + 10
 
 
 def test_a_killed_process_is_told_and_the_others_go_on(

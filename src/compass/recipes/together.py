@@ -48,7 +48,7 @@ def in_one_stream(commands: Mapping[str, Sequence[str]], codes: dict[str, int]) 
         log.join(SECONDS_OF_LOG)
         lines.put((tag, None))
 
-    processes, watched = [], set(commands)
+    processes, watched = [], set[str]()
     with handled(signal.SIGTERM, ended):
         try:
             for tag, command in commands.items():
@@ -58,6 +58,7 @@ def in_one_stream(commands: Mapping[str, Sequence[str]], codes: dict[str, int]) 
                     errors="replace", env=ending_with_this(os.environ),
                 )  # fmt: skip
                 processes.append(process)
+                watched.add(tag)
                 threading.Thread(target=pass_on, args=(tag, process), daemon=True).start()
             yield from _events(lines, codes, watched)
         except STOPPED as stop:
