@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -43,3 +45,20 @@ def test_what_a_killed_process_left_goes_and_nothing_else(tmp_path: Path, caplog
     names = {file.name for file in tmp_path.iterdir()}
     kept = {"run-vllm-0123abcd.partial", "run-vllm-2-0123abcd.partial", "run-vllm-2-0123abcd.partial.lock"}
     assert names == {"run-vllm", *kept}
+
+
+def test_what_is_in_the_way_of_clearing_up_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if a link in a folder that others write to, or a folder that may not be listed, ends an export."""
+    place = tmp_path / "run-vllm"
+    left = tmp_path / "run-vllm-0123abcd.partial"
+    left.mkdir()
+    (tmp_path / "theirs").touch()
+    (tmp_path / f"{left.name}.lock").symlink_to(tmp_path / "theirs")
+    with beside(place):
+        pass
+    assert left.is_dir()
+    denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    monkeypatch.setattr(Path, "iterdir", Mock(side_effect=denied))
+    with beside(place) as partial:
+        partial.rename(place)
+    assert place.is_dir()

@@ -41,16 +41,20 @@ def beside(folder: Path) -> Iterator[Path]:
 
 def _remove_left(folder: Path) -> None:
     ours = re.compile(rf"{re.escape(folder.name)}-[0-9a-f]{{8}}{re.escape(PARTIAL)}")
-    for left in sorted(folder.parent.iterdir()):
+    there: list[Path] = []
+    # A folder may be written to and not listed.
+    with suppress(OSError):
+        there = sorted(folder.parent.iterdir())
+    for left in there:
         lock = _lock_of(left)
         if not ours.fullmatch(left.name) or left.is_symlink() or not left.is_dir() or not lock.is_file():
             continue
-        # Held: its process is at work. Not writable: not ours to remove.
-        with suppress(RunError), held(lock, RunError(f"{left} is being written.")):
+        # Held: its process is at work. Not writable, or a link: not ours to remove.
+        with suppress(RunError, OSError), held(lock, RunError(f"{left} is being written.")):
             shutil.rmtree(left, ignore_errors=True)
             if not left.exists():
-                lock.unlink()
                 logger.warning("%s is removed: a process that was killed left it", left)
+                lock.unlink()
 
 
 def _lock_of(partial: Path) -> Path:
