@@ -13,7 +13,7 @@ from compass.errors import RunError
 from compass.registry import Registry
 from compass.report import build_status
 from compass.report.html import write_page
-from compass.runs.files import write_bytes, write_json, write_jsonl, write_parquet, write_text
+from compass.runs.files import read_options, write_bytes, write_json, write_jsonl, write_parquet, write_text
 
 
 def mode(path: Path) -> int:
@@ -91,3 +91,11 @@ def test_an_error_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> N
         write_bytes(tmp_path / "file", None)  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text() == "old"
+
+
+@pytest.mark.parametrize("text", ["language: !!bool x", "language: !!timestamp soon", "language: !!int ''"])
+def test_options_with_a_tag_that_does_not_fit_are_no_bug(tmp_path: Path, text: str) -> None:
+    """Breaks if a run folder from somebody else ends `registry add` in a traceback."""
+    (tmp_path / "compass.yaml").write_text(text, "utf-8")
+    with pytest.raises(RunError, match="is not valid YAML: a value is not what its tag says"):
+        read_options(tmp_path / "compass.yaml")

@@ -164,7 +164,8 @@ def yaml_problem(error: Exception, text: str) -> tuple[int, str]:
     if isinstance(error, RecursionError):
         return 0, "it is nested too deeply"
     place, begun = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
-    what = str(getattr(error, "problem", "") or getattr(error, "reason", "") or "a value is no date")
+    otherwise = "a value is no date" if isinstance(error, ValueError) else "a value is not what its tag says"
+    what = str(getattr(error, "problem", "") or getattr(error, "reason", "") or otherwise)
     if context := getattr(error, "context", ""):
         what += f" ({context}{f' from line {begun.line + 1} on' if begun else ''})"
     position = getattr(error, "position", None)

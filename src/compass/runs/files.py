@@ -217,7 +217,8 @@ def read_options(path: Path) -> dict[str, Any]:
         raise RunError(f"The options file {path} can't be read: {error.strerror}. {RESTORE}") from error
     except UnicodeDecodeError as error:
         raise RunError(f"The options file {path} is not UTF-8 (at byte {error.start}). {RESTORE}") from error
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
+    except Exception as error:
+        # The loader of PyYAML raises what Python does: `!!timestamp soon` is an AttributeError.
         line, what = yaml_problem(error, text)
         place = f"{path}:{line}" if line else str(path)
         raise RunError(f"The options file {place} is not valid YAML: {what}. {RESTORE}") from error
