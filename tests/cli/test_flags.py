@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,6 +22,19 @@ def test_both_spellings_of_a_flag_are_known(compass: Compass, tmp_path: Path) ->
         code, _, err = compass("adapt", flag, "999", "--output-dir", str(tmp_path))
         assert code == EXIT_BAD_INPUT
         assert "max_serving_rank" in err
+
+
+def test_messages_spell_options_with_hyphens() -> None:
+    """Breaks if a message names `--output_dir`, and the help `--output-dir`."""
+    found = []
+    for file in (Path(__file__).parents[2] / "src").rglob("*.py"):
+        tree = ast.parse(file.read_text("utf-8"))
+        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        texts = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+        for text in texts:
+            if id(text) not in docstrings and re.search(r"--[a-z]+_[a-z_]+", str(text.value)):
+                found.append((file.name, text.value))
+    assert found == []
 
 
 def test_all_wrong_options_are_named_at_once(compass: Compass, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Run:
         refuse_version(self.folder)
         # The folder holds users' prompts: nobody else on the machine needs to read them.
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        taken = f"Another process is at work in {self.folder}. Wait for it, stop it, or choose another --output_dir."
+        taken = f"Another process is at work in {self.folder}. Wait for it, stop it, or choose another --output-dir."
         with held(self.folder / layout.RUN_LOCK, RunError(taken)):
             self._records.mkdir(parents=True, exist_ok=True)
             yield

@@ -242,7 +242,7 @@ def clean(sources: Sources, config: DataConfig, seed: int) -> tuple[RunData, dic
     if not cleaned["pool"].examples:
         raise DataError(
             f"Cleaning left nothing of the pool's {len(pool)} rows: {dict(cleaned['pool'].counts)}. "
-            "Look at the reasons; --near_duplicates 1 and --no-decontaminate switch two of them off."
+            "Look at the reasons; --near-duplicates 1 and --no-decontaminate switch two of them off."
         )
     if sources.train and not cleaned["current"].examples:
         raise DataError(

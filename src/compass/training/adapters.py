@@ -86,9 +86,9 @@ def check_trained_on(adapter: Path, base: BaseModel) -> None:
         return
     if not base.is_named(trained_on):
         raise ModelError(
-            f"{adapter} was trained on {trained_on}, not on {base.name}. Pass --model_name_or_path {trained_on}."
+            f"{adapter} was trained on {trained_on}, not on {base.name}. Pass --model-name-or-path {trained_on}."
         )
-    way = f"Pass --model_revision {revision}."
+    way = f"Pass --model-revision {revision}."
     if base.is_folder:
         way = "Its files have changed since; give the folder as it was, or train again."
     raise ModelError(
