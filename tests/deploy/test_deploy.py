@@ -50,7 +50,7 @@ def queries() -> list[str]:
 def exposed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """Series that /metrics shows once everything has happened -> the labels that they have."""
     folder = tmp_path_factory.mktemp("serve")
-    fleet = Fleet([Vllm("http://vllm:8000", timeout=1.0)], lambda live: {})
+    fleet = Fleet([Vllm("http://vllm:8000", timeout=1.0)], lambda live: {}, problems={"cy": "It can't be read."})
     fleet.live = {"cy": 3}
     rollout = Rollout(fleet, lambda *what: None)
     rollout.shadows["same"] += 1
