@@ -76,7 +76,7 @@ def test_versions_go_into_production_and_back(files: Files, compass: Command, tm
     (tmp_path / "registry" / "cy" / "state.json").unlink()
     lost = compass("registry", "rollback", "cy", *at)
     assert lost.returncode == 1
-    assert "`compass registry repair cy`" in lost.stderr
+    assert f"`compass registry repair cy --registry-dir {tmp_path / 'registry'}`" in lost.stderr
     assert f"production: {added['id']}" in compass("registry", "repair", "cy", *at).stdout
 
     weights = next((tmp_path / "registry").rglob(f"{newer['id']}/run/adapter/adapter_model.safetensors"))

@@ -97,17 +97,31 @@ def test_one_conversation_counts_once(tried: SimpleNamespace):
     assert later(tried, 1) == ["status"]
 
 
+def damage(world: SimpleNamespace) -> None:
+    path = world.registry.folder("cy") / "history.jsonl"
+    path.write_bytes(b"\0\n" + path.read_bytes().split(b"\n", 1)[1])
+
+
 @pytest.mark.parametrize("who", ["gateway", "person"])
 def test_it_ends_when_somebody_else_decides(tried: SimpleNamespace, who: str):
     """Breaks if the loop waits for ever for a candidate that the gateway took back, or that a person promoted."""
     run(tried)
     if who == "gateway":
         tried.registry.withdraw("cy", reason="errors: 3 of 9")
+        # No alias depends on it.
+        damage(tried)
     else:
         tried.registry.promote("cy", reason="by hand")
     events = run(tried)
     assert events[0].kind == ("refusal" if who == "gateway" else "promotion")
     assert ("errors: 3 of 9" if who == "gateway" else "a person promoted it") in events[0].summary
+
+
+def test_a_damaged_history_costs_no_update(tried: SimpleNamespace):
+    """Breaks if what the gate and users passed is refused because a line of long ago is damaged."""
+    run(tried)
+    damage(tried)
+    assert "promotion" in later(tried)
 
 
 def test_it_needs_a_gateway(world: SimpleNamespace):

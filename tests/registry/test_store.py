@@ -450,6 +450,22 @@ def test_numbers_are_not_used_again(registry: Registry, make_run: MakeRun) -> No
     assert registry.register(make_run(2)).number == 3
 
 
+def command(registry: Registry, words: str) -> str:
+    """Return what a message tells to type: a registry in another folder than the default one is named."""
+    return f"compass registry {words} --registry-dir {registry.root}"
+
+
+def test_commands_of_the_registry_in_its_default_folder_are_short(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("registry") / "cy"
+    folder.mkdir(parents=True)
+    (folder / "history.jsonl").touch()
+    with pytest.raises(RegistryError, match=r"is missing\. `compass registry repair cy` rebuilds it"):
+        Registry(Path("registry")).aliases("cy")
+
+
 def test_a_lost_state_is_rebuilt_from_the_history(three: Registry) -> None:
     """One flipped bit in a small file would cost the knowledge of what is in production."""
     three.promote("cy", "2")
@@ -457,9 +473,9 @@ def test_a_lost_state_is_rebuilt_from_the_history(three: Registry) -> None:
     state = three.root / "cy" / "state.json"
     for spoil in (damage, Path.unlink):
         spoil(state)
-        with pytest.raises(RegistryError, match="`compass registry repair cy` rebuilds it"):
+        with pytest.raises(RegistryError, match=f"`{command(three, 'repair cy')}` rebuilds it"):
             three.aliases("cy")
-        with pytest.raises(RegistryError, match="`compass registry repair cy` rebuilds it"):
+        with pytest.raises(RegistryError, match=f"`{command(three, 'repair cy')}` rebuilds it"):
             three.promote("cy", "3")
         assert three.repair("cy") == before == three.aliases("cy")
     assert three.rollback("cy").after.startswith("v0001")
@@ -524,8 +540,17 @@ def test_verify_looks_at_the_aliases(registry: Registry, make_run: MakeRun) -> N
         spoil(registry.root / "cy" / "state.json")
         version, aliases = registry.verify("cy")
         assert (version.ok, aliases.id, aliases.ok) == (True, "state.json", False)
-        assert "`compass registry repair cy` rebuilds it" in aliases.problems[0]
+        assert f"`{command(registry, 'repair cy')}` rebuilds it" in aliases.problems[0]
         assert len(registry.verify("cy", "1")) == 1
+
+
+def test_only_what_a_killed_process_left_is_cleared_away(three: Registry) -> None:
+    """Breaks if a hidden folder among the versions that is somebody else's goes with the leftovers."""
+    versions = three.root / "cy" / "versions"
+    for name in (".incoming-1", ".removed-1", ".snapshots"):
+        (versions / name).mkdir()
+    three.prune("cy")
+    assert [path.name for path in versions.glob(".*")] == [".snapshots"]
 
 
 def test_a_file_that_cannot_be_read_is_named_once_with_one_advice(three: Registry) -> None:
@@ -536,7 +561,7 @@ def test_a_file_that_cannot_be_read_is_named_once_with_one_advice(three: Registr
         three.aliases("cy")
     said = str(raised.value)
     assert said.startswith(f"{state} can't be read as JSON (")
-    assert said.endswith("). `compass registry repair cy` rebuilds it from the history.")
+    assert said.endswith(f"). `{command(three, 'repair cy')}` rebuilds it from the history.")
     manifest = next(three.root.glob("cy/versions/*/manifest.json"))
     manifest.unlink()
     said = three.verify("cy", manifest.parent.name)[0].problems[0]
@@ -603,7 +628,7 @@ def test_a_history_without_a_backup_goes_on(three: Registry, how: str) -> None:
         before = three.aliases("cy")
     damaged = path.read_bytes() if path.exists() else None
     (problem,) = (check.problems[0] for check in three.verify("cy") if not check.ok)
-    assert "`compass registry repair cy --without-backup`" in problem
+    assert f"`{command(three, 'repair cy --without-backup')}`" in problem
     assert three.repair("cy") == before
     assert not all(check.ok for check in three.verify("cy")), "nobody said that there is no backup"
     assert three.repair("cy", without_backup=True) == before == three.aliases("cy")
@@ -621,6 +646,45 @@ def test_a_history_without_a_backup_goes_on(three: Registry, how: str) -> None:
     assert len(three.events("cy")) == 1, "there is nothing to do"
     three.promote("cy", "3")
     assert len(three.history("cy")) == before.sequence + 1
+
+
+def test_a_damaged_history_stands_in_no_moves_way(three: Registry) -> None:
+    """Breaks if nobody can go back to the version before because a line of long ago is damaged."""
+    three.promote("cy", "2")
+    path = three.root / "cy" / "history.jsonl"
+    _first, rest = path.read_bytes().split(b"\n", 1)
+    path.write_bytes(b"\0\0\0\n" + rest)
+    three.rollback("cy")
+    # The line of a move whose process was killed before it wrote it.
+    shorten(path, 1)
+    three.promote("cy", "3")
+    told = [json.loads(line)["sequence"] for line in path.read_bytes().split(b"\n")[1:-1]]
+    assert told == list(range(2, three.aliases("cy").sequence + 1))
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_lost_move_takes_nothing_out_of_production(three: Registry, cut: bool) -> None:
+    """Breaks if a state that is rebuilt from a history with a lost move has nothing in production."""
+    path, state = three.root / "cy" / "history.jsonl", three.root / "cy" / "state.json"
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    path.write_text("".join([*lines[:2], *lines[3:]]), "utf-8")
+    before = three.repair("cy", without_backup=True)
+    assert [move.action for move in three.history("cy")] == ["candidate", "promote", "lost", "candidate"]
+    # The last line is lost as well, and the state.
+    shorten(path, 1)
+    if not cut:
+        path.write_text(path.read_text("utf-8") + "\0\n", "utf-8")
+    state.unlink()
+    assert three.repair("cy").production == before.production
+    assert three.repair("cy", without_backup=True).production == before.production
+    assert all(check.ok for check in three.verify("cy"))
+    three.promote("cy", "2")
+    assert [move.sequence for move in three.history("cy")] == [1, 2, 3, 4]
+    # No line but those of lost moves: what was in production is lost, and not nothing.
+    path.write_text(path.read_text("utf-8").splitlines(keepends=True)[2], "utf-8")
+    state.unlink()
+    with pytest.raises(RegistryError, match="what was candidate and in production is lost"):
+        three.repair("cy")
 
 
 def test_a_history_of_another_user_is_listed(three: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -642,7 +706,7 @@ def test_a_state_from_an_old_backup_is_found_and_repaired(three: Registry) -> No
     state.write_bytes(old)
     found = [check for check in three.verify("cy") if not check.ok]
     assert [check.id for check in found] == ["state.json"]
-    assert "holds move 4, and the history goes on to move 6. `compass registry repair cy`" in found[0].problems[0]
+    assert "holds move 4, and the history goes on to move 6. `compass registry repair cy " in found[0].problems[0]
     assert three.repair("cy") == now
     assert all(check.ok for check in three.verify("cy"))
 
@@ -663,9 +727,9 @@ def test_aliases_that_are_all_gone_are_found(three: Registry, shown_by: str) -> 
 @pytest.mark.parametrize(
     ("number", "said"),
     [
-        (1, "was in production before. Restore it from a backup, or forget it by `compass registry prune cy`"),
+        (1, "was in production before. Restore it from a backup, or forget it by `compass registry prune cy "),
         (2, "a rollback would bring it back. Restore it from a backup, or promote"),
-        (3, "is in production. Restore it from a backup, or go back by `compass registry rollback cy`"),
+        (3, "is in production. Restore it from a backup, or go back by `compass registry rollback cy "),
         (4, "is the candidate. Restore it from a backup, or register its run again"),
     ],
 )

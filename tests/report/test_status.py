@@ -104,7 +104,7 @@ def test_damage_is_shown(registry: Registry, tmp_path: Path) -> None:
     assert "not checked" in unchecked
     (registry.root / "cy" / "state.json").write_text("{", "utf-8")
     text = Page(build_status(registry, tmp_path / "status.html").read_text("utf-8")).text
-    assert "`compass registry repair cy` rebuilds it" in text
+    assert f"`compass registry repair cy --registry-dir {registry.root}` rebuilds it" in text
 
 
 def test_an_empty_registry_has_a_page(tmp_path: Path) -> None:

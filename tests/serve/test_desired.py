@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -43,11 +44,24 @@ def test_aliases_that_are_all_gone_are_no_order_to_unload(registry: Registry, ca
         assert state.read({}) == before
     (said,) = (record.getMessage() for record in caplog.records)
     assert said.startswith(f"What is served of {language} stays as it is: {folder}/state.json and history.jsonl are")
-    assert f"`compass registry promote {language} NUMBER`" in said
+    assert f"`compass registry promote {language} NUMBER --registry-dir {registry.root}`" in said
     assert set(state.problems) == {language}
     fleet = Fleet([], state.read, problems=state.problems)
     assert f'compass_registry_problem{{language="{language}"}} 1.0' in Measures(fleet).text().decode()
     for name in ("state.json", "history.jsonl"):
         (folder / f"{name}.away").rename(folder / name)
     assert state.read({}) == before
+    assert state.problems == {}
+
+
+def test_the_problem_of_a_language_that_was_taken_away_is_none(registry: Registry) -> None:
+    """Breaks if an alert fires until the gateway's next start for a damaged language that nobody ever served."""
+    damaged = registry.root / "ne"
+    damaged.mkdir()
+    (damaged / "state.json").write_text("?", "utf-8")
+    state = DesiredState(registry)
+    state.read({})
+    assert set(state.problems) == {"ne"}
+    shutil.rmtree(damaged)
+    state.read({})
     assert state.problems == {}

@@ -17,6 +17,7 @@ from compass.recipes.promote import held_out_sets, keep_mirror
 from compass.recipes.update import NewData
 from compass.records import Event
 from compass.registry import Aliases, GateDecision, Version, decide
+from compass.registry.aliases import known_moves
 from compass.registry.feedback import feedback_test, may_be_tried, with_feedback
 from compass.registry.folders import number_of
 from compass.registry.gate import REFUSE, UNDECIDED
@@ -186,7 +187,7 @@ def _taken_back(site: Site, pending: Pending, now: Aliases) -> str:
         return f"{now.current} is in production, and it was measured against {pending.parent}."
     if now.candidate == pending.version:
         return ""
-    moves = site.registry.history(site.language)
+    moves = known_moves(site.registry.folder(site.language))
     why = next((move.reason for move in reversed(moves) if move.before == pending.version), "")
     return f"It was withdrawn{': ' + why if why else ''}."
 
@@ -241,7 +242,7 @@ def _promote(site: Site, version: Version, decision: GateDecision, asked_by: str
     if site.registry.aliases(site.language).current == version.id:
         return
     decided = decision.decided_at
-    for move in site.registry.history(site.language):
+    for move in known_moves(site.registry.folder(site.language)):
         if move.action == "promote" and move.after == version.id and (move.decision or {}).get("decided_at") == decided:
             return
     why = f"asked for by {asked_by}" if asked_by else "drift"

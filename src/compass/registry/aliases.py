@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from compass.errors import RegistryError
-from compass.registry.files import is_sealed, is_there, read_lines, read_sealed, seal, write_sealed
+from compass.registry.commands import command
+from compass.registry.files import is_sealed, is_there, read_lines, read_sealed, seal, unreadable, write_sealed
 from compass.runs.files import append_line
 
 logger = logging.getLogger(__name__)
@@ -98,9 +99,7 @@ def read_aliases(folder: Path, *, lost_too: bool = False) -> Aliases:
         if is_there(folder / HISTORY):
             raise RegistryError(f"{path} is missing. {repair_hint(folder)}")
         if not lost_too and any(folder.glob(f"*{BROKEN}*")):
-            raise RegistryError(
-                f"{path} is lost, and so is the history. Promote a version by its number to set the aliases anew."
-            )
+            raise RegistryError(f"{path} is lost, and so is the history. {promote_hint(folder)}")
         return Aliases()
     content = read_sealed(path, repair_hint(folder))
     if content.get("format") != FORMAT:
@@ -116,14 +115,23 @@ def read_aliases(folder: Path, *, lost_too: bool = False) -> Aliases:
 
 def repair_hint(folder: Path) -> str:
     """Say which command sets the state of a language's folder right."""
-    return f"`compass registry repair {folder.name}` rebuilds it from the history."
+    return f"`{command(folder.parent, 'repair', folder.name)}` rebuilds it from the history."
 
 
 def backup_hint(folder: Path) -> str:
     """Say what to do about a history that is damaged."""
     return (
-        f"Restore the file from a backup, or go on without what is lost: `compass registry repair {folder.name} "
-        "--without-backup`. The aliases themselves don't depend on it."
+        "Restore the file from a backup, or go on without what is lost: "
+        f"`{command(folder.parent, 'repair', folder.name, '--without-backup')}`. The aliases themselves don't depend "
+        "on it."
+    )
+
+
+def promote_hint(folder: Path) -> str:
+    """Say what to do where the aliases are lost for good."""
+    return (
+        "Promote a version by its number to set the aliases anew: "
+        f"`{command(folder.parent, 'promote', folder.name, 'NUMBER')}`."
     )
 
 
@@ -192,26 +200,42 @@ def moves(folder: Path) -> tuple[Move, ...]:
 def repair(folder: Path, last_number: int) -> Aliases:
     """Write `state.json` anew from the last whole line of the history, where it is damaged, lost or older than that.
 
-    The caller holds the lock. Raises RegistryError if no line of the history is whole; then both files are put aside,
-    so that aliases can be set. A whole `state.json` of another release raises RegistryError too, and stays.
+    Of a move that is lost only the number is known: the aliases are those of the last move before it. The caller holds
+    the lock. Raises RegistryError if no line of the history tells the aliases; then both files are put aside, so that
+    aliases can be set. A whole `state.json` of another release raises RegistryError too, and stays.
     """
     path, state = folder / HISTORY, folder / STATE
     now = read_aliases(folder) if _is_whole(state) else None
     whole = whole_moves(path)
     if now and all(made.sequence <= now.sequence for made in whole):
         return now
-    if not whole:
+    told = [made for made in whole if made.action != LOST]
+    if not told:
         aside = [_put_aside(file) for file in (state, path) if file.exists()]
         if not aside:
             return read_aliases(folder)
         raise RegistryError(
             f"{path} has no whole line to rebuild the aliases from: what was candidate and in production is lost. Put "
-            f"aside as {' and '.join(aside)}. Promote a version by its number to set the aliases anew; until then, "
-            "servers keep what they serve."
+            f"aside as {' and '.join(aside)}. {promote_hint(folder)} Until then, servers keep what they serve."
         )
-    last = max(whole, key=lambda made: made.sequence)
-    _write(folder, last, last_number)
+    last, held = (max(moves, key=lambda made: made.sequence) for moves in (whole, told))
+    _write(folder, dataclasses.replace(last, candidate=held.candidate, production=held.production), last_number)
     return read_aliases(folder)
+
+
+def known_moves(folder: Path) -> tuple[Move, ...]:
+    """Return the moves of a damaged history too, oldest first: those whose lines are whole, and the last one.
+
+    Raises RegistryError if the files can't be read.
+    """
+    last, path = read_aliases(folder).last_move, folder / HISTORY
+    try:
+        known = {made.sequence: made for made in whole_moves(path)}
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if last:
+        known[last.sequence] = last
+    return tuple(known[number] for number in sorted(known))
 
 
 def whole_moves(path: Path) -> list[Move]:
@@ -254,10 +278,12 @@ def _write(folder: Path, made: Move, last_number: int) -> None:
 
 def _complete_history(folder: Path, last: Move) -> None:
     """Append the last move if its line is missing: the process that made it was killed, or the disk was full."""
-    lines = read_lines(folder / HISTORY)
-    written = lines[-1].get("sequence") if lines else 0
+    path = folder / HISTORY
+    # Other lines may be damaged: no alias depends on them.
+    *finished, _unfinished = path.read_bytes().split(b"\n") if path.is_file() else [b""]
+    written = (_parsed(finished[-1]) or {}).get("sequence") if finished else 0
     if not isinstance(written, int) or written < last.sequence:
-        append_line(folder / HISTORY, seal(last.to_dict()))
+        append_line(path, seal(last.to_dict()))
 
 
 def _parsed(raw: bytes) -> dict[str, Any] | None:

@@ -20,6 +20,8 @@ from compass.registry.files import entries, is_there
 logger = logging.getLogger(__name__)
 
 FOLDER = re.compile(r"v(\d{4,})-([0-9a-f]{12})")
+INCOMING, REMOVED = LEFT = (".incoming-", ".removed-")
+"""Beginnings of the names of versions that are being added or removed."""
 ALIASES = ("candidate", "production", "previous")
 
 
@@ -102,7 +104,8 @@ def id_of(folder: Path, name: str) -> str:
 
 def clear_leftovers(folder: Path) -> None:
     """Remove what a killed process left. The caller holds the lock that its maker would hold."""
-    for leftover in (folder / "versions").glob(".*"):
+    # Other hidden entries are somebody else's: a file manager's, a file system's.
+    for leftover in (home for kind in LEFT for home in (folder / "versions").glob(f"{kind}*")):
         logger.info("Removed %s, which a killed process left", leftover)
         shutil.rmtree(leftover, ignore_errors=True)
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from compass.errors import RegistryError
-from compass.registry.aliases import HISTORY, LOST, Move, free_name, moves, read_aliases, whole_moves
+from compass.registry.aliases import HISTORY, LOST, Move, free_name, known_moves, moves, read_aliases
 from compass.registry.events import ACTION, EVENTS, RegistryEvent
 from compass.registry.files import seal
 from compass.runs.files import append_line, write_bytes, write_text
@@ -29,9 +29,7 @@ def go_on_without(folder: Path) -> tuple[int, ...]:
         if len(moves(folder)) >= now.sequence:
             return ()
     path = folder / HISTORY
-    known = {made.sequence: made for made in whole_moves(path)}
-    if now.last_move:
-        known[now.sequence] = now.last_move
+    known = {made.sequence: made for made in known_moves(folder)}
     lost = tuple(number for number in range(1, now.sequence + 1) if number not in known)
     aside = ""
     if path.exists():

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 
 from compass.data.languages import normalize_tag
 from compass.errors import RegistryError, RegistryUnavailableError
-from compass.registry import aliases
+from compass.registry import aliases, folders
 from compass.registry.aliases import Aliases, Move, read_aliases
 from compass.registry.events import EVENTS, RegistryEvent, read_events
 from compass.registry.files import disk_error, is_there
@@ -93,7 +93,7 @@ class Registry:
         with run_at_rest(source), self._locked(folder, "register"):
             clear_leftovers(folder)
             parent_id = self.get(language, parent).id if parent else ""
-            incoming = folder / "versions" / f".incoming-{uuid4().hex}"
+            incoming = folder / "versions" / f"{folders.INCOMING}{uuid4().hex}"
             try:
                 version = add_version(
                     source, folder, incoming, self.versions(language), language=language, parent=parent_id,
@@ -293,7 +293,7 @@ class Registry:
                 )
                 for home in removed:
                     # A name that nobody lists: a kill leaves a leftover, never half a version.
-                    hidden = home.with_name(f".removed-{uuid4().hex}")
+                    hidden = home.with_name(f"{folders.REMOVED}{uuid4().hex}")
                     home.rename(hidden)
                     shutil.rmtree(hidden, ignore_errors=True)
                 sync_folder(folder / "versions")

@@ -7,7 +7,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from compass.errors import RegistryError
-from compass.registry.aliases import HISTORY, STATE, Aliases, backup_hint, moves, read_aliases, repair_hint
+from compass.registry.aliases import (
+    HISTORY,
+    STATE,
+    Aliases,
+    backup_hint,
+    moves,
+    promote_hint,
+    read_aliases,
+    repair_hint,
+)
+from compass.registry.commands import command
 from compass.registry.events import ACTION, EVENTS, read_events
 from compass.registry.folders import homes
 from compass.registry.versions import Check, check_version, read_version
@@ -50,8 +60,8 @@ def check_aliases(folder: Path) -> tuple[Check, ...]:
         found.append(Check(STATE, 0, (older,)))
     elif not now.sequence and not found and there and _had_aliases(folder):
         lost = (
-            f"{folder} has versions, but neither {STATE} nor {HISTORY}. Restore both from a backup, or promote a "
-            f"version by its number: `compass registry promote {folder.name} NUMBER`."
+            f"{folder} has versions, but neither {STATE} nor {HISTORY}. Restore both from a backup, or else: "
+            f"{promote_hint(folder)}"
         )
         found.append(Check(STATE, 0, (lost,)))
     return (*found, *_gone(folder, now, there))
@@ -74,16 +84,16 @@ def _had_aliases(folder: Path) -> bool:
 
 def _gone(folder: Path, now: Aliases, there: Collection[str]) -> Iterator[Check]:
     """Yield each version that an alias, or a way back, names and that is not on disk."""
-    command = f"`compass registry {{}} {folder.name}`"
+    back, forget = (f"`{command(folder.parent, verb, folder.name)}`" for verb in ("rollback", "prune"))
     another = "promote another version with --without-gate"
-    back = f"go back by {command.format('rollback')}" if now.previous in there else another
-    named = dict.fromkeys(now.production, ("it was in production before", f"forget it by {command.format('prune')}"))
+    otherwise = f"go back by {back}" if now.previous in there else another
+    named = dict.fromkeys(now.production, ("it was in production before", f"forget it by {forget}"))
     named |= {
         now.candidate: ("it is the candidate", "register its run again"),
         now.previous: ("a rollback would bring it back", "promote a version that is there"),
-        now.current: ("it is in production", back),
+        now.current: ("it is in production", otherwise),
     }
-    for id, (role, otherwise) in named.items():
+    for id, (role, instead) in named.items():
         if id and id not in there:
             gone = f"its folder is gone from {folder / 'versions'}, and {role}"
-            yield Check(id, 0, (f"{gone}. Restore it from a backup, or {otherwise}.",))
+            yield Check(id, 0, (f"{gone}. Restore it from a backup, or {instead}.",))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from compass.errors import RegistryError
 from compass.registry import Registry
-from compass.registry.aliases import HISTORY, STATE
+from compass.registry.aliases import HISTORY, STATE, known_moves, promote_hint
 from compass.registry.folders import number_of
 from compass.serve.reconcile import Desired
 
@@ -48,6 +48,9 @@ class DesiredState:
             self._tell("", f"{said} What is served stays.")
             return {language: desired for language, (_, desired) in self._read.items()}
         found = {}
+        # Nothing is served of one that could never be read; once it is gone, so is its problem.
+        for language in set(self.problems) - set(self._read) - set(languages):
+            del self.problems[language]
         for language in set(self._read) - set(languages):
             self._tell(language, f"{self.registry.folder(language)} is gone. What is served of {language} stays.")
             found[language] = self._read[language][1]
@@ -72,8 +75,7 @@ class DesiredState:
         if not now.sequence and known and (known[1].production or known[1].candidate):
             # Nobody takes aliases back to nothing: their files were lost.
             raise RegistryError(
-                f"{state} and {HISTORY} are gone. Restore both from a backup, or promote a version by its number: "
-                f"`compass registry promote {language} NUMBER`."
+                f"{state} and {HISTORY} are gone. Restore both from a backup, or else: {promote_hint(state.parent)}"
             )
         named = {id for id in (now.current, now.candidate, now.previous) if id}
         named |= {version.id for version in self.registry.versions(language) if version.number == live}
@@ -111,9 +113,10 @@ class DesiredState:
 
 
 def _came_back(registry: Registry, language: str, current: str) -> bool:
-    """Say whether the move that put a version into production was a rollback; no, where the history is damaged."""
+    """Say whether the move that put a version into production was a rollback; no, where that is not known."""
     try:
-        moves = [move for move in registry.history(language) if move.action in ("promote", "rollback")]
+        known = known_moves(registry.folder(language))
+        moves = [move for move in known if move.action in ("promote", "rollback")]
     except RegistryError:
         # What is served does not depend on it; `verify` tells of it.
         return False

@@ -1,0 +1,14 @@
+"""The commands that messages name, for the registry that they are about."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from compass.config import RegistryConfig
+
+
+def command(root: Path | str, *words: str) -> str:
+    """Return `compass registry ...` as a shell takes it, with the folder of the registry if it is not the default."""
+    where = () if Path(root) == Path(RegistryConfig().registry_dir) else ("--registry-dir", str(root))
+    return shlex.join(["compass", "registry", *words, *where])
