@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -36,6 +37,9 @@ def test_verify_names_damaged_aliases(compass: Compass, tmp_path: Path) -> None:
     (tmp_path / "registry" / "cy" / "state.json").write_text("?", "utf-8")
     code, out, _ = compass("registry", "verify", "cy", *at)
     assert (code, "compass registry repair" in out) == (EXIT_FAILED, True)
+    # The command works as it is printed.
+    assert compass(*shlex.split(out.split("`")[1])[1:])[0] == 0
+    assert compass("registry", "verify", "cy", *at)[0] == 0
 
 
 def test_verify_names_a_damaged_history_and_a_language_that_is_not_there(compass: Compass, tmp_path: Path) -> None:

@@ -28,9 +28,11 @@ def data_forget(
     from dataclasses import asdict
 
     from compass.recipes.forget import forget
+    from compass.registry.commands import command
     from compass.report.wording import plural
 
-    done = forget(conversation, load_options(ForgetOptions, config, options))
+    resolved = load_options(ForgetOptions, config, options)
+    done = forget(conversation, resolved)
     if json_:
         print_json(asdict(done))
         return
@@ -41,7 +43,8 @@ def data_forget(
     kept = f"{plural(done.kept, 'prompt')} that monitors kept"
     say(f"Removed: {plural(done.answers, 'answer')}, {logged}, {kept}.")
     for version in done.versions:
-        say(f"Has seen it: {version}. Train a version without it, then let `compass registry prune` remove this one.")
+        prune = command(resolved.registry.registry_dir, "prune", version.partition(" ")[0])
+        say(f"Has seen it: {version}. Train a version without it, then let `{prune}` remove this one.")
     for folder in done.updates:
         say(f"Has rows of it: the update in progress in {folder}.")
 

@@ -38,7 +38,9 @@ def _open_registry(config: Path | None, options: Any) -> tuple[Registry, Registr
 
 
 def _no_registry(store: Registry) -> RegistryError:
-    return RegistryError(f"There is no registry at {store.root}: `compass registry add RUN` begins one")
+    from compass.registry.commands import command
+
+    return RegistryError(f"There is no registry at {store.root}: `{command(store.root, 'add', 'RUN')}` begins one.")
 
 
 def _languages(store: Registry) -> tuple[str, ...]:

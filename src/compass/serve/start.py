@@ -20,6 +20,7 @@ from compass.config import ServeConfig, ServeOptions, validate
 from compass.drift.tables import database_in
 from compass.errors import ConfigError, RegistryError, ServeError
 from compass.registry import Registry, RegistryEvent
+from compass.registry.commands import command
 from compass.registry.folders import number_of
 from compass.serve.app import make_app
 from compass.serve.desired import DesiredState
@@ -87,7 +88,8 @@ def make_gateway(options: ServeOptions) -> Gateway:
         problems.append("backend: name at least one model server, as in --backend http://localhost:8000")
     if not Path(options.registry.registry_dir).is_dir():
         problems.append(
-            f"registry_dir: {options.registry.registry_dir} is not a folder. Register a run: compass registry add RUN"
+            f"registry_dir: {options.registry.registry_dir} is not a folder. Register a run: "
+            f"`{command(options.registry.registry_dir, 'add', 'RUN')}`"
         )
     keys = Keys()
     try:

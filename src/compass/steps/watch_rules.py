@@ -5,6 +5,7 @@ from __future__ import annotations
 from compass.drift import Monitor
 from compass.errors import RegistryError
 from compass.registry import Registry, Version
+from compass.registry.commands import command
 from compass.steps.watch_events import iso_time
 from compass.steps.watch_state import DAY, Pending, Site
 
@@ -15,7 +16,7 @@ def production(registry: Registry, language: str) -> Version:
     if not current:
         raise RegistryError(
             f"Nothing of {language} is in production in {registry.root}. Register a run and promote it: "
-            f"compass registry add RUN, compass registry promote {language}."
+            f"`{command(registry.root, 'add', 'RUN')}`, `{command(registry.root, 'promote', language)}`."
         )
     return registry.get(language, current)
 
