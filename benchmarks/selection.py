@@ -5,7 +5,8 @@
 
 Vectors: 200 topics and 30 languages, the dimensions of multilingual-e5-small; usage asks for 20 of the topics. With
 `--stored` language is taken out, rows are assigned to `--clusters` centroids, and picks and audit are written; the file
-of the vectors is in the page cache. Seconds are those of the clock; those of the processor stand behind them.
+of the vectors is in the page cache, and scikit-learn is loaded, as it is by `compass select`, which fits the space with
+it. Seconds are those of the clock; those of the processor stand behind them.
 """
 
 from __future__ import annotations
@@ -94,6 +95,9 @@ def stored(options: argparse.Namespace, topics: FloatArray, rng: np.random.Gener
     data = RunData(*(Texts(len(part), languages) for part in (usage, train, pool)), {})  # type: ignore[arg-type]
     run = Run(folder / "run")
     write_json(run.path(layout.CLUSTER_NAMES), [])
+    import sklearn.cluster
+    import sklearn.manifold  # noqa: F401
+
     whole = Watch()
     watch = Watch()
     candidates = build_candidates(
