@@ -20,7 +20,7 @@ from compass.data.readers import SourceAccount
 from compass.errors import ConfigError, DataError
 from compass.runs import layout
 from compass.runs.files import write_text
-from compass.steps.language_rows import LOOKED_AT, in_language
+from compass.steps.language_rows import in_language, spread
 from compass.steps.read import FEWEST_USAGE_ROWS, NONE, fill_in, read_pool, read_set
 
 EVERY = ""
@@ -128,7 +128,7 @@ def _found(source: str, rows: Sequence[Example], accounts: Sequence[SourceAccoun
     counts = Counter(row.language for row in rows)
     tags = ", ".join(f"{n} {'untagged' if tag == UNDETERMINED else tag}" for tag, n in counts.most_common(8))
     line = f"{source}: {len(rows)} rows ({tags}); columns {used}"
-    some = rows[:: -(-len(rows) // LOOKED_AT) or 1]
+    some = spread(rows)
     if wrong := find_wrong_language(some, languages=languages):
         line += f"; {len(wrong)} of {len(some)} rows read as another language ({next(iter(wrong.values()))[1]})"
     return line
