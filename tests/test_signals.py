@@ -10,7 +10,7 @@ import threading
 import psutil
 import pytest
 
-from compass.signals import PARENT, ended, handled
+from compass.signals import PARENT, ended, handled, name_of
 
 
 def test_a_signal_is_ignored_for_a_while() -> None:
@@ -69,3 +69,9 @@ def test_a_process_ends_with_one_that_is_killed_at_once() -> None:
     parent.kill()
     parent.communicate()
     child.wait(timeout=30)
+
+
+def test_a_signal_without_a_name_is_told_by_its_number() -> None:
+    """Breaks if a process that was ended by a real-time signal ends the one that tells of it."""
+    assert name_of(signal.SIGKILL) == "SIGKILL"
+    assert name_of(signal.SIGRTMIN + 6) == f"signal {signal.SIGRTMIN + 6}"

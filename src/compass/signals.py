@@ -33,6 +33,14 @@ def handled(number: signal.Signals, handler: Handler) -> Iterator[None]:
         signal.signal(number, before)
 
 
+def name_of(number: int) -> str:
+    """Return the name of a signal; real-time signals have none but their number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def ended(number: int, _frame: Any) -> None:
     """End this process as Ctrl-C does, cleaning up on the way, and not at once. Raises SystemExit."""
     raise SystemExit(128 + number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -24,7 +25,7 @@ from compass.recipes import watch_update
 from compass.registry import Registry
 from compass.runs.files import file_hash
 from compass.steps.watch_asked import Asked, ask, asked_of
-from compass.steps.watch_state import Updater, open_site
+from compass.steps.watch_state import MONITOR_FILE, Updater, open_site
 from topics import MOVED, STEADY, prompts
 from watch_world import (
     BETTER,
@@ -235,6 +236,23 @@ def test_a_dry_run_says_what_it_would_do_and_changes_nothing(world):
     assert before == hashes()
     assert not world.made
     assert not hooked(world)
+
+
+def test_a_dry_run_reads_what_a_killed_loop_left_half_done(world):
+    """Breaks if it fails on the journal of a commit that a kill cut off, until the loop itself runs again."""
+    write(world.logs / "day1.jsonl", prompts(200, STEADY, 2))
+    run(world)
+    database = next((world.root / "watch").rglob(MONITOR_FILE))
+    with closing(sqlite3.connect(database, isolation_level=None)) as writer:
+        writer.execute("PRAGMA cache_size = 2")
+        writer.execute("BEGIN")
+        writer.execute("UPDATE compass_prompts SET prompt = prompt || hex(zeroblob(3000))")
+        for end in ("", "-journal"):
+            shutil.copy(f"{database}{end}", world.root / f"killed{end}")
+        writer.execute("ROLLBACK")
+    for end in ("", "-journal"):
+        shutil.copy(world.root / f"killed{end}", f"{database}{end}")
+    assert run(world, dry_run=True)[-1].details["prompts"] == 200
 
 
 def test_without_kept_prompts_an_update_needs_a_source(world):

@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import IO
 
 from compass.records import Event
-from compass.signals import STOPPED, ended, ending_with_this, handled
+from compass.signals import STOPPED, ended, ending_with_this, handled, name_of
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +128,6 @@ def _event_of(tag: str, line: str) -> Event | None:
 def _tell_end(tag: str, code: int, left: int) -> None:
     """Say at once that a language is no longer watched because its process was killed, which says nothing itself."""
     if code < 0:
-        name = signal.Signals(-code).name
+        name = name_of(-code)
         others = f"; {left} others go on" if left else ""
         logger.error("%s is no longer watched: its process was killed (%s)%s", tag, name, others)

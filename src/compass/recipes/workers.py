@@ -15,7 +15,7 @@ from queue import SimpleQueue
 
 from compass.progress import progress
 from compass.runs.files import PRIVATE, is_full_disk
-from compass.signals import ended, ending_with_this, handled
+from compass.signals import ended, ending_with_this, handled, name_of
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Processes:
             finally:
                 self._running.discard(process)
         if code < 0 and not self.stopped.is_set():
-            name = signal.Signals(-code).name
+            name = name_of(-code)
             return f"It was killed ({name}); if nobody did, the machine ran out of memory. Its log is {log}."
         if code:
             return "\n".join(log.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]) or f"exit code {code}"
