@@ -54,3 +54,16 @@ def test_unequal_shares_wait_for_each_other() -> None:
         test.add(0, False)
     assert test.rejected
     assert test.pairs < 30
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+def test_what_changes_with_time_for_both_arms_is_no_evidence(share: float) -> None:
+    """A good canary would be withdrawn for an outage of the backend, as its few outcomes met those of long before."""
+    rng, rejected = np.random.default_rng(0), 0
+    for _ in range(40):
+        test = FewerSuccesses(0.05)
+        for i in range(4000):
+            fails = 0.3 if 2000 <= i < 2300 else 0.01 + 0.2 * i / 4000
+            test.add(int(rng.random() >= share), bool(rng.random() >= fails))
+        rejected += test.rejected
+    assert rejected <= 5

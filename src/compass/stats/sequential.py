@@ -1,12 +1,14 @@
 """Does one arm succeed less often than another? A test that may be looked at after every outcome.
 
-An e-process (Turner, Ly and Grünwald 2024, "Generic e-variables for exact sequential k-sample tests"): outcomes of the
-two arms are taken in pairs, and a pair multiplies the evidence by
+An e-process (Turner, Ly and Grünwald 2024, "Generic e-variables for exact sequential k-sample tests"): each outcome is
+paired with the latest of the other arm that has no pair yet, and a pair multiplies the evidence by
 
     p_a(y_a) p_b(y_b) / (p_0(y_a) p_0(y_b)),   p_0 = (p_a + p_b) / 2,
 
 where p_a < p_b are guesses from earlier pairs. While arm a succeeds at least as often as arm b, the expectation of that
-factor is at most 1, so evidence ever reaches 1/level with a probability of at most `level` (Ville's inequality).
+factor is at most 1, so evidence ever reaches 1/level with a probability of at most `level` (Ville's inequality). Rates
+may change with time, as long as they are about the same for both outcomes of a pair: an outage that hits both arms says
+nothing of either.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-MOST_UNPAIRED = 10_000
-"""Outcomes of one arm that wait for the other; older ones are left out."""
+MOST_UNPAIRED = 100
+"""Outcomes of one arm that wait for the other; older ones are left out, for they are of another time [ours]."""
 
 
 @dataclass
@@ -41,9 +43,11 @@ class FewerSuccesses:
         """Take in one outcome of arm 0 (a) or 1 (b); return `rejected`."""
         if self.rejected:
             return True
-        self._waiting[arm].append(success)
-        while self._waiting[0] and self._waiting[1] and not self.rejected:
-            self._pair(self._waiting[0].popleft(), self._waiting[1].popleft())
+        other = self._waiting[1 - arm]
+        if other:
+            self._pair(*(other.pop(), success) if arm else (success, other.pop()))
+        else:
+            self._waiting[arm].append(success)
         return self.rejected
 
     def _pair(self, a: bool, b: bool) -> None:
