@@ -87,6 +87,24 @@ def test_a_shadow_is_compared_and_not_shown(registry: Registry, servers: list[Fa
     run(work())
 
 
+def test_a_shadow_that_no_backend_takes_says_nothing(registry: Registry, servers: list[FakeVllm], runs: list[Path]) -> None:
+    """A backend that restarts would get a good candidate withdrawn: production's requests go to another one."""
+
+    async def work() -> None:
+        registry.register(runs[1])
+        async with watched(registry, servers[:1], shadow=1.0) as (client, rollout):
+            loaded = servers[0].adapters
+            for n in range(30):
+                rollout._fleet.replicas[0].loaded["cy@2"] = loaded.pop("cy@2", "folder")
+                assert (await ask(client, n)).status_code == 200
+                await asyncio.gather(*rollout._tasks)
+            assert dict(rollout.shadows) == {"left out": 30}
+            assert not rollout._trials["cy", 2].tests[ERRORS].pairs
+        assert registry.aliases("cy").candidate
+
+    run(work())
+
+
 def test_thumbs_withdraw_a_candidate(registry: Registry, servers: list[FakeVllm], runs: list[Path]) -> None:
     """What users say would change nothing; and thumbs on other versions must not count."""
 

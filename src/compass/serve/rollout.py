@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from compass.errors import ServeError
 from compass.serve.exchange import Exchange
 from compass.serve.fleet import Fleet
-from compass.serve.protocol import CHAT, Call
+from compass.serve.protocol import CHAT, Call, UnknownAdapterError, UnreachableError
 from compass.serve.routing import adapter_name, drawn
 from compass.serve.said import id_and_text
 from compass.serve.store import Answer
@@ -82,7 +82,7 @@ class Rollout:
         """Take in an answer; one of production is answered again by the candidate, if its conversation is drawn."""
         route = exchange.route
         candidate = self._candidate(route.language)
-        if not candidate or exchange.status < 200 or 400 <= exchange.status < 500:
+        if not candidate or _says_nothing(exchange.status):
             return
         arm = CANDIDATE if route.version == candidate else PRODUCTION
         if arm == PRODUCTION and route.version != self._fleet.live.get(route.language):
@@ -157,6 +157,7 @@ class Rollout:
             return
         clock = asyncio.get_running_loop().time
         began, content = clock(), bytearray()
+        status, first_byte = 0, 0.0
         with replica.at_work(name):
             try:
                 reply = await replica.backend.forward(Call(exchange.path, exchange.body, name))
@@ -166,10 +167,23 @@ class Rollout:
                         content += chunk
                 finally:
                     await reply.close()
-                failed = reply.status >= 500
+                status = reply.status
+            except UnknownAdapterError:
+                replica.forgot(name)
+            except UnreachableError:
+                replica.lost()
             except (ServeError, TimeoutError):
-                failed, first_byte = True, 0.0
+                status = 502
+        if _says_nothing(status):
+            self.shadows["left out"] += 1
+            return
+        failed = status >= 500
         streamed = exchange.body.streams
         texts = [id_and_text(bytes(answer), streamed=streamed)[1] for answer in (exchange.answer, content)]
         self.shadows["failed" if failed else "same" if texts[0] == texts[1] else "different"] += 1
         self._add(language, candidate, CANDIDATE, failed=failed, first_byte=first_byte)
+
+
+def _says_nothing(status: int) -> bool:
+    """Say whether an answer's status is about the request or the backend and not about the version; 0: no answer."""
+    return status < 200 or 400 <= status < 500
