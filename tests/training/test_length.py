@@ -52,12 +52,14 @@ def test_rows_that_are_learned_take_the_training_of_two_epochs_bit_for_bit(
 ) -> None:
     """Topics would be worn out, and every finished evidence would be of another default."""
     monkeypatch.setattr(length, "UNLEARNED", 1e9)
-    weights, steps = [], []
+    weights, steps, seen = [], [], []
     for name, epochs in (("auto", AUTO), ("two", 2.0)):
         config = dataclasses.replace(CONFIG, num_train_epochs=epochs)
         result = train(examples, base=tiny, config=config, output_dir=tmp_path / name, seed=0)
         weights.append((result.adapter / "adapter_model.safetensors").read_bytes())
         steps.append((result.steps, result.epochs, rates(result)))
+        seen.append(result.log[-1]["train_samples_per_second"] * result.log[-1]["train_runtime"])
+    assert seen == pytest.approx([48, 48], rel=0.01)
     assert weights[0] == weights[1]
     assert steps[0] == steps[1]
     assert steps[0][:2] == (12, 2.0)

@@ -97,6 +97,11 @@ class Length(TrainerCallback):  # type: ignore[misc]
                 "epoch follows.", new_response_loss(state.log_history, self._tokens), UNLEARNED,
             )  # fmt: skip
 
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Correct the rows a second, which the trainer reckons by the epochs that it was set up with."""
+        if self._fixed is None and (name := "train_samples_per_second") in logs:
+            state.log_history[-1][name] *= state.max_steps / (args.num_train_epochs * self._epoch)
+
     def _decide(self, log: Iterable[Mapping[str, Any]]) -> bool:
         return new_response_loss(log, self._tokens) > UNLEARNED
 
