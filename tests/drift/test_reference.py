@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from compass.drift import Reference
+from compass.drift.incoming import Repeats
 from compass.errors import DataError, MonitorError, RunError
 
 
@@ -56,3 +57,14 @@ def test_broken_references_are_named(world, tmp_path):
     (tmp_path / "reference.safetensors").write_bytes(saved)
     with pytest.raises(MonitorError, match="made in another space"):
         Reference.load(tmp_path)
+
+
+def test_what_a_user_repeats_counts_in_the_reference_as_it_does_in_the_monitor(world):
+    """Breaks if a command that users give every day counts once in all: windows would have more of it for ever."""
+    rng = np.random.default_rng(0)
+    texts, users = [f"command {i}" for i in rng.integers(0, 10, 3000)], [f"user {i}" for i in rng.integers(0, 5, 3000)]
+    tags = ["cy"] * 3000
+    reference = Reference.fit(world.space, world.draw(3000, rng), tags, texts=texts, sessions=users, window=20)
+    counted = Repeats(20, {}).kept(texts, tags, users)
+    assert 1000 < reference.mix["cy"] == len(counted)
+    assert Reference.fit(world.space, world.draw(3000, rng), tags, texts=texts, sessions=users).mix["cy"] == 50

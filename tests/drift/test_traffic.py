@@ -151,4 +151,7 @@ def test_a_reference_that_tells_little_says_so():
     assert "worth only" in sorted_by_topic.warnings()[0]
     assert "Give two weeks" in background(singles(2000), days=3).warnings()[0]
     assert "840 are needed" in background(singles(400), days=14).warnings()[0]
+    one_untimed = np.r_[np.nan, 1.7e9 + np.linspace(0, 14 * 86_400, 1999)]
+    order = Order(singles(2000), np.zeros(2000, dtype=np.int64), np.full(2000, -1), one_untimed)
+    assert "1 of the 2000 reference prompts have no time" in Background.of(order, K, 500, seed=0).warnings()[0]
     assert background(singles(2000), days=14).warnings() == background(singles(2000)).warnings() == []

@@ -60,6 +60,8 @@ class Background:
     """How prompts without ids follow each other."""
     rows_in_order: Sequence | None = None
     """Its rows, where they hang together and no id says how."""
+    untimed: int = 0
+    """Rows without a time, where others have one."""
 
     @classmethod
     def independent(cls, counts: IntArray) -> Background:
@@ -93,6 +95,7 @@ class Background:
         # What short stretches show already is of sessions, which are alike in topics of any size.
         short = inflation(flat, max(1, window // SHORT), seed=seed, known=known) if whole > 1.0 else 1.0
         far = Sequence(order.far, weights, flat.strata, 2)
+        untimed = np.isnan(order.times)
         days = days_covered(order.times)
         return cls(
             len(order),
@@ -108,6 +111,7 @@ class Background:
             sessions,
             declustering,
             units if declustering else None,
+            0 if untimed.all() else int(untimed.sum()),
         )
 
     def units_by(self, model: Declustering, shares: RealArray) -> RealArray:
@@ -161,6 +165,11 @@ class Background:
                 f"The {self.rows} reference prompts are worth only {self.effective:.0f} independent ones, so drift is "
                 "found late. Give more of them, from more sessions and days; shuffle them if their order is not that "
                 "in which they came."
+            )
+        if self.untimed:
+            said.append(
+                f"{self.untimed} of the {self.rows} reference prompts have no time that can be read, so hours are not "
+                "compared with themselves. Leave these prompts out, or give them a time."
             )
         if self.days is not None and self.days < ALMOST * CYCLES * WEEK / DAY:
             matched = f"is matched by {self.cycle.name}" if self.cycle else "is not matched by the hour"

@@ -105,15 +105,16 @@ class Repeats:
         """Return the batch without what is repeated, and how much that was."""
         if batch.texts is None:
             return batch, ()
-        rows = [
-            i
-            for i, (text, tag, session) in enumerate(zip(batch.texts, batch.languages, batch.sessions, strict=True))
-            if self._count(text, tag, session)
-        ]
+        rows = self.kept(batch.texts, batch.languages, batch.sessions)
         if len(rows) == len(batch):
             return batch, ()
         first = next(i for i, row in enumerate([*rows, -1]) if i != row)
         return batch.take(rows), (Skipped(REPEATED, len(batch) - len(rows), f"prompt {first + 1} of its batch"),)
+
+    def kept(self, texts: Sequence[str], languages: Sequence[str], sessions: Sequence[str]) -> list[int]:
+        """Return which of the next n prompts are no repeats, and remember these."""
+        prompts = zip(texts, languages, sessions, strict=True)
+        return [i for i, (text, tag, session) in enumerate(prompts) if self._count(text, tag, session)]
 
     def _count(self, text: str, tag: str, session: str) -> bool:
         """Remember a prompt and return True, or return False if it is a repeat."""

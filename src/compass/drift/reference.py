@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from compass.config import MonitorConfig
 from compass.drift.background import Background, Order
 from compass.drift.declustering import affinity_of
-from compass.drift.incoming import most_repeated, same_text
+from compass.drift.incoming import Repeats, most_repeated
 from compass.drift.results import MIX
 from compass.drift.traffic import NO_SESSION, SESSIONS, Dependence, Pairing
 from compass.errors import DataError, MonitorError
@@ -142,18 +143,20 @@ class Reference:
         sessions: Sequence[str] | None = None,
         times: npt.ArrayLike | None = None,
         ordered: bool = True,
+        window: int = MonitorConfig.window,
     ) -> Reference:
         """Place reference usage in a fitted space. vectors: (n, d) encoder vectors; languages: n tags; losses: by tag.
 
         texts: n prompts, to know how often one of them is repeated, and to count what one session repeats once;
         sessions: n ids of the sessions that the prompts are of, empty where unknown; times: n, seconds since 1970, NaN
         where unknown; ordered: whether the rows stand in the order in which they came, so that dependence can be
-        estimated from it: rows with times are sorted by them.
+        estimated from it: rows with times are sorted by them; window: prompts within which a session's repeats count
+        once, as in the monitor's.
         Give rows that the space was not fitted on where there are any: fitted rows lie closer to the centroids than
         later ones will, which the novelty test takes for drift. Raises DataError if no language has enough rows.
         """
         if texts is not None and sessions is not None:
-            once = _once(texts, languages, sessions)
+            once = Repeats(window, {}).kept(texts, languages, sessions)
             vectors, times = vectors[once], None if times is None else np.asarray(times)[once]
             languages, texts, sessions = ([column[i] for i in once] for column in (languages, texts, sessions))
         free, clusters, distances = place(space, vectors, languages)
@@ -299,18 +302,6 @@ def background(reference: Reference, stream: str, window: int) -> Background | N
     rows, space = reference.languages[stream].vectors, reference.space
     affinity = affinity_of(rows.astype(np.float64), space.assign_transformed(rows), space.centroids_.astype(np.float64))
     return Background.of(order, space.n_clusters, window, seed=seed, affinity=affinity)
-
-
-def _once(texts: Sequence[str], languages: Sequence[str], sessions: Sequence[str]) -> list[int]:
-    """Return the rows without what a session repeats."""
-    seen: set[tuple[str, str, str]] = set()
-    rows = []
-    for i, (text, tag, session) in enumerate(zip(texts, languages, sessions, strict=True)):
-        key = (same_text(text), tag, session)
-        if not session or key not in seen:
-            rows.append(i)
-        seen.add(key)
-    return rows
 
 
 def _beginning(rows: IntArray, arrival: Arrival, order: IntArray, k: int) -> IntArray:

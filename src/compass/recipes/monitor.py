@@ -84,7 +84,7 @@ def monitor(
     names, examples = clusters_of(run.folder)
 
     # 2. What usage looked like then.
-    fitted = reference_of(run.folder, run, config, encoder, reference)
+    fitted = reference_of(run.folder, run, config, encoder, reference, window=options.window)
 
     # 3. The monitor continues from its stored state; no prompt is counted twice.
     with Monitor(

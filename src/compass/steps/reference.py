@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from compass.config import AdaptConfig, load_stored
+from compass.config import AdaptConfig, MonitorConfig, load_stored
 from compass.data.example import Example
 from compass.data.languages import UNDETERMINED, from_any, same_language
 from compass.data.readers import read_examples, read_jsonl
@@ -59,10 +59,19 @@ def known_text(examples: Mapping[int, Sequence[str]]) -> str:
     return next((text for texts in examples.values() for text in texts), "")
 
 
-def reference_of(folder: Path, run: Run, config: AdaptConfig, encoder: CachedEncoder, source: str = "") -> Reference:
+def reference_of(
+    folder: Path,
+    run: Run,
+    config: AdaptConfig,
+    encoder: CachedEncoder,
+    source: str = "",
+    *,
+    window: int = MonitorConfig.window,
+) -> Reference:
     """Fit the reference of a run folder, or read it back if that was done with the same prompts, space and encoder.
 
-    run: where it is kept, below `monitor`: the run folder itself, or one beside it where that may not be written to.
+    run: where it is kept, below `monitor`: the run folder itself, or one beside it where that may not be written to;
+    window: of the monitor, for what one session repeats.
     """
     rows = _reference_rows(folder, config, source)
     inputs = {
@@ -73,6 +82,8 @@ def reference_of(folder: Path, run: Run, config: AdaptConfig, encoder: CachedEnc
     # Rows without either have the identity that version 0.1 gave them.
     if arrivals := [row.arrival() for row in rows if row.arrival()]:
         inputs["arrival"] = fingerprint({"rows": arrivals})
+    if window != MonitorConfig.window and any(row.session for row in rows):
+        inputs["window"] = window
     target = run.folder / layout.REFERENCE
     with run.locked():
         if run.finished("reference", inputs):
@@ -85,7 +96,7 @@ def reference_of(folder: Path, run: Run, config: AdaptConfig, encoder: CachedEnc
                 space, vectors, [row.language for row in rows], seed=config.run.seed,
                 texts=[row.prompt for row in rows], sessions=[row.session for row in rows],
                 # Held-out rows were drawn: their order says nothing.
-                times=[row.at for row in rows], ordered=bool(source),
+                times=[row.at for row in rows], ordered=bool(source), window=window,
             )  # fmt: skip
             fitted.save(target)
     return fitted
