@@ -130,6 +130,20 @@ def test_the_likelihood_ratio_is_that_of_a_table_of_counts():
     assert likelihood_ratios(two[0][None], two[1][None])[0] == pytest.approx(2 * expected)
 
 
+@pytest.mark.parametrize("r", [0.1, 0.25, 0.4, 0.6])
+def test_sessions_that_wander_vary_no_more_than_what_they_count_for(r: float):
+    """Breaks if windows differ without drift, where sessions are of several lengths and keep their topic in part."""
+    rng, p, later = np.random.default_rng(0), 0.3, Dependence(coherence=r, length=4.0).later_weight
+    lengths = rng.geometric(0.25, 60_000)
+    of_session = np.repeat(rng.random(len(lengths)) < p, lengths)
+    own = np.where(rng.random(len(of_session)) < np.sqrt(r), of_session, rng.random(len(of_session)) < p)
+    starts = np.cumsum(lengths) - lengths
+    weights = np.full(len(own), later)
+    weights[starts] = 1.0
+    varies = np.mean(np.add.reduceat(weights * (own - p), starts) ** 2) / (p * (1 - p))
+    assert varies / np.mean(np.add.reduceat(weights, starts)) == pytest.approx(1.0, abs=0.06)
+
+
 def background(topics: npt.NDArray[np.int64], *, days: float | None = None) -> Background:
     n = len(topics)
     times = np.full(n, np.nan) if days is None else 1.7e9 + np.linspace(0, days * 86_400, n)

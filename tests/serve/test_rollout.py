@@ -87,7 +87,9 @@ def test_a_shadow_is_compared_and_not_shown(registry: Registry, servers: list[Fa
     run(work())
 
 
-def test_a_shadow_that_no_backend_takes_says_nothing(registry: Registry, servers: list[FakeVllm], runs: list[Path]) -> None:
+def test_a_shadow_that_no_backend_takes_says_nothing(
+    registry: Registry, servers: list[FakeVllm], runs: list[Path]
+) -> None:
     """A backend that restarts would get a good candidate withdrawn: production's requests go to another one."""
 
     async def work() -> None:

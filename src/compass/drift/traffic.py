@@ -44,8 +44,6 @@ DRAWS = 40
 SESSIONS = 0.15
 """Where a prompt keeps the topic of the one before it so often beyond chance, the tests on vectors and losses take
 those that begin a topic alone [ours]."""
-COHERENT = 0.9
-"""Coherence from which only the first prompt of a session counts: counts stay whole, permuting them exact [ours]."""
 NO_SESSION = -1
 
 
@@ -173,14 +171,12 @@ class Dependence:
     def later_weight(self) -> float:
         """What a prompt counts for that is not the first of its session, in [0, 1].
 
-        A session of n counts as n / (1 + (n - 1) coherence) prompts: the design effect of cluster samples (Kish 1965).
+        With r the correlation of any two prompts of a session of n, a topic's count varies as that of as many
+        independent prompts where w = (1 - 2 r) / (1 + r E[(n - 1)(n - 2)] / E[n - 1]). The ratio is 2 (E[n] - 1) where
+        n is geometric [ours]. From r = 1/2 on only the first counts: counts stay whole, permuting them exact.
         """
-        if not self.coherence or self.length <= 1.0:
-            return 1.0
-        if self.coherence >= COHERENT:
-            return 0.0
-        whole = self.length / (1.0 + (self.length - 1.0) * self.coherence)
-        return (whole - 1.0) / (self.length - 1.0)
+        r = self.coherence
+        return max(0.0, 1.0 - 2.0 * r) / (1.0 + 2.0 * r * (self.length - 1.0))
 
     def kept(self, counts: RealArray) -> RealArray:
         """Return the probability that two in a row of a category are of one session. counts: (k,)."""

@@ -202,9 +202,7 @@ def _monitor(site: Site, version: Version, *, restart: bool) -> Iterator[tuple[M
             shutil.rmtree(old, ignore_errors=True)
     names, examples = clusters_of(version.folder)
     with Monitor(
-        reference_of(
-            version.folder, Run(references / version.id), config, encoder, window=site.options.monitor.window
-        ),
+        reference_of(version.folder, Run(references / version.id), config, encoder, window=site.options.monitor.window),
         site.options.monitor,
         database=site.database,
         name=monitor_name(site.language),

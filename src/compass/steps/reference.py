@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from compass.config import AdaptConfig, MonitorConfig, load_stored
 from compass.data.example import Example
@@ -74,7 +75,7 @@ def reference_of(
     window: of the monitor, for what one session repeats.
     """
     rows = _reference_rows(folder, config, source)
-    inputs = {
+    inputs: dict[str, Any] = {
         "rows": fingerprint({"rows": [[row.prompt, row.language] for row in rows]}),
         "space": file_hash(folder / layout.SPACE_WEIGHTS),
         "encoder": [encoder.name, encoder.revision],
