@@ -30,6 +30,13 @@ def test_fewer_rows_than_clusters(rows):
     assert len(spherical_kmeans(np.repeat(x, 2, axis=0), 60, seed=0)) == rows
 
 
+def test_many_rows_that_repeat_few_make_as_many_clusters():
+    """Breaks if scikit-learn's warning of fewer distinct rows reaches users."""
+    few = unit_rows(np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32))
+    centroids = spherical_kmeans(np.repeat(few, 100, axis=0), 16, seed=0)
+    np.testing.assert_allclose(np.sort(centroids, axis=0), np.sort(few, axis=0), atol=1e-6)
+
+
 def test_silhouette_against_the_plain_formula():
     """Breaks if a and b are swapped or not the two nearest centroids; reference: one row at a time."""
     x, _ = blobs(5, 12, noise=0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,10 +42,15 @@ def spherical_kmeans(vectors: FloatArray, n_clusters: int, *, seed: int) -> Floa
     k-means and cosine agree but for the length of the centroids, which is taken away.
     """
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
     if len(vectors) <= 4 * n_clusters:
         n_clusters = min(n_clusters, len(np.unique(vectors, axis=0)))
-    model = KMeans(n_clusters=n_clusters, n_init=1, max_iter=MAX_ITERATIONS, tol=1e-3, random_state=seed).fit(vectors)
+    model = KMeans(n_clusters=n_clusters, n_init=1, max_iter=MAX_ITERATIONS, tol=1e-3, random_state=seed)
+    with warnings.catch_warnings():
+        # Of fewer distinct rows: the clusters without a row of their own go below.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(vectors)
     centroids = unit_rows(model.cluster_centers_)
     # A mean of opposite rows has no direction, and re-normalising can leave a centroid with no row of its own.
     used = np.unique(assign_nearest(vectors, centroids))

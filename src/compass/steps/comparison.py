@@ -25,7 +25,6 @@ from compass.stats import BOOTSTRAP_DRAWS, compare_paired, holm, ratio_interval
 PERMUTATIONS = 10_000
 """Draws of the paired permutation tests, as in the paper."""
 
-
 METRICS = ("exact", "intent", "loss")
 """Scores of a row that are compared: the whole answer is right; its function is; nats per byte of the right answer.
 
@@ -254,9 +253,10 @@ def _corrected(comparison: Comparison, every: Sequence[Comparison]) -> Compariso
     def scope(c: Comparison) -> tuple[int | None, str, str]:
         return c.budget, c.language, c.metric
 
-    family = [c for c in every if scope(c) == scope(comparison)]
+    family = {f"{c.strategy} {c.against}": c for c in every if scope(c) == scope(comparison)}
+    own = f"{comparison.strategy} {comparison.against}"
     of_rows, of_runs = (
-        holm({c.against: getattr(c, name) for c in family})[comparison.against] for name in ("p_value", "runs_p_value")
+        holm({pair: getattr(c, name) for pair, c in family.items()})[own] for name in ("p_value", "runs_p_value")
     )
     return dataclasses.replace(comparison, p_holm=of_rows, runs_p_holm=of_runs)
 
