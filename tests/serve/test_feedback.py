@@ -29,7 +29,7 @@ from compass.serve.labelled import split
 from compass.serve.prompt_log import PromptLog
 from compass.serve.routing import Route
 from compass.serve.said import id_and_text
-from compass.serve.store import Answer, Store
+from compass.serve.store import Answer, Said, Store
 from model_servers import FakeVllm, make_gateway, settle
 
 WELSH = "Trowch y golau ymlaen yn y gegin, ffoniwch 0300 123 4567 neu ebostiwch x@example.com"
@@ -251,8 +251,6 @@ def test_answers_are_deleted_in_time(tmp_path: Path) -> None:
     store.add([Answer(str(i), "c", "", "cy", 1, False, i * day, {"prompt": "p"}) for i in range(10)])
     store.add([Answer("0", "other", "", "cy", 9, False, 0.0, {})])
     for id in ("1", "8"):
-        from compass.serve.store import Said
-
         answer = store.say(Said(id, "", 1, None), 9 * day)
         assert answer is not None
         assert answer.version == 1
@@ -321,3 +319,14 @@ def _sha(text: str) -> str:
     import hashlib
 
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_the_first_word_on_a_conversation_stays_the_first(tmp_path: Path) -> None:
+    """A thumb that is sent again would make a later word count in its place, and change what was tested before."""
+    store = Store(f"sqlite:///{tmp_path / 'x.db'}")
+    store.add([Answer(id, "talk", "", "cy", 1, False, 10.0, {}) for id in "ab"])
+    store.say(Said("a", "", 1, None), 20.0)
+    store.say(Said("b", "", 0, None), 21.0)
+    store.say(Said("a", "", 1, None), 22.0)
+    assert store.outcomes("cy", (1, 2), 0.0) == [(1, True)]
+    store.close()

@@ -44,6 +44,7 @@ class AnswerRow(Base):
     """1: up, 0: down."""
     correction: Mapped[str | None] = mapped_column(Text)
     said_at: Mapped[float | None] = mapped_column(Float, index=True)
+    """When something was first said of it: who says it again changes no order."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Store:
                 return None
             row.thumb = row.thumb if said.thumb is None else said.thumb
             row.correction = row.correction if said.correction is None else said.correction
-            row.said_at = at
+            row.said_at = at if row.said_at is None else row.said_at
             return _answer(row)
 
     def said(self, language: str = "") -> list[Answer]:
