@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from compass.errors import ConfigError
@@ -33,11 +34,13 @@ def tried(world: SimpleNamespace) -> SimpleNamespace:
 
 def say(world: SimpleNamespace, version: int, *, up: int, down: int = 0, conversations: int = 0) -> None:
     """Let users say what they think of a version's answers, each in a conversation of their own."""
+    # Mixed, as in traffic: what was said last of one version is compared with what is said next of the other.
+    content = np.random.default_rng(version).permutation(up + down) < up
     for n in range(up + down):
         id = f"{version}-{n}-{world.clock()}"
         who = f"{version}-{n % conversations if conversations else n}"
         world.answers.add([Answer(id, who, "", "cy", version, version == 2, world.clock(), {})])
-        world.answers.say(Said(id, "", int(n < up), None), world.clock())
+        world.answers.say(Said(id, "", int(content[n]), None), world.clock())
 
 
 def later(world: SimpleNamespace, hours: float = HOURS) -> list[str]:
