@@ -234,7 +234,7 @@ def _copy_state(home: Path, target: Path) -> None:
     if (home / "state.json").is_file():
         shutil.copyfile(home / "state.json", target / "state.json")
     if (home / MONITOR_FILE).is_file():
-        # Not a copy of the file: a loop may be writing it. And not `ro`: what a killed one left half done is taken back.
+        # Not a copy of the file: a loop may be writing it. Not `ro`: what a killed one left half done is taken back.
         source = sqlite3.connect(f"{(home / MONITOR_FILE).resolve().as_uri()}?mode=rw", uri=True)
         copy = sqlite3.connect(target / MONITOR_FILE)
         try:
