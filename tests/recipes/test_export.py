@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from compass.config import ExportConfig
+from compass.config import ExportConfig, load_stored
 from compass.data.readers import read_jsonl
 from compass.errors import CompassError, ModelError, RunError
 from compass.recipes.export import WRITERS, default_folder, export
@@ -218,3 +218,12 @@ def test_a_tokenizer_that_has_changed_is_found_out(run: Path) -> None:
     template.write_text(template.read_text("utf-8") + " ", encoding="utf-8")
     with pytest.raises(ModelError, match="get other tokens than in the run"):
         export(run, ExportConfig(to="vllm", export_dir="again"))
+
+
+def test_an_encoder_on_a_server_is_no_hindrance(run: Path) -> None:
+    """An export embeds nothing, and it has no option that would allow an endpoint: such a run could not be exported."""
+    options = run / "compass.yaml"
+    text = options.read_text("utf-8").replace("encoder: stand-in\n", "encoder: https://one.example/v1\n")
+    options.write_text(text.replace("encoder_model: ''", "encoder_model: e5"), "utf-8")
+    assert load_stored(options, allow_endpoint=None).encoder.is_endpoint
+    assert export(run, ExportConfig(to="vllm")).folder.is_dir()

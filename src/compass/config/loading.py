@@ -131,11 +131,14 @@ def _wrong_tags(blocks: Sequence[Block], normal: Callable[[str], str]) -> Iterat
             yield f"{block.origin}: {block.tag} is the same language as {before.tag} in {before.origin}; remove one"
 
 
-def load_stored(path: Path, overrides: Mapping[str, object] | None = None, *, allow_endpoint: str = "") -> AdaptConfig:
+def load_stored(
+    path: Path, overrides: Mapping[str, object] | None = None, *, allow_endpoint: str | None = ""
+) -> AdaptConfig:
     """Read the options that a run folder keeps, `compass.yaml`, and lay `overrides` over them, to go on with them.
 
     The folder may be from somebody else: what trusts, sends or spends is taken from `overrides` alone, and an encoder
-    that is an endpoint is refused unless it is `allow_endpoint`. Raises ConfigError.
+    that is an endpoint is refused unless it is `allow_endpoint`, or that is None because nothing will be embedded.
+    Raises ConfigError.
     """
     given = overrides or {}
     config, refused = _of_the_operator(load_stored_options(AdaptConfig, path, given), given)
@@ -143,7 +146,7 @@ def load_stored(path: Path, overrides: Mapping[str, object] | None = None, *, al
         said = ", ".join(refused)
         logger.warning("%s: %s is not taken from a run folder; give it yourself if you want it", path, said)
     address = config.encoder.encoder
-    if config.encoder.is_endpoint and "encoder" not in given and address != allow_endpoint:
+    if config.encoder.is_endpoint and "encoder" not in given and allow_endpoint not in (None, address):
         raise ConfigError(
             f"{path}: the run's encoder is the endpoint {address}, and prompts would be sent there. If you trust it, "
             f"give --allow-endpoint {address}"

@@ -69,7 +69,7 @@ def export(run: str | Path, options: ExportConfig, *, overrides: Mapping[str, ob
     """
     run = Path(run)
     lock = check_finished(run)
-    config = load_stored(run / layout.CONFIG, overrides)
+    config = load_stored(run / layout.CONFIG, overrides, allow_endpoint=None)
     # What needs no model is told before one is loaded.
     folder = Path(options.export_dir) if options.export_dir else default_folder(run, options.to)
     if os.path.lexists(folder):
