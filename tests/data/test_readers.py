@@ -420,16 +420,24 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "zip": ("a.jsonl", b"PK\x03\x04\xff", r"a\.jsonl is a zip file, not text\. Unpack it"),
     "zstd": ("a.csv", b"\x28\xb5\x2f\xfd\x04", r"a\.csv is a Zstandard file"),
     "packed twice": ("a.jsonl.gz", gzip.compress(b"BZh91AY"), r"is a bzip2 file"),
-    "not UTF-8": ("a.jsonl", b'{"prompt":"p"}\n{"prompt":"caf\xe9"}\n', r"line 2: not UTF-8 \(byte 0xe9"),
+    "not UTF-8": (
+        "a.jsonl",
+        b'{"prompt":"p"}\n{"prompt":"caf\xe9"}\n',
+        r"line 2: not UTF-8 \(byte 0xe9.*windows-1253 for Greek",
+    ),
     "not UTF-8 in CSV": ("a.csv", b"prompt\ncaf\xe9\n", r"line 2: not UTF-8"),
     "empty": ("a.jsonl", b"", r"a\.jsonl is empty"),
     "blank": ("a.jsonl", b"\n \n", r"contains no records"),
     "header alone": ("a.csv", b"prompt,response\n", r"contains no records"),
-    "ragged CSV": ("a.csv", b'prompt,response\n"a\nb",c\na,b,c\n', r"line 4: 3 fields, but 2 in the header"),
-    "open quote": ("a.csv", b'prompt\na\n"b\n', r"line 3: broken CSV"),
+    "ragged CSV": (
+        "a.csv",
+        b'prompt,response\n"a\nb",c\na,b,c\n',
+        r"line 4: 3 fields, but 2 in the header \(.*\)\. Put a",
+    ),
+    "open quote": ("a.csv", b'prompt\na\n"b\n', r"line 3: broken CSV .* must end with one"),
     "old Mac line ends": ("a.csv", b"prompt,response\ra,b\rc,d\r", r"line 1: lines end in a carriage return alone"),
     "several texts": ("a.csv", b"Frage,Antwort\nwas,das\n", r"example prompt=COLUMN"),
-    "double column": ("a.csv", b"prompt,prompt\na,b\n", r"'prompt' is there twice"),
+    "double column": ("a.csv", b"prompt,prompt\na,b\n", r"'prompt' is there twice\. Rename one"),
     "nested too deeply": (
         "a.jsonl",
         b'{"prompt":"p"}\n' + b"[" * 100_000,
@@ -607,16 +615,26 @@ def test_missing_file_names_the_nearest(tmp_path: Path, monkeypatch: pytest.Monk
     """A typo in a path would leave the user to search."""
     (tmp_path / "usage.jsonl").touch()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=r"FILE: no such file\. The current folder holds usage\.jsonl\."):
+    with pytest.raises(DataError, match=r"FILE: no such file\. The current folder, .*, holds usage\.jsonl\."):
         read_examples("FILE")
     with pytest.raises(DataError, match=r"no such file\. The folder .* holds usage\.jsonl\."):
         read_examples(tmp_path / "FILE")
-    with pytest.raises(DataError, match=r"the folder no does not exist \(but the current folder does\)"):
+    with pytest.raises(DataError, match=r"no such file; the current folder, .*, has no folder no\."):
         read_examples("no/usage.csv")
     with pytest.raises(DataError, match=r"no such file\. Did you mean .*usage\.jsonl\?"):
         read_examples(tmp_path / "usge.jsonl")
-    with pytest.raises(DataError, match=r"the folder .* does not exist"):
-        read_examples(tmp_path / "no" / "usage.jsonl")
+    with pytest.raises(DataError, match=r"no such file; the folder .* has no folder no/there\.$"):
+        read_examples(tmp_path / "no" / "there" / "usage.jsonl")
+    # The same name in another format comes before another name, and a folder that is here is no owner on the hub.
+    for name in ("usage-sw.csv", "usage-ta.json"):
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match=r"Did you mean .*usage-ta\.json\?"):
+        read_examples("usage-ta.csv")
+    with pytest.raises(DataError, match=r"no such file\. Did you mean [^ ]*/usage\.jsonl\?$"):
+        read_examples(tmp_path / "usage.xlsx")
+    (tmp_path / "data").mkdir()
+    with pytest.raises(DataError, match=r"holds nothing\.$"):
+        read_examples("data/logs.xlsx")
     (tmp_path / "loop.jsonl").symlink_to("loop.jsonl")
     with pytest.raises(DataError, match=r"loop\.jsonl is a link that leads nowhere"):
         read_examples(tmp_path / "loop.jsonl")

@@ -134,7 +134,8 @@ def decoded_line(raw: bytes, number: int) -> str:
 def _not_utf8(path: File, number: int, error: UnicodeDecodeError) -> DataError:
     return DataError(
         f"{path}, line {number}: not UTF-8 (byte 0x{error.object[error.start]:02x} at position {error.start}). "
-        "Convert the file, for example with: iconv -f windows-1252 -t utf-8"
+        "Save the file as UTF-8, or convert it: iconv -f ENCODING -t utf-8. Windows uses windows-1252 for Western "
+        "European languages, windows-1253 for Greek and windows-1251 for Cyrillic."
     )
 
 
@@ -285,7 +286,7 @@ def _separated(path: File, delimiter: str) -> Iterator[PlacedRow]:
         header = [name.strip() for name in next(reader, [])]
         for name in filter(None, header):
             if header.count(name) > 1:
-                raise DataError(f"{path}, line {start}: the column {name!r} is there twice.")
+                raise DataError(f"{path}, line {start}: the column {name!r} is there twice. Rename one of them.")
         start = before + reader.line_num + 1
         for cells in reader:
             # A quoted cell may hold line breaks: the row is named by its first line.
@@ -294,7 +295,10 @@ def _separated(path: File, delimiter: str) -> Iterator[PlacedRow]:
                 continue
             if len(cells) != len(header):
                 what = f"{len(cells)} fields, but {len(header)} in the header ({', '.join(header)})"
-                raise DataError(f"{path}, line {number}: {what}.")
+                raise DataError(
+                    f"{path}, line {number}: {what}. Put a text that has {delimiter!r} or a line break in it in "
+                    "quotation marks."
+                )
             yield f"line {number}", {name: cell for name, cell in zip(header, cells, strict=True) if name}
     except csv.Error as error:
         if "new-line character" in str(error):
@@ -302,7 +306,10 @@ def _separated(path: File, delimiter: str) -> Iterator[PlacedRow]:
                 f"{path}, line {start}: lines end in a carriage return alone. Save the file with the line ends of "
                 "Unix or Windows."
             ) from error
-        raise DataError(f"{path}, line {start}: broken CSV ({error}).") from error
+        raise DataError(
+            f"{path}, line {start}: broken CSV ({error}). A text that begins with a quotation mark must end with one, "
+            "and those within it are doubled."
+        ) from error
 
 
 def parquet_rows(
@@ -320,7 +327,7 @@ def parquet_rows(
         with pyarrow.parquet.ParquetFile(path if isinstance(path, Path) else path.open()) as file:
             names = file.schema_arrow.names
             if repeated := next((name for name in names if names.count(name) > 1), None):
-                raise DataError(f"{path}: the column {repeated!r} is there twice.")
+                raise DataError(f"{path}: the column {repeated!r} is there twice. Rename one of them.")
             read = [name for name in names if wanted is None or name in wanted or plain_name(name) in wanted]
             # A file without any wanted column is read whole, so that the error can list the columns it has.
             for batch in file.iter_batches(batch_size=1024, columns=read or None, row_groups=groups):

@@ -74,21 +74,23 @@ def existing_path(source: str) -> Path:
     if not parent.is_dir():
         nearest = next(folder for folder in parent.parents if folder.is_dir())
         raise DataError(
-            f"{source}: no such file; the folder {parent} does not exist (but {_called(nearest)} does)."
+            f"{source}: no such file; {_called(nearest)} has no folder {parent.relative_to(nearest)}."
             + _hub_hint(source)
         )
     if path.is_symlink():
         raise DataError(f"{source} is a link that leads nowhere. Name the file itself.")
     names = sorted(entry.name for entry in parent.iterdir())
-    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
+    # A file of another format is nearer than one of another name.
+    same = [name for name in names if name.split(".")[0] == path.name.split(".")[0]]
+    close = difflib.get_close_matches(path.name, same or names, n=1, cutoff=0.5)
     there = _called(parent)
     there = f"{there[0].upper()}{there[1:]} holds {listed(names) or 'nothing'}."
     hint = f"Did you mean {parent / close[0]}?" if close else there
-    raise DataError(f"{source}: no such file. {hint}{_hub_hint(source)}")
+    raise DataError(f"{source}: no such file. {hint}")
 
 
 def _called(folder: Path) -> str:
-    return "the current folder" if folder == Path() else f"the folder {folder}"
+    return f"the current folder, {Path.cwd()}," if folder == Path() else f"the folder {folder}"
 
 
 def _hub_hint(source: str) -> str:
