@@ -124,6 +124,13 @@ def test_a_place_that_is_a_file_is_refused(folder: Path) -> None:
         check_label_files(folder / JSONL)
 
 
+def test_a_file_that_can_not_be_read_is_not_written_over(tmp_path: Path) -> None:
+    """A list that an editor has broken may still have answers."""
+    (tmp_path / JSONL).write_text('{"prompt": "a", "response": "b"}\n{"prompt": "c", "resp', "utf-8")
+    with pytest.raises(DataError, match=r"line 2: broken JSON .* would be written over.*--label-dir"):
+        check_label_files(tmp_path)
+
+
 def test_a_new_list_replaces_one_without_answers(folder: Path) -> None:
     write_label_files(folder, PROMPTS[:1], name="label-cy")
     assert len(read_examples(folder / JSONL)) == 1

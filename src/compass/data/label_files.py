@@ -162,7 +162,13 @@ def _refuse_answers(path: Path) -> None:
     """Raise DataError if a file that nothing is known of has answers: they would be lost."""
     if not path.is_file():
         return
-    answered = sum(bool(str(row.get(RESPONSE) or "").strip()) for _, row in iter_records(path))
+    try:
+        answered = sum(bool(str(row.get(RESPONSE) or "").strip()) for _, row in iter_records(path))
+    except DataError as error:
+        raise DataError(
+            f"{error} The file would be written over, and it may have answers. Move it, or write the new list "
+            "elsewhere with --label-dir."
+        ) from error
     if answered:
         raise DataError(
             f"{path} has {answered} {'answer' if answered == 1 else 'answers'}, which would be written over. Move the "
