@@ -16,7 +16,7 @@ from compass.sanitize import arguments_without_secrets, printable, without_secre
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_DRIFT, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
 """Exit codes: something failed; the options or the data are wrong; a drift test is in alarm, or the gate did not
 pass a version; an error that COMPASS did not expect; stopped by Ctrl-C (the same command resumes)."""
-NOISY = ("ContinuousBatchingLogger", "transformers", "trl", "peft", "datasets", "accelerate", "httpx")
+NOISY = ("ContinuousBatchingLogger", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes", "httpx")
 """Libraries that log errors alone, unless --verbose asks for more."""
 
 
