@@ -82,7 +82,7 @@ def test_questions_are_asked_again_with_a_hint(here: Path, compass: Compass, mon
     assert code == 0
     assert "'xq'" in out
     assert "no such file" in out
-    assert "el has no source; add el=FILE" in out
+    assert "usage: el has no source; add el=FILE" in out
     assert "Did you mean pool.jsonl?" in out
     assert "There is no folder" in out
     project = load_project(AdaptConfig, here / "compass.yaml")

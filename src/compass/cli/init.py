@@ -75,7 +75,7 @@ def _answers(options: Any, *, asks: bool) -> Answers:
 
     def set_of(part: str) -> Callable[[Sequence[str]], dict[str, str]]:
         def checked(said: Sequence[str]) -> dict[str, str]:
-            found = recipe.sources_of(said, tags)
+            found = recipe.sources_of(part, said, tags)
             _tell(recipe.look_at_sets(part, found, known))
             return found
 

@@ -48,10 +48,10 @@ def languages_of(said: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(normalize_tag, tags)))
 
 
-def sources_of(said: Sequence[str], languages: Sequence[str]) -> dict[str, str]:
+def sources_of(part: str, said: Sequence[str], languages: Sequence[str]) -> dict[str, str]:
     """Return sources by language, of `logs/{language}.jsonl`, or of `cy=welsh.jsonl` and `el=greek.jsonl`.
 
-    Raises ConfigError if some language would have none, or two sources are for the same ones.
+    part: `usage` or `train`. Raises ConfigError if some language would have none, or two sources are for the same ones.
     """
     found: dict[str, str] = {}
     for one in said:
@@ -59,10 +59,13 @@ def sources_of(said: Sequence[str], languages: Sequence[str]) -> dict[str, str]:
         key, source = (tag.strip(), source.strip()) if sign and tag.strip() in languages else (EVERY, one)
         if key in found:
             whose = key or "all languages"
-            raise ConfigError(f"{source}: {whose} has a source already, {found[key]}; write cy=FILE for one language")
+            raise ConfigError(
+                f"{part}: {source}: {whose} has a source already, {found[key]}; write cy=FILE for one language"
+            )
         found[key] = source
     if missing := [tag for tag in languages if not found.get(tag, found.get(EVERY))]:
-        raise ConfigError(f"{missing[0]} has no source; add {missing[0]}=FILE, or name one source for all languages")
+        named = f"{', '.join(missing)} {'has' if len(missing) == 1 else 'have'} no source"
+        raise ConfigError(f"{part}: {named}; add {missing[0]}=FILE, or name one source for all languages")
     return found
 
 
