@@ -111,14 +111,15 @@ def summary(results: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def worth(results: Sequence[dict[str, Any]], own: int, more: int, picks: int) -> str:
-    """Say how many own rows bring as much loss down as `picks` do beside `own` rows, by what `more` own rows bring.
+def worth(results: Sequence[dict[str, Any]], own: int, more: int, picks: int, metric: str) -> str:
+    """Say how many own rows bring as much as `picks` do beside `own` rows, by what `more` own rows bring.
 
-    The logarithm of the loss is taken to fall evenly with own rows. Mean over draws, 95 % interval of Student's t.
+    Exact match, or the logarithm of the loss, is taken to change evenly with own rows. Mean over draws, 95 % interval.
     """
     by_draw: dict[tuple[str, int], dict[tuple[int, int], float]] = defaultdict(dict)
     for result in results:
-        by_draw[result["language"], result["seed"]][result["own"], result["picks"]] = np.log(result["loss"])
+        value = np.log(result["loss"]) if metric == "loss" else result[metric]
+        by_draw[result["language"], result["seed"]][result["own"], result["picks"]] = value
     cells = ((own, 0), (more, 0), (own, picks))
     whole = [draw for draw in by_draw.values() if all(cell in draw for cell in cells)]
     if len(whole) < 2:
@@ -140,7 +141,7 @@ def worth(results: Sequence[dict[str, Any]], own: int, more: int, picks: int) ->
 
 def worths(results: Sequence[dict[str, Any]]) -> str:
     """Return a table of what picks are worth in own rows, by language and over all."""
-    lines = ["| steps | language | own | picks | worth in own rows |", "| --- " * 5 + "|"]
+    lines = ["| steps | language | own | picks | worth in own rows by loss | by exact match |", "| --- " * 6 + "|"]
     for schedule in sorted({result["schedule"] for result in results}):
         mine = [result for result in results if result["schedule"] == schedule]
         for language in [*sorted({result["language"] for result in mine}), "all"]:
@@ -148,7 +149,8 @@ def worths(results: Sequence[dict[str, Any]]) -> str:
             own = sorted({result["own"] for result in part if result["own"]})
             for picks in sorted({result["picks"] for result in part if result["picks"]}):
                 for few, more in pairwise(own):
-                    lines.append(f"| {schedule} | {language} | {few} | {picks} | {worth(part, few, more, picks)} |")
+                    said = [worth(part, few, more, picks, metric) for metric in ("loss", "exact")]
+                    lines.append(f"| {schedule} | {language} | {few} | {picks} | {' | '.join(said)} |")
     return "\n".join(lines)
 
 
