@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from compass.errors import CompassError, RegistryError
@@ -26,6 +28,18 @@ def test_differences_are_named(registry: Registry, make_run: MakeRun) -> None:
     assert "space/space.safetensors" not in {change.name for change in found.files}
     assert not found.same
     assert "cwestiwn" not in str(found.to_dict())
+
+
+def test_earlier_turns_are_part_of_a_row(registry: Registry, make_run: MakeRun) -> None:
+    """Rows of which only the earlier turns were changed would count as common."""
+    versions = []
+    for seed, said in ((0, "Helo"), (1, "Hwyl")):
+        run = make_run(seed)
+        row = {"prompt": "A nawr?", "response": "Na", "context": [{"role": "user", "content": said}]}
+        (run / "selection" / "selected.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
+        versions.append(registry.register(run))
+    picks = next(rows for rows in diff(*versions).rows if rows.path == "selection/selected.jsonl")
+    assert (picks.common, picks.only_a, picks.only_b) == (0, 1, 1)
 
 
 def test_a_version_is_the_same_as_itself(registry: Registry, make_run: MakeRun) -> None:

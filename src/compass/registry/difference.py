@@ -123,7 +123,7 @@ def _rows(path: Path) -> tuple[Counter[bytes], Counter[str]]:
         return hashes, languages
     for line in _lines(path):
         row = _read_line(line, path)
-        content = [row.get("language"), row.get("prompt"), row.get("messages"), row.get("response")]
+        content = [row.get(name) for name in ("language", "context", "prompt", "messages", "response")]
         hashes[hashlib.sha256(json.dumps(content, sort_keys=True).encode()).digest()] += 1
         languages[str(row.get("language", "und"))] += 1
     return hashes, languages
