@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -329,4 +330,36 @@ def test_the_first_word_on_a_conversation_stays_the_first(tmp_path: Path) -> Non
     store.say(Said("b", "", 0, None), 21.0)
     store.say(Said("a", "", 1, None), 22.0)
     assert store.outcomes("cy", (1, 2), 0.0) == [(1, True)]
+    store.close()
+
+
+def test_a_version_that_was_asked_for_by_name_has_no_part_in_the_comparison(
+    registry: Registry, servers: list[FakeVllm], tmp_path: Path
+) -> None:
+    """Who asks for `cy@1` was not drawn: what they say would count as if both versions had had the same users."""
+
+    async def work() -> None:
+        async with client_of(make_gateway(registry, servers[:1]), tmp_path, "off") as client:
+            for model, thumb in (("cy@1", "down"), ("cy", "up")):
+                answer = await client.post("/v1/chat/completions", json=chat(f"helo {model}", model=model))
+                await client.post("/v1/feedback", json={"id": answer.json()["id"], "thumb": thumb})
+
+    run(work())
+    store = Store(f"sqlite:///{tmp_path / 'serve.db'}")
+    assert store.outcomes("cy", (1, 2), 0.0) == [(1, True)]
+    store.close()
+
+
+def test_a_database_of_before_names_were_kept_is_opened(tmp_path: Path) -> None:
+    """No answer would be kept any more."""
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    Store(url).close()
+    with sqlite3.connect(tmp_path / "x.db") as database:
+        database.execute("ALTER TABLE compass_answers DROP COLUMN exact")
+        database.execute("INSERT INTO compass_answers VALUES ('a', 'talk', '', 'cy', 1, 0, 10.0, '{}', 1, NULL, 20.0)")
+    database.close()
+    store = Store(url)
+    store.add([Answer("b", "other", "", "cy", 2, True, 11.0, {})])
+    store.say(Said("b", "", 0, None), 21.0)
+    assert store.outcomes("cy", (1, 2), 0.0) == [(1, True), (2, False)]
     store.close()

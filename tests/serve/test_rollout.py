@@ -34,8 +34,8 @@ async def watched(
         yield client, rollout
 
 
-async def ask(client: httpx.AsyncClient, conversation: int) -> httpx.Response:
-    body = {"model": "cy", "messages": [{"role": "user", "content": "helo"}]}
+async def ask(client: httpx.AsyncClient, conversation: int, model: str = "cy") -> httpx.Response:
+    body = {"model": model, "messages": [{"role": "user", "content": "helo"}]}
     return await client.post("/v1/chat/completions", json=body, headers={"X-Compass-Conversation": str(conversation)})
 
 
@@ -118,6 +118,26 @@ def test_thumbs_withdraw_a_candidate(registry: Registry, servers: list[FakeVllm]
                     rollout.heard(Answer(f"{n}", f"{n}-{version}", "", "cy", version, False, 0.0, {}, thumb))
             await soon(registry)
         assert "feedback" in registry.history("cy")[-1].reason
+
+    run(work())
+
+
+def test_requests_for_a_version_by_name_count_for_neither(
+    registry: Registry, servers: list[FakeVllm], runs: list[Path]
+) -> None:
+    """Somebody's tests of a version by its name would withdraw a candidate, or stand for what production does."""
+
+    async def work() -> None:
+        registry.register(runs[1])
+        servers[0].fails = {"cy@2"}
+        async with watched(registry, servers[:1], shadow=1.0) as (client, rollout):
+            for n in range(40):
+                for name in ("cy@1", "cy@2"):
+                    await ask(client, n, name)
+                rollout.heard(Answer(f"{n}", f"{n}", "", "cy", 2, False, 0.0, {}, 0, exact=True))
+            assert not rollout._trials
+            assert not rollout._tasks
+        assert registry.aliases("cy").candidate
 
     run(work())
 

@@ -238,14 +238,13 @@ def _read_only(address: str) -> Engine:
 
 def _add_columns(engine: Engine) -> None:
     """Add the columns that tables have gained since they were first made."""
-    for kind in (SourceRow, SkippedRow, PromptRow):
-        table = kind.__tablename__
-        there = {column["name"] for column in inspect(engine).get_columns(table)}
+    for table in Base.metadata.sorted_tables:
+        there = {column["name"] for column in inspect(engine).get_columns(table.name)}
         with engine.begin() as connection:
-            for column in kind.__table__.columns:
+            for column in table.columns:
                 if column.name not in there:
                     of = column.type.compile(engine.dialect)
-                    connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {column.name} {of}"))
+                    connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {of}"))
 
 
 def file_of(engine: Engine) -> str:

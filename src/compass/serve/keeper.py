@@ -135,7 +135,7 @@ class Keeper:
         self._waiting.append(
             Answer(
                 storable_id(found), exchange.asked.conversation, exchange.key, route.spoken, route.version,
-                route.candidate, at, self._content(exchange, response),
+                route.candidate, at, self._content(exchange, response), exact=route.exact,
             )
         )  # fmt: skip
 

@@ -1,8 +1,9 @@
 """Candidates in real traffic: watched against production, and withdrawn when they do worse.
 
 Three sequential tests, each at a third of LEVEL: answers that fail, answers that begin late, and thumbs. A candidate
-that is as good as production is withdrawn with a probability of at most LEVEL, however long it is watched. Each gateway
-watches what it has passed on itself, and feedback that it has taken; a restart begins anew.
+that is as good as production is withdrawn with a probability of at most LEVEL, however long it is watched. Requests for
+a version by its name count for neither: only the draw makes the two comparable. Each gateway watches what it has passed
+on itself, and feedback that it has taken; a restart begins anew.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Rollout:
         """Take in an answer; one of production is answered again by the candidate, if its conversation is drawn."""
         route = exchange.route
         candidate = self._candidate(route.language)
-        if not candidate or _says_nothing(exchange.status):
+        if not candidate or route.exact or _says_nothing(exchange.status):
             return
         arm = CANDIDATE if route.version == candidate else PRODUCTION
         if arm == PRODUCTION and route.version != self._fleet.live.get(route.language):
@@ -97,7 +98,7 @@ class Rollout:
         """Take in what a user says; of a conversation the first word counts, for its others are about the same."""
         candidate = self._candidate(answer.language)
         live = self._fleet.live.get(answer.language)
-        if not candidate or answer.version not in (candidate, live):
+        if not candidate or answer.exact or answer.version not in (candidate, live):
             return
         arm = CANDIDATE if answer.version == candidate else PRODUCTION
         with self._lock:

@@ -80,6 +80,8 @@ class Route:
     """Whether the version is a candidate that the conversation was drawn for."""
     spoken: str = UNDETERMINED
     """The language of the conversation, served or not; `und` where it says none."""
+    exact: bool = False
+    """Whether the request names the version, which is no part of the draw."""
 
     @property
     def adapter(self) -> str:
@@ -163,7 +165,7 @@ def _exact(name: tuple[str, int], table: Table) -> Route:
     tag = served_as(_tag(name[0]), table.versions)
     if not tag or name[1] not in table.versions[tag]:
         raise RouteError(f"{name[0]}@{name[1]} is not served. Served are: {', '.join(models(table))}", missing=True)
-    return Route(tag, name[1], spoken=tag)
+    return Route(tag, name[1], spoken=tag, exact=True)
 
 
 def _named(model: str, table: Table) -> str:

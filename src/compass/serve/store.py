@@ -45,6 +45,8 @@ class AnswerRow(Base):
     correction: Mapped[str | None] = mapped_column(Text)
     said_at: Mapped[float | None] = mapped_column(Float, index=True)
     """When something was first said of it: who says it again changes no order."""
+    exact: Mapped[bool | None] = mapped_column(Boolean)
+    """Whether the request named the version; None in rows of before this was kept."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Answer:
     content: dict[str, Any]
     thumb: int | None = None
     correction: str | None = None
+    exact: bool = False
+    """Whether the request named the version."""
 
     @property
     def pleased(self) -> bool:
@@ -119,11 +123,12 @@ class Store:
     def outcomes(self, language: str, versions: Collection[int], since: float) -> list[tuple[int, bool]]:
         """Return what users said of versions, in their order: the version, and whether they were content.
 
-        since: of answers from then on. Of a conversation the first word counts: its others are about the same.
+        since: of answers from then on. Of a conversation the first word counts: its others are about the same. Answers
+        of a version that was asked for by name are left out.
         """
         query = select(AnswerRow).where(
             AnswerRow.language == language, AnswerRow.version.in_(list(versions)), AnswerRow.at >= since,
-            AnswerRow.said_at.is_not(None),
+            AnswerRow.said_at.is_not(None), AnswerRow.exact.is_not(True),
         )  # fmt: skip
         first: dict[str, tuple[int, bool]] = {}
         with self._session() as session:
@@ -172,5 +177,5 @@ def storable_id(id: str) -> str:
 def _answer(row: AnswerRow) -> Answer:
     return Answer(
         row.id, row.conversation, row.key, row.language, row.version, row.candidate, row.at, dict(row.content),
-        row.thumb, row.correction,
+        row.thumb, row.correction, bool(row.exact),
     )  # fmt: skip
