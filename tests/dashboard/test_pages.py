@@ -6,12 +6,14 @@ import json
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from compass.config import DashboardOptions, load_options
+from compass.dashboard.advice import next_step
 from compass.dashboard.start import start
 from compass.errors import ConfigError
 from compass.serve.app import make_app
@@ -134,8 +136,19 @@ def test_a_locked_monitor_is_said_soon(own: Site) -> None:
 
 def test_an_empty_registry_and_a_new_language_have_pages(tmp_path: Path) -> None:
     """Would break if a page needs a language, a monitor or traffic."""
-    (tmp_path / "registry").mkdir()
-    assert "No version is registered yet" in Site(tmp_path).get("/").text
+    registry = tmp_path / "registry"
+    registry.mkdir()
+    page = Site(tmp_path).get("/").text
+    assert "No version is registered yet" in page
+    assert f"compass registry add runs/cy --registry-dir {registry}<" in page
+
+
+def test_the_command_to_register_names_the_registry(own: Site) -> None:
+    """Would break if somebody who copies it registers a version elsewhere."""
+    view = replace(own.dashboard.reader.language("cy"), versions=())
+    said = next_step(view, own.registry.root).why
+    assert said.endswith(f"yet: compass registry add RUN --registry-dir {own.root / 'registry'}.")
+    assert next_step(view, Path("registry")).why.endswith("yet: compass registry add RUN.")
 
 
 def test_a_registry_whose_disk_is_gone_is_no_empty_one(own: Site) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compass.dashboard.words import number, plural
 from compass.drift.explain import Explanation
 from compass.drift.reading import Watched
 from compass.drift.wording import story
+from compass.registry.commands import command
 
 if TYPE_CHECKING:
     from compass.dashboard.state import LanguageView
@@ -63,8 +65,8 @@ def _what_changed(watched: Watched) -> tuple[str, ...]:
     return (f"The test {tests} raised an alarm.",)
 
 
-def next_step(view: LanguageView) -> Advice:
-    """Return what to do next for a language."""
+def next_step(view: LanguageView, registry: Path) -> Advice:
+    """Return what to do next for a language. registry: its folder, for the commands that are named."""
     production, candidate = view.production, view.candidate
     if view.problem:
         return Advice("Repair the registry", view.problem, tone=BAD)
@@ -90,7 +92,8 @@ def next_step(view: LanguageView) -> Advice:
         if candidate and not candidate.damaged:
             why = f"{_capital(candidate.name)} is ready, and nothing is in production yet."
             return Advice(f"Promote {candidate.name}", why, "promote", BUSY)
-        return Advice("Register a version", "There is no version to put into production yet: compass registry add RUN.")
+        add = command(registry, "add", "RUN")
+        return Advice("Register a version", f"There is no version to put into production yet: {add}.")
     if candidate:
         return _about_candidate(view, candidate.name)
     if view.watched and view.watched.alarms:

@@ -18,6 +18,7 @@ from compass.dashboard.prompts import labels, live_points, map_points
 from compass.dashboard.sessions import Session
 from compass.dashboard.state import LanguageView
 from compass.drift.results import MIX
+from compass.registry.commands import command
 from compass.report import wording
 from compass.report.blocks import Block
 from compass.report.html import TABLES
@@ -53,6 +54,7 @@ def overview(dashboard: Dashboard, session: Session) -> str:
     return _render(
         "overview.html.j2", session, views=views, others=others, servers=_servers(dashboard),
         traffic_problem=traffic if isinstance(traffic, str) else "", registry_problem=reader.registry_problem(),
+        add=command(dashboard.places.registry.root, "add", "runs/cy"),
     )  # fmt: skip
 
 
