@@ -340,3 +340,17 @@ def test_a_training_that_logged_once_has_no_course() -> None:
     first, last = {"loss": 5.5, "step": 1}, {"loss": 4.0, "step": 9}
     assert _course(first, first) == "The training loss was 5.500 at step 1, the only one that was logged."
     assert _course(first, last) == "The training loss went from 5.500 at step 1 to 4.000 at step 9."
+
+
+def test_each_interval_says_its_kind(page: Page) -> None:
+    """Wilson intervals would be read as bootstrap intervals."""
+    assert "bootstrap intervals over test rows, or Wilson intervals where all rows of a test are right" in page.text
+    assert "Bars are Wilson intervals here; those of differences are bootstrap intervals." in page.text
+
+
+def test_the_median_of_an_even_number_of_clusters_lies_between_two(selected_folder: Path) -> None:
+    """The larger of the two in the middle would stand for the median."""
+    file = selected_folder / "space" / "diagnostics.json"
+    file.write_text(json.dumps({"chosen_k": 4, "sizes": [20, 40, 60, 100]}), "utf-8")
+    said = build_report(selected_folder).read_text("utf-8")
+    assert "Cluster sizes: smallest 20, median 50, largest 100 rows." in said

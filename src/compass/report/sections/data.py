@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from compass.report import figures
@@ -153,7 +154,7 @@ def diagnostics(view: View) -> Section:
         ordered = sorted(int(size) for size in sizes)
         blocks.append(
             Text(
-                f"Cluster sizes: smallest {number(ordered[0])}, median {number(ordered[len(ordered) // 2])}, "
+                f"Cluster sizes: smallest {number(ordered[0])}, median {number(median(ordered))}, "
                 f"largest {number(ordered[-1])} rows."
             )
         )

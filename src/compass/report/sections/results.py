@@ -25,9 +25,10 @@ def results(view: View) -> Section:
         blocks.append(Text(f"Only one of the two models was measured. Results of the {which} are missing.", "note"))
     blocks.append(
         Text(
-            f"Bars are {percent(view.confidence, 0)} bootstrap intervals over test rows. Differences are paired: both "
-            "models answer the same rows. An interval that excludes zero shows a change, even where the bars of before "
-            "and after overlap. The intervals do not cover how results vary between training seeds."
+            f"Bars are {percent(view.confidence, 0)} bootstrap intervals over test rows, or Wilson intervals where all "
+            "rows of a test are right or all are wrong. Differences are paired: both models answer the same rows. An "
+            "interval that excludes zero shows a change, even where the bars of before and after overlap. Intervals do "
+            "not cover how results vary between training seeds."
         )
     )
     metrics = _in_order(view, names)
@@ -165,7 +166,8 @@ def _cluster_results(view: View) -> list[Block]:
             "by-cluster",
             f"Exact match by cluster, on {name}",
             f"The adapter is better in {better} of {plural(len(present), 'cluster')}. The widest gap comes first. "
-            "Clusters have few rows, so their intervals are wide and a single cluster shows little."
+            "Bars are Wilson intervals here; those of differences are bootstrap intervals. Clusters have few rows, so "
+            "all are wide and a single cluster shows little."
             + of_all(min(len(present), FIGURE_CLUSTERS), len(present), "clusters"),
             figures.before_after(triples[:FIGURE_CLUSTERS], as_percent=True, axis="exact match"),
             table(
