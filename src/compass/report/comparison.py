@@ -59,6 +59,7 @@ def build_comparison(
         _curves(strategies, curves, budget_unit),
         _differences(comparisons),
         _picks(strategies, cells, overlaps),
+        _learned(strategies, cells),
         _costs(strategies, cells),
         Section(
             "again", "Repeat", "How to repeat",
@@ -223,6 +224,19 @@ def _curves(strategies: Sequence[str], curves: Mapping[tuple[str, str], Curves],
     )
 
 
+def _learned(strategies: Sequence[str], cells: Sequence[CellResult]) -> Section:
+    rows = []
+    for strategy in strategies:
+        own = [cell for cell in cells if cell.strategy == strategy]
+        early = sum(cell.response_loss > LEARNED for cell in own)
+        rows.append([strategy, number(_mean(own, "response_loss"), 2), f"{early} of {len(own)}"])
+    content = table(
+        "Training loss of a response in the last epoch, in nats",
+        ("strategy", "#mean of its cells", f"#cells above {plural(LEARNED, 'nat')}"), rows,
+    )  # fmt: skip
+    return Section("learned", "Training", "How far the training rows were learned", (content,))
+
+
 def _differences(comparisons: Sequence[Comparison]) -> Section:
     rows: list[list[str | Cell]] = [
         [
@@ -298,7 +312,11 @@ def _picks(
             ]
         )
     blocks: list[Block] = [
-        table("Mean picks of a cell", ("strategy", "#rows", "#clusters", "#languages", "most of"), rows)
+        table(
+            "Mean picks of a cell, and languages of all cells",
+            ("strategy", "#rows", "#clusters", "#languages", "most of"),
+            rows,
+        )
     ]
     if overlaps:
         matrix = [
@@ -324,13 +342,12 @@ def _costs(strategies: Sequence[str], cells: Sequence[CellResult]) -> Section:
                 number(_mean(own, "steps")),
                 number(_mean(own, "tokens")),
                 seconds(_mean(own, "train_seconds")),
-                number(_mean(own, "response_loss"), 2),
                 memory(max((cell.peak_memory_bytes for cell in own), default=0)),
             ]
         )
     content: Table = table(
-        "Mean cost of a cell", ("strategy", "#steps", "#tokens", "#training", "#loss", "#peak memory"), rows,
-        note="Loss: the training loss of a response in the last epoch, in nats.",
+        "Mean cost of a cell", ("strategy", "#steps", "#tokens in an epoch", "#training", "#peak memory"), rows,
+        note="Peak memory is the highest of all cells.",
     )  # fmt: skip
     return Section("cost", "Cost", "Cost of a cell", (content,))
 

@@ -1,0 +1,33 @@
+"""The page of a comparison says of each number what it is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from compass.records import CellResult
+from compass.report.comparison import build_comparison
+
+
+def cell(strategy: str, seed: int, response_loss: float, peak: int) -> CellResult:
+    return CellResult(
+        language="cy", seed=seed, budget=16, strategy=strategy, rows=4, exact=0.5, intent=0.5, loss_per_byte=1.0,
+        picked=16, clusters_picked=3, languages_picked={"de": 12, "fr": 4}, steps=10 + seed, tokens=2000,
+        train_seconds=8.0, peak_memory_bytes=peak, run="run", response_loss=response_loss,
+    )  # fmt: skip
+
+
+def test_costs_are_costs_and_the_loss_stands_by_itself(tmp_path: Path) -> None:
+    """A training loss would be read as a cost, and the highest peak of memory as a mean."""
+    cells = [cell("compass", 0, 0.5, 10**9), cell("compass", 1, 2.5, 3 * 10**9)]
+    page = build_comparison(
+        tmp_path, ["compass"], cells, [], {}, {}, metrics=["exact"], budget_unit="examples"
+    ).read_text("utf-8")
+    cost, learned = (
+        re.sub(r"(\s|<[^>]*>)+", " ", page.split(f'id="{name}"')[1].split("</section>")[0])
+        for name in ("cost", "learned")
+    )
+    assert "compass 10 2,000 8.0 s 3.0 GB" in cost
+    assert "Peak memory is the highest of all cells." in cost
+    assert "loss" not in cost
+    assert "compass 1.50 1 of 2" in learned
