@@ -10,10 +10,10 @@ from compass.semantic.blocks import walk
 
 OWN_ROWS_FOR_A_NEED = 4
 """Training rows of the target language, all as near as usage rows are to each other, that serve a need in full
-[ours]: in a first grid two rows of a function bring most of what six bring."""
+[ours]: in a grid of trainings two rows of a function bring two thirds of what six bring."""
 PICKS_PER_OWN_ROW = 20
-"""Pool rows that are worth one training row of the target language [ours]: in the same grid 24 picks bring 7 points on
-the mean of two languages, and four own rows 23."""
+"""Pool rows that are worth one training row of the target language [ours]: in the same grid 24 picks bring 8 points of
+exact match, and four own rows 20."""
 PICKS_FOR_A_NEED = 24
 """Pool rows that count for a need, at most: the others of a large pool are never picked for it [ours]."""
 SHARPNESS = 4
