@@ -32,6 +32,11 @@ class FoundBudget:
         """Point of the curve at which the budget lies."""
         return bisect_left(self.spent, self.budget)
 
+    @property
+    def drawn(self) -> tuple[float, ...]:
+        """Share of usage that as many rows at random would serve at each point, if all added as much as the first."""
+        return tuple(min(self.covered[0] + self.at_random * spent, 1.0) for spent in self.spent)
+
     def summary(self) -> str:
         """Say in plain words how many and why there."""
         beyond = "" if self.place == len(self.spent) - 1 else ", and beyond it less"

@@ -354,3 +354,20 @@ def test_the_median_of_an_even_number_of_clusters_lies_between_two(selected_fold
     file.write_text(json.dumps({"chosen_k": 4, "sizes": [20, 40, 60, 100]}), "utf-8")
     said = build_report(selected_folder).read_text("utf-8")
     assert "Cluster sizes: smallest 20, median 50, largest 100 rows." in said
+
+
+def test_random_rows_serve_no_more_than_all_of_usage(selected_folder: Path) -> None:
+    """A line drawn on from its first row would tell of 260 % of usage."""
+    found = {
+        "budget": 20, "rows": 20, "largest": 100, "unit": "examples", "at_random": 0.025,
+        "spent": [0, 20, 100], "covered": [0.1, 0.9, 1.0],
+    }  # fmt: skip
+    (selected_folder / "selection" / "how_many.json").write_text(json.dumps(found), "utf-8")
+    text = Page(build_report(selected_folder).read_text("utf-8")).text
+    assert "Random rows 0 10.0 % 10.0 % 20 90.0 % 60.0 % 100 100.0 % 100.0 %" in text
+
+
+def test_a_figure_of_demand_says_how_much_of_it_is_drawn(tmp_path: Path) -> None:
+    """Of 30 clusters with a demand ten would be missing without a word."""
+    text = Page(render(Run(tmp_path, clusters=tuple(cluster(k, 2, 2) for k in range(30))))).text
+    assert "All of them come from the clusters that ask for them. The figure shows 20 of 30 clusters" in text

@@ -231,8 +231,7 @@ def how_many_curves(found: FoundBudget) -> Figure:
     import plotly.graph_objects as go
 
     figure = new_figure(0, height=300)
-    drawn = [found.covered[0] + found.at_random * spent for spent in found.spent]
-    for name, curve, colour in (("Picks", found.covered, PICKED), ("Random rows", drawn, POOL)):
+    for name, curve, colour in (("Picks", found.covered, PICKED), ("Random rows", found.drawn, POOL)):
         figure.add_trace(
             go.Scatter(
                 name=name,

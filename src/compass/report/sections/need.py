@@ -46,14 +46,14 @@ def need(view: View) -> Section:
     ]
     if view.run.classes:
         blocks.append(_classes(view))
-    asked = [cluster for cluster in clusters if round(cluster.demand) > 0 or cluster.picked > 0][:FIGURE_CLUSTERS]
-    if asked:
+    asked = [cluster for cluster in clusters if round(cluster.demand) > 0 or cluster.picked > 0]
+    if drawn := asked[:FIGURE_CLUSTERS]:
         blocks.append(
             Chart(
                 "quota",
                 "Demand of each cluster, and what was picked from it",
-                _demand_sentence(view),
-                figures.quota_bars(asked, [view.cluster(c.cluster) for c in asked], view.unit),
+                _demand_sentence(view) + of_all(len(drawn), len(asked), "clusters"),
+                figures.quota_bars(drawn, [view.cluster(c.cluster) for c in drawn], view.unit),
             )
         )
     return Section("need", "Need", title, tuple(blocks))

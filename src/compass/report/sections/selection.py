@@ -106,10 +106,8 @@ def _how_many(view: View) -> list[Block]:
     found = view.run.how_many
     if found is None:
         return []
-    shown = spread(list(zip(found.spent, found.covered, strict=True)), CURVE_ROWS)
-    rows = [
-        [number(spent), percent(picks), percent(found.covered[0] + found.at_random * spent)] for spent, picks in shown
-    ]
+    shown = spread(list(zip(found.spent, found.covered, found.drawn, strict=True)), CURVE_ROWS)
+    rows = [[number(spent), percent(picks), percent(drawn)] for spent, picks, drawn in shown]
     chart = Chart(
         "how-many",
         "How many",
