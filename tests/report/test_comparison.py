@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from compass.records import CellResult
+from compass.records import CellResult, Interval
 from compass.report.comparison import build_comparison
 
 
@@ -21,7 +21,7 @@ def test_costs_are_costs_and_the_loss_stands_by_itself(tmp_path: Path) -> None:
     """A training loss would be read as a cost, and the highest peak of memory as a mean."""
     cells = [cell("compass", 0, 0.5, 10**9), cell("compass", 1, 2.5, 3 * 10**9)]
     page = build_comparison(
-        tmp_path, ["compass"], cells, [], {}, {}, metrics=["exact"], budget_unit="examples"
+        tmp_path, ["compass"], cells, [], {}, {}, metrics=["exact"], budget_unit="examples", confidence=0.95
     ).read_text("utf-8")
     cost, learned = (
         re.sub(r"(\s|<[^>]*>)+", " ", page.split(f'id="{name}"')[1].split("</section>")[0])
@@ -31,3 +31,13 @@ def test_costs_are_costs_and_the_loss_stands_by_itself(tmp_path: Path) -> None:
     assert "Peak memory is the highest of all cells." in cost
     assert "loss" not in cost
     assert "compass 1.50 1 of 2" in learned
+
+
+def test_the_level_of_the_intervals_is_said(tmp_path: Path) -> None:
+    """Intervals at 97.5 % would be read as the usual ones, or as those of a rounded level."""
+    curves = {("", "exact"): {("compass", 16): Interval(0.5, 0.4, 0.6)}}
+    page = build_comparison(
+        tmp_path, ["compass"], [cell("compass", 0, 0.5, 1)], [], {}, curves, metrics=["exact"],
+        budget_unit="examples", confidence=0.975,
+    ).read_text("utf-8")  # fmt: skip
+    assert "with 97.5\u00a0% bootstrap intervals over test rows." in page

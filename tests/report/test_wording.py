@@ -33,6 +33,13 @@ def test_a_small_p_value_is_no_zero() -> None:
     assert shown == ["< .001", ".001", ".031", "1.000", "–", "–"]
 
 
+def test_a_level_is_never_rounded() -> None:
+    """Intervals of 99.9 % would be called certain, and a gate's level of 2.5 % one of 2 %."""
+    assert [wording.level(share) for share in (0.95, 0.975, 0.999, 0.025)] == [
+        f"{said}\u00a0%" for said in ("95", "97.5", "99.9", "2.5")
+    ]
+
+
 def test_numbers() -> None:
     """Would break if a unit, a sign or a rounding changed: −0.0 and +0.0 must never be seen."""
     assert wording.with_interval("exact_match", Interval(0.341, 0.28, 0.4)) == "34.1\u00a0% [28.0, 40.0]"

@@ -219,6 +219,7 @@ def _write_results(
         _curves(config, rows, metrics),
         metrics=metrics,
         budget_unit=config.adapt.selection.budget_unit,
+        confidence=config.adapt.evaluation.confidence,
         gaps=_gaps(config.grid.strategies, cells),
         left_out=left_out,
     )

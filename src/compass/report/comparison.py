@@ -18,6 +18,7 @@ from compass.report.wording import (
     capital,
     in_sentence,
     language,
+    level,
     memory,
     number,
     p_value,
@@ -44,6 +45,7 @@ def build_comparison(
     *,
     metrics: Sequence[str],
     budget_unit: str,
+    confidence: float,
     gaps: Sequence[str] = (),
     left_out: Sequence[LeftOut] = (),
 ) -> Path:
@@ -51,13 +53,14 @@ def build_comparison(
 
     overlaps: pairs of strategies -> mean Jaccard overlap of their picks. curves: (language, metric), language "" for
     all -> (strategy, budget) -> value with its interval. metrics: those that are shown, the one of the headline first.
-    gaps: what is missing, in sentences. left_out: cells of the folder that are not shown.
+    confidence: level of every interval. gaps: what is missing, in sentences. left_out: cells of the folder that are
+    not shown.
     """
     comparisons = [c for c in comparisons if c.metric in metrics]
     parts = (
         _headline(strategies, cells, comparisons, metrics, gaps, left_out),
-        _curves(strategies, curves, budget_unit),
-        _differences(comparisons),
+        _curves(strategies, curves, budget_unit, level(confidence)),
+        _differences(comparisons, level(confidence)),
         _picks(strategies, cells, overlaps),
         _learned(strategies, cells),
         _costs(strategies, cells),
@@ -191,7 +194,7 @@ def _one_view(comparisons: Sequence[Comparison], metrics: Sequence[str]) -> list
     return [Charts(tuple(charts)), view] if charts else [view]
 
 
-def _curves(strategies: Sequence[str], curves: Mapping[tuple[str, str], Curves], unit: str) -> Section:
+def _curves(strategies: Sequence[str], curves: Mapping[tuple[str, str], Curves], unit: str, sure: str) -> Section:
     charts = []
     for (scope, name), values in curves.items():
         how = METRICS[name]
@@ -213,7 +216,7 @@ def _curves(strategies: Sequence[str], curves: Mapping[tuple[str, str], Curves],
                 title=f"{how.title}, {language(scope) if scope else 'all languages'}",
                 summary=f"{how.title} after training, mean over seeds"
                 + (" and languages" if not scope else "")
-                + ", with intervals over test rows."
+                + f", with {sure} bootstrap intervals over test rows."
                 + (" Lower is better." if how.better < 0 else ""),
                 figure=budget_curves(series, axis=title, unit=unit, as_percent=how.as_percent),
                 table=table("The numbers", ["strategy", "#budget", f"#{title}", "#interval"], rows, collapsed=True),
@@ -234,10 +237,10 @@ def _learned(strategies: Sequence[str], cells: Sequence[CellResult]) -> Section:
         "Training loss of a response in the last epoch, in nats",
         ("strategy", "#mean of its cells", f"#cells above {plural(LEARNED, 'nat')}"), rows,
     )  # fmt: skip
-    return Section("learned", "Training", "How far the training rows were learned", (content,))
+    return Section("learned", "Training", "Loss at the end of training", (content,))
 
 
-def _differences(comparisons: Sequence[Comparison]) -> Section:
+def _differences(comparisons: Sequence[Comparison], sure: str) -> Section:
     rows: list[list[str | Cell]] = [
         [
             *told.row_head(c),
@@ -256,22 +259,22 @@ def _differences(comparisons: Sequence[Comparison]) -> Section:
         "#detectable", "#items",
     )  # fmt: skip
     note = (
-        "Differences are paired by test row. Shares are in points; a lower loss is better. Intervals are bootstrap "
-        "intervals. p is of a two-sided permutation test of whole items, corrected over the strategies by Holm's "
-        "method. d is Cohen's d of the paired differences. Detectable is the smallest true difference that this many "
-        "items show with a power of 80 %. All of this holds for these trained models."
+        f"Differences are paired by test row. Shares are in points; a lower loss is better. Intervals are {sure} "
+        "bootstrap intervals. p is of a two-sided permutation test of whole items, corrected over the strategies by "
+        "Holm's method. d is Cohen's d of the paired differences. Detectable is the smallest true difference that this "
+        "many items show with a power of 80 %. All of this holds for these trained models."
     )
     content: list[Block] = [
         table("Paired differences", columns, rows, note=note)
         if rows
         else Text("Nothing to compare: there is only one strategy.")
     ]
-    if between := _between_trainings(comparisons):
+    if between := _between_trainings(comparisons, sure):
         content.append(between)
     return Section("differences", "Differences", "The first strategy against each other one", tuple(content))
 
 
-def _between_trainings(comparisons: Sequence[Comparison]) -> Table | None:
+def _between_trainings(comparisons: Sequence[Comparison], sure: str) -> Table | None:
     rows: list[list[str | Cell]] = [
         [
             *told.row_head(c),
@@ -284,9 +287,9 @@ def _between_trainings(comparisons: Sequence[Comparison]) -> Table | None:
     ]
     columns = ("language", "#budget", "metric", "strategies", "#difference", "#p, Holm", "#pairs")
     note = (
-        "What other draws and seeds may give. Mean, t interval and t test are over trainings: each language and seed "
-        "counts once, however many test rows it has, and shared items are accounted for. A claim about a strategy, "
-        "rather than about these adapters, needs these numbers."
+        f"What other draws and seeds may give. Mean, {sure} t interval and t test are over trainings: each language "
+        "and seed counts once, however many test rows it has, and shared items are accounted for. A claim about a "
+        "strategy, rather than about these adapters, needs these numbers."
     )
     return table("The same between trainings", columns, rows, note=note) if rows else None
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from compass.errors import RegistryError
 from compass.report.blocks import Block, Cell, Facts, Section, Table, Text, table
 from compass.report.html import render_page
-from compass.report.wording import bare_language, language, number, p_value, percent, plural, signed
+from compass.report.wording import bare_language, language, level, number, p_value, plural, signed
 from compass.runs.files import behind_links, write_text
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _decision_table(content: Mapping[str, Any], title: str, *, collapsed: bool) 
         columns,
         rows,
         note=f"{about}, {_time(str(content['decided_at']))}. {content['reason']} Each test is one-sided at "
-        f"a level of {percent(content['level'], 0)}. The ends of an interval are one-sided limits.",
+        f"a level of {level(content['level'])}. The ends of an interval are one-sided limits.",
         collapsed=collapsed,
     )
 

@@ -136,6 +136,11 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{number(100 * share, digits)}\u00a0%"
 
 
+def level(share: float) -> str:
+    """Return a level of confidence or of a test in full, `95 %` or `97.5 %`, with a no-break space."""
+    return f"{100 * share:g}\u00a0%"
+
+
 def measured(name: str, value: float) -> str:
     """Return a metric's value in its unit."""
     return percent(value) if metric(name).as_percent else number(value, 3)

@@ -10,7 +10,7 @@ from compass.report import figures, wording
 from compass.report.blocks import Block, Cell, Chart, Charts, Section, Table, Text, table
 from compass.report.load import TestScores
 from compass.report.view import FIGURE_CLUSTERS, NOT_TRAINED, View, absent
-from compass.report.wording import capital, number, of_all, percent, plural
+from compass.report.wording import capital, level, number, of_all, percent, plural
 
 
 def results(view: View) -> Section:
@@ -25,7 +25,7 @@ def results(view: View) -> Section:
         blocks.append(Text(f"Only one of the two models was measured. Results of the {which} are missing.", "note"))
     blocks.append(
         Text(
-            f"Bars are {percent(view.confidence, 0)} bootstrap intervals over test rows, or Wilson intervals where all "
+            f"Bars are {level(view.confidence)} bootstrap intervals over test rows, or Wilson intervals where all "
             "rows of a test are right or all are wrong. Differences are paired: both models answer the same rows. An "
             "interval that excludes zero shows a change, even where the bars of before and after overlap. Intervals do "
             "not cover how results vary between training seeds."

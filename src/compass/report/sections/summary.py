@@ -5,7 +5,7 @@ from __future__ import annotations
 from compass.report import wording
 from compass.report.blocks import Block, Cell, Facts, Section, Table, Text, table
 from compass.report.view import NOT_TRAINED, View
-from compass.report.wording import capital, language, number, percent, plural
+from compass.report.wording import capital, language, level, number, percent, plural
 
 
 def summary(view: View) -> Section:
@@ -131,7 +131,7 @@ def _headline_table(view: View) -> Table:
         title = wording.metric(metric).title
         rows.append([name, language(test.language), number(test.rows), title, *view.before_after(name, metric)])
     return table(
-        f"Every test before and after, with {percent(view.confidence, 0)} intervals",
+        f"Every test before and after, with {level(view.confidence)} intervals",
         ("Test", "Language", "#Rows", "Metric", "#Before", "#After", "#Difference", "Reading"),
         rows,
     )
