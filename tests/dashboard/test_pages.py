@@ -10,10 +10,13 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from compass.config import DashboardOptions, load_options
 from compass.dashboard.advice import next_step
+from compass.dashboard.prompts import _points
 from compass.dashboard.start import start
 from compass.errors import ConfigError
 from compass.serve.app import make_app
@@ -86,6 +89,17 @@ def test_where_no_prompts_are_kept_the_map_has_points_without_texts(own: Site) -
     assert "<title>lights" not in page
     assert "No prompts are kept that could be shown" in page
     assert "<title>vacuum" in own.get("/cy").text
+
+
+def test_a_topic_that_usage_did_not_ask_for_has_room_on_the_map(tmp_path: Path) -> None:
+    """All prompts of a new topic would lie at one point, as if there were one."""
+    kinds, clusters = ["usage", "pool", "pool", "pool"], [0, 0, 1, 1]
+    (tmp_path / "selection").mkdir()
+    table = pa.table({"x": [0.0, 1.0, 2.0, 3.0], "y": [0.0] * 4, "set": kinds, "cluster": clusters})
+    pq.write_table(table, tmp_path / "selection" / "map.parquet")
+    found = _points(tmp_path, 0)
+    assert found is not None
+    assert found.by_cluster == {0: ((0.0, 0.0),), 1: ((2.0, 0.0), (3.0, 0.0))}
 
 
 def test_marked_prompts_are_downloaded_as_rows_to_answer(own: Site) -> None:

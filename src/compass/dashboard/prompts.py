@@ -133,12 +133,10 @@ def _points(folder: Path, _stamp: int) -> MapPoints | None:
     found, _ = load_map(folder)
     usage = [point for point in found if point.set == "usage"]
     others = [point for point in found if point.set != "usage"]
+    asked = {point.cluster for point in usage}
     by_cluster: dict[int, list[tuple[float, float]]] = defaultdict(list)
-    for point in usage or others:
+    for point in (*usage, *(point for point in others if point.cluster not in asked)):
         by_cluster[point.cluster].append((point.x, point.y))
-    for point in others:
-        if point.cluster not in by_cluster:
-            by_cluster[point.cluster].append((point.x, point.y))
     thinned = others[:: max(1, len(others) // MOST_OTHERS)]
     return MapPoints(_pairs(usage), _pairs(thinned), {k: tuple(v) for k, v in by_cluster.items()}) if found else None
 
