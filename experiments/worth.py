@@ -31,7 +31,7 @@ from compass.data.example import Example
 from compass.evaluation import evaluate
 from compass.steps.resources import Resources
 from compass.training import LanguageModel, train
-from compass.training.balance import class_repeats
+from compass.training.balance import class_repeats, repeated
 
 OWN, PICKS = (0, 2, 6, 12), (0, 8, 24)
 TEST_ROWS = 12
@@ -70,26 +70,26 @@ class Draw:
             turns = max(len(queue) for queue in queues)
             self.pool[label] = [queue[i] for i in range(turns) for queue in queues if i < len(queue)]
 
-    def rows(self, own: int, picks: int) -> list[Example]:
-        """Return the training rows of a cell; those of a smaller cell are among those of a larger one."""
+    def rows(self, own: int, picks: int) -> tuple[list[Example], list[Example]]:
+        """Return training data and picks of a cell; those of a smaller cell are among those of a larger one."""
         mine = [row for label in self.needed for row in self.own[label][:own]]
-        return [*self.known, *mine, *(row for label in self.needed for row in self.pool[label][:picks])]
+        return [*self.known, *mine], [row for label in self.needed for row in self.pool[label][:picks]]
 
 
 def cell(draw: Draw, own: int, picks: int, config: AdaptConfig, base: Any, folder: Path) -> dict[str, Any]:
     """Train one cell and score it."""
-    rows = draw.rows(own, picks)
+    mine, picked = draw.rows(own, picks)
     training = config.training
-    repeats = class_repeats(rows, training.class_balance) if training.class_balance > 1 else [1] * len(rows)
-    balanced = [row for row, n in zip(rows, repeats, strict=True) for _ in range(n)]
+    # As `compass adapt` does: the training data is balanced, and a pick is seen once.
+    rows = [*picked, *repeated(mine, class_repeats(mine, training.class_balance))]
     start = time.monotonic()
-    adapter = train(balanced, base=base, config=training, output_dir=folder, seed=draw.seed).adapter
+    adapter = train(rows, base=base, config=training, output_dir=folder, seed=draw.seed).adapter
     trained = time.monotonic() - start
     model = LanguageModel(base, adapter, dtype=training.dtype)
     scored = evaluate(model, draw.test, name="test", language=draw.language, config=config.evaluation, seed=0)
     loss = scored.nats.sum() / scored.n_bytes.sum()
     return {
-        "language": draw.language, "seed": draw.seed, "own": own, "picks": picks, "rows": len(balanced),
+        "language": draw.language, "seed": draw.seed, "own": own, "picks": picks, "rows": len(rows),
         "exact": float(scored.scores.exact.mean()), "intent": float(scored.scores.intent_correct.mean()),
         "loss": float(loss), "train_s": round(trained, 1), "s": round(time.monotonic() - start, 1),
     }  # fmt: skip
