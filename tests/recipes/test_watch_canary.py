@@ -34,7 +34,7 @@ def tried(world: SimpleNamespace) -> SimpleNamespace:
 
 def say(world: SimpleNamespace, version: int, *, up: int, down: int = 0, conversations: int = 0) -> None:
     """Let users say what they think of a version's answers, each in a conversation of their own."""
-    # Mixed, as in traffic: what was said last of one version is compared with what is said next of the other.
+    # Mixed, as in traffic: words on the two versions are compared in their order.
     content = np.random.default_rng(version).permutation(up + down) < up
     for n in range(up + down):
         id = f"{version}-{n}-{world.clock()}"
@@ -53,15 +53,15 @@ def test_an_update_that_the_gate_passes_waits_for_its_users(tried: SimpleNamespa
     assert kinds(run(tried)) == ["update", "canary", "blocked", "status"]
     now = tried.registry.aliases("cy")
     assert (now.current[:5], now.candidate[:5]) == ("v0001", "v0002")
-    say(tried, 1, up=20, down=20)
-    say(tried, 2, up=20, down=20)
+    say(tried, 1, up=10, down=10)
+    say(tried, 2, up=10, down=10)
     write(tried.logs / "day3.jsonl", prompts(100, MOVED, 4))
     assert later(tried, 1) == ["blocked", "status"]
     assert later(tried) == ["promotion", "status"]
     assert tried.registry.aliases("cy").current.startswith("v0002")
     decision = tried.registry.history("cy")[-1].decision
     assert decision["tests"][-1]["name"] == "feedback"
-    assert "50% of 40 conversations" in decision["reason"]
+    assert "50% of 20 conversations" in decision["reason"]
     assert hooked(tried)[-3:] == ["update", "canary", "promotion"]
 
 

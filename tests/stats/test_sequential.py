@@ -67,3 +67,26 @@ def test_what_changes_with_time_for_both_arms_is_no_evidence(share: float) -> No
             test.add(int(rng.random() >= share), bool(rng.random() >= fails))
         rejected += test.rejected
     assert rejected <= 5
+
+
+def test_what_is_tried_again_at_once_is_no_evidence() -> None:
+    """A good canary would be withdrawn: what production answered last is seldom what failed and is tried again."""
+    rng, rejected = np.random.default_rng(0), 0
+    for _ in range(20):
+        test = FewerSuccesses(0.05)
+        for arm in (rng.random(10_000) >= 0.05).astype(int).tolist():
+            while not test.add(arm, bool(succeeds := rng.random() >= 0.1)) and not succeeds:
+                pass
+        rejected += test.rejected
+    assert rejected <= 3
+
+
+def test_an_early_outage_of_both_arms_is_no_evidence() -> None:
+    """A good canary would be withdrawn where its first failures met what production answered before them."""
+    rng, rejected = np.random.default_rng(0), 0
+    for _ in range(40):
+        test = FewerSuccesses(0.05)
+        for i in range(3000):
+            test.add(int(rng.random() >= 0.05), bool(rng.random() >= (0.95 if 200 <= i < 900 else 0.02)))
+        rejected += test.rejected
+    assert rejected <= 5

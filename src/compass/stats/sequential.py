@@ -1,7 +1,7 @@
 """Does one arm succeed less often than another? A test that may be looked at after every outcome.
 
-An e-process (Turner, Ly and Grünwald 2024, "Generic e-variables for exact sequential k-sample tests"): each outcome is
-paired with the latest of the other arm that has no pair yet, and a pair multiplies the evidence by
+An e-process (Turner, Ly and Grünwald 2024, "Generic e-variables for exact sequential k-sample tests"): outcomes of the
+two arms are taken in pairs, in the order in which they come, and a pair multiplies the evidence by
 
     p_a(y_a) p_b(y_b) / (p_0(y_a) p_0(y_b)),   p_0 = (p_a + p_b) / 2,
 
@@ -17,8 +17,12 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-MOST_UNPAIRED = 100
-"""Outcomes of one arm that wait for the other; older ones are left out, for they are of another time [ours]."""
+MOST_UNPAIRED = 20
+"""Outcomes of one arm that wait for the other; older ones are left out, for they are of another time.
+
+The oldest that waits is taken. The latest is seldom a failure where clients try again at once, and so arm b would look
+better than it is [ours].
+"""
 
 
 @dataclass
@@ -43,11 +47,9 @@ class FewerSuccesses:
         """Take in one outcome of arm 0 (a) or 1 (b); return `rejected`."""
         if self.rejected:
             return True
-        other = self._waiting[1 - arm]
-        if other:
-            self._pair(*(other.pop(), success) if arm else (success, other.pop()))
-        else:
-            self._waiting[arm].append(success)
+        self._waiting[arm].append(success)
+        if self._waiting[0] and self._waiting[1]:
+            self._pair(self._waiting[0].popleft(), self._waiting[1].popleft())
         return self.rejected
 
     def _pair(self, a: bool, b: bool) -> None:
