@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 from compass.config import RegistryConfig
@@ -11,4 +13,5 @@ from compass.config import RegistryConfig
 def command(root: Path | str, *words: str) -> str:
     """Return `compass registry ...` as a shell takes it, with the folder of the registry if it is not the default."""
     where = () if Path(root) == Path(RegistryConfig().registry_dir) else ("--registry-dir", str(root))
-    return shlex.join(["compass", "registry", *words, *where])
+    line = ["compass", "registry", *words, *where]
+    return subprocess.list2cmdline(line) if sys.platform == "win32" else shlex.join(line)
