@@ -70,7 +70,7 @@ def adapt(config: AdaptConfig, resources: Resources | None = None) -> Adapted:
 
         # 3. The gap between usage and training data, and the pool rows that fill it.
         selected = select_rows(run, resources, placed)
-        # For the report, the prompts that a person should answer first: one answer is worth many picks.
+        # For the report, the prompts that a person should answer first: one answer is worth several picks.
         suggest_labels(run, resources, placed)
 
         # 4. An adapter of the base model, trained on the picks and the training data.
