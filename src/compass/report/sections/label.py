@@ -21,8 +21,8 @@ def label_next(view: View) -> Section:
         return absent("label", "Label", title, f"No list was made: {layout.LABEL_LIST} is missing.")
     blocks: list[Block] = [
         Text(
-            "One answer in the target language is worth several pool rows. The answers to these prompts would cover most "
-            f"of the usage that nothing serves yet. {wording.capital(found.summary())}"
+            "One answer in the target language is worth several pool rows. The answers to these prompts would cover "
+            f"most of the usage that nothing serves yet. {wording.capital(found.summary())}"
         ),
         *(Text(note, "quiet") for note in found.notes),
     ]
