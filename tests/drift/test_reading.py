@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +14,7 @@ from compass.drift.results import Skipped
 from compass.drift.state import MonitorState, NewPrompt
 from compass.drift.tables import database_in
 from compass.errors import MonitorError
+from half_written import half_written
 
 NAMES = ("watch-cy", "monitor")
 
@@ -61,13 +61,7 @@ def test_what_a_killed_writer_left_half_done_is_taken_back(url: str, tmp_path: P
     state.begin("r", {"window": 4}, restart=False)
     write(state, 1, kept=[NewPrompt("helo " * 999, "cy", 0, "full", 0.1 * n) for n in range(9)], size=9)
     state.close()
-    with closing(sqlite3.connect(tmp_path / "monitor.db", isolation_level=None)) as writer:
-        writer.execute("PRAGMA cache_size = 2")
-        writer.execute("BEGIN")
-        writer.execute("UPDATE compass_prompts SET prompt = prompt || '!'")
-        for end in ("", "-journal"):
-            shutil.copy(tmp_path / f"monitor.db{end}", tmp_path / f"killed.db{end}")
-        writer.execute("ROLLBACK")
+    half_written(tmp_path / "monitor.db", tmp_path / "killed.db")
     found = read_kept(database_in(tmp_path / "killed.db"), NAMES, "cy", oldest=0.0)
     assert {prompt.text for prompt in found} == {"helo " * 999}
 

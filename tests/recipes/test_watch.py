@@ -26,6 +26,7 @@ from compass.registry import Registry
 from compass.runs.files import file_hash
 from compass.steps.watch_asked import Asked, ask, asked_of
 from compass.steps.watch_state import MONITOR_FILE, Updater, open_site
+from half_written import half_written
 from topics import MOVED, STEADY, prompts
 from watch_world import (
     BETTER,
@@ -243,13 +244,7 @@ def test_a_dry_run_reads_what_a_killed_loop_left_half_done(world):
     write(world.logs / "day1.jsonl", prompts(200, STEADY, 2))
     run(world)
     database = next((world.root / "watch").rglob(MONITOR_FILE))
-    with closing(sqlite3.connect(database, isolation_level=None)) as writer:
-        writer.execute("PRAGMA cache_size = 2")
-        writer.execute("BEGIN")
-        writer.execute("UPDATE compass_prompts SET prompt = prompt || hex(zeroblob(3000))")
-        for end in ("", "-journal"):
-            shutil.copy(f"{database}{end}", world.root / f"killed{end}")
-        writer.execute("ROLLBACK")
+    half_written(database, world.root / "killed")
     for end in ("", "-journal"):
         shutil.copy(world.root / f"killed{end}", f"{database}{end}")
     assert run(world, dry_run=True)[-1].details["prompts"] == 200

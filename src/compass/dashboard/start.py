@@ -16,7 +16,7 @@ from compass.dashboard.places import Places
 from compass.dashboard.sessions import keys_or_own
 from compass.errors import ConfigError
 from compass.registry import Registry
-from compass.registry.commands import command
+from compass.registry.commands import no_folder
 from compass.serve.fleet import Fleet
 from compass.serve.keys import read_keys
 from compass.serve.start import check_address, make_application, run_server
@@ -60,10 +60,7 @@ def start(options: DashboardOptions) -> None:
     """Serve the dashboard alone until SIGTERM or Ctrl-C. Raises ConfigError."""
     validate(options)
     if not Path(options.registry.registry_dir).is_dir():
-        raise ConfigError(
-            f"registry_dir: {options.registry.registry_dir} is not a folder. Register a run: "
-            f"`{command(options.registry.registry_dir, 'add', 'RUN')}`"
-        )
+        raise ConfigError(f"registry_dir: {no_folder(options.registry.registry_dir)}")
     check_folders(options)
     check_address(options.serve)
     dashboard = make_dashboard(options)

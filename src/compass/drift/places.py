@@ -115,8 +115,9 @@ class Places:
         heads = {_bare(place.head) for place in (*self._now.values(), *self._left)}
         new = {file for file in files if name_of(file, self._folder) not in held and head_of(file) in heads}
         first = sorted(new, key=lambda file: (len(file.name), file.name), reverse=True)
+        read = set(files)
         for file in first:
-            self.look(file, set(files))
+            self.look(file, read)
         return [*first, *(file for file in files if file not in new)]
 
     def look(self, file: Path, read: Collection[Path]) -> bool:

@@ -176,9 +176,18 @@ def open_to_read(url: str) -> Engine | None:
     """
     if not (file := _file_in(url)):
         return _kept_open(url)
-    path = Path(file)
-    # Not `ro`: what a killed writer left half done could not be taken back, and so nothing be read.
-    return _read_only(f"{path.resolve().as_uri()}?mode=rw") if path.is_file() else None
+    return _read_only(Path(file).resolve()) if Path(file).is_file() else None
+
+
+def connect_to_read(file: Path, *, wait: float = 5.0) -> sqlite3.Connection:
+    """Open an SQLite file that is there, to change nothing. wait: seconds, where somebody holds it locked.
+
+    Not `ro`: what a killed writer left half done could not be taken back, and so nothing be read.
+    """
+    address = f"{file.resolve().as_uri()}?mode=rw"
+    connection = sqlite3.connect(address, uri=True, timeout=wait, check_same_thread=False)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
 
 
 @lru_cache(maxsize=256)
@@ -227,19 +236,20 @@ def _opening(engine: Engine, url: str) -> Iterator[None]:
 
 
 @lru_cache(maxsize=256)
-def _read_only(address: str) -> Engine:
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(address, uri=True, timeout=BRIEF_SECONDS, check_same_thread=False)
-        connection.execute("PRAGMA query_only = ON")
-        return connection
-
-    return create_engine("sqlite://", creator=connect, poolclass=NullPool, hide_parameters=True)
+def _read_only(file: Path) -> Engine:
+    return create_engine(
+        "sqlite://",
+        creator=lambda: connect_to_read(file, wait=BRIEF_SECONDS),
+        poolclass=NullPool,
+        hide_parameters=True,
+    )
 
 
 def _add_columns(engine: Engine) -> None:
     """Add the columns that tables have gained since they were first made."""
+    inspector = inspect(engine)
     for table in Base.metadata.sorted_tables:
-        there = {column["name"] for column in inspect(engine).get_columns(table.name)}
+        there = {column["name"] for column in inspector.get_columns(table.name)}
         with engine.begin() as connection:
             for column in table.columns:
                 if column.name not in there:

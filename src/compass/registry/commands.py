@@ -15,3 +15,8 @@ def command(root: Path | str, *words: str) -> str:
     where = () if Path(root) == Path(RegistryConfig().registry_dir) else ("--registry-dir", str(root))
     line = ["compass", "registry", *words, *where]
     return subprocess.list2cmdline(line) if sys.platform == "win32" else shlex.join(line)
+
+
+def no_folder(root: Path | str) -> str:
+    """Say that a registry's folder is none, and which command begins one."""
+    return f"{root} is not a folder. Register a run: `{command(root, 'add', 'RUN')}`"

@@ -20,7 +20,7 @@ from compass.config import ServeConfig, ServeOptions, validate
 from compass.drift.tables import database_in
 from compass.errors import ConfigError, RegistryError, ServeError
 from compass.registry import Registry, RegistryEvent
-from compass.registry.commands import command
+from compass.registry.commands import no_folder
 from compass.registry.folders import number_of
 from compass.serve.app import make_app
 from compass.serve.desired import DesiredState
@@ -87,10 +87,7 @@ def make_gateway(options: ServeOptions) -> Gateway:
     if not own.backend:
         problems.append("backend: name at least one model server, as in --backend http://localhost:8000")
     if not Path(options.registry.registry_dir).is_dir():
-        problems.append(
-            f"registry_dir: {options.registry.registry_dir} is not a folder. Register a run: "
-            f"`{command(options.registry.registry_dir, 'add', 'RUN')}`"
-        )
+        problems.append(f"registry_dir: {no_folder(options.registry.registry_dir)}")
     keys = Keys()
     try:
         keys = read_keys(own.keys_file, os.environ)

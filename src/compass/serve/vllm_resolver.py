@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from compass.errors import CompassError, ServeError
 from compass.registry import Registry, Version
-from compass.registry.commands import command
+from compass.registry.commands import no_folder
 from compass.registry.folders import number_of
 from compass.runs import layout
 from compass.serve.routing import adapter_name, parse_adapter_name
@@ -133,7 +133,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> RegistryRes
         logger.warning("No adapter is found in a registry: set %s to its folder.", VARIABLE)
         return None
     if not Path(named).is_dir():
-        raise ServeError(f"{VARIABLE}: {named} is not a folder. Register a run: `{command(named, 'add', 'RUN')}`.")
+        raise ServeError(f"{VARIABLE}: {no_folder(named)}.")
     from vllm.lora.request import LoRARequest
 
     return RegistryResolver(Registry(Path(named)), LoRARequest)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from compass.stats.units import FloatArray64, by_unit, chunks, tie
+
+Name = TypeVar("Name", bound=Hashable)
 
 PERMUTATION_DRAWS = 10_000
 """Draws of a permutation test, as in the COMPASS paper: a p of 0.05 is then known to about 0.002."""
@@ -71,7 +74,7 @@ def permutation_test(
     return PermutationTest(observed, (1 + extreme) / (1 + draws), draws, False, n)
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+def holm(p_values: Mapping[Name, float]) -> dict[Name, float]:
     """Return p values corrected for the number of tests (Holm 1979): the family-wise error rate stays at the level.
 
     nan stays nan and counts as no test. The order of the names is kept. Raises ValueError for a p outside 0..1.

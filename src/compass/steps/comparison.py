@@ -253,8 +253,8 @@ def _corrected(comparison: Comparison, every: Sequence[Comparison]) -> Compariso
     def scope(c: Comparison) -> tuple[int | None, str, str]:
         return c.budget, c.language, c.metric
 
-    family = {f"{c.strategy} {c.against}": c for c in every if scope(c) == scope(comparison)}
-    own = f"{comparison.strategy} {comparison.against}"
+    family = {(c.strategy, c.against): c for c in every if scope(c) == scope(comparison)}
+    own = (comparison.strategy, comparison.against)
     of_rows, of_runs = (
         holm({pair: getattr(c, name) for pair, c in family.items()})[own] for name in ("p_value", "runs_p_value")
     )

@@ -17,7 +17,7 @@ from uuid import uuid4
 from compass.config import WatchOptions
 from compass.drift import Skipped
 from compass.drift.reading import read_skipped
-from compass.drift.tables import database_in
+from compass.drift.tables import connect_to_read, database_in
 from compass.encoders import CachedEncoder
 from compass.errors import CompassError, RunError
 from compass.registry import Hooks, Registry, RegistryEvent
@@ -234,8 +234,8 @@ def _copy_state(home: Path, target: Path) -> None:
     if (home / "state.json").is_file():
         shutil.copyfile(home / "state.json", target / "state.json")
     if (home / MONITOR_FILE).is_file():
-        # Not a copy of the file: a loop may be writing it. Not `ro`: what a killed one left half done is taken back.
-        source = sqlite3.connect(f"{(home / MONITOR_FILE).resolve().as_uri()}?mode=rw", uri=True)
+        # Not a copy of the file: a loop may be writing it.
+        source = connect_to_read(home / MONITOR_FILE)
         copy = sqlite3.connect(target / MONITOR_FILE)
         try:
             source.backup(copy)
