@@ -39,11 +39,15 @@ def test_normalize_tag(given: str, tag: str) -> None:
         ("cyy", r"'cy' \(Welsh\)"),
         ("welsh", r"'cy' \(Welsh\)"),
         ("Englsh", r"'en' \(English\)"),
+        ("nepalii", r"'ne' \(Nepali\)"),
         ("", "Use a tag such as"),
+        ("klingonish", "Use a tag such as"),
+        ("klingon", "Use a tag such as"),
+        ("elvish", "Use a tag such as"),
     ],
 )
 def test_unknown_tags_get_a_suggestion(given: str, hint: str) -> None:
-    """A typo would run as a language of its own, or be refused without the next step."""
+    """A typo would run as a language of its own, be refused without the next step, or be taken for a far language."""
     with pytest.raises(LanguageError, match=hint):
         normalize_tag(given)
 

@@ -20,6 +20,8 @@ UNKNOWN_NAMES = frozenset({"unknown", "unk", "undetermined", "unspecified", "non
 """What data sets write where the language is not known; each is read as `und`. `nan` and `na` are Min Nan and Nauru."""
 LONGEST_NAME = 100
 """Characters of a tag or a language's name; what is longer is neither [ours]."""
+CLOSE = 0.8
+"""Similarity from which a name or a code is suggested: at 0.7 `klingonish` was taken for Finnish [ours]."""
 
 _KEEP_SCRIPT = frozenset({"zh"})
 """Languages whose usual script is spelt out all the same."""
@@ -187,13 +189,13 @@ def _code_of_name(name: str) -> str | None:
 def _unknown(given: str) -> str:
     """Return the message for what is no language, with the nearest tag."""
     names = _names()
-    nearest = difflib.get_close_matches(given.lower(), names, n=1, cutoff=0.7)
+    nearest = difflib.get_close_matches(given.lower(), names, n=1, cutoff=CLOSE)
     if nearest:
         name, tag = nearest[0], names[nearest[0]]
     else:
         primary = given.lower().replace("_", "-").split("-")[0]
         codes = {code: (name, tag) for name, tag in names.items() for code in (tag, _alpha3(tag))}
-        close = difflib.get_close_matches(primary, codes, n=1, cutoff=0.6)
+        close = difflib.get_close_matches(primary, codes, n=1, cutoff=CLOSE)
         name, tag = codes[close[0]] if close else ("", "")
     hint = f"Did you mean {tag!r} ({name.title()})?" if tag else "Use a tag such as 'cy', 'zh-Hans' or 'pt-BR'."
     return f"{given!r} is not a language tag (BCP-47, ISO 639 or cym_Latn). {hint}"
