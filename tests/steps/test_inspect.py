@@ -25,7 +25,8 @@ def test_a_source_by_itself(tmp_path: Path) -> None:
         {"prompt": f"question number {i} of many", "response": f"answer {i}", "lang": "en", "system": "s", "url": "u"}
         for i in range(20)
     ]
-    path = write(tmp_path / "a.jsonl", *rows, rows[2], {"prompt": "p", "completion": [CALL]}, {"prompt": "q"})
+    unanswered = {"prompt": "q", "response": "  "}
+    path = write(tmp_path / "a.jsonl", *rows, rows[2], {"prompt": "p", "completion": [CALL]}, unanswered)
     found = inspect(path, replace(CONFIG, near_duplicates=1.0))
     assert (found.read_as, found.shape, found.rows) == ("pool", "prompt", 23)
     assert found.used == {"prompt": "prompt", "response": "response", "lang": "language", "system": "system turn",

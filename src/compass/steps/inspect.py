@@ -176,7 +176,7 @@ def _inspected(
     for row in dropped:
         places.setdefault(row.reason, []).append(row.place)
     outcomes = tuple(Outcome(name, len(of), _in_source(account, of[0])) for name, of in places.items() if of)
-    roles = Counter({"user": len(rows), "assistant": sum(bool(row.response) for row in rows)})
+    roles = Counter({"user": len(rows), "assistant": sum(bool(row.response.strip()) for row in rows)})
     roles.update(turn.role for row in rows for turn in row.context)
     return Inspected(
         source=account.name,
