@@ -50,9 +50,9 @@ FLAGS = (
 def test_flags_write_a_file_that_is_read_back(here: Path, compass: Compass) -> None:
     code, out, _ = compass("init", "--language", "cy,el", *FLAGS, "--train", "el=usage.el.jsonl", "--output-dir", "all")
     assert code == 0
-    assert "cy: usage.cy.jsonl: 12 rows (12 cy); columns" in out
+    assert "cy: usage.cy.jsonl: 12 rows before cleaning (12 cy); columns" in out
     assert "cy: no training data" in out
-    assert "pool.jsonl: 5 rows (5 de)" in out
+    assert "pool.jsonl: 5 rows before cleaning (5 de)" in out
     assert out.splitlines()[-1] == "Next: compass adapt --config compass.yaml"
     project = load_project(AdaptConfig, here / "compass.yaml")
     assert project is not None

@@ -70,7 +70,7 @@ def sources_of(part: str, said: Sequence[str], languages: Sequence[str]) -> dict
 
 
 def look_at_sets(part: str, sources: Mapping[str, str], answers: Answers) -> list[str]:
-    """Return a line for each language on what its source holds: rows, columns used, languages.
+    """Return a line for each language on what its source holds before cleaning: rows, columns used, languages.
 
     part: `usage` or `train`. Raises DataError for a source that can't be used, naming it and what is wrong.
     """
@@ -130,7 +130,7 @@ def _found(source: str, rows: Sequence[Example], accounts: Sequence[SourceAccoun
     used = ", ".join(name if name == use else f"{name} ({use})" for one in accounts for name, use in one.uses.items())
     counts = Counter(row.language for row in rows)
     tags = ", ".join(f"{n} {'untagged' if tag == UNDETERMINED else tag}" for tag, n in counts.most_common(8))
-    line = f"{source}: {len(rows)} rows ({tags}); columns {used}"
+    line = f"{source}: {len(rows)} rows before cleaning ({tags}); columns {used}"
     some = spread(rows)
     if wrong := find_wrong_language(some, languages=languages):
         line += f"; {len(wrong)} of {len(some)} rows read as another language ({next(iter(wrong.values()))[1]})"
