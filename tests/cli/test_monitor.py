@@ -15,11 +15,13 @@ from compass.records import Event
 
 def test_what_was_skipped_is_listed(compass: Compass, tmp_path: Path) -> None:
     """Breaks if the reasons can't be had without reading prompts, or the list makes a state where none was."""
-    code, out, _ = compass("monitor", str(tmp_path), "--skipped")
-    assert (code, out) == (0, "Nothing was skipped.\n")
+    code, out, err = compass("monitor", str(tmp_path), "--skipped")
+    assert (code, out, "was not monitored yet" in err) == (1, "", True)
     assert not list(tmp_path.iterdir())
     state = MonitorState(f"sqlite:///{tmp_path}/monitor/state.db", "monitor")
     state.begin("reference", {}, restart=False)
+    code, out, _ = compass("monitor", str(tmp_path), "--skipped")
+    assert (code, out) == (0, "Nothing was skipped.\n")
     skipped = [Skipped("broken JSON", 3, "a.jsonl from byte 0, line 7"), Skipped("[/b] an empty prompt", 4, "b")]
     state.write(
         prompts=1, streams={}, checks=[], events=[], kept=[], reservoir_size=1, oldest=0.0, at=1_800_000_000.0,

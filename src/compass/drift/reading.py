@@ -136,14 +136,16 @@ def read_kept_rows(url: str, names: Sequence[str], language: str, *, oldest: flo
         return [Kept(a, b, c, d, e, by or "", n or 0) for a, b, c, d, e, by, n in rows]
 
 
-def read_skipped(url: str, name: str) -> list[Skipped]:
-    """Return what a monitor has passed over, the most frequent reason first; none where it is not there.
+def read_skipped(url: str, name: str) -> list[Skipped] | None:
+    """Return what a monitor has passed over, the most frequent reason first; None where there is no such monitor.
 
     Raises MonitorError if the database is damaged or locked.
     """
     with _reading(url) as session:
         row = None if session is None else _monitor(session, [name])
-        if session is None or row is None or not _there(session, SkippedRow):
+        if session is None or row is None:
+            return None
+        if not _there(session, SkippedRow):
             return []
         places = [SkippedRow.first, SkippedRow.at]
         columns = places if _has(session, "first_at", SkippedRow) else [literal(None)] * 2

@@ -129,13 +129,19 @@ def last_status(status: Callable[[], Event]) -> Iterator[Event]:
 
 
 def skipped(run_dir: str | Path, options: MonitorConfig, *, name: str = "monitor") -> list[Skipped]:
-    """Return what the monitor of a run has skipped so far, the most frequent reason first; it holds no text."""
+    """Return what the monitor of a run has skipped so far, the most frequent reason first; it holds no text.
+
+    Raises RunError if it was never monitored.
+    """
     folder = Path(run_dir)
     if not folder.is_dir():
         raise RunError(f"{folder} is not a run folder: there is no such folder.")
-    if not options.database and not (folder / layout.MONITOR_STATE).is_file():
-        return []
-    return read_skipped(_database(folder, options), name)
+    found = None
+    if options.database or (folder / layout.MONITOR_STATE).is_file():
+        found = read_skipped(_database(folder, options), name)
+    if found is None:
+        raise RunError(f"{folder} was not monitored yet. If the state is in another database, give its --database.")
+    return found
 
 
 def _database(folder: Path, options: MonitorConfig) -> str:
