@@ -19,7 +19,7 @@ CompassError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 LONGEST_MESSAGE, LONGEST_PROBLEM = 8_000, 1_000
 """Characters of a message, and of one problem in it: it may quote what was found, and that may be a whole file."""
@@ -88,6 +88,25 @@ class MissingExtraError(CompassError):
         super().__init__(
             f"{purpose} needs the package {package!r}. Install it with: pip install 'compass-peft[{extra}]'"
         )
+
+
+def raise_together(errors: Sequence[CompassError]) -> None:
+    """Raise a lone error as it is, several as one ConfigError that lists them all, and nothing for none."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ConfigError([line for error in errors for line in getattr(error, "problems", (str(error),))])
+
+
+def check_all(checks: Iterable[Callable[[], object]]) -> None:
+    """Make all checks, and raise what they raise as `raise_together` does."""
+    errors = []
+    for check in checks:
+        try:
+            check()
+        except CompassError as error:
+            errors.append(error)
+    raise_together(errors)
 
 
 def _cut(message: str, longest: int) -> str:

@@ -8,6 +8,8 @@ import pytest
 
 from commands import Compass
 from compass.cli.process import EXIT_BAD_INPUT, EXIT_BUG, EXIT_FAILED
+from compass.errors import ConfigError, DataError, RunError
+from compass.steps.read import check_sources
 
 
 @pytest.mark.parametrize(
@@ -25,6 +27,59 @@ def test_bad_input_gives_one_clear_message(compass: Compass, tmp_path: Path, arg
     assert not out
     assert said in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["adapt", "select"])
+def test_all_wrong_options_are_told_at_once(
+    compass: Compass, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    """Breaks if a user learns of a second wrong option only after the first is mended, or of one twice."""
+    monkeypatch.chdir(tmp_path)
+    sources = ("--usage", "u.jsonl", "--pool", "p.jsonl", "--pool", "q.jsonl", "--train", "{language}.jsonl")
+    where = ("--output-dir", "run", *sources)
+    code, out, err = compass(command, *where, "--language", "cy", "--strategy", "compas", "--budget", "x")
+    assert (code, out) == (EXIT_BAD_INPUT, "")
+    told = ("--budget: budget must be", "u.jsonl: no such", "p.jsonl: no", "q.jsonl: no", "cy.jsonl: no", "'compas' is")
+    assert [err.count(part) for part in told] == [1] * len(told)
+    # What follows from another wrong option is not guessed at.
+    given = ("--strategy", "given:picks={seed}", "--seed", "x")
+    code, _, err = compass(command, *where, "--language", "klingonish", *given)
+    assert code == EXIT_BAD_INPUT
+    told = ("--seed: seed must be", "u.jsonl: no such", "klingonish", "{language}", "given", "und.jsonl")
+    assert [err.count(part) for part in told] == [1, 1, 1, 0, 0, 0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_all_wrong_names_of_a_comparison_are_told_at_once(compass: Compass) -> None:
+    code, _, err = compass("compare", "--dry-run", "--strategies", "compas", "randm", "--languages", "cy", "klingonish")
+    assert code == EXIT_BAD_INPUT
+    assert [err.count(name) for name in ("'compas'", "'randm'", "'klingonish'")] == [1, 1, 1]
+
+
+def test_all_missing_sources_of_an_update_are_told_at_once(tmp_path: Path) -> None:
+    """In Python they are raised together too; a lone one is a DataError, as before."""
+    with pytest.raises(ConfigError) as raised:
+        check_sources(str(tmp_path / "a.jsonl"), "", "hub:x", "none", str(tmp_path / "b.jsonl"))
+    assert len(raised.value.problems) == 2
+    with pytest.raises(DataError, match="no such file"):
+        check_sources(str(tmp_path / "a.jsonl"))
+
+
+def test_the_demo_says_first_that_it_is_the_demo(
+    compass: Compass, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Breaks if somebody who forgot the arguments trains for minutes on data that are not theirs."""
+
+    def stopped(_: object) -> None:
+        raise RunError("stopped")
+
+    for command in ("adapt", "select"):
+        monkeypatch.setattr(f"compass.recipes.adapt.{command}", stopped)
+        where = ("--output-dir", str(tmp_path), "--language", "el")
+        first, *_ = compass(command, *where)[2].splitlines()
+        assert "this is the demo: Greek commands" in first
+        assert all(flag in first for flag in ("--usage", "--train", "--pool"))
+        assert "demo" not in compass(command, *where, "--usage", "assist")[2]
 
 
 def test_an_unexpected_error_is_one_line_with_a_file_and_an_exit_code(

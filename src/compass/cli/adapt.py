@@ -40,7 +40,9 @@ def adapt(
 
         end_project(adapt_project(project), as_json=json_)
         return
-    resolved = load_config(config, options)
+    from compass.steps.preflight import option_faults
+
+    resolved = load_config(config, options, also=option_faults)
     if dry_run:
         print_plan(resolved, as_json=json_)
         return
@@ -92,7 +94,9 @@ def select(
             done = select_project(project)
         end_project(done, as_json=json_)
         return
-    resolved = load_config(config, options)
+    from compass.steps.preflight import option_faults
+
+    resolved = load_config(config, options, also=option_faults)
     if dry_run:
         print_plan(resolved, as_json=json_)
         return

@@ -6,7 +6,7 @@ One file may serve all commands: a command passes over the options of others, an
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -30,6 +30,8 @@ from compass.errors import CompassError, ConfigError
 
 logger = logging.getLogger(__name__)
 
+Also = Callable[[Any], Iterable[tuple[tuple[str, ...], object]]]
+"""Finds what else is wrong with options, with their names: this room knows no languages, files and strategies."""
 COMMANDS = (
     AdaptConfig, CompareConfig, UpdateOptions, MonitorOptions, RegistryOptions, WatchOptions, TaskOptions, LabelOptions,
     ServeOptions, ExportOptions,
@@ -37,9 +39,11 @@ COMMANDS = (
 """What commands take, together every option that there is."""
 
 
-def load_config(path: Path | None = None, overrides: Mapping[str, object] | None = None) -> AdaptConfig:
+def load_config(
+    path: Path | None = None, overrides: Mapping[str, object] | None = None, *, also: Also | None = None
+) -> AdaptConfig:
     """Read the options of `compass adapt`: `load_options` for an AdaptConfig."""
-    return load_options(AdaptConfig, path, overrides)
+    return load_options(AdaptConfig, path, overrides, also=also)
 
 
 def load_options(
@@ -49,6 +53,7 @@ def load_options(
     *,
     language: str = "",
     log: bool = True,
+    also: Also | None = None,
 ) -> Options:
     """Read options from a YAML file and lay `overrides` (flags, arguments) over them; a None there means "not given".
 
@@ -56,9 +61,9 @@ def load_options(
     ConfigError, each with the file and line or the flag it came from. Options of other commands in the file are passed
     over, which is logged; advice (see `advice`) is logged as warnings. Of a project's file, a command for one language
     takes what is said for all and, over it, what is said for that one: `language`, or that of the overrides. log: False
-    where the same file is read for other options of the command, too.
+    where the same file is read for other options of the command, too. also: finds problems that are raised with these.
     """
-    return _resolved(kind, _given(kind, path, overrides, language=language, log=log))
+    return _resolved(kind, _given(kind, path, overrides, language=language, log=log), also)
 
 
 @dataclass(frozen=True)
@@ -218,8 +223,8 @@ class _Given:
     problems: list[str] = field(default_factory=list)
 
 
-def _resolved(kind: type[Options], given: _Given) -> Options:
-    config, problems = _checked(kind, given)
+def _resolved(kind: type[Options], given: _Given, also: Also | None = None) -> Options:
+    config, problems = _checked(kind, given, also)
     if problems:
         raise ConfigError(problems)
     for line in advice(config):
@@ -227,7 +232,7 @@ def _resolved(kind: type[Options], given: _Given) -> Options:
     return config
 
 
-def _checked(kind: type[Options], given: _Given) -> tuple[Options, list[str]]:
+def _checked(kind: type[Options], given: _Given, also: Also | None = None) -> tuple[Options, list[str]]:
     """Return the options, and all that is wrong with them."""
     problems = list(given.problems)
     options = {option.name: option for option in fields_of(kind)}
@@ -240,7 +245,10 @@ def _checked(kind: type[Options], given: _Given) -> tuple[Options, list[str]]:
             problems.append(f"{origin}: {error}")
             wrong.add(name)
     config = put_together(kind, values)
-    problems += [problem for names, problem in conflicts(config) if not wrong.intersection(names)]
+    found = [(names, problem) for names, problem in conflicts(config) if not wrong.intersection(names)]
+    problems += [problem for _names, problem in found]
+    wrong = wrong.union(*(names for names, _problem in found))
+    problems += [str(error) for names, error in (also(config) if also else ()) if not wrong.intersection(names)]
     return config, problems
 
 

@@ -25,10 +25,10 @@ from compass.runs.files import write_text
 from compass.runs.folder import Run
 from compass.steps.card import write_card
 from compass.steps.evaluate import evaluate, evaluate_one
-from compass.steps.features import preflight
 from compass.steps.label import suggest_labels
 from compass.steps.lengths import keep_fitting, keep_measured
 from compass.steps.lock import is_trained_on_its_picks, write_lock
+from compass.steps.preflight import preflight
 from compass.steps.read import read_data
 from compass.steps.resources import Resources
 from compass.steps.select import select as select_rows

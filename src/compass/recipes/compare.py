@@ -15,6 +15,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import numpy as np
 from compass.config import AdaptConfig, CompareConfig, dump_config
 from compass.config.strategy import strategy_text
 from compass.data.languages import normalize_tag
-from compass.errors import ConfigError, DataError, RunError
+from compass.errors import ConfigError, DataError, RunError, check_all
 from compass.progress import duration
 from compass.recipes.adapt import prepare
 from compass.recipes.earlier_cells import earlier_cells
@@ -78,8 +79,8 @@ def grid(config: CompareConfig) -> list[dict[str, Any]]:
 
     Raises ConfigError for unknown strategies, LanguageError for tags that are none.
     """
-    for strategy in config.grid.strategies:
-        get_strategy(strategy)
+    strategies = (partial(get_strategy, strategy) for strategy in config.grid.strategies)
+    check_all([*strategies, *(partial(normalize_tag, language) for language in config.grid.languages)])
     return [
         {"language": language, "seed": seed, "budget": budget, "strategy": strategy}
         for language in _languages(config)

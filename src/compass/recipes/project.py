@@ -29,8 +29,9 @@ from compass.runs.files import file_hash, fingerprint, read_json, write_json
 from compass.runs.finished import check_finished
 from compass.runs.folder import Run
 from compass.runs.machine import versions
-from compass.steps.features import preflight, strategy_files
+from compass.steps.features import strategy_files
 from compass.steps.lengths import keep_fitting
+from compass.steps.preflight import preflight
 from compass.steps.read import filled_in, read_data, source_identities
 from compass.steps.resources import Resources, folder_contents, start_adapter
 from compass.steps.space import place

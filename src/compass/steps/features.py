@@ -20,7 +20,6 @@ from compass.data.typology import relatives, uriel_distances
 from compass.encoders import CachedEncoder
 from compass.errors import DataError, SelectionError
 from compass.runs.files import file_hash, write_jsonl
-from compass.runs.places import local_path
 from compass.selection import (
     Features,
     Gradients,
@@ -34,7 +33,7 @@ from compass.selection.strategies.given import Given
 from compass.selection.strategies.langrank import LangRank
 from compass.selection.strategies.less import Less
 from compass.semantic.arrays import IntArray
-from compass.steps.read import check_named, fill_in
+from compass.steps.read import fill_in
 from compass.steps.resources import Resources
 from compass.steps.state import RunData
 
@@ -143,25 +142,12 @@ def _lines(path: Path, option: str, hint: str) -> list[tuple[int, str]]:
     return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
-def preflight(resources: Resources, *, training: bool = True) -> None:
-    """Raise now what would otherwise be raised after the data is read, embedded and placed.
-
-    That is ConfigError for an unknown strategy, DataError for a source that is not there or a file that the strategy is
-    given and can't be read, EncoderError for an encoder's folder that can't be loaded, and, with `training`, ModelError
-    for a base model that can't be had, layers that it lacks, or an adapter that does not fit it.
-    """
-    config, strategy = resources.config, resources.strategy
-    check_named(config.data, config.run.seed)
-    if local_path(config.encoder.encoder).is_dir():
-        _ = resources.encoder
+def check_files(strategy: Strategy, config: AdaptConfig) -> None:
+    """Raise DataError for a file that a strategy is given, or needs, and that can't be read."""
     if file := transfer_file(strategy):
         read_transfer_results(file)
     if "given" in strategy.needs:
         _named_rows(strategy, config, config.data.language)
-    if training:
-        from compass.training.soup import check_trainable
-
-        check_trainable(config.training, resources.find_base(prepare=False))
 
 
 def strategy_files(resources: Resources) -> dict[str, str]:

@@ -13,9 +13,9 @@ from compass.progress import duration
 from compass.runs import layout
 from compass.selection import PICKS_FOR_A_NEED
 from compass.steps.evaluate import measured_tests
-from compass.steps.features import preflight
 from compass.steps.inspect import Inspected, inspect_sets
 from compass.steps.lengths import SETS, measure, without
+from compass.steps.preflight import preflight
 from compass.steps.read import clean, read
 from compass.steps.resources import Resources
 from compass.steps.state import RunData

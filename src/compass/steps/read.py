@@ -6,6 +6,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from compass.data.readers.sources import existing_path, open_source
 from compass.data.redaction import check_installed
 from compass.data.stored_rows import column, kept_groups
 from compass.data.untagged import with_identified_languages
-from compass.errors import DataError
+from compass.errors import DataError, check_all
 from compass.reuse import reused
 from compass.runs import layout
 from compass.runs.files import file_hash, files_at, fingerprint
@@ -361,13 +362,16 @@ def filled_in(config: DataConfig, seed: int) -> DataConfig:
 
 
 def check_sources(*sources: str) -> None:
-    """Raise DataError for a named source that is not on this machine; those of the hub are asked for when read."""
-    for source in sources:
-        if source and source != NONE and not source.startswith(HUB) and not parse_assist(source):
-            if is_url(source):
-                open_source(source)
-            elif not source_path(source).exists():
-                existing_path(source)
+    """Raise DataError for a named source that is not there, ConfigError for several; the hub's are asked for later."""
+    check_all(partial(_check_source, source) for source in sources)
+
+
+def _check_source(source: str) -> None:
+    if source and source != NONE and not source.startswith(HUB) and not parse_assist(source):
+        if is_url(source):
+            open_source(source)
+        elif not source_path(source).exists():
+            existing_path(source)
 
 
 def check_named(config: DataConfig, seed: int) -> None:

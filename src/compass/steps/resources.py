@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compass.config import AdaptConfig, named_options
+from compass.config import AdaptConfig, SelectionConfig, named_options
 from compass.data.assist import common_setting
 from compass.data.licences import LICENCES, announce
 from compass.encoders import CachedEncoder, load_encoder
@@ -51,8 +51,7 @@ class Resources:
     @cached_property
     def strategy(self) -> Strategy:
         """The selection strategy with its parameters and caps. Raises ConfigError if there is none of its name."""
-        options = self.config.selection
-        return get_strategy(options.strategy, Caps(options.language_cap, options.duplicate_similarity))
+        return strategy_of(self.config.selection)
 
     @cached_property
     def encoder(self) -> CachedEncoder:
@@ -100,6 +99,11 @@ class Resources:
             trust_remote_code=training.trust_remote_code,
             prepare=prepare,
         )
+
+
+def strategy_of(options: SelectionConfig) -> Strategy:
+    """Return the selection strategy with its parameters and caps. Raises ConfigError if there is none of its name."""
+    return get_strategy(options.strategy, Caps(options.language_cap, options.duplicate_similarity))
 
 
 def spelt_once(config: AdaptConfig) -> AdaptConfig:
