@@ -9,7 +9,7 @@ import typer
 
 from compass.cli.flags import Config, DryRun, Json, Verbose, with_options
 from compass.cli.printing import print_differences, print_json, print_plan, print_result, say
-from compass.cli.process import set_up_logging
+from compass.cli.process import log_demo, set_up_logging
 from compass.cli.project import end_project, print_plans, project_of
 from compass.config import AdaptConfig, load_config
 from compass.runs import layout
@@ -43,6 +43,7 @@ def adapt(
     from compass.steps.preflight import option_faults
 
     resolved = load_config(config, options, also=option_faults)
+    log_demo(resolved, config, options)
     if dry_run:
         print_plan(resolved, as_json=json_)
         return
@@ -97,6 +98,7 @@ def select(
     from compass.steps.preflight import option_faults
 
     resolved = load_config(config, options, also=option_faults)
+    log_demo(resolved, config, options)
     if dry_run:
         print_plan(resolved, as_json=json_)
         return
