@@ -95,13 +95,16 @@ def test_rows_that_are_too_long_are_in_the_list_of_all_that_are_left_out(tmp_pat
     before = listed()
     keep_fitting(run, Resources(config), data)
     why = "longer than max_length"
-    long = [("current", why, "current.jsonl, line 1"), *(("pool", why, f"pool.jsonl, line {i}") for i in (1, 2))]
+    long = [("train", why, "current.jsonl, line 1"), *(("pool", why, f"pool.jsonl, line {i}") for i in (1, 2))]
     assert listed() == [*before, *long]
     record = (run.folder / layout.stage_record("data")).read_bytes()
     again = read_data(run, Resources(config).config.data, seed=0)
     assert (run.folder / layout.stage_record("data")).read_bytes() == record, "the data was read again"
     keep_fitting(run, Resources(config), again)
     assert listed() == [*before, *long], "the places in the sources, though the rows come from the folder now"
+    file.write_text(earlier := file.read_text("utf-8").replace('"train"', '"current"'), "utf-8")
+    keep_fitting(run, Resources(config), again)
+    assert file.read_text("utf-8") == earlier, "the list of an earlier version says the same"
     run.forget("data")
     keep_fitting(run, Resources(config), read_data(run, Resources(config).config.data, seed=0))
     assert listed() == [*before, *long], "what reading again has written anew"

@@ -280,11 +280,18 @@ def test_each_row_that_is_left_out_is_named_in_the_run_folder(tmp_path: Path) ->
     _write(tmp_path / "pool.jsonl", rows)
     usage = [json.loads(line) for line in (tmp_path / "usage.jsonl").read_text("utf-8").splitlines()]
     _write(tmp_path / "usage.jsonl", [*usage, {"prompt": "guten Tag", "language": "de"}])
+    _write(
+        tmp_path / "current.jsonl", [{"prompt": " ", "response": "iawn"}, {"prompt": "enghraifft", "response": "iawn"}]
+    )
     read_data(Run(tmp_path / "run"), config, seed=0)
     file = tmp_path / "run" / "data" / "dropped.jsonl"
     found = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
     assert [(row["set"], row["reason"], row["place"], row["id"]) for row in found if row["set"] == "usage"] == [
         ("usage", "other language", f"{tmp_path}/usage.jsonl, line 21", found[0]["id"])
+    ]
+    # By the option's name, which users know.
+    assert [(row["reason"], row["place"].split(", ")[1]) for row in found if row["set"] == "train"] == [
+        ("empty", "line 1")
     ]
     assert sorted((row["reason"], row["place"].split(", ")[1]) for row in found if row["set"] == "pool") == [
         ("duplicate", "line 33"), ("no response", "line 31"), ("tool calls", "line 32"),

@@ -40,7 +40,7 @@ def train_on(config: AdaptConfig, sources: Sequence[str]) -> tuple[Path, dict[st
         dropped = [row for account in accounts for row in account.dropped]
         dropped += [Dropped(row.id, NO_RESPONSE, "", row.place) for row in found if not row.response.strip()]
         dropped += dropped_as_too_long(rows, lengths, config.training.max_length)
-        write_jsonl(run.path(layout.DROPPED), ({"set": "current", **row.to_dict()} for row in dropped))
+        write_jsonl(run.path(layout.DROPPED), ({"set": "train", **row.to_dict()} for row in dropped))
         payload = training_payload(config, rows, base) | start_adapter(config)
         result = trained(config, rows, base, run.folder, payload)
         summary = write_training(run, result, len(rows), averaged=config.training.averaged_trainings)

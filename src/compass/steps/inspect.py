@@ -17,6 +17,7 @@ from compass.data.example import Dropped, Example
 from compass.data.readers import NoUsableRowError, SourceAccount, read_examples
 from compass.errors import DataError
 from compass.steps.read import Sources, columns_of, fill_in
+from compass.steps.stored_data import option_of
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +27,6 @@ KEPT = "kept"
 POOL, USAGE = "pool", "usage"
 MOST_MEASURED = 10_000
 """Rows of a source whose tokens are counted; of more, every so many."""
-
-SET_NAMES = {"current": "train"}
-"""Sets whose name in a run folder is not that of their option."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ def inspect_sets(sources: Sources, cleaned: Mapping[str, Cleaned], language: str
             kept = _of(account, (row for part in parts for row in part.examples))
             dropped = _of(account, (row for part in parts for row in part.dropped))
             read = _of(account, everything.get(name, ()))
-            found.append(_inspected(SET_NAMES.get(name, name), account, kept, dropped, read, None))
+            found.append(_inspected(option_of(name), account, kept, dropped, read, None))
     return found
 
 

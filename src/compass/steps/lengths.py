@@ -18,7 +18,7 @@ from compass.runs.folder import Run
 from compass.steps.lock import is_trained_on_its_picks
 from compass.steps.resources import Resources
 from compass.steps.state import RunData
-from compass.steps.stored_data import data_hashes
+from compass.steps.stored_data import data_hashes, option_of
 
 logger = logging.getLogger(__name__)
 
@@ -135,13 +135,14 @@ def _list(run: Run, data: RunData, found: Mapping[str, TooLong], max_length: int
     others = [row for row in listed if row.get("reason") != TOO_LONG]
     # The place in the source is known only to the command that read it.
     new = [
-        {"set": name, **too_long(rows[i], max_length, f"{FILES[name]}, line {i + 1}").to_dict()}
+        {"set": option_of(name), **too_long(rows[i], max_length, f"{FILES[name]}, line {i + 1}").to_dict()}
         for name, rows in (("current", data.train), ("pool", data.pool))
         for i in found[name].places
     ]
 
     def told(row: Mapping[str, Any]) -> tuple[Any, ...]:
-        return row.get("set"), row.get("id"), row.get("detail")
+        # Lists of earlier versions write `current`.
+        return option_of(str(row.get("set"))), row.get("id"), row.get("detail")
 
     if [told(row) for row in listed if row.get("reason") == TOO_LONG] == [told(row) for row in new]:
         return

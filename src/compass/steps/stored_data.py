@@ -30,8 +30,13 @@ def write_data(run: Run, data: RunData, cleaned: Mapping[str, Cleaned]) -> None:
     write_json(run.path(layout.CLEANING), {name: result.to_dict() for name, result in cleaned.items()})
     write_rows(
         run.path(layout.DROPPED),
-        ({"set": name, **row.to_dict()} for name, result in cleaned.items() for row in result.dropped),
+        ({"set": option_of(name), **row.to_dict()} for name, result in cleaned.items() for row in result.dropped),
     )
+
+
+def option_of(name: str) -> str:
+    """Return what users call a set, by its option; in the code and in files that are read again train is `current`."""
+    return "train" if name == "current" else name
 
 
 def stored_data(folder: Path) -> RunData:
