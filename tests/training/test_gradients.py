@@ -140,6 +140,7 @@ def test_training_rows_are_seen_as_adam_moves_by_them(
     assert float((cached @ plain.encode([text]).T)[0, 0]) < 0.99
 
 
+@pytest.mark.filterwarnings("error:`is_gradient_checkpointing`:FutureWarning")
 def test_without_a_warm_up_the_adapter_is_new_and_seeded(
     tiny: BaseModel, examples: list[Example], tmp_path: Path
 ) -> None:

@@ -96,6 +96,7 @@ def test_nobody_is_told_of_a_training(
     assert not sent
 
 
+@pytest.mark.filterwarnings("error:`is_gradient_checkpointing`:FutureWarning")
 def test_a_start_adapter_goes_on_where_it_stopped(tiny: BaseModel, examples: list[Example], tmp_path: Path) -> None:
     """A start adapter that loads as fresh weights, or frozen, would silently train something else."""
     config = dataclasses.replace(CONFIG, per_device_train_batch_size=len(examples))

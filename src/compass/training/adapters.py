@@ -21,6 +21,7 @@ from compass.errors import ModelError, RunError
 from compass.runs import layout
 from compass.runs.files import read_json
 from compass.training.models import BaseModel, configuration_of, load_base, translated
+from compass.training.quiet import without_old_names
 
 PICKLE = "adapter_model.bin"
 """peft's former format, which runs code when it is loaded."""
@@ -52,7 +53,7 @@ def load_with_adapter(
     model = load_base(base, dtype=dtype, load_in_4bit=load_in_4bit, attention=attention)
     from peft import PeftModel
 
-    with translated(adapter):
+    with translated(adapter), without_old_names():
         return PeftModel.from_pretrained(model, str(adapter), is_trainable=trainable)
 
 

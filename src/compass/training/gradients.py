@@ -30,6 +30,7 @@ from compass.training.adapters import load_with_adapter
 from compass.training.formatting import encode_example
 from compass.training.head import IGNORED, response_nll
 from compass.training.models import BaseModel, load_base, load_tokenizer, resolved_dtype
+from compass.training.quiet import without_old_names
 from compass.training.retention.fisher import adapter_weights
 from compass.training.trainer import lora_config, save_adapter, train
 
@@ -133,7 +134,9 @@ def warm_up(
                 from peft import get_peft_model
 
                 model = load_base(base, dtype=config.dtype, load_in_4bit=config.load_in_4bit)
-                save_adapter(get_peft_model(model, lora_config(base, config)), base, folder / layout.ADAPTER)
+                with without_old_names():
+                    adapted = get_peft_model(model, lora_config(base, config))
+                save_adapter(adapted, base, folder / layout.ADAPTER)
     return folder / layout.ADAPTER
 
 

@@ -12,6 +12,7 @@ from compass.errors import ConfigError, ModelError
 from compass.training.adapters import check_adapter
 from compass.training.models import BaseModel, load_base, translated
 from compass.training.prompt_format import save_prompt_format
+from compass.training.quiet import without_old_names
 
 MERGE_TYPES = ("ties", "cat")
 """peft's ways to merge that are used here. Not `linear`, which adds up A and B apart and then multiplies the sums: two
@@ -54,7 +55,7 @@ def merge_adapters(
     names = [f"part_{i}" for i in range(len(adapters))]
     # peft makes the merged adapter in the base model's dtype; in 4 bits, in float32.
     layers = load_base(base, dtype="float32", load_in_4bit=load_in_4bit)
-    with translated(adapters[0]):
+    with translated(adapters[0]), without_old_names():
         model = PeftModel.from_pretrained(layers, str(adapters[0]), adapter_name=names[0])
     for name, adapter in zip(names[1:], adapters[1:], strict=True):
         with translated(adapter):

@@ -18,6 +18,7 @@ from compass.training.decoding import RowsOnCache
 from compass.training.merged import end_tokens
 from compass.training.models import BaseModel, load_base, load_tokenizer, translated
 from compass.training.prompt_format import template_of
+from compass.training.quiet import without_old_names
 
 NO_ADAPTER = "__base__"
 """peft's name for the base model in a batch."""
@@ -78,7 +79,7 @@ class MixedModel:
         from peft import PeftModel
 
         own = f"adapter_{next(self._numbers)}"
-        with translated(folder):
+        with translated(folder), without_old_names():
             if self._plain is None:
                 self._plain = self._model
                 self._model = PeftModel.from_pretrained(self._plain, str(folder), adapter_name=own)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from transformers import PrinterCallback, ProgressCallback
+
+@contextmanager
+def without_old_names() -> Iterator[None]:
+    """Leave out a warning of transformers that peft causes: it asks each model for an attribute by its former name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
 
 
 def untold(trainer_class: type[Any]) -> type[Any]:
@@ -22,6 +31,8 @@ def quieten(trainer: Any) -> None:
 
     Nobody reads trl's and peft's cards, and each is a template compiled anew.
     """
+    from transformers import PrinterCallback, ProgressCallback
+
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     trainer.create_model_card = trainer.model.create_or_update_model_card = lambda *_, **__: None

@@ -35,7 +35,7 @@ from compass.training.processes import check_devices, in_processes
 from compass.training.progress import TrainingProgress
 from compass.training.prompt_format import save_prompt_format
 from compass.training.quick_lora import quicken
-from compass.training.quiet import quieten, untold
+from compass.training.quiet import quieten, untold, without_old_names
 from compass.training.retention.ewc import EWC, EWC_LAMBDA
 from compass.training.retention.fisher import Fisher
 from compass.training.retention.replay import REPLAY_WEIGHT, Replay
@@ -165,21 +165,22 @@ def _train_here(
     response_tokens = sum(len(row.response) for row in ready.rows) / len(ready.rows)
     length = Length(config, response_tokens, resume_from)
     average = _average(config, resume_from)
-    trainer = untold(trainer_class)(
-        **({"terms": terms} if terms else {}),
-        model=model,
-        processing_class=load_tokenizer(base),
-        peft_config=None if config.adapter else lora_config(base, config),
-        train_dataset=Dataset.from_dict(
-            {
-                "input_ids": [[*row.prompt, *row.response] for row in ready.rows],
-                "labels": [[IGNORED] * len(row.prompt) + list(row.response) for row in ready.rows],
-            }
-        ),
-        args=_settings(config, ready.checkpoints, seed, epochs=length.epochs, packing=use_flash),
-        # The marker vouches for what the callbacks before it wrote.
-        callbacks=[length, *([average] if average else []), order, MarkComplete(before), shown, *callbacks],
-    )
+    with without_old_names():
+        trainer = untold(trainer_class)(
+            **({"terms": terms} if terms else {}),
+            model=model,
+            processing_class=load_tokenizer(base),
+            peft_config=None if config.adapter else lora_config(base, config),
+            train_dataset=Dataset.from_dict(
+                {
+                    "input_ids": [[*row.prompt, *row.response] for row in ready.rows],
+                    "labels": [[IGNORED] * len(row.prompt) + list(row.response) for row in ready.rows],
+                }
+            ),
+            args=_settings(config, ready.checkpoints, seed, epochs=length.epochs, packing=use_flash),
+            # The marker vouches for what the callbacks before it wrote.
+            callbacks=[length, *([average] if average else []), order, MarkComplete(before), shown, *callbacks],
+        )
     quieten(trainer)
     quicken(trainer.model)
     trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
