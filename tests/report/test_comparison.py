@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
 from pathlib import Path
 
-from compass.records import CellResult, Interval
+import pytest
+
+from compass.records import CellResult, Comparison, Interval
 from compass.report.comparison import build_comparison
 
 
@@ -31,6 +35,29 @@ def test_costs_are_costs_and_the_loss_stands_by_itself(tmp_path: Path) -> None:
     assert "Peak memory is the highest of all cells." in cost
     assert "loss" not in cost
     assert "compass 1.50 1 of 2" in learned
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+def test_a_strategy_that_changes_no_row_is_said_to(tmp_path: Path, runs: int) -> None:
+    """`0.0 [0.0, 0.0]` reads as a very sure estimate, or as a fault."""
+    zero, unknown = Interval(0.0, 0.0, 0.0), math.nan
+    over_runs = (zero, 1.0, 1.0) if runs > 1 else (Interval(unknown, unknown, unknown), unknown, unknown)
+    same = Comparison(16, "cy", "exact", "compass", "random", 40, 40, 0.5, 0.5, zero, 1.0, 1.0, unknown, unknown, runs,
+                      *over_runs)  # fmt: skip
+    rows = dataclasses.replace(same, interval=Interval(0.0, -0.1, 0.1))
+    cells = [cell(name, 0, 0.5, 1) for name in ("compass", "random")]
+    pages = [
+        build_comparison(
+            tmp_path, ["compass", "random"], cells, [one], {}, {}, metrics=["exact"], budget_unit="examples",
+            confidence=0.95,
+        ).read_text("utf-8")
+        for one in (same, rows)
+    ]  # fmt: skip
+    assert "0.0 [0.0, 0.0]" not in pages[0]
+    assert "no difference in any test item" in pages[0]
+    assert ("no difference in any pair of trainings" in pages[0]) is (runs > 1)
+    assert "no difference in any test item" not in pages[1]
+    assert "0.0 [−10.0, +10.0]" in pages[1]
 
 
 def test_the_level_of_the_intervals_is_said(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ METRICS = {
     "token_f1": metric("token_f1"),
     "rouge_l": metric("rouge_l"),
 }
+ITEM, PAIR = "test item", "pair of trainings"
 LOSS_DIGITS = 4
 LEVEL = 0.05
 """p-values below it are called a difference."""
@@ -46,11 +47,11 @@ def in_unit(c: Comparison, difference: float, write: Callable[[float, int], str]
 
 
 def over_rows(c: Comparison) -> str:
-    return f"{in_unit(c, c.interval.value, signed)} {_ends(c, c.interval)}"
+    return f"no difference in any {ITEM}" if _is_none(c.interval) else _with_ends(c, c.interval)
 
 
 def over_trainings(c: Comparison) -> str:
-    return f"{in_unit(c, c.between_runs.value, signed)} {_ends(c, c.between_runs)}"
+    return f"no difference in any {PAIR}" if _is_none(c.between_runs) else _with_ends(c, c.between_runs)
 
 
 def row_head(c: Comparison) -> tuple[str, ...]:
@@ -59,8 +60,14 @@ def row_head(c: Comparison) -> tuple[str, ...]:
     return scope, str(c.budget or "all"), metric_title(c), f"{c.strategy} − {c.against}"
 
 
-def _ends(c: Comparison, interval: Interval) -> str:
-    return f"[{in_unit(c, interval.low, signed)}, {in_unit(c, interval.high, signed)}]"
+def _is_none(interval: Interval) -> bool:
+    """Say whether nothing differs: draws of differences that are not all zero do not all have the mean zero."""
+    return interval.value == interval.low == interval.high == 0
+
+
+def _with_ends(c: Comparison, interval: Interval) -> str:
+    value, low, high = (in_unit(c, end, signed) for end in (interval.value, interval.low, interval.high))
+    return f"{value} [{low}, {high}]"
 
 
 def has_trainings(c: Comparison) -> bool:
@@ -73,9 +80,13 @@ def main_interval(c: Comparison) -> Interval:
 
 
 def verdict(c: Comparison) -> str:
+    if _is_none(c.interval):
+        return over_rows(c)
     of_rows = f"{over_rows(c)} over test rows (p {_p_is(c.p_holm)})"
     if not has_trainings(c):
         return f"{of_rows}, {word(c)} for this one pair of trainings" if c.runs == 1 else f"{of_rows}, {word(c)}"
+    if _is_none(c.between_runs):
+        return f"{over_trainings(c)}; {of_rows}"
     return f"{over_trainings(c)} over {c.runs} pairs of trainings (p {_p_is(c.runs_p_holm)}), {word(c)}; {of_rows}"
 
 
