@@ -70,6 +70,13 @@ MORE = {
 }
 """Further sections of the Python reference: what the public functions return, and the flows behind the commands."""
 
+GENERATED = {
+    "tutorial.ipynb": "tutorial.md",
+    "../src/compass/config": "reference/options.md",
+    "../src/compass/config/gone.py": "reference/options.md#removed-options",
+}
+"""Links of the pages in this folder -> what they are on the site."""
+
 OPTIONS_INTRO = """# Options
 
 Every option has one name: the flag `--lora-r`, the YAML key `lora_r` and the Python argument `lora_r` are the same.
@@ -95,8 +102,10 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, **_given: Any) -> str:
-    """Lead links to the notebook, which GitHub shows, to its page on the site."""
-    return markdown.replace("(tutorial.ipynb)", "(tutorial.md)")
+    """Lead links to what a reader of the repository has to the pages that are generated of it."""
+    for source, page in GENERATED.items():
+        markdown = markdown.replace(f"({source})", f"({page})")
+    return markdown
 
 
 def pages() -> dict[str, str]:

@@ -15,6 +15,7 @@ from compass.config import all_options, gone_options
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+LINK = r"\]\(([^)#]+)(?:#[^)]*)?\)"
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,11 @@ def test_the_site_asks_no_server() -> None:
     assert [path for path in config["extra_css"] if not (DOCS / path).is_file()] == []
 
 
-def test_links_to_files_of_the_repository_exist() -> None:
-    """README's links break when a page moves; those between pages are checked by `make docs`."""
-    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", (ROOT / "README.md").read_text("utf-8"))
-    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
+def test_links_to_files_of_the_repository_exist(page: Path, site: ModuleType) -> None:
+    """A reader of the repository has no generated page; the site has them, and nothing outside of docs/."""
+    text = page.read_text("utf-8")
+    links = re.findall(LINK, text)
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+    on_site = re.findall(LINK, site.on_page_markdown(text))
+    assert page.parent == ROOT or [link for link in on_site if link.startswith("..") or link in site.GENERATED] == []
