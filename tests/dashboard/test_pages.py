@@ -16,9 +16,11 @@ import pytest
 
 from compass.config import DashboardOptions, load_options
 from compass.dashboard.advice import next_step
+from compass.dashboard.places import Places
 from compass.dashboard.prompts import _points
 from compass.dashboard.start import start
 from compass.errors import ConfigError
+from compass.registry import Registry
 from compass.serve.app import make_app
 from compass.serve.fleet import Fleet
 from compass.serve.gateway import Gateway
@@ -27,6 +29,7 @@ from dashboard_client import Site
 from dashboard_site import HOSTILE
 
 HERE = Path(__file__).parents[1]
+DEFAULTS = Places(Registry(Path("registry")), Path("watch"), Path("serve"))
 
 
 class Elements(HTMLParser):
@@ -160,9 +163,21 @@ def test_an_empty_registry_and_a_new_language_have_pages(tmp_path: Path) -> None
 def test_the_command_to_register_names_the_registry(own: Site) -> None:
     """Would break if somebody who copies it registers a version elsewhere."""
     view = replace(own.dashboard.reader.language("cy"), versions=())
-    said = next_step(view, own.registry.root).why
+    said = next_step(view, own.places).why
     assert said.endswith(f"yet: compass registry add RUN --registry-dir {own.root / 'registry'}.")
-    assert next_step(view, Path("registry")).why.endswith("yet: compass registry add RUN.")
+    assert next_step(view, DEFAULTS).why.endswith("yet: compass registry add RUN.")
+
+
+def test_the_command_to_watch_names_the_dashboards_folders(own: Site) -> None:
+    """Would break if somebody who copies it starts a loop over no prompts, whose state the pages never show."""
+    view = replace(own.dashboard.reader.language("el"), watched=None, watch_problem="")
+    root, flags = own.root, f"--registry-dir {own.root}/registry --watch-dir {own.root}/watch"
+    assert next_step(view, own.places).why.endswith(f": compass watch el {root}/serve/prompts --follow {flags}.")
+    assert next_step(view, DEFAULTS).why.endswith(": compass watch el serve/prompts --follow.")
+    secret = replace(DEFAULTS, database="postgresql://me:pass@host/db")
+    assert secret.watch_command("el") == "compass watch el serve/prompts --follow --database URL"
+    (root / "watch" / "el" / "monitor.db").unlink()
+    assert f"<code>compass watch el {root}/serve/prompts --follow {flags}</code>" in own.get("/el").text
 
 
 def test_a_registry_whose_disk_is_gone_is_no_empty_one(own: Site) -> None:

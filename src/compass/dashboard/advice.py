@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compass.dashboard.words import number, plural
@@ -14,6 +13,7 @@ from compass.drift.wording import story
 from compass.registry.commands import command
 
 if TYPE_CHECKING:
+    from compass.dashboard.places import Places
     from compass.dashboard.state import LanguageView
 
 GOOD, BAD, BUSY, QUIET = "good", "bad", "busy", "quiet"
@@ -65,8 +65,8 @@ def _what_changed(watched: Watched) -> tuple[str, ...]:
     return (f"The test {tests} raised an alarm.",)
 
 
-def next_step(view: LanguageView, registry: Path) -> Advice:
-    """Return what to do next for a language. registry: its folder, for the commands that are named."""
+def next_step(view: LanguageView, places: Places) -> Advice:
+    """Return what to do next for a language. places: for the commands that are named."""
     production, candidate = view.production, view.candidate
     if view.problem:
         return Advice("Repair the registry", view.problem, tone=BAD)
@@ -92,7 +92,7 @@ def next_step(view: LanguageView, registry: Path) -> Advice:
         if candidate and not candidate.damaged:
             why = f"{_capital(candidate.name)} is ready, and nothing is in production yet."
             return Advice(f"Promote {candidate.name}", why, "promote", BUSY)
-        add = command(registry, "add", "RUN")
+        add = command(places.registry.root, "add", "RUN")
         return Advice("Register a version", f"There is no version to put into production yet: {add}.")
     if candidate:
         return _about_candidate(view, candidate.name)
@@ -103,7 +103,7 @@ def next_step(view: LanguageView, registry: Path) -> Advice:
             return Advice("Keep prompts", why, tone=BAD)
         why = f"Users ask for other things than before. {changed} An update can learn them from the kept prompts."
         return Advice("Start an update", why, "update", BAD)
-    return _where_all_is_well(view)
+    return _where_all_is_well(view, places)
 
 
 def _about_candidate(view: LanguageView, name: str) -> Advice:
@@ -117,11 +117,11 @@ def _about_candidate(view: LanguageView, name: str) -> Advice:
     return Advice(f"Test {name} on more rows", f"{view.decision.reason} {more}".strip(), "label", BUSY)
 
 
-def _where_all_is_well(view: LanguageView) -> Advice:
+def _where_all_is_well(view: LanguageView, places: Places) -> Advice:
     if view.watch_problem:
         return Advice("Look at the monitor", view.watch_problem, tone=BAD)
     if view.watched is None:
-        why = f"No monitor checks whether usage changes: compass watch {view.tag} serve/prompts --follow."
+        why = f"No monitor checks whether usage changes: {places.watch_command(view.tag)}."
         return Advice("Start watching it", why)
     if not view.watched.full:
         return Advice("Wait for more prompts", view.drift.said[0] if view.drift.said else "")

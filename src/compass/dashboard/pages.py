@@ -66,7 +66,7 @@ def language(dashboard: Dashboard, session: Session, tag: str) -> str:
         decision=_decision(view), decisions=_decisions(view), events=event_blocks(view.events),
         moves=move_table(view.history),
         prompts=labels(dashboard.places, view), map=_map(dashboard, view), expected=view.aliases.current or NOTHING,
-        offers=_offers(view),
+        offers=_offers(view), watch=dashboard.places.watch_command(view.tag),
     )  # fmt: skip
 
 

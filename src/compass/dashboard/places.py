@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from compass.config import WatchConfig
 from compass.drift.tables import database_in
 from compass.registry import Registry
+from compass.registry.commands import as_typed, flag_of
 from compass.serve.prompt_log import FOLDER
 from compass.serve.store import DATABASE
 from compass.steps.watch_state import MONITOR_FILE, monitor_name
@@ -45,6 +47,16 @@ class Places:
     def prompts(self) -> Path:
         """The folder of prompts that the gateway writes."""
         return self.serve_dir / FOLDER
+
+    def watch_command(self, language: str) -> str:
+        """Return the command of a loop over these prompts that the pages show.
+
+        Instead of a database, whose URL may hold a password, it has a word to replace.
+        """
+        own = () if self.watch_dir == Path(WatchConfig().watch_dir) else ("--watch-dir", str(self.watch_dir))
+        shared = ("--database", "URL") if self.database else ()
+        where = (*flag_of(self.registry.root), *own, *shared)
+        return as_typed("compass", "watch", language, str(self.prompts), "--follow", *where)
 
     def stamps(self) -> tuple[tuple[str, int, int], ...]:
         """Return what changes when anything on the pages does: name, time and size of each file behind them."""

@@ -141,7 +141,7 @@ class Reader:
             versions = tuple(replace(version, answers=own.versions.get(version.number, 0)) for version in view.versions)
             view = replace(view, traffic=own, versions=versions)
         view = replace(view, topics=_topics(self.places, view), drift=drift_of(view.watched))
-        return replace(view, advice=next_step(view, self.places.registry.root))
+        return replace(view, advice=next_step(view, self.places))
 
 
 def _registry_part(reader: Reader, tag: str) -> LanguageView:
