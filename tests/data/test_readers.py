@@ -403,6 +403,11 @@ BAD: dict[str, tuple[str, bytes, str]] = {
         b'{"prompt":"p"}\n\n{"prompt": "x\n',
         r"a\.jsonl, line 3: broken JSON \(.*column \d+\): \{",
     ),
+    "a line that is cut off": (
+        "a.jsonl",
+        b'{"prompt":"p"}\n{"prompt": "x"\n{"prompt":"p"}\n',
+        r"a\.jsonl, line 2: broken JSON \([^()]* at column 15\): \{",
+    ),
     "no object": ("a.jsonl", b'{"prompt":"p"}\n[1]\n', r"line 2: a record must be a JSON object, got list"),
     "missing column": (
         "a.csv",

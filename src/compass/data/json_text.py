@@ -9,8 +9,8 @@ from typing import Any
 def parse_json(text: str | bytes) -> Any:
     """Parse JSON in UTF-8. Raises ValueError, with the reason but not the content, for all that cannot be parsed."""
     try:
-        # Of bytes json would guess the encoding, line by line.
-        return json.loads(text if isinstance(text, str) else text.decode("utf-8-sig"))
+        # Of bytes json would guess the encoding, line by line. A line that is cut off would break in the line after it.
+        return json.loads((text if isinstance(text, str) else text.decode("utf-8-sig")).rstrip("\r\n"))
     except json.JSONDecodeError as error:
         # A decode error of more than one line names its line as well.
         line = f"line {error.lineno}, " if error.lineno > 1 else ""
