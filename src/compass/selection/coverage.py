@@ -12,8 +12,8 @@ OWN_ROWS_FOR_A_NEED = 4
 """Training rows of the target language, all as near as usage rows are to each other, that serve a need in full
 [ours]: in a grid of trainings two rows of a function bring two thirds of what six bring."""
 PICKS_PER_OWN_ROW = 20
-"""Pool rows that are worth one training row of the target language [ours]. In a grid of trainings it was 8, between 5 and 14,
-for picks that are all of the right class; with 8 `--budget auto` ends a fifth lower, where more rows did better."""
+"""Pool rows that are worth one training row of the target language [ours]. In a grid of trainings it was 8, between 5
+and 14, for picks that are all of the right class; with 8 `--budget auto` ends a fifth lower, where more did better."""
 PICKS_FOR_A_NEED = 24
 """Pool rows that count for a need, at most: the others of a large pool are never picked for it [ours]."""
 SHARPNESS = 4
