@@ -68,3 +68,27 @@ def test_the_console_is_really_read(browser: str, tmp_path: Path) -> None:
     _, console = opened(browser, page, tmp_path / "profile")
     assert "heard" in console
     assert "missing is not defined" in console
+
+
+PHONE = """<!doctype html><iframe src="report.html" style="width:390px;height:9000px;border:0"></iframe><p></p><script>
+onload = () => {
+  const page = document.querySelector("iframe").contentDocument, range = page.createRange();
+  const ends = [...page.querySelectorAll("caption:not(.hidden)")].filter(c => c.offsetParent).map(caption => {
+    range.selectNodeContents(caption);
+    return Math.round(range.getBoundingClientRect().right);
+  });
+  document.querySelector("p").textContent = `captions end at: ${ends}`;
+};
+</script>"""
+
+
+def test_no_caption_of_a_table_is_cut_on_a_phone(browser: str, run_folder: Path, tmp_path: Path) -> None:
+    """Would break if a caption is as wide as its table, which is scrolled: nobody scrolls to read a title."""
+    page = build_report(run_folder).with_name("phone.html")
+    page.write_text(PHONE, "utf-8")
+    document, _ = opened(browser, page, tmp_path / "profile", "--allow-file-access-from-files")
+    found = re.search(r"captions end at: ([\d,]+)<", document)
+    assert found, document
+    ends = [int(end) for end in found[1].split(",")]
+    assert len(ends) > 5
+    assert max(ends) <= 390
