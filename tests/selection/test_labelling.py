@@ -66,6 +66,19 @@ def test_a_longer_list_begins_with_the_shorter_one_and_gains_less_and_less() -> 
     assert long.worthwhile == 3, "after one of each topic an answer covers less than one more prompt"
 
 
+def test_a_prompt_that_comes_often_changes_nothing_for_others() -> None:
+    """Breaks if repeats move the scale of nearness: report and `--budget auto` would tell two shares of one usage."""
+    usage, train, pool = usage_of(6, 6, 6), topic(0, 2, seed=9, spread=1.5), unit_rows(topic(1, 40, seed=8) + 1.0)
+    once, often = (
+        choose_to_label(np.concatenate([usage, np.repeat(usage[:1], n, axis=0)]), train, pool, 12, seed=3)
+        for n in (0, 200)
+    )
+    served = [dict(zip(found.rows.tolist(), found.served, strict=True)) for found in (once, often)]
+    both = served[0].keys() & served[1].keys()
+    assert len(both) > 6
+    assert [served[0][row] for row in both] == pytest.approx([served[1][row] for row in both])
+
+
 def test_what_the_training_data_serves_comes_last() -> None:
     """Prompts like forty training rows would take the first places by their number alone."""
     usage, train = usage_of(40, 8, 8), topic(0, 40, seed=9)

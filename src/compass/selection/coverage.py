@@ -75,7 +75,10 @@ def nearness(a: FloatArray, b: FloatArray, zero: float) -> RealArray:
 
 
 def background(usage: FloatArray, others: FloatArray | StoredRows) -> float:
-    """Return the mean cosine between usage and other rows, which tells nothing, from 0 to 0.99; 0 without rows."""
+    """Return the mean cosine between usage and other rows, which tells nothing, from 0 to 0.99; 0 without rows.
+
+    usage: distinct rows, so that how often a prompt comes does not change what is near to another.
+    """
     if not len(usage) or not len(others):
         return 0.0
     if isinstance(others, np.ndarray):

@@ -76,7 +76,8 @@ def choose_to_label(
     if len(may) != len(usage):
         raise ValueError(f"offered must have one value for each of the {len(usage)} usage rows; got {len(may)}.")
     n_distinct, rows, counts, free = distinct(usage, may, seed)
-    prompts, zero = usage[rows], background(usage, pool if len(pool) else train)
+    prompts = usage[rows]
+    zero = background(prompts, pool if len(pool) else train)
     served = served_share(prompts, train, pool, zero)
     weights = counts * (1.0 - served)
     near = nearness(smoothed(prompts), smoothed(prompts), zero)
