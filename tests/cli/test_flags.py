@@ -118,13 +118,17 @@ def test_the_gate_is_asked_with_the_options_of_file_and_flags(
 
 
 @pytest.mark.parametrize("flag", ["--train", "--current"])
-def test_the_training_data_go_by_both_names(flag: str, monkeypatch: pytest.MonkeyPatch, compass: Compass) -> None:
+def test_the_training_data_go_by_both_names(
+    flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compass: Compass
+) -> None:
     """Scripts that were written with `--current` would stop at the flag."""
+    have = str(tmp_path / "have.jsonl")
+    Path(have).touch()
     asked: list[AdaptConfig] = []
     monkeypatch.setattr("compass.cli.adapt.print_plan", lambda config, **_: asked.append(config))
-    code, _, err = compass("adapt", "--dry-run", flag, "have.jsonl")
+    code, _, err = compass("adapt", "--dry-run", flag, have)
     assert code == 0, err
-    assert asked[0].data.train == ("have.jsonl",)
+    assert asked[0].data.train == (have,)
 
 
 @pytest.mark.parametrize(
