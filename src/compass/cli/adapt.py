@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,11 +11,14 @@ import typer
 
 from compass.cli.flags import Config, DryRun, Json, Verbose, with_options
 from compass.cli.printing import print_differences, print_json, print_plan, print_result, say
-from compass.cli.process import log_demo, set_up_logging
+from compass.cli.process import set_up_logging
 from compass.cli.project import end_project, print_plans, project_of
-from compass.config import AdaptConfig, load_config
+from compass.config import AdaptConfig, load_config, named_options
+from compass.data.languages import language_name
 from compass.runs import layout
 from compass.runs.files import read_json
+
+logger = logging.getLogger(__name__)
 
 SECTIONS = ("run", "data", "encoder", "space", "selection", "training", "evaluation")
 
@@ -40,10 +45,7 @@ def adapt(
 
         end_project(adapt_project(project), as_json=json_)
         return
-    from compass.steps.preflight import option_faults
-
-    resolved = load_config(config, options, also=option_faults)
-    log_demo(resolved, config, options)
+    resolved = _resolved(config, options)
     if dry_run:
         print_plan(resolved, as_json=json_)
         return
@@ -95,10 +97,7 @@ def select(
             done = select_project(project)
         end_project(done, as_json=json_)
         return
-    from compass.steps.preflight import option_faults
-
-    resolved = load_config(config, options, also=option_faults)
-    log_demo(resolved, config, options)
+    resolved = _resolved(config, options)
     if dry_run:
         print_plan(resolved, as_json=json_)
         return
@@ -130,3 +129,18 @@ def train(
         print_json({"adapter": str(adapter), **result})
     else:
         say(f"Adapter: {adapter}")
+
+
+def _resolved(config: Path | None, options: Mapping[str, Any]) -> AdaptConfig:
+    """Read the options, with all of their faults in one message; where no source is named, say that it is the demo."""
+    from compass.steps.preflight import option_faults
+
+    resolved = load_config(config, options, also=option_faults)
+    if not named_options(config, options, AdaptConfig, {"usage", "train", "pool", "test"}):
+        # It may be that they were forgotten, and it takes minutes.
+        logger.info(
+            "No data were given, so this is the demo: %s commands for a smart home, which are packaged. For your own "
+            "data give --language, --usage, --train and --pool; compass init asks for them.",
+            language_name(resolved.data.language),
+        )
+    return resolved

@@ -9,15 +9,9 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-from compass.config import AdaptConfig, named_options
-from compass.data.languages import language_name
 from compass.sanitize import arguments_without_secrets, printable, without_secrets
-
-logger = logging.getLogger(__name__)
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_DRIFT, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
 """Exit codes: something failed; the options or the data are wrong; a drift test is in alarm, or the gate did not
@@ -53,16 +47,6 @@ def set_up_logging(verbose: bool) -> None:
         warnings.simplefilter("ignore")
         for noisy in NOISY:
             logging.getLogger(noisy).setLevel(logging.ERROR)
-
-
-def log_demo(resolved: AdaptConfig, config: Path | None, options: Mapping[str, Any]) -> None:
-    """Say first that packaged data are used, where neither the file nor a flag names a source: it may be forgotten."""
-    if not named_options(config, options, AdaptConfig, {"usage", "train", "pool", "test"}):
-        logger.info(
-            "No data were given, so this is the demo: %s commands for a smart home, which are packaged. For your own "
-            "data give --language, --usage, --train and --pool; compass init asks for them.",
-            language_name(resolved.data.language),
-        )
 
 
 def write_error_report(error: BaseException, arguments: Sequence[str]) -> str:

@@ -123,7 +123,7 @@ def _stage(
 def read(config: DataConfig, seed: int) -> Sources:
     """Read every source of the options, each row in one schema; what is in other languages than asked is left out."""
     config = filled_in(config, seed)
-    check_named(config, seed)
+    check_sources(config.usage, *config.train, *expanded(list(config.pool)), config.test, *config.retention_tests)
     if config.redact:
         check_installed()
     assist = None
@@ -372,12 +372,6 @@ def _check_source(source: str) -> None:
             open_source(source)
         elif not source_path(source).exists():
             existing_path(source)
-
-
-def check_named(config: DataConfig, seed: int) -> None:
-    """Raise DataError for a source of the options that is not there, before anything is loaded."""
-    named = filled_in(config, seed)
-    check_sources(named.usage, *named.train, *expanded(list(named.pool)), named.test, *named.retention_tests)
 
 
 def source_identities(config: DataConfig) -> dict[str, str]:
